@@ -1,0 +1,472 @@
+"""The ground floor: the words every other module speaks, and nothing else.
+
+A track says what is asked and how an answer is scored; a method answers; a cell is one question put to
+one method; a record is what became of it. This module imports nothing of ours and nothing heavy, so that a
+baseline file, a notebook and a bare GPU machine can all import it at no cost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import logging
+
+    import numpy as np
+    import xarray as xr
+
+Better = Literal["higher", "lower", "neither"]
+Status = Literal["ok", "skipped", "failed", "oom", "timeout", "diverged", "lost"]
+STATUSES: tuple[Status, ...] = ("ok", "skipped", "failed", "oom", "timeout", "diverged", "lost")
+SYMBOLS: Mapping[str, str] = {
+    "ok": "", "skipped": "–", "failed": "✗", "oom": "▣", "timeout": "⏱", "diverged": "∞", "lost": "?", "unplanned": "·",
+    "new": "…",
+}  # fmt: skip
+
+
+class BenchError(Exception):
+    """A mistake of the user's: shown as its message alone, never as a traceback."""
+
+
+class AnswerError(BenchError):
+    """An answer that the track cannot score (wrong shape, wrong range); the cell becomes ``failed``."""
+
+
+# --------------------------------------------------------------------------------------------- declarations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One number of a score, and how to read it.
+
+    ``kind``: ``quality`` (a claim about the method), ``cost`` (compared only within one hardware label) or
+    ``diagnostic`` (explains, never ranks). ``censored``: values may be (bound, flag), see `Censored`.
+    """
+
+    name: str
+    better: Better
+    unit: str = ""
+    digits: int = 4
+    kind: Literal["quality", "cost", "diagnostic"] = "quality"
+    censored: bool = False
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One column of a board. A sweep axis (scale, condition, held-out domain) is a task, with its value in ``params``."""
+
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """Hard limits and resources of one cell; outside its key. ``gpu`` may be a fraction; ``minutes`` limits the run."""
+
+    cpu: float = 1
+    gpu: float = 0
+    gpu_mem_gb: float | None = None
+    mem_gb: float = 4
+    minutes: float = 10
+
+    def below(self, other: Needs) -> bool:
+        """Whether any of the limits that end a cell (time, memory) is lower here than in ``other``."""
+        mine, theirs = self.gpu_mem_gb or math.inf, other.gpu_mem_gb or math.inf
+        return self.minutes < other.minutes or self.mem_gb < other.mem_gb or mine < theirs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """A hyper-parameter's search space, with the default that ranks when nobody searches.
+
+    Either ``choices``, or a range ``low``..``high`` (``log``: searched on a logarithmic scale; integers if the
+    default is an int).
+    """
+
+    default: Any
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Work that several cells share, done once: pre-training, a bank, encoded latents.
+
+    ``build(ctx)`` writes files into ``ctx.outdir`` (one folder a shard). Its address is the hash of what is declared
+    here, so two tracks that declare the same stage share it. ``stages`` are the stages that it reads itself.
+    """
+
+    name: str
+    build: Callable[[StageContext], None]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    needs: Needs = Needs()
+    version: int = 1
+    shards: int = 1
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """16 hex digits over name, version, parameters, shards and the addresses of the stages it reads."""
+        return digest(
+            {
+                "stage": self.name, "version": self.version, "params": dict(self.params), "shards": self.shards,
+                "build": f"{self.build.__module__}:{self.build.__qualname__}", "reads": [s.address for s in self.stages],
+            }
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Censored:
+    """A value known only to lie beyond ``bound`` (never reached within the budget). Averaged as a restricted mean."""
+
+    bound: float
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Per-example scores whose mean is the metric, for tests paired by example.
+
+    ``ids``: (n,) integers or strings, unique, the same examples for every method. ``values``: (n,) float.
+    """
+
+    ids: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What `Track.score` returns.
+
+    ``metrics``: one value a metric that the track declares, plus ``val_*`` (the same function on the labelled part
+    of ``given``); ``None`` = does not apply (never for the ranking metric), NaN or infinite = the cell ``diverged``.
+    ``series``: small named arrays (by lead, domain, step, singular value). ``units``: by metric name.
+    ``views``: few small pictures, uint8 (height, width, 3).
+    """
+
+    metrics: Mapping[str, float | Censored | None]
+    series: Mapping[str, xr.DataArray] = field(default_factory=dict)
+    units: Mapping[str, Units] = field(default_factory=dict)
+    views: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look at a method on its way: ``step`` as it said, ``seconds`` on its own clock, the metrics then."""
+
+    step: int
+    seconds: float
+    metrics: Mapping[str, float | Censored | None]
+
+
+# -------------------------------------------------------------------------------------- what is handed around
+
+
+class Inputs(Protocol):
+    """What a track may use to open its data. ``seed`` is None unless the track declares ``split_per_seed``."""
+
+    seed: int | None
+    device: str
+
+    def stage(self, name: str) -> Path:
+        """Folder of a stage that the track or the method declared; `BenchError` for another name."""
+
+
+class StageContext(Protocol):
+    """What a stage's ``build`` is given. ``shard`` counts from 0 to ``stage.shards - 1``."""
+
+    outdir: Path
+    params: Mapping[str, Any]
+    shard: int
+    seed: int
+    device: str
+    log: logging.Logger
+
+    def stage(self, name: str) -> Path:
+        """Folder of a stage that this one reads."""
+
+
+class Context(Protocol):
+    """A method's only door outside.
+
+    ``seed``: seeds were already set for random, numpy and torch; use it for your own generators. ``device``:
+    ``cpu`` or ``cuda``. ``amp``: whether mixed precision is wanted. ``workdir``: an empty folder, gone afterwards.
+    ``run``: the track's run settings.
+    """
+
+    seed: int
+    device: str
+    amp: bool
+    workdir: Path
+    run: Any
+    log: logging.Logger
+
+    def stage(self, name: str) -> Path:
+        """Folder of a stage that the method or the track declared."""
+
+    def snapshot(self, step: int, answer: Any) -> None:
+        """Score ``answer`` now, off the clock; every random state and train/eval mode is as before afterwards."""
+
+    def checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Keep ``state`` (tensors, numbers, strings, containers of them) so that a killed cell goes on from here."""
+
+    def restore(self) -> dict[str, Any] | None:
+        """The last checkpointed state, with every random state set back to that moment; None on a first start."""
+
+    def report(self, **numbers: float) -> None:
+        """Numbers for the record's curve and the live view (a loss, a rate)."""
+
+
+class Track(ABC):
+    """A family of tasks with one shape of data, one shape of answer, one set of metrics.
+
+    ``Grid`` and ``Run`` are frozen dataclasses with a default for every field; ``bench.yaml`` fills them. The grid
+    (which data sets, scales, domains) makes tasks and is never in a key; run settings that differ from their
+    default are. ``version`` is raised when the meaning of a score changes.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[Metric, ...]]
+    reference: ClassVar[str]
+    Grid: ClassVar[type]
+    Run: ClassVar[type]
+    split_per_seed: ClassVar[bool] = False
+    #: Heavy libraries that the engine imports once, in its fork server, for all cells of this track.
+    preload: ClassVar[tuple[str, ...]] = ()
+    #: Task parameters that make a curve on the board (x axis) and the ones that tell curves apart.
+    axis: ClassVar[str | None] = None
+
+    @abstractmethod
+    def tasks(self, grid: Any) -> Sequence[Task]:
+        """The columns that this grid asks for, in the order in which a reader wants them."""
+
+    def stages(self, task: Task, run: Any) -> Sequence[Stage]:
+        """Stages that every method on this task may use."""
+        return ()
+
+    def missing(self, task: Task, run: Any) -> str | None:
+        """Why the data of this task is not here (what file, where to get it), or None. Cheap: called by the plan."""
+        return None
+
+    def fingerprint(self, task: Task, run: Any) -> str:
+        """Identity of the data behind a task (digest or version); a change makes records stale. Cheap."""
+        return ""
+
+    @abstractmethod
+    def load(self, task: Task, run: Any, inputs: Inputs) -> Any:
+        """What a method is given. Never contains the answers on which it is ranked."""
+
+    @abstractmethod
+    def truth(self, task: Task, run: Any, inputs: Inputs) -> Any:
+        """What the scorer keeps; opened only after the method returned, or inside ``ctx.snapshot``."""
+
+    @abstractmethod
+    def score(self, task: Task, answer: Any, kept: Any, history: Sequence[Snapshot]) -> Score:
+        """Score an answer; raises `AnswerError` for one that is not of the shape asked."""
+
+    @abstractmethod
+    def smoke(self) -> tuple[Any, Any]:
+        """The (grid, run) of the ``smoke`` profile: one small task on which any row takes at most 3 s."""
+
+    def metric(self, name: str) -> Metric:
+        """The declared metric of that name; ``val_x`` reads as ``x``, as a diagnostic."""
+        for m in self.metrics:
+            if m.name == name.removeprefix("val_"):
+                if m.name == name:
+                    return m
+                return Metric(name=name, better=m.better, unit=m.unit, digits=m.digits, kind="diagnostic", doc=m.doc)
+        raise KeyError(name)
+
+
+# ------------------------------------------------------------------------------------------------- methods
+
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+Skip = Callable[[Task, Any, Mapping[str, Any]], str | None]
+StagesOf = Sequence[Stage] | Callable[[Task, Any], Sequence[Stage]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """What `method` declares: a function, its rows and what they need. One method makes one or several rows."""
+
+    track: str
+    id: str
+    name: str
+    fn: Callable[[Any, Mapping[str, Any], Context], Any]
+    hp: Mapping[str, Any]
+    needs: Needs
+    variants: Mapping[str, Mapping[str, Any]]
+    base: bool
+    version: int
+    ref: str
+    stages: StagesOf
+    skip: Skip | None
+    alias: Callable[[Task, Mapping[str, Any]], str | None] | None
+    counterpart: str | None
+    fallback: Mapping[str, Any]
+    deterministic: bool
+
+    def rows(self) -> tuple[str, ...]:
+        """Names of its rows: ``id`` (unless ``base=False``) and ``id/variant``."""
+        return (*((self.id,) if self.base else ()), *(f"{self.id}/{v}" for v in self.variants))
+
+    def hp_of(self, row: str) -> dict[str, Any]:
+        """Hyper-parameters of a row: defaults (of search spaces too) with the variant's changes."""
+        variant = self.variants[row.partition("/")[2]] if "/" in row else {}
+        return {k: v.default if isinstance(v, Space) else v for k, v in {**self.hp, **variant}.items()}
+
+    def label(self, row: str) -> str:
+        """What a board prints for a row."""
+        variant = row.partition("/")[2]
+        return f"{self.name} · {variant}" if variant else self.name
+
+    def counterpart_of(self, row: str) -> str | None:
+        """The row that this one is paired with on the board (``single/{variant}``), if it has one."""
+        return self.counterpart.format(variant=row.partition("/")[2]) if self.counterpart else None
+
+    def stages_of(self, task: Task, run: Any) -> Sequence[Stage]:
+        """Stages that this method reads on that task."""
+        return self.stages(task, run) if callable(self.stages) else self.stages
+
+
+def method(
+    track: str,
+    *,
+    name: str,
+    id: str | None = None,
+    hp: Mapping[str, Any] | None = None,
+    needs: Needs | None = None,
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
+    base: bool = True,
+    version: int = 1,
+    ref: str = "",
+    stages: StagesOf = (),
+    skip: Skip | None = None,
+    alias: Callable[[Task, Mapping[str, Any]], str | None] | None = None,
+    counterpart: str | None = None,
+    fallback: Mapping[str, Any] | None = None,
+    deterministic: bool = False,
+) -> Callable[[Fn], Fn]:
+    """Declare ``fn(data, hp, ctx) -> answer`` as a method of a track. The function itself is left as it is.
+
+    Args:
+        track: name of the track it answers; decorate twice to answer two.
+        name: what a board prints. ``id``: what filters and records say (default: the function's name, ``_`` as ``-``).
+        hp: hyper-parameters with their defaults; a value may be a `Space`. Unknown ones are an error everywhere.
+        variants: ``{variant: changed hp}``, each a row ``id/variant``; ``base=False``: only the variants are rows.
+        stages: the shared work it reads, or a function of (task, run) giving it.
+        skip: (task, run, hp) -> reason why this row cannot do that task, or None.
+        alias: (task, hp) -> the row whose cell this one is, by construction, or None.
+        counterpart: the row that it is compared with one to one; ``{variant}`` is filled in.
+        fallback: hyper-parameters tried once after ``oom`` (a smaller micro-batch); the record is marked.
+        deterministic: the seed changes nothing: run once, and never counted as several seeds.
+        version: raise it to make old records of this method new again.
+
+    Raises:
+        BenchError: a variant or the fallback names a hyper-parameter that ``hp`` does not have.
+    """
+
+    def declare(fn: Fn) -> Fn:
+        known = dict(hp or {})
+        for where, changed in {**(variants or {}), "fallback": fallback or {}}.items():
+            for k in changed:
+                if k not in known:
+                    raise BenchError(f"{fn.__module__}: {fn.__name__}: {where!r} sets {k!r}, which is not in hp {sorted(known)}")
+        m = Method(
+            track=track, id=id or fn.__name__.replace("_", "-"), name=name, fn=fn, hp=known, needs=needs or Needs(),
+            variants=dict(variants or {}), base=base, version=version, ref=ref, stages=stages, skip=skip, alias=alias,
+            counterpart=counterpart, fallback=dict(fallback or {}), deterministic=deterministic,
+        )  # fmt: skip
+        fn.__dict__.setdefault("__bench_methods__", []).append(m)
+        return fn
+
+    return declare
+
+
+# --------------------------------------------------------------------------------------- cells and records
+
+
+def canonical(value: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces, tuples as lists; raises TypeError for what JSON cannot say."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """16 hex digits of the sha-256 of canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One (track, task, row, hyper-parameters, seed, run settings): the unit of work. ``run`` holds only what differs
+    from the track's defaults, so that a new setting changes no old key."""
+
+    track: str
+    track_version: int
+    task: str
+    task_version: int
+    row: str
+    row_version: int
+    hp: Mapping[str, Any]
+    seed: int
+    run: Mapping[str, Any]
+
+    def declared(self) -> dict[str, Any]:
+        """The cell as plain JSON values, in the order of its fields."""
+        return {f.name: dict(v) if isinstance(v := getattr(self, f.name), Mapping) else v for f in fields(self)}
+
+    @property
+    def key(self) -> str:
+        """sha-256 of the canonical JSON of what was declared, 16 hex digits."""
+        return digest(self.declared())
+
+    def __str__(self) -> str:
+        return f"{self.track} · {self.task} · {self.row} · seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What became of one cell (or one shard of a stage), whatever became of it. Plain JSON values only.
+
+    ``metrics``: name -> number, None, or ``{"bound": x}`` for a censored value. ``series``: name -> ``{"dims",
+    "coords", "data"}``. ``units`` and ``views``: name -> artifact name ``sha256-….ext``. ``curve``: what the method
+    reported; ``history``: its snapshots. ``cost``: ``load_s, run_s, score_s, snapshot_s, peak_mem_mb, gpu_mem_mb``
+    and ``shared_s`` by stage. ``where``: host, hardware label, cpus, gpus, threads. ``provenance``: ``sources``
+    (module -> AST digest), ``data`` (fingerprint), ``stages`` (name -> digest), ``packages``, ``commit``, ``dirty``.
+    ``error``: ``type, message, last_lines``. ``marks``: words a board must show (``fallback``, ``accepted: …``).
+    """
+
+    key: str
+    kind: Literal["cell", "stage"]
+    cell: Mapping[str, Any]
+    status: Status
+    reason: str = ""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    series: Mapping[str, Any] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    views: Mapping[str, str] = field(default_factory=dict)
+    curve: Sequence[Mapping[str, float]] = ()
+    history: Sequence[Mapping[str, Any]] = ()
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    where: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    error: Mapping[str, Any] = field(default_factory=dict)
+    log: Sequence[str] = ()
+    marks: Sequence[str] = ()
+    attempts: int = 1
+    started: str = ""
+    ended: str = ""
+    schema: int = 1

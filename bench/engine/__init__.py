@@ -1,0 +1,1 @@
+"""How a cell is run: isolated, limited, placed."""

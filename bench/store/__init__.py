@@ -1,0 +1,1 @@
+"""Where records and artifacts live, and what they were made from."""

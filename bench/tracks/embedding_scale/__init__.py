@@ -1,0 +1,1 @@
+"""Click prediction at growing embedding sizes (the multi-embedding paper's grid)."""

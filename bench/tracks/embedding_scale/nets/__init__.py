@@ -1,0 +1,1 @@
+"""One network a file; a row imports only its own, so a change marks only its cells stale."""
