@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
-# A wheel carries methods/ and baselines/ as bench.methods and bench.baselines. A clone that comes first on the path
-# (an editable install, a Ray working directory) keeps them beside bench/, so they are found there.
+# A wheel carries methods/ and baselines/ as bench.methods and bench.baselines. A clone that comes first on
+# the path (an editable install, a Ray working directory) keeps them beside bench/, so they are found there.
 if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "methods").is_dir():
     __path__.append(str(_ROOT))
 

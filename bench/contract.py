@@ -12,7 +12,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -26,8 +26,8 @@ Better = Literal["higher", "lower", "neither"]
 Status = Literal["ok", "skipped", "failed", "oom", "timeout", "diverged", "lost"]
 STATUSES: tuple[Status, ...] = ("ok", "skipped", "failed", "oom", "timeout", "diverged", "lost")
 SYMBOLS: Mapping[str, str] = {
-    "ok": "", "skipped": "–", "failed": "✗", "oom": "▣", "timeout": "⏱", "diverged": "∞", "lost": "?", "unplanned": "·",
-    "new": "…",
+    "ok": "", "skipped": "–", "failed": "✗", "oom": "▣", "timeout": "⏱", "diverged": "∞", "lost": "?",
+    "unplanned": "·", "new": "…",
 }  # fmt: skip
 
 
@@ -61,7 +61,9 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One column of a board. A sweep axis (scale, condition, held-out domain) is a task, with its value in ``params``."""
+    """One column of a board. A sweep axis (scale, condition, held-out domain) is a task, with its value in
+    ``params``.
+    """
 
     name: str
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -70,7 +72,9 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """Hard limits and resources of one cell; outside its key. ``gpu`` may be a fraction; ``minutes`` limits the run."""
+    """Hard limits and resources of one cell; outside its key. ``gpu`` may be a fraction; ``minutes`` limits
+    the run.
+    """
 
     cpu: float = 1
     gpu: float = 0
@@ -88,8 +92,8 @@ class Needs:
 class Space:
     """A hyper-parameter's search space, with the default that ranks when nobody searches.
 
-    Either ``choices``, or a range ``low``..``high`` (``log``: searched on a logarithmic scale; integers if the
-    default is an int).
+    Either ``choices``, or a range ``low``..``high`` (``log``: searched on a logarithmic scale; integers if
+    the default is an int).
     """
 
     default: Any
@@ -103,8 +107,9 @@ class Space:
 class Stage:
     """Work that several cells share, done once: pre-training, a bank, encoded latents.
 
-    ``build(ctx)`` writes files into ``ctx.outdir`` (one folder a shard). Its address is the hash of what is declared
-    here, so two tracks that declare the same stage share it. ``stages`` are the stages that it reads itself.
+    ``build(ctx)`` writes files into ``ctx.outdir`` (one folder a shard). Its address is the hash of what is
+    declared here, so two tracks that declare the same stage share it. ``stages`` are the stages that it reads
+    itself.
     """
 
     name: str
@@ -118,17 +123,17 @@ class Stage:
     @property
     def address(self) -> str:
         """16 hex digits over name, version, parameters, shards and the addresses of the stages it reads."""
-        return digest(
-            {
-                "stage": self.name, "version": self.version, "params": dict(self.params), "shards": self.shards,
-                "build": f"{self.build.__module__}:{self.build.__qualname__}", "reads": [s.address for s in self.stages],
-            }
-        )  # fmt: skip
+        build = f"{self.build.__module__}:{self.build.__qualname__}"
+        reads = [s.address for s in self.stages]
+        declared = {"stage": self.name, "version": self.version, "params": dict(self.params), "build": build}
+        return digest({**declared, "shards": self.shards, "reads": reads})
 
 
 @dataclass(frozen=True, slots=True)
 class Censored:
-    """A value known only to lie beyond ``bound`` (never reached within the budget). Averaged as a restricted mean."""
+    """A value known only to lie beyond ``bound`` (never reached within the budget). Averaged as a restricted
+    mean.
+    """
 
     bound: float
 
@@ -148,8 +153,9 @@ class Units:
 class Score:
     """What `Track.score` returns.
 
-    ``metrics``: one value a metric that the track declares, plus ``val_*`` (the same function on the labelled part
-    of ``given``); ``None`` = does not apply (never for the ranking metric), NaN or infinite = the cell ``diverged``.
+    ``metrics``: one value a metric that the track declares, plus ``val_*`` (the same function on the labelled
+    part of ``given``); ``None`` = does not apply (never for the ranking metric), NaN or infinite = the cell
+    ``diverged``.
     ``series``: small named arrays (by lead, domain, step, singular value). ``units``: by metric name.
     ``views``: few small pictures, uint8 (height, width, 3).
     """
@@ -162,7 +168,9 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One look at a method on its way: ``step`` as it said, ``seconds`` on its own clock, the metrics then."""
+    """One look at a method on its way: ``step`` as it said, ``seconds`` on its own clock, the metrics
+    then.
+    """
 
     step: int
     seconds: float
@@ -173,7 +181,9 @@ class Snapshot:
 
 
 class Inputs(Protocol):
-    """What a track may use to open its data. ``seed`` is None unless the track declares ``split_per_seed``."""
+    """What a track may use to open its data. ``seed`` is None unless the track declares
+    ``split_per_seed``.
+    """
 
     seed: int | None
     device: str
@@ -200,7 +210,8 @@ class Context(Protocol):
     """A method's only door outside.
 
     ``seed``: seeds were already set for random, numpy and torch; use it for your own generators. ``device``:
-    ``cpu`` or ``cuda``. ``amp``: whether mixed precision is wanted. ``workdir``: an empty folder, gone afterwards.
+    ``cpu`` or ``cuda``. ``amp``: whether mixed precision is wanted. ``workdir``: an empty folder, gone
+    afterwards.
     ``run``: the track's run settings.
     """
 
@@ -215,13 +226,19 @@ class Context(Protocol):
         """Folder of a stage that the method or the track declared."""
 
     def snapshot(self, step: int, answer: Any) -> None:
-        """Score ``answer`` now, off the clock; every random state and train/eval mode is as before afterwards."""
+        """Score ``answer`` now, off the clock; every random state and train/eval mode is as before
+        afterwards.
+        """
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Keep ``state`` (tensors, numbers, strings, containers of them) so that a killed cell goes on from here."""
+        """Keep ``state`` (tensors, numbers, strings, containers of them) so that a killed cell goes on from
+        here.
+        """
 
     def restore(self) -> dict[str, Any] | None:
-        """The last checkpointed state, with every random state set back to that moment; None on a first start."""
+        """The last checkpointed state, with every random state set back to that moment; None on a first
+        start.
+        """
 
     def report(self, **numbers: float) -> None:
         """Numbers for the record's curve and the live view (a loss, a rate)."""
@@ -230,9 +247,9 @@ class Context(Protocol):
 class Track(ABC):
     """A family of tasks with one shape of data, one shape of answer, one set of metrics.
 
-    ``Grid`` and ``Run`` are frozen dataclasses with a default for every field; ``bench.yaml`` fills them. The grid
-    (which data sets, scales, domains) makes tasks and is never in a key; run settings that differ from their
-    default are. ``version`` is raised when the meaning of a score changes.
+    ``Grid`` and ``Run`` are frozen dataclasses with a default for every field; ``bench.yaml`` fills them. The
+    grid (which data sets, scales, domains) makes tasks and is never in a key; run settings that differ from
+    their default are. ``version`` is raised when the meaning of a score changes.
     """
 
     name: ClassVar[str]
@@ -257,7 +274,9 @@ class Track(ABC):
         return ()
 
     def missing(self, task: Task, run: Any) -> str | None:
-        """Why the data of this task is not here (what file, where to get it), or None. Cheap: called by the plan."""
+        """Why the data of this task is not here (what file, where to get it), or None. Cheap: called by the
+        plan.
+        """
         return None
 
     def fingerprint(self, task: Task, run: Any) -> str:
@@ -286,7 +305,7 @@ class Track(ABC):
             if m.name == name.removeprefix("val_"):
                 if m.name == name:
                     return m
-                return Metric(name=name, better=m.better, unit=m.unit, digits=m.digits, kind="diagnostic", doc=m.doc)
+                return replace(m, name=name, kind="diagnostic")
         raise KeyError(name)
 
 
@@ -299,7 +318,9 @@ StagesOf = Sequence[Stage] | Callable[[Task, Any], Sequence[Stage]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """What `method` declares: a function, its rows and what they need. One method makes one or several rows."""
+    """What `method` declares: a function, its rows and what they need. One method makes one or several
+    rows.
+    """
 
     track: str
     id: str
@@ -363,9 +384,13 @@ def method(
 
     Args:
         track: name of the track it answers; decorate twice to answer two.
-        name: what a board prints. ``id``: what filters and records say (default: the function's name, ``_`` as ``-``).
-        hp: hyper-parameters with their defaults; a value may be a `Space`. Unknown ones are an error everywhere.
-        variants: ``{variant: changed hp}``, each a row ``id/variant``; ``base=False``: only the variants are rows.
+        name: what a board prints.
+        id: what filters and records say (default: the function's name, ``_`` as ``-``).
+        hp: hyper-parameters with their defaults; a value may be a `Space`. Unknown ones are an error
+            everywhere.
+        needs: limits and resources.
+        variants: ``{variant: changed hp}``, each a row ``id/variant``.
+        base: whether the method without a variant is a row too.
         stages: the shared work it reads, or a function of (task, run) giving it.
         skip: (task, run, hp) -> reason why this row cannot do that task, or None.
         alias: (task, hp) -> the row whose cell this one is, by construction, or None.
@@ -383,11 +408,13 @@ def method(
         for where, changed in {**(variants or {}), "fallback": fallback or {}}.items():
             for k in changed:
                 if k not in known:
-                    raise BenchError(f"{fn.__module__}: {fn.__name__}: {where!r} sets {k!r}, which is not in hp {sorted(known)}")
+                    where = f"{fn.__module__}: {fn.__name__}: {where!r}"
+                    raise BenchError(f"{where} sets {k!r}, which is not in hp {sorted(known)}")
         m = Method(
-            track=track, id=id or fn.__name__.replace("_", "-"), name=name, fn=fn, hp=known, needs=needs or Needs(),
-            variants=dict(variants or {}), base=base, version=version, ref=ref, stages=stages, skip=skip, alias=alias,
-            counterpart=counterpart, fallback=dict(fallback or {}), deterministic=deterministic,
+            track=track, id=id or fn.__name__.replace("_", "-"), name=name, fn=fn, hp=known, needs=needs or
+            Needs(), variants=dict(variants or {}), base=base, version=version, ref=ref, stages=stages,
+            skip=skip, alias=alias, counterpart=counterpart, fallback=dict(fallback or {}),
+            deterministic=deterministic,
         )  # fmt: skip
         fn.__dict__.setdefault("__bench_methods__", []).append(m)
         return fn
@@ -410,8 +437,8 @@ def digest(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One (track, task, row, hyper-parameters, seed, run settings): the unit of work. ``run`` holds only what differs
-    from the track's defaults, so that a new setting changes no old key."""
+    """One (track, task, row, hyper-parameters, seed, run settings): the unit of work. ``run`` holds only what
+    differs from the track's defaults, so that a new setting changes no old key."""
 
     track: str
     track_version: int
@@ -425,7 +452,8 @@ class Cell:
 
     def declared(self) -> dict[str, Any]:
         """The cell as plain JSON values, in the order of its fields."""
-        return {f.name: dict(v) if isinstance(v := getattr(self, f.name), Mapping) else v for f in fields(self)}
+        values = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return {k: dict(v) if isinstance(v, Mapping) else v for k, v in values}
 
     @property
     def key(self) -> str:
@@ -440,12 +468,14 @@ class Cell:
 class Record:
     """What became of one cell (or one shard of a stage), whatever became of it. Plain JSON values only.
 
-    ``metrics``: name -> number, None, or ``{"bound": x}`` for a censored value. ``series``: name -> ``{"dims",
-    "coords", "data"}``. ``units`` and ``views``: name -> artifact name ``sha256-….ext``. ``curve``: what the method
-    reported; ``history``: its snapshots. ``cost``: ``load_s, run_s, score_s, snapshot_s, peak_mem_mb, gpu_mem_mb``
-    and ``shared_s`` by stage. ``where``: host, hardware label, cpus, gpus, threads. ``provenance``: ``sources``
-    (module -> AST digest), ``data`` (fingerprint), ``stages`` (name -> digest), ``packages``, ``commit``, ``dirty``.
-    ``error``: ``type, message, last_lines``. ``marks``: words a board must show (``fallback``, ``accepted: …``).
+    ``metrics``: name -> number, None, or ``{"bound": x}`` for a censored value. ``series``: name ->
+    ``{"dims", "coords", "data"}``. ``units`` and ``views``: name -> artifact name ``sha256-….ext``.
+    ``curve``: what the method reported; ``history``: its snapshots. ``cost``: ``load_s, run_s, score_s,
+    snapshot_s, peak_mem_mb, gpu_mem_mb`` and ``shared_s`` by stage. ``where``: host, hardware label, cpus,
+    gpus, threads. ``provenance``: ``sources`` (module -> AST digest), ``data`` (fingerprint), ``stages``
+    (name -> digest), ``packages``, ``commit``, ``dirty``.
+    ``error``: ``type, message, last_lines``. ``marks``: words a board must show (``fallback``, ``accepted:
+    …``).
     """
 
     key: str

@@ -1,0 +1,77 @@
+"""The command line: one command a file; the only place that prints."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from bench.contract import BenchError
+
+app = typer.Typer(
+    name="bench",
+    help="Run the experiment grids of five papers on Ray and read leaderboards that can be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _commands() -> None:
+    from bench.cli import (
+        accept,
+        board,
+        check,
+        compare,
+        data,
+        plan,
+        publish,
+        report,
+        rerun,
+        run,
+        show,
+        status,
+        tour,
+        why,
+    )
+
+    for module in (
+        tour,
+        plan,
+        run,
+        status,
+        board,
+        report,
+        compare,
+        show,
+        why,
+        rerun,
+        accept,
+        check,
+        data,
+        publish,
+    ):
+        app.command(module.__name__.rpartition(".")[2])(module.command)
+
+
+_commands()
+
+
+def main() -> None:
+    """Entry point of ``bench``: a user's mistake is one message and exit code 2, never a traceback."""
+    try:
+        app()
+    except BenchError as e:
+        from bench.cli.common import errors
+
+        errors.print(f"[bold red]error[/] {_escaped(str(e))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,1 +1,1 @@
-"""How a cell is run: isolated, limited, placed."""
+"""How cells are run: isolated, limited, placed."""

@@ -1,0 +1,5 @@
+"""``python -m bench.cli``: the command line without the installed script."""
+
+from bench.cli import main
+
+main()

@@ -1,0 +1,120 @@
+"""`bench plan`: what there is to do, what is done, and how long the rest takes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from bench.cli.common import (
+    FilterOption,
+    PluginOption,
+    ProfileOption,
+    RowOption,
+    Session,
+    StoreOption,
+    SuiteOption,
+    TrackOption,
+    console,
+    duration,
+    escape,
+)
+from bench.plan import Plan, PlannedCell, estimate
+
+STATES = ("done", "new", "stale", "failed", "blocked")
+
+
+def command(
+    profile: ProfileOption = "laptop",
+    track: TrackOption = [],  # noqa: B006
+    row: RowOption = [],  # noqa: B006
+    filter: FilterOption = "",
+    cells: Annotated[bool, typer.Option("--cells", help="List every cell with its key.")] = False,
+    suite: SuiteOption = None,
+    store: StoreOption = None,
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """List cells and stages: new, done, stale, failed, blocked; and the hours that the rest takes."""
+    session = Session.open(suite, store, plugin)
+    plan = session.plan(profile, track, row, filter)
+    for p in plan.tracks:
+        console.print(_table(plan, p.track.name))
+    if cells:
+        console.print(_cells(plan))
+    for text in _reasons(plan):
+        console.print(f"  {escape(text)}", soft_wrap=True)
+    console.print(summary(plan))
+
+
+def summary(plan: Plan) -> str:
+    """One line: how many cells in which state, and the estimate with what it rests on."""
+    count = plan.count()
+    states = ", ".join(f"{count[s]} {s}" for s in STATES if s in count) or "no cell"
+    todo = [c for c in plan.to_run() if c.skip is None]
+    stages = [s for s in plan.stages.values() if s.state == "new"]
+    parts = [f"profile {plan.profile}: {states}"]
+    if stages:
+        parts.append(f"{len(stages)} stage{'s' if len(stages) > 1 else ''} to build first")
+    if todo:
+        e = estimate(todo)
+        hours = f"about {duration(e.seconds)} on one worker" if e.known else "no past record to estimate from"
+        parts.append(f"{e.cells} to run: {hours} ({e.known} of {e.cells} estimated from past records)")
+    return "; ".join(parts)
+
+
+def _table(plan: Plan, track: str) -> Table:
+    cells = [c for c in plan.cells if c.plan.track.name == track]
+    table = Table(title=f"{track} · {plan.profile}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("row")
+    tasks = list(dict.fromkeys(c.task.name for c in cells))
+    for task in tasks:
+        table.add_column(task, justify="center")
+    by_row: dict[str, dict[str, list[PlannedCell]]] = {}
+    for c in cells:
+        by_row.setdefault(c.row, {}).setdefault(c.task.name, []).append(c)
+    for name, columns in by_row.items():
+        table.add_row(escape(name), *(_states(columns.get(t, [])) for t in tasks))
+    return table
+
+
+_STYLES = {"done": "green", "new": "", "stale": "yellow", "failed": "red", "blocked": "magenta"}
+
+
+def _states(cells: list[PlannedCell]) -> str:
+    """``3 done`` or ``2 done 1 new``; ``= row`` for a cell that is another's; ``·`` for none."""
+    if not cells:
+        return "·"
+    if cells[0].alias_of:
+        return f"[dim]= {escape(cells[0].alias_of)}[/]"
+    if all(c.skip for c in cells):
+        return "[dim]skipped[/]"
+    counted = {s: n for s in STATES if (n := sum(c.state == s for c in cells))}
+    return " ".join(f"[{_STYLES[s]}]{n} {s}[/]" if _STYLES[s] else f"{n} {s}" for s, n in counted.items())
+
+
+def _reasons(plan: Plan) -> list[str]:
+    """Why cells are blocked, stale or failed: each reason once, with how many cells it concerns."""
+    said: dict[str, int] = {}
+    for c in plan.cells:
+        if c.state == "blocked" or (c.state == "failed" and c.reason):
+            said[f"{c.state}: {c.reason}"] = said.get(f"{c.state}: {c.reason}", 0) + 1
+        elif c.state == "stale":
+            for cause in c.causes:
+                said[f"stale: {cause}"] = said.get(f"stale: {cause}", 0) + 1
+    for s in plan.stages.values():
+        text = f"stage {s.stage.name}: {s.state}{f' ({s.reason})' if s.reason else ''}"
+        said[text] = said.get(text, 0) + 1
+    return [f"{text} ({n})" for text, n in said.items()]
+
+
+def _cells(plan: Plan) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("key", "state", "cell", "estimate"):
+        table.add_column(name, no_wrap=name == "key")
+    for c in plan.cells:
+        state = "skipped" if c.skip else c.state
+        seconds = duration(c.seconds) if c.seconds is not None else ""
+        where = f"{c.cell.track} · {c.task.name} · {c.row} · seed {c.cell.seed}"
+        table.add_row(c.key, state, escape(where), seconds)
+    return table

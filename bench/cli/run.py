@@ -1,0 +1,106 @@
+"""`bench run`: runs what is missing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from typing import Annotated
+
+import typer
+
+from bench.cli.common import (
+    FilterOption,
+    PluginOption,
+    ProfileOption,
+    RowOption,
+    Session,
+    StoreOption,
+    SuiteOption,
+    TrackOption,
+    console,
+    duration,
+    errors,
+    escape,
+    seconds,
+)
+from bench.cli.plan import summary
+from bench.contract import BenchError
+from bench.plan import Plan
+
+LocalOption = Annotated[bool, typer.Option("--local", help="Without Ray: threads of this process run cells.")]
+CpusOption = Annotated[int | None, typer.Option("--cpus", min=1, help="Use so many processors.")]
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", help="A running Ray cluster: 'auto' or host:port (RAY_ADDRESS)."),
+]
+
+
+def command(
+    profile: ProfileOption = "laptop",
+    track: TrackOption = [],  # noqa: B006
+    row: RowOption = [],  # noqa: B006
+    filter: FilterOption = "",
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Stop starting cells after this time: 10m, 2h.")
+    ] = None,
+    local: LocalOption = False,
+    stale: Annotated[bool, typer.Option("--stale", help="Run stale cells again too.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Run failed cells again too.")] = False,
+    cpus: CpusOption = None,
+    address: AddressOption = None,
+    suite: SuiteOption = None,
+    store: StoreOption = None,
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """Run what is missing. Ctrl-C leaves a readable store; the same command goes on from there."""
+    budget_s = seconds(budget, "--budget") if budget else None
+    session = Session.open(suite, store, plugin)
+    plan = session.plan(profile, track, row, filter)
+    console.print(summary(plan))
+    sweep_plan(
+        session, plan, local=local, stale=stale, failed=failed, budget_s=budget_s, cpus=cpus, address=address
+    )
+
+
+def sweep_plan(
+    session: Session,
+    plan: Plan,
+    *,
+    local: bool = False,
+    stale: bool = False,
+    failed: bool = False,
+    budget_s: float | None = None,
+    cpus: int | None = None,
+    address: str | None = None,
+) -> None:
+    """Run a plan with the live view, say how it ended, and leave with 130 if it was interrupted."""
+    if not plan.to_run(stale=stale, failed=failed):
+        hint = [f"--{s} runs {n} {s} cells" for s, n in plan.count().items() if s in ("stale", "failed")]
+        console.print("nothing to run" + (f" ({', '.join(hint)})" if hint else ""))
+        return
+    from bench.cli.live import watching
+    from bench.engine.execute import execute
+
+    with watching(cpus or len(os.sched_getaffinity(0))) as progress:
+        sweep = execute(
+            plan, session.registry, session.store, local=local, stale=stale, failed=failed, budget_s=budget_s,
+            address=address, cpus=cpus, on_change=progress,
+        )  # fmt: skip
+    counted = Counter(e.status for e in sweep.ended)
+    ends = ", ".join(f"{n} {s}" for s, n in counted.items()) or "none"
+    console.print(
+        f"{len(sweep.ended)} cells and stages ended in {duration(time.time() - sweep.started)}: {ends}"
+    )
+    for text in dict.fromkeys(sweep.left_out.values()):
+        errors.print(f"[yellow]left out[/] {escape(text)}", soft_wrap=True)
+    if sweep.fault is not None:
+        raise sweep.fault
+    if sweep.error:
+        raise BenchError(f"the sweep stopped: {sweep.error} (the cells that were not recorded stay new)")
+    if sweep.stopped:
+        console.print(
+            f"stopped: {escape(sweep.stopped)}; {len(sweep.waiting)} not run; the same command goes on"
+        )
+    if sweep.stopped == "interrupted":
+        raise typer.Exit(130)

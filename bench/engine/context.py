@@ -1,0 +1,222 @@
+"""What a method, a track and a stage hold in their hands while they run: the implementations of the
+contract's `Context`, `Inputs` and `StageContext`. Knows nothing of processes, limits or Ray, so that a
+notebook can use it.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.contract import BenchError, Censored, Score, Snapshot
+from bench.registry import nearest
+
+Scorer = Callable[[Any, list[Snapshot]], Score]
+
+
+def plain(value: float | Censored | None) -> Any:
+    """A metric's value as JSON says it: a number, None, or ``{"bound": x}`` for a censored one."""
+    return (
+        {"bound": float(value.bound)}
+        if isinstance(value, Censored)
+        else None
+        if value is None
+        else float(value)
+    )
+
+
+def _read(value: Any) -> float | Censored | None:
+    return Censored(value["bound"]) if isinstance(value, dict) else value
+
+
+def set_seed(seed: int) -> None:
+    """Seed random, numpy and torch (all devices), those of them that are installed and in use or needed."""
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    if torch := _torch():
+        torch.manual_seed(seed)
+
+
+def _torch() -> Any:
+    """Torch if this process has imported it; a method that never does needs no seed there."""
+    return sys.modules.get("torch")
+
+
+def random_states() -> dict[str, Any]:
+    """Every global random state: random, numpy, torch on the CPU and on each CUDA device that is in use."""
+    import numpy as np
+
+    states: dict[str, Any] = {"random": random.getstate(), "numpy": np.random.get_state()}
+    if torch := _torch():
+        states["torch"] = torch.get_rng_state()
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def set_random_states(states: Mapping[str, Any]) -> None:
+    """Put back what `random_states` took."""
+    import numpy as np
+
+    random.setstate(states["random"])
+    np.random.set_state(states["numpy"])
+    if torch := _torch():
+        torch.set_rng_state(states["torch"])
+        if "cuda" in states:
+            torch.cuda.set_rng_state_all(states["cuda"])
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Random states and the train/eval mode of every torch module alive are the same after the block as
+    before.
+
+    Without this, looking at a model changes it: sampling draws from the generators that training draws from,
+    and ``eval()`` stays. Modules are found through the garbage collector, since the engine cannot know where
+    a method keeps them.
+    """
+    states, modes = random_states(), []
+    if torch := _torch():
+        modes = [(m, m.training) for m in gc.get_objects() if issubclass(type(m), torch.nn.Module)]
+    try:
+        yield
+    finally:
+        set_random_states(states)
+        for module, training in modes:
+            module.training = training
+
+
+@dataclass(slots=True)
+class RunInputs:
+    """What `Track.load` and `Track.truth` are given."""
+
+    seed: int | None
+    device: str
+    stages: Mapping[str, Path] = field(default_factory=dict)
+
+    def stage(self, name: str) -> Path:
+        """Folder of a stage; `BenchError` names those there are."""
+        if name not in self.stages:
+            raise BenchError(f"no stage {name!r} was declared here{nearest(name, self.stages)}")
+        return self.stages[name]
+
+
+@dataclass(slots=True)
+class RunStageContext:
+    """What a stage's ``build`` is given."""
+
+    outdir: Path
+    params: Mapping[str, Any]
+    shard: int
+    seed: int
+    device: str
+    log: logging.Logger
+    stages: Mapping[str, Path] = field(default_factory=dict)
+
+    def stage(self, name: str) -> Path:
+        """Folder of a stage that this one reads."""
+        return RunInputs(self.seed, self.device, self.stages).stage(name)
+
+
+@dataclass(slots=True)
+class RunContext:
+    """A method's only door outside. ``tell`` passes phases and numbers on to the engine; a notebook ignores
+    them.
+    """
+
+    seed: int
+    device: str
+    amp: bool
+    workdir: Path
+    run: Any
+    log: logging.Logger
+    scorer: Scorer
+    stages: Mapping[str, Path] = field(default_factory=dict)
+    checkpoints: Path | None = None
+    tell: Callable[[str, Any], None] = lambda kind, value: None
+    history: list[Snapshot] = field(default_factory=list)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    snapshot_s: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+
+    def start_clock(self) -> None:
+        """The method starts now."""
+        self._started, self.snapshot_s = time.monotonic(), 0.0
+
+    def seconds(self) -> float:
+        """Seconds on the method's own clock: since it started, without the looks at it."""
+        return time.monotonic() - self._started - self.snapshot_s
+
+    def stage(self, name: str) -> Path:
+        """Folder of a stage; `BenchError` names those there are."""
+        return RunInputs(self.seed, self.device, self.stages).stage(name)
+
+    def snapshot(self, step: int, answer: Any) -> None:
+        """Score ``answer`` now, off the clock, leaving every random state and train/eval mode as it was."""
+        now, before = self.seconds(), time.monotonic()
+        self.tell("phase", "snapshot")
+        with undisturbed():
+            score = self.scorer(answer, self.history)
+        self.history.append(Snapshot(step, now, dict(score.metrics)))
+        self.tell("phase", "run")
+        self.snapshot_s += time.monotonic() - before
+
+    def checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Keep ``state`` with all random states; the last one wins, and a kill in mid-write leaves the one
+        before.
+        """
+        if self.checkpoints is None:
+            return
+        import torch
+
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        numpy_state = random_states()["numpy"]
+        states = {**random_states(), "numpy": [numpy_state[0], numpy_state[1].tolist(), *numpy_state[2:]]}
+        whole = {"state": dict(state), "random": states, "curve": self.curve, "seconds": self.seconds()}
+        whole["history"] = [
+            [s.step, s.seconds, {k: plain(v) for k, v in s.metrics.items()}] for s in self.history
+        ]
+        torch.save(whole, self.checkpoints / "writing.pt")
+        os.replace(self.checkpoints / "writing.pt", self.checkpoints / "last.pt")
+
+    def restore(self) -> dict[str, Any] | None:
+        """The last checkpointed state, or None; the clock goes on from where it was."""
+        path = self.checkpoints / "last.pt" if self.checkpoints is not None else None
+        if path is None or not path.is_file():
+            return None
+        import numpy as np
+        import torch
+
+        whole = torch.load(path, weights_only=True, map_location=self.device)
+        states = dict(whole["random"])
+        name, keys, *rest = states["numpy"]
+        states["numpy"] = (name, np.array(keys, dtype=np.uint32), *rest)
+        states["torch"] = states["torch"].cpu()
+        if "cuda" in states:
+            states["cuda"] = [s.cpu() for s in states["cuda"]]
+        set_random_states(states)
+        self.curve[:] = whole["curve"]
+        self.history[:] = [
+            Snapshot(step, s, {k: _read(v) for k, v in m.items()}) for step, s, m in whole["history"]
+        ]
+        self._started = time.monotonic() - whole["seconds"] - self.snapshot_s
+        self.log.info("going on from a checkpoint at %.1f s", whole["seconds"])
+        state: dict[str, Any] = whole["state"]
+        return state
+
+    def report(self, **numbers: float) -> None:
+        """Numbers for the record's curve and the live view."""
+        point = {"seconds": round(self.seconds(), 3), **{k: float(v) for k, v in numbers.items()}}
+        self.curve.append(point)
+        self.tell("report", point)

@@ -1,0 +1,75 @@
+"""The one way to run a plan, on Ray or here."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bench.engine.sweep import Sweep, not_run, units
+from bench.plan import Plan
+from bench.registry import Registry
+from bench.store.records import Store
+
+
+def execute(
+    plan: Plan,
+    registry: Registry,
+    store: Store,
+    *,
+    local: bool = False,
+    stale: bool = False,
+    failed: bool = False,
+    budget_s: float | None = None,
+    address: str | None = None,
+    cpus: int | None = None,
+    on_change: Callable[[Sweep], None] = lambda sweep: None,
+) -> Sweep:
+    """Run what the plan says is missing and return the sweep, ended or stopped.
+
+    Raises:
+        BenchError: nothing can run here, or no cluster at ``address``.
+        StoreError: the store cannot be written.
+    """
+    started = time.time()
+    cells = plan.to_run(stale=stale, failed=failed)
+    skipped = [c for c in cells if c.skip is not None]
+    todo, broken = units(plan, [c for c in cells if c.skip is None], registry, failed=failed)
+    for unit, c in zip(units(plan, skipped, registry, failed=failed)[0], skipped, strict=True):
+        store.write(not_run(unit, "skipped", c.skip or ""))
+    deadline = started + budget_s if budget_s is not None else None
+    sweep = Sweep(store, todo, deadline, stage_status=dict.fromkeys(broken, "failed"), started=started)
+    sweep.on_change = on_change
+    preload = tuple(dict.fromkeys(m for p in plan.tracks for m in p.track.preload))
+    if todo:
+        store.seal()
+        with _terminate_as_interrupt():
+            if local:
+                from bench.engine.local import run as run_here
+
+                run_here(sweep, preload, cpus=cpus)
+            else:
+                from bench.engine.tune import run as run_on_ray
+
+                run_on_ray(sweep, preload, address=address, cpus=cpus)
+    return sweep
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM (a scheduler taking the machine back) ends a sweep as Ctrl-C does: readable and resumable."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

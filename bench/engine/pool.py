@@ -1,0 +1,274 @@
+"""Runs one cell in a process of its own, with limits, and says how it ended. Knows nothing of Ray or of
+stores.
+
+Children are forked from a fork server that has the heavy libraries loaded already (0.03 s a child instead of
+several seconds). Time is limited by this parent's clock; memory by looking at the proportional set size of
+the child and its own children, since an address-space limit would count gigabytes that torch merely maps.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing as mp
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from bench.contract import BenchError, Needs, Status
+from bench.engine.child import Job, main
+
+LOOK_EVERY_S = 0.1
+LOG_LINES = 40
+#: Loading and scoring are the track's work, not the method's: they get their own, generous limit.
+OWN_WORK_MINUTES = 15
+_starting = threading.Lock()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How one child ended. ``status`` None: it was cancelled, nothing is to be recorded."""
+
+    status: Status | None
+    reason: str = ""
+    result: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, Any] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+    peak_mem_mb: float = 0.0
+    wall_s: float = 0.0
+    folder: Path | None = None
+
+
+class Pool:
+    """The fork server of this process. One for all threads; children run side by side as the caller asks."""
+
+    def __init__(self, preload: Sequence[str] = ()) -> None:
+        wanted = ["bench.engine.child", "numpy", "pydantic", *preload]
+        self.preload = [m for m in dict.fromkeys(wanted) if importlib.util.find_spec(m.partition(".")[0])]
+        # Importing diffusers asks CUDA whether it is there; asked through NVML, the children can still fork.
+        os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+        self._context = mp.get_context("forkserver")
+        self._context.set_forkserver_preload(self.preload)
+
+    def warm(self) -> None:
+        """Start the server and make sure that what was to be preloaded is there (a failed preload is
+        silent).
+        """
+        for _ in range(2):
+            receive, send = self._context.Pipe(False)
+            with receive:
+                with send:
+                    process = self._start(_probe, (self.preload, send))
+                try:
+                    missing, bad_fork = receive.recv()
+                except EOFError:
+                    raise BenchError("the fork server does not start: see its error above") from None
+            process.join()
+            if bad_fork and not isinstance(self._context, mp.context.SpawnContext):
+                self._context = mp.get_context("spawn")  # type: ignore[assignment]
+                continue
+            break
+        if missing and not isinstance(self._context, mp.context.SpawnContext):
+            raise BenchError(
+                f"could not preload {', '.join(missing)}: python -c 'import {missing[0]}' says why"
+            )
+
+    def run(
+        self,
+        job: Job,
+        needs: Needs,
+        *,
+        cancel: threading.Event | None = None,
+        tell: Callable[[str, Any], None] | None = None,
+    ) -> Outcome:
+        """Run a job to its end, whatever that is. The folder of the outcome is the caller's to remove."""
+        folder = Path(tempfile.mkdtemp(prefix="bench-"))
+        receive, send = self._context.Pipe(False)
+        kills = _oom_kills()
+        with receive:
+            with send:
+                process = self._start(main, (job, str(folder), send))
+            watch = _Watch(process, receive, needs, cancel, tell)
+            try:
+                outcome = watch.until_end()
+            finally:
+                _kill(process)
+        if outcome.status == "lost" and _oom_kills() > kills:
+            outcome.status, outcome.reason = "oom", "the kernel ran out of memory and killed it"
+        outcome.folder, outcome.log = folder, _tail(folder / "log.txt")
+        if outcome.error and not outcome.error.get("last_lines"):
+            outcome.error["last_lines"] = outcome.log[-15:]
+        return outcome
+
+    def _start(self, target: Callable[..., None], args: tuple[Any, ...]) -> BaseProcess:
+        process = self._context.Process(target=target, args=args, daemon=False)
+        with _starting, _without_main():
+            process.start()
+        return process
+
+
+def _probe(preload: list[str], send: Connection) -> None:
+    missing = [m for m in preload if m not in sys.modules]
+    torch = sys.modules.get("torch")
+    send.send((missing, bool(torch and torch.cuda._is_in_bad_fork())))
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide where ``__main__`` came from: multiprocessing would run it again in every child (in a Ray actor
+    that is Ray's worker script, 0.17 s and an import of ray each time).
+    """
+    module = sys.modules["__main__"]
+    hidden = {k: getattr(module, k) for k in ("__file__", "__spec__") if hasattr(module, k)}
+    for k in hidden:
+        delattr(module, k)
+    module.__spec__ = None
+    try:
+        yield
+    finally:
+        for k, v in hidden.items():
+            setattr(module, k, v)
+
+
+class _Watch:
+    """One child under watch: its messages, its clock, its memory."""
+
+    def __init__(
+        self,
+        process: BaseProcess,
+        receive: Connection,
+        needs: Needs,
+        cancel: threading.Event | None,
+        tell: Callable[[str, Any], None] | None,
+    ) -> None:
+        self.process, self.receive, self.needs, self.cancel, self.tell = process, receive, needs, cancel, tell
+        self.phase, self.since, self.spent = "load", time.monotonic(), {"run": 0.0}
+        self.started, self.peak, self.open = time.monotonic(), 0.0, True
+        self.last: Outcome | None = None
+
+    def until_end(self) -> Outcome:
+        """Watch until the child is gone or a limit is passed."""
+        while True:
+            waiting: list[Any] = [self.process.sentinel, *([self.receive] if self.open else [])]
+            wait(waiting, timeout=LOOK_EVERY_S)
+            self._listen()
+            if self.last is not None and self.last.status in ("ok", "diverged"):
+                return self._done(self.last)
+            if not self.process.is_alive():
+                self._listen()
+                return self._done(self.last or self._died())
+            if self.cancel is not None and self.cancel.is_set():
+                return self._done(Outcome(None, "cancelled"))
+            if (over := self._over()) is not None:
+                return self._done(over)
+
+    def _listen(self) -> None:
+        try:
+            while self.open and self.receive.poll():
+                kind, value = self.receive.recv()
+                if kind == "phase":
+                    self.spent[self.phase] = self._in_phase()
+                    self.phase, self.since = value, time.monotonic()
+                elif kind == "result":
+                    bad = value.get("diverged")
+                    self.last = Outcome("diverged" if bad else "ok", "; ".join(bad or ()), result=value)
+                elif kind == "error":
+                    oom = value.pop("oom")
+                    status: Status = "oom" if oom else "failed"
+                    facts = value.pop("facts")
+                    self.last = Outcome(status, f"{oom} memory" if oom else "", result=facts, error=value)
+                if self.tell is not None:
+                    self.tell(kind, value)
+        except (EOFError, ConnectionResetError):
+            self.open = False
+
+    def _in_phase(self) -> float:
+        return self.spent.get(self.phase, 0.0) + time.monotonic() - self.since
+
+    def _over(self) -> Outcome | None:
+        minutes = self.needs.minutes if self.phase == "run" else max(OWN_WORK_MINUTES, self.needs.minutes)
+        if self._in_phase() > minutes * 60:
+            return self._limit("timeout", f"{self.phase} took more than {minutes:g} minutes")
+        used = tree_pss_mb(self.process.pid or 0)
+        self.peak = max(self.peak, used)
+        if used > self.needs.mem_gb * 1024:
+            return self._limit(
+                "oom", f"{used / 1024:.1f} GB of host memory, over its limit of {self.needs.mem_gb:g} GB"
+            )
+        return None
+
+    def _limit(self, status: Status, text: str) -> Outcome:
+        return Outcome(status, text, error={"type": status, "message": text, "last_lines": []})
+
+    def _died(self) -> Outcome:
+        self.process.join()
+        code = self.process.exitcode or 0
+        if code in (-signal.SIGKILL, -signal.SIGTERM):
+            text = f"killed from outside by {signal.Signals(-code).name}"
+            return Outcome("lost", text, error={"type": "lost", "message": text, "last_lines": []})
+        how = (
+            f"crashed with {signal.Signals(-code).name}"
+            if code < 0
+            else f"left with exit code {code} and no answer"
+        )
+        return Outcome("failed", how, error={"type": "ProcessDied", "message": how, "last_lines": []})
+
+    def _done(self, outcome: Outcome) -> Outcome:
+        outcome.peak_mem_mb, outcome.wall_s = self.peak, time.monotonic() - self.started
+        return outcome
+
+
+def _kill(process: BaseProcess) -> None:
+    """End the child and whatever it started (it leads a session of its own), and reap it."""
+    if process.pid is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            process.kill()
+    process.join()
+    process.close()
+
+
+def tree_pss_mb(pid: int) -> float:
+    """Proportional set size of a process and all below it, in MB; what is gone counts 0."""
+    total, todo = 0, [pid]
+    while todo:
+        p = todo.pop()
+        try:
+            with open(f"/proc/{p}/smaps_rollup", encoding="ascii") as f:
+                total += next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+            with open(f"/proc/{p}/task/{p}/children", encoding="ascii") as f:
+                todo += [int(c) for c in f.read().split()]
+        except (OSError, StopIteration):  # it ended while being looked at
+            continue
+    return total / 1024
+
+
+def _oom_kills() -> int:
+    with open("/proc/vmstat", encoding="ascii") as f:
+        return next((int(line.split()[1]) for line in f if line.startswith("oom_kill ")), 0)
+
+
+def _tail(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as f:
+            f.seek(max(0, path.stat().st_size - 20_000))
+            return [line[:500] for line in f.read().decode("utf-8", "replace").splitlines()[-LOG_LINES:]]
+    except FileNotFoundError:
+        return []
+
+
+def remove(outcome: Outcome) -> None:
+    """Remove the folder of an outcome."""
+    if outcome.folder is not None:
+        shutil.rmtree(outcome.folder, ignore_errors=True)

@@ -1,0 +1,280 @@
+"""What is run next, shared by the two places that run cells (`local.py`, `tune.py`): order, stages first,
+retries of lost nodes, the budget, and how far it is. Records of cells that never ran (skipped, lost for good)
+are written here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from bench.contract import BenchError, Needs, Record
+from bench.engine.child import Job
+from bench.engine.worker import LOST_RETRIES, Unit, now
+from bench.plan import Plan, PlannedCell, PlannedStage
+from bench.registry import Registry
+from bench.store.records import Store
+from bench.suite import changed
+
+#: A cell in flight when the budget ends may use this much of the budget more, then it is stopped and stays
+#: new.
+GRACE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """One unit that came to an end."""
+
+    unit: Unit
+    status: str
+    seconds: float
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Sweep:
+    """The units still to do and those under way. Not thread-safe: one loop asks and tells.
+
+    ``stopped``: why nothing more is started; ``error``: the same if it is a failure to be told as such;
+    ``fault``: an exception that is ours.
+    """
+
+    store: Store
+    waiting: list[Unit]
+    deadline: float | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+    under_way: dict[str, tuple[Unit, float | None]] = field(default_factory=dict)
+    ended: list[Ended] = field(default_factory=list)
+    stage_status: dict[str, str] = field(default_factory=dict)
+    stopped: str = ""
+    error: str = ""
+    fault: BaseException | None = None
+    started: float = field(default_factory=time.time)
+    on_change: Callable[[Sweep], None] = lambda sweep: None
+
+    @property
+    def total(self) -> int:
+        """Units of this sweep, ended or not."""
+        return len(self.waiting) + len(self.under_way) + len(self.ended)
+
+    def finished(self) -> bool:
+        """Nothing waits that could still start, and nothing is under way."""
+        return not self.under_way and (not self.waiting or bool(self.stopped))
+
+    def next(self, fits: Callable[[Needs], bool] = lambda needs: True) -> Unit | None:
+        """The first unit in order that may start now, or None. It counts as under way from here on."""
+        if self.stopped:
+            return None
+        if self.deadline is not None and time.time() >= self.deadline:
+            self.stop("the budget is used up")
+            return None
+        for unit in self._ready():
+            if fits(unit.needs):
+                self.waiting.remove(unit)
+                self.under_way[unit.key] = (unit, None)
+                self.on_change(self)
+                return unit
+        return None
+
+    def _ready(self) -> Iterator[Unit]:
+        for unit in list(self.waiting):
+            reads = {k: self.stage_status.get(k, "new") for k in unit.reads}
+            failed = [k for k, s in reads.items() if s not in ("ok", "new")]
+            if failed:
+                self._skip(unit, failed[0])
+            elif all(s == "ok" for s in reads.values()) and self._in_time(unit):
+                yield unit
+
+    def _in_time(self, unit: Unit) -> bool:
+        """Whether it is expected to end within the budget; one never seen may always try."""
+        return self.deadline is None or unit.seconds is None or time.time() + unit.seconds <= self.deadline
+
+    def _skip(self, unit: Unit, stage_key: str) -> None:
+        head = self.store.heads().get(stage_key)
+        name = head.cell.get("stage", stage_key) if head is not None else stage_key
+        reason = f"stage {name} failed"
+        self.store.write(not_run(unit, "skipped", reason))
+        self.waiting.remove(unit)
+        self._end(unit, "skipped", 0.0, reason)
+
+    def began(self, key: str) -> None:
+        """A unit that was handed out has a worker now."""
+        if key in self.under_way:
+            self.under_way[key] = (self.under_way[key][0], time.time())
+            self.on_change(self)
+
+    def running(self) -> list[tuple[Unit, float]]:
+        """Units on a worker, with the seconds since they began."""
+        return [(u, time.time() - since) for u, since in self.under_way.values() if since is not None]
+
+    def done(self, key: str, status: str | None, reason: str = "") -> None:
+        """A unit ended with that status; None: it was stopped before its end and stays new."""
+        unit, since = self.under_way.pop(key)
+        if status is None:
+            self.waiting.insert(0, unit)
+        else:
+            self._end(unit, status, _since(since), reason)
+
+    def lost(self, key: str, how: str) -> None:
+        """The worker is gone (node, actor): try again elsewhere a few times, then record it as lost."""
+        unit, since = self.under_way.pop(key)
+        if unit.attempt <= LOST_RETRIES:
+            self.waiting.insert(0, replace(unit, attempt=unit.attempt + 1))
+            self.on_change(self)
+            return
+        self.store.write(not_run(unit, "lost", how))
+        self._end(unit, "lost", _since(since), how)
+
+    def _end(self, unit: Unit, status: str, seconds: float, reason: str) -> None:
+        if unit.job.kind == "stage":
+            self.stage_status[unit.key] = status
+        self.ended.append(Ended(unit, status, seconds, reason))
+        self.on_change(self)
+
+    def stop(self, why: str) -> None:
+        """Start nothing more."""
+        self.stopped = self.stopped or why
+
+    def why_none(self) -> str:
+        """Why nothing of what waits can start although nothing is under way."""
+        if self.deadline is not None:
+            return "no cell that is left is expected to end within the budget"
+        return f"nothing here is large enough for {self.waiting[0].label}"
+
+    def hard_deadline(self) -> float | None:
+        """When cells still under way are stopped too, in seconds since the epoch."""
+        if self.deadline is None:
+            return None
+        return self.deadline + max(5.0, GRACE * (self.deadline - self.started))
+
+    def remaining_s(self, workers: float) -> float | None:
+        """Seconds until the end, from past records and from this sweep's own cells; None while nothing is
+        known.
+        """
+        mean = _mean([e.seconds for e in self.ended if e.status != "skipped"])
+        todo = [(u, 0.0) for u in self.waiting] + [(u, _since(t)) for u, t in self.under_way.values()]
+        if mean is None and any(u.seconds is None for u, _ in todo):
+            return None
+        left = [max(0.0, (u.seconds if u.seconds is not None else mean or 0.0) - spent) for u, spent in todo]
+        return sum(left) / max(1.0, min(workers, len(left) or 1))
+
+
+def _since(moment: float | None) -> float:
+    return time.time() - moment if moment is not None else 0.0
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def not_run(unit: Unit, status: Any, reason: str) -> Record:
+    """The record of a unit that never ran to an end: skipped, or lost with its node."""
+    job = unit.job
+    return Record(
+        key=unit.key,
+        kind="stage" if job.kind == "stage" else "cell",
+        cell=dict(job.cell),
+        status=status,
+        reason=reason,
+        error={} if status == "skipped" else {"type": status, "message": reason, "last_lines": []},
+        limits=asdict(unit.needs),
+        attempts=unit.attempt,
+        started=now(),
+        ended=now(),
+    )
+
+
+def units(
+    plan: Plan, cells: list[PlannedCell], registry: Registry, *, failed: bool
+) -> tuple[list[Unit], set[str]]:
+    """Units of the cells to run with the stages they need, each before its first reader; and the keys of the
+    stages that failed before and are not tried again (``failed`` tries them).
+    """
+    out: dict[str, Unit] = {}
+    broken: set[str] = set()
+
+    def add_stage(key: str) -> None:
+        planned = plan.stages[key]
+        if key in out:
+            return
+        if planned.state == "failed" and not failed:
+            broken.add(key)
+            return
+        for k in planned.reads:
+            add_stage(k)
+        out[key] = _stage_unit(planned, registry)
+
+    for c in cells:
+        for k in c.reads if c.skip is None else ():
+            add_stage(k)
+        out[c.key] = _cell_unit(c, registry)
+    return list(out.values()), broken
+
+
+def _device(needs: Needs) -> dict[str, Any]:
+    fraction = needs.gpu if 0 < needs.gpu < 1 else 1.0
+    cuda = {"device": "cuda", "gpu_fraction": fraction, "gpu_mem_gb": needs.gpu_mem_gb}
+    return {"threads": max(1, int(needs.cpu)), **(cuda if needs.gpu > 0 else {})}
+
+
+def _cell_unit(c: PlannedCell, registry: Registry) -> Unit:
+    track, origin = registry.track_found(c.plan.track.name)
+    job = Job(
+        key=c.key,
+        kind="cell",
+        cell=c.cell.declared(),
+        task=c.task,
+        track=origin,
+        method=c.found.origin,
+        method_id=c.found.method.id,
+        ranks_by=c.plan.ranks_by,
+        hp=c.cell.hp,
+        seed=c.cell.seed,
+        **_device(c.needs),
+    )
+    data = "" if track.missing(c.task, c.plan.run) else track.fingerprint(c.task, c.plan.run)
+    fallback = {k: v for k, v in c.found.method.fallback.items() if c.cell.hp.get(k) != v}
+    unit = Unit(job=job, needs=c.needs, label=str(c.cell), data=data, reads=c.reads, fallback=fallback)
+    return replace(unit, seconds=c.seconds)
+
+
+def _stage_unit(s: PlannedStage, registry: Registry) -> Unit:
+    origin = registry.track_found(s.plan.track.name)[1]
+    shard = f" {s.shard + 1}/{s.stage.shards}" if s.stage.shards > 1 else ""
+    cell = {"track": s.plan.track.name, "stage": s.stage.name, "address": s.stage.address, "shard": s.shard}
+    job = Job(
+        key=s.key,
+        kind="stage",
+        cell={**cell, "params": dict(s.stage.params), "run": changed(s.plan.run)},
+        task=s.task,
+        track=origin,
+        method=s.found.origin,
+        method_id=s.found.method.id,
+        ranks_by=s.plan.ranks_by,
+        hp={},
+        seed=0,
+        address=s.stage.address,
+        shard=s.shard,
+        **_device(s.stage.needs),
+    )
+    label = f"{s.plan.track.name} · stage {s.stage.name}{shard}"
+    return Unit(job=job, needs=s.stage.needs, label=label, reads=s.reads)
+
+
+def left_out(units_: list[Unit], largest: Needs) -> dict[str, str]:
+    """Units that no machine here is large enough for: key -> what they ask for and what there is."""
+    out = {}
+    for u in units_:
+        for name in ("cpu", "gpu", "mem_gb"):
+            want, has = getattr(u.needs, name), getattr(largest, name)
+            if want > has:
+                out[u.key] = f"{u.label} needs {name} {want:g}; the largest machine here has {has:g}"
+    return out
+
+
+def check(units_: list[Unit], left: Mapping[str, str]) -> None:
+    """Raise `BenchError` if nothing at all can run here."""
+    if units_ and len(left) == len(units_):
+        raise BenchError(f"nothing can run here: {next(iter(left.values()))} (see needs: in bench.yaml)")

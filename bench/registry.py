@@ -1,0 +1,224 @@
+"""Finds tracks and methods without anybody listing them: a file in the right folder is enough.
+
+Tracks: ``bench/tracks/<name>/track.py`` with ``TRACK``. Methods: every file of ``methods/`` and
+``baselines/<track>/``, the installed entry points ``bench.methods``, and files named with ``--plugin``. A
+plugin is code, so it is read only when the user named it or installed it. A broken file of ours is a problem
+that is reported and skipped; a broken file that the user named is an error at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+import bench
+from bench.contract import BenchError, Method, Track
+
+Role = Literal["method", "baseline", "plugin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a method or a track can be loaded from again, in any process: a module's name or a file."""
+
+    module: str = ""
+    file: str = ""
+
+    @property
+    def source_name(self) -> str:
+        """Name under which provenance knows it."""
+        return f"plugin:{Path(self.file).name}" if self.file else self.module
+
+    def load(self) -> ModuleType:
+        """Import the module or the file (once a process)."""
+        if not self.file:
+            return importlib.import_module(self.module)
+        path = Path(self.file)
+        name = f"bench_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}"
+        if name in sys.modules:
+            return sys.modules[name]
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise BenchError(f"--plugin {path}: not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        return module
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A method with the place that it came from."""
+
+    method: Method
+    origin: Origin
+    role: Role
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the nearest known word, else the words that there are."""
+    words = sorted(known)
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; there is {', '.join(words) or 'none'}"
+
+
+def _folder(name: str) -> list[Path]:
+    """Folders of that name on bench's path: inside a wheel, or beside ``bench/`` in a clone."""
+    return [p for base in bench.__path__ if (p := Path(base) / name).is_dir()]
+
+
+def methods_in(module: ModuleType) -> list[Method]:
+    """Methods declared in that module itself (an imported function is somebody else's)."""
+    found: list[Method] = []
+    for value in vars(module).values():
+        if getattr(value, "__module__", None) == module.__name__:
+            found += getattr(value, "__bench_methods__", [])
+    return found
+
+
+def _mistake(error: BaseException, file: str) -> str:
+    """The line of that file at which importing it went wrong."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    at = error.lineno if isinstance(error, SyntaxError) else (lines[-1] if lines else None)
+    return f"{file}{f':{at}' if at else ''}: {type(error).__name__}: {error}"
+
+
+@dataclass(slots=True)
+class Registry:
+    """Everything that can be planned. ``problems``: files of ours that could not be read, in words."""
+
+    plugins: Sequence[str | Path] = ()
+    problems: list[str] = field(default_factory=list)
+    _tracks: dict[str, tuple[Track, Origin]] = field(default_factory=dict)
+    _rows: dict[str, dict[str, Found]] = field(default_factory=dict)
+    _brought: list[Found] | None = None
+
+    def track_names(self) -> list[str]:
+        """Names of all tracks, importing none of those that are ours."""
+        ours = [p.parent.name for d in _folder("tracks") for p in sorted(d.glob("*/track.py"))]
+        self._plugin_methods()
+        return sorted({*ours, *self._tracks})
+
+    def track(self, name: str) -> Track:
+        """The track of that name; `BenchError` with the nearest name."""
+        return self.track_found(name)[0]
+
+    def track_found(self, name: str) -> tuple[Track, Origin]:
+        """The track with the place that it can be loaded from again."""
+        if name not in self._tracks:
+            if name not in self.track_names():
+                raise BenchError(f"no track {name!r}{nearest(name, self.track_names())}")
+            if name not in self._tracks:
+                origin = Origin(module=f"bench.tracks.{name}.track")
+                self._tracks[name] = (origin.load().TRACK, origin)
+        return self._tracks[name]
+
+    def rows(self, track: str) -> dict[str, Found]:
+        """All rows of a track: row name -> method and place, papers' methods first, then baselines, then
+        plugins.
+        """
+        if track not in self._rows:
+            self.track(track)
+            self._rows[track] = {}
+            for found in (*self._ours("methods", "method"), *self._ours(f"baselines/{track}", "baseline")):
+                self._add(track, found)
+            for found in self._plugin_methods():
+                self._add(track, found)
+        return self._rows[track]
+
+    def row(self, track: str, row: str) -> Found:
+        """The method behind a row; `BenchError` with the nearest row."""
+        rows = self.rows(track)
+        if row not in rows:
+            raise BenchError(f"track {track} has no row {row!r}{nearest(row, rows)}")
+        return rows[row]
+
+    def match(self, track: str, patterns: Sequence[str], where: str = "") -> list[str]:
+        """Rows that match any of the patterns (shell wildcards); a pattern that matches none is an error."""
+        rows, out = self.rows(track), []
+        for pattern in patterns:
+            hits = [r for r in rows if fnmatchcase(r, pattern) or r.partition("/")[0] == pattern]
+            if not hits:
+                raise BenchError(
+                    f"{where}no row of track {track} matches {pattern!r}{nearest(pattern, rows)}"
+                )
+            out += [r for r in hits if r not in out]
+        return out
+
+    def plugin_files(self) -> dict[str, Path]:
+        """``plugin:<file>`` -> path, for provenance."""
+        return {f"plugin:{Path(p).name}": Path(p).resolve() for p in self.plugins}
+
+    # ------------------------------------------------------------------------------------------ internals
+
+    def _ours(self, folder: str, role: Role) -> list[Found]:
+        found: list[Found] = []
+        for path in sorted(p for d in _folder(folder) for p in d.glob("*.py") if p.name[0] not in "_."):
+            origin = Origin(module=".".join(("bench", *folder.split("/"), path.stem)))
+            try:
+                found += [Found(m, origin, role) for m in methods_in(origin.load())]
+            except Exception as e:
+                self.problems.append(f"not read: {_mistake(e, str(path))}")
+        return found
+
+    def _add(self, track: str, found: Found) -> None:
+        if found.method.track != track:
+            return
+        for row in found.method.rows():
+            other = self._rows[track].get(row)
+            if other is not None and other.origin != found.origin:
+                names = f"{other.origin.source_name} and {found.origin.source_name}"
+                raise BenchError(
+                    f"two methods make the row {row!r} of track {track}: {names}; give one another id="
+                )
+            self._rows[track][row] = found
+
+    def _plugin_methods(self) -> list[Found]:
+        if self._brought is not None:
+            return self._brought
+        self._brought = []
+        for given in self.plugins:
+            path = Path(given).resolve()
+            if not path.is_file():
+                raise BenchError(f"--plugin {given}: no such file")
+            self._bring(Origin(file=str(path)), str(path))
+        for point in entry_points(group="bench.methods"):
+            self._bring(Origin(module=point.value.partition(":")[0]), f"entry point {point.name}")
+        return self._brought
+
+    def _bring(self, origin: Origin, where: str) -> None:
+        assert self._brought is not None
+        try:
+            module = origin.load()
+        except Exception as e:
+            if origin.file:
+                raise BenchError(f"--plugin {_mistake(e, origin.file)}") from e
+            self.problems.append(f"not read: {where}: {type(e).__name__}: {e}")
+            return
+        methods = methods_in(module)
+        track = getattr(module, "TRACK", None)
+        if isinstance(track, Track):
+            self._tracks[track.name] = (track, origin)
+        elif not methods:
+            raise BenchError(
+                f"{where}: declares no method; decorate a function with @bench.contract.method(track, name=…)"
+            )
+        self._brought += [Found(m, origin, "plugin") for m in methods]
+        for m in methods:
+            if m.track not in self._tracks and not any((d / m.track).is_dir() for d in _folder("tracks")):
+                raise BenchError(f"{where}: no track {m.track!r}{nearest(m.track, self.track_names())}")

@@ -1,0 +1,134 @@
+"""A track whose methods end in every way a cell can end. Imports nothing heavy, so a cell takes milliseconds."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.contract import Metric, Needs, Score, Task, Track, method
+
+
+@dataclass(frozen=True)
+class Grid:
+    sizes: tuple[int, ...] = (1,)
+
+
+@dataclass(frozen=True)
+class Run:
+    seconds: float = 0.0
+    flag: str = ""
+
+
+class Faults(Track):
+    name = "faults"
+    metrics = (Metric(name="value", better="higher"), Metric(name="size", better="neither", kind="cost"))
+    reference = "fine"
+    Grid, Run = Grid, Run
+
+    def tasks(self, grid):
+        return [Task(name=f"size-{n}", params={"size": n}) for n in grid.sizes]
+
+    def load(self, task, run, inputs):
+        return {"size": task.params["size"], "seconds": run.seconds, "flag": run.flag}
+
+    def truth(self, task, run, inputs):
+        return 1.0
+
+    def score(self, task, answer, kept, history):
+        return Score(metrics={"value": answer * kept, "size": float(task.params["size"])})
+
+    def smoke(self):
+        return Grid(), Run()
+
+
+TRACK = Faults()
+short = Needs(minutes=0.02, mem_gb=1)
+
+
+@method("faults", name="Fine", hp={"shift": 0.0})
+def fine(data, hp, ctx):
+    time.sleep(data["seconds"])
+    return data["size"] + ctx.seed / 10 + hp["shift"]
+
+
+@method("faults", name="Raises")
+def raises(data, hp, ctx):
+    print("last words before the end")
+    raise ValueError("this <b>method</b> is broken")
+
+
+@method("faults", name="Hangs", needs=short)
+def hangs(data, hp, ctx):
+    time.sleep(60)
+
+
+@method("faults", name="Hangs in a child", needs=short)
+def hangs_below(data, hp, ctx):
+    subprocess.run([sys.executable, "-c", "import time; time.sleep(77.5)"], check=True)
+
+
+@method("faults", name="Eats memory", needs=Needs(minutes=1, mem_gb=0.5))
+def eats(data, hp, ctx):
+    kept = []
+    while True:
+        kept.append(bytearray(os.urandom(1 << 20)) * 16)
+        time.sleep(0.005)
+
+
+@method("faults", name="Out of memory, with a fallback", hp={"batch": 8}, fallback={"batch": 2})
+def retreats(data, hp, ctx):
+    if hp["batch"] > 4:
+        raise MemoryError("batch too large")
+    return float(hp["batch"])
+
+
+@method("faults", name="Killed")
+def killed(data, hp, ctx):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@method("faults", name="Killed once", needs=Needs(minutes=1))
+def killed_once(data, hp, ctx):
+    """Goes on from its checkpoint; the flag file counts its starts."""
+    state = ctx.restore()
+    step, total = (state["step"], state["total"]) if state else (0, 0.0)
+    import random
+
+    with Path(data["flag"]).open("a") as f:
+        f.write(f"start at {step}\n")
+    for i in range(step, 6):
+        total += random.random()
+        ctx.report(step=i)
+        if i == 2:
+            ctx.checkpoint({"step": i + 1, "total": total})
+            if state is None and data["flag"].endswith("kill"):
+                os.kill(os.getpid(), signal.SIGKILL)
+    return total
+
+
+@method("faults", name="Crashes")
+def crashes(data, hp, ctx):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@method("faults", name="Leaves")
+def leaves(data, hp, ctx):
+    os._exit(3)
+
+
+@method("faults", name="Not a number")
+def nan(data, hp, ctx):
+    return float("nan")
+
+
+@method("faults", name="Not for this", skip=lambda task, run, hp: "cannot do this size")
+def unfit(data, hp, ctx):
+    raise AssertionError("never called")
+
+
+@method("faults", name="Deterministic", deterministic=True)
+def fixed(data, hp, ctx):
+    return 0.5
