@@ -11,3 +11,12 @@ if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "methods").is_dir():
     __path__.append(str(_ROOT))
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """``bench.try_method`` without making every import of ``bench`` pay for it."""
+    if name == "try_method":
+        from bench.notebook import try_method
+
+        return try_method
+    raise AttributeError(f"module 'bench' has no attribute {name!r}")

@@ -12,7 +12,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -26,8 +26,8 @@ Better = Literal["higher", "lower", "neither"]
 Status = Literal["ok", "skipped", "failed", "oom", "timeout", "diverged", "lost"]
 STATUSES: tuple[Status, ...] = ("ok", "skipped", "failed", "oom", "timeout", "diverged", "lost")
 SYMBOLS: Mapping[str, str] = {
-    "ok": "", "skipped": "–", "failed": "✗", "oom": "▣", "timeout": "⏱", "diverged": "∞", "lost": "?",
-    "unplanned": "·", "new": "…",
+    "ok": "", "skipped": "–", "failed": "✗", "oom": "▣", "timeout": "◷", "diverged": "∞", "lost": "?",
+    "unplanned": "·", "new": "…", "blocked": "⊘",
 }  # fmt: skip
 
 
@@ -452,8 +452,11 @@ class Cell:
 
     def declared(self) -> dict[str, Any]:
         """The cell as plain JSON values, in the order of its fields."""
-        values = ((f.name, getattr(self, f.name)) for f in fields(self))
-        return {k: dict(v) if isinstance(v, Mapping) else v for k, v in values}
+        return {
+            "track": self.track, "track_version": self.track_version, "task": self.task,
+            "task_version": self.task_version, "row": self.row, "row_version": self.row_version,
+            "hp": dict(self.hp), "seed": self.seed, "run": dict(self.run),
+        }  # fmt: skip
 
     @property
     def key(self) -> str:

@@ -31,14 +31,15 @@ ENDED_BADLY = ("failed", "oom", "timeout", "diverged")
 class PlannedCell:
     """One cell with its state. ``reason``: why it is blocked, skipped or failed; ``causes``: why it is stale.
 
-    ``row``: where the board shows it; another than ``cell.row`` if this cell is that row's by construction
-    (``alias_of``).
-    ``skip``: the method's own reason not to do this task (the cell is recorded as ``skipped``, never run).
+    ``row``, ``shown``: the row under which the board shows it, and that row's method; another than
+    ``cell.row`` if this cell is that row's by construction (``alias_of``). ``skip``: the method's own reason
+    not to do this task (the cell is recorded as ``skipped``, never run).
     """
 
     cell: Cell
     key: str
     row: str
+    shown: Found
     task: Task
     found: Found
     plan: TrackPlan
@@ -151,10 +152,12 @@ class Filter:
     def _row(row: str, pattern: str) -> bool:
         return fnmatchcase(row, pattern) or row.partition("/")[0] == pattern
 
-    def accepts(self, task: Task, row: str, seed: int) -> bool:
-        """Whether a cell is asked for."""
-        if self.rows and not any(self._row(row, p) for p in self.rows):
-            return False
+    def row(self, row: str) -> bool:
+        """Whether a row is asked for."""
+        return not self.rows or any(self._row(row, p) for p in self.rows)
+
+    def cell(self, task: Task, seed: int) -> bool:
+        """Whether cells of that task and seed are asked for."""
         values = {**task.params, "task": task.name, "seed": seed}
         return all(any(fnmatchcase(str(values.get(n)), p) for p in patterns) for n, patterns in self.terms)
 
@@ -185,8 +188,9 @@ def make_plan(
         turns = zip_longest(*([b for is_abl, b in track if is_abl is ablation] for track in blocks))
         cells += [c for turn in turns for block in turn if block for c in block]
     marker = _Marker(store, heads, registry)
-    for c in cells:
-        marker.mark(c)
+    with provenance.still():
+        for c in cells:
+            marker.mark(c)
     plan = Plan(
         profile, chosen, cells, marker.stages, [*registry.problems], bool(wanted.rows or wanted.terms), tasks
     )
@@ -206,18 +210,21 @@ def _blocks(
     p: TrackPlan, tasks: Sequence[Task], registry: Registry, wanted: Filter
 ) -> Iterator[tuple[bool, list[PlannedCell]]]:
     """Blocks that are run whole before another track's turn: one seed of one task, core rows or ablations."""
+    once = {r for r in (*p.core, *p.ablations) if registry.row(p.track.name, r).method.deterministic}
+    asked = [r for r in (*p.core, *p.ablations) if wanted.row(r)]
     for ablation, rows in ((False, p.core), (True, p.ablations)):
         for seed in p.seeds:
             for task in tasks:
                 if ablation and not any(fnmatchcase(task.name, a) for a in p.ablation_tasks):
                     continue
-                block = [
-                    _cell(p, task, row, seed, registry, core=not ablation)
-                    for row in rows
-                    if (seed == p.seeds[0] or not registry.row(p.track.name, row).method.deterministic)
-                    and wanted.accepts(task, row, seed)
-                ]
-                yield ablation, block
+                chosen = [r for r in rows if r in asked and (seed == p.seeds[0] or r not in once)]
+                if wanted.cell(task, seed):
+                    yield ablation, [_cell(p, task, r, seed, registry, core=not ablation) for r in chosen]
+
+
+def _once(p: TrackPlan, row: str, registry: Registry) -> bool:
+    """Whether one seed says it all: nothing is drawn, neither by the method nor by the split."""
+    return registry.row(p.track.name, row).method.deterministic and not p.track.split_per_seed
 
 
 def _cell(p: TrackPlan, task: Task, row: str, seed: int, registry: Registry, *, core: bool) -> PlannedCell:
@@ -226,10 +233,12 @@ def _cell(p: TrackPlan, task: Task, row: str, seed: int, registry: Registry, *, 
     alias = found.method.alias(task, hp) if found.method.alias else None
     if alias is not None and alias != row:
         other = _cell(p, task, alias, seed, registry, core=core)
-        other.row, other.alias_of = row, other.alias_of or alias
+        other.row, other.shown, other.alias_of = row, found, other.alias_of or alias
         return other
     cell = _declare(p, task, row, found, hp, seed)
-    planned = PlannedCell(cell, cell.key, row, task, found, p, p.needs.get(row, found.method.needs), core)
+    planned = PlannedCell(
+        cell, cell.key, row, found, task, found, p, p.needs.get(row, found.method.needs), core
+    )
     planned.skip = found.method.skip(task, p.run, hp) if found.method.skip else None
     return planned
 
@@ -280,6 +289,14 @@ class _Marker:
                     c.state = "stale" if c.state == "done" and c.head.status == "ok" else "new"
         if c.state in ("new", "stale", "failed") and not c.skip:
             c.reads = tuple(k for s in stages for k in self._need(s, c))
+            broken = [k for k in c.reads if self._broken(k)]
+            if c.head is not None and c.head.status == "skipped" and c.state == "new" and broken:
+                # It was skipped for a stage that still fails: as failed as the stage, and shown as skipped.
+                c.state, c.reason = "failed", c.head.reason
+
+    def _broken(self, key: str) -> bool:
+        stage = self.stages[key]
+        return stage.state == "failed" or any(self._broken(k) for k in stage.reads)
 
     def _causes(self, head: Head, data: str, digests: Mapping[str, str]) -> list[str]:
         if head.status == "skipped":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import typer
 
@@ -18,44 +19,14 @@ app = typer.Typer(
 )
 
 
-def _commands() -> None:
-    from bench.cli import (
-        accept,
-        board,
-        check,
-        compare,
-        data,
-        plan,
-        publish,
-        report,
-        rerun,
-        run,
-        show,
-        status,
-        tour,
-        why,
-    )
+#: One module a command, in the order of the help.
+COMMANDS = (
+    "tour", "plan", "run", "status", "board", "report", "compare", "show", "why", "rerun", "accept", "check",
+    "data", "publish",
+)  # fmt: skip
 
-    for module in (
-        tour,
-        plan,
-        run,
-        status,
-        board,
-        report,
-        compare,
-        show,
-        why,
-        rerun,
-        accept,
-        check,
-        data,
-        publish,
-    ):
-        app.command(module.__name__.rpartition(".")[2])(module.command)
-
-
-_commands()
+for _name in COMMANDS:
+    app.command(_name)(import_module(f"bench.cli.{_name}").command)
 
 
 def main() -> None:

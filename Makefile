@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine with Python 3.11 or newer:
+#   make run    set up, run the tour on real data, print the leaderboard, write results/index.html
+#   make test   set up, run every test
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
+
+.PHONY: run test fast lint perf clean
+
+run: $(VENV)/.run
+	$(BIN)/bench tour
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+# The tests that take no time: under three minutes.
+fast: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow and not perf"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Benchmarks against peers, in the same run; prints ratios.
+perf: $(VENV)/.dev
+	$(BIN)/python -m pytest -m perf -s tests/perf
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "gridbench needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing gridbench into $(VENV) (a few minutes, several GB: torch and Ray)"
+	$(PIP) -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,159 @@
+"""The header of a board: what a reader must know before believing a number on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.board import text
+from bench.board.model import HELD
+
+if TYPE_CHECKING:
+    from bench.board.model import Board
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One rule or fact of the header: ``short`` for the line above the table, ``long`` in full."""
+
+    label: str
+    short: str
+    long: str
+
+
+def notes(board: Board) -> tuple[Note, ...]:
+    """The header, in the order in which it is printed."""
+    m, spec = board.metric, board.spec
+    unit = f" ({m.unit})" if m.unit else ""
+    way = {"higher": "higher is better", "lower": "lower is better", "neither": "no direction"}[m.better]
+    doc = f": {m.doc}" if m.doc else ""
+    found = [
+        Note(
+            "profile",
+            f"profile {spec.profile}",
+            f"{spec.profile}. Numbers compare within this profile only; laptop numbers are not the paper's.",
+        ),
+        _seeds(board),
+        Note("ranks by", f"ranks by {m.name} {text.arrow(m)}".strip(), f"{m.name}{unit}, {way}{doc}."),
+        _missing(board),
+        Note(
+            "selection",
+            f"selection {spec.selection}",
+            f"hyper-parameters by the rule “{spec.selection}”, for every row alike.",
+        ),
+        _hardware(board),
+        _groups(board),
+        _power(board),
+        _state(board),
+    ]
+    if spec.note:
+        found.append(Note("note", spec.note, spec.note))
+    return tuple(found)
+
+
+def lead(board: Board) -> str:
+    """One sentence: who leads, by how much it may be read, who cannot be told apart."""
+    if not board.rows or board.rows[0].mean is None:
+        return "No cell has a result yet."
+    top = board.rows[0]
+    if top.rank is None or top.mean is None:
+        return "No row is complete yet, so none is ranked."
+    digits = board.metric.digits
+    tasks = len(board.counted)
+    where = f"over {tasks} tasks" if tasks > 1 else f"on {board.tasks[board.counted[0]].name}"
+    start = f"{top.info.label} has the best {board.metric.name}, {text.estimate(top.mean, digits)} {where}"
+    if not board.grouped:
+        return f"{start}; with so little data nothing says that this is more than chance."
+    tied = [r for r in board.rows[1:] if r.group == 0]
+    if not tied:
+        return f"{start}, separable from every other complete row."
+    names = " and ".join(r.info.label for r in tied) if len(tied) <= 2 else f"{len(tied)} rows"
+    return f"{start}; {names} cannot be separated from it."
+
+
+def _seeds(board: Board) -> Note:
+    n = board.spec.seeds
+    fixed = sum(r.deterministic for r in board.infos)
+    split = ", and the split changes with the seed" if board.spec.track.split_per_seed else ""
+    det = (
+        f" {fixed} deterministic row{'s' * (fixed != 1)} run once: one observation, no interval."
+        if fixed
+        else ""
+    )
+    return Note("seeds", f"{n} seed{'s' * (n != 1)}", f"{n} planned a row and task{split}.{det}")
+
+
+def _missing(board: Board) -> Note:
+    held = ", ".join(s for s in ("failed", "oom", "timeout", "diverged") if s in HELD)
+    partial = sum(r.partial for r in board.rows)
+    out = [board.tasks[t].name for t in range(len(board.tasks)) if t not in board.counted]
+    left = f" Left out of all means, since no row has a value: {', '.join(out)}." if out else ""
+    long = (
+        f"a row with a missing task, or with any {held} cell, is listed after the complete rows, unranked, "
+        f"its mean over what is there and marked *: {partial} here. Nothing is imputed. Cells not run yet or "
+        f"lost with their machine are not held against a row that has another seed there.{left}"
+    )
+    return Note("missing cells", f"{partial or 'no'} partial row{'s' * (partial != 1)}", long)
+
+
+def _hardware(board: Board) -> Note:
+    labels = board.hardware
+    short = (
+        labels[0] if len(labels) == 1 else f"{len(labels)} hardware labels" if labels else "no hardware yet"
+    )
+    tail = "" if len(labels) <= 1 else " Costs are compared only within a label."
+    return Note("hardware", short, f"{', '.join(labels) or 'none'}.{tail}")
+
+
+def _groups(board: Board) -> Note:
+    tasks = len(board.counted)
+    if not board.grouped:
+        why = "no task has a result" if not tasks else "one seed and one task"
+        if tasks and max(board.spec.seeds, len(board.seeds)) > 1:
+            why = "fewer than two complete rows, or too few seeds"
+        return Note(
+            "tie groups",
+            "no tie groups claimed",
+            f"none claimed: {why}. Ranks are the order of the means alone.",
+        )
+    sample = (
+        f"paired t on task means (the {tasks} tasks are the sample)"
+        if tasks > 1
+        else "Welch's t over seeds, on this one task and test set only"
+    )
+    long = (
+        "group a is the best row and all rows not separable from it, b the best of the rest with its ties, "
+        f"and so on: {sample}, Holm-corrected over all pairs, 5 %. ± is a 95 % t interval over seeds in task "
+        f"columns; in Δ, one at a time, over {'tasks' if tasks > 1 else 'seeds'}. Bold: not separable from "
+        "the best of its task (Welch over seeds, Holm over the task's pairs)."
+    )
+    return Note("tie groups", "groups over tasks" if tasks > 1 else "groups over seeds", long)
+
+
+def _power(board: Board) -> Note:
+    d = board.detectable()
+    if d is None:
+        return Note("detectable", "no detectable difference", "unknown: no spread to estimate it from.")
+    size = text.number(d, board.metric.digits)
+    unit = f"{len(board.counted)} tasks" if len(board.counted) > 1 else f"{len(board.seeds)} seeds"
+    tail = ""
+    if runner := board.runner_up:
+        a, b, need = runner
+        more = f"{need.seeds} seeds a row" if need.seeds else need.why
+        tail = f" To separate {a.info.label} from {b.info.label}, if their gap is the true one: {more}."
+    strict = board.detectable(board.corrected)
+    first = f" ({text.number(strict, board.metric.digits)} at Holm's first bar)" if strict else ""
+    long = f"smallest difference that one test over {unit} finds with 80 % power at 5 %: {size}{first}.{tail}"
+    return Note("detectable", f"detects ≥ {size}", long)
+
+
+def _state(board: Board) -> Note:
+    counts = board.status_counts
+    total = sum(n for s, n in counts.items() if s != "unplanned")
+    words = [f"{n:,} {s}" for s, n in counts.items() if s not in ("ok", "unplanned")]
+    short = f"{counts['ok']:,}/{total:,} cells ok" + (f", {board.stale:,} stale" if board.stale else "")
+    return Note(
+        "cells",
+        short,
+        f"{counts['ok']:,} of {total:,} ok{''.join(f', {w}' for w in words)}; {board.stale:,} stale.",
+    )

@@ -1,0 +1,130 @@
+"""Numbers that a paper printed, read from ``results/published/<track>.csv`` and set beside ours."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.contract import BenchError
+from bench.stats import Estimate
+
+if TYPE_CHECKING:
+    from bench.board.model import Board
+
+COLUMNS = ("row", "task", "metric", "value", "std", "source", "setting", "difference")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """One published number with where it stands (``source``), under which ``setting``, and how its protocol
+    differs from ours (``difference``, empty if it does not). ``digits``: decimals as printed.
+    """
+
+    row: str
+    task: str
+    metric: str
+    value: float
+    std: float | None = None
+    source: str
+    setting: str = ""
+    difference: str = ""
+    digits: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A published number beside ours: ``verdict`` is ``reproduced``, ``within interval``, ``off by …`` or
+    ``not run``.
+    """
+
+    published: Published
+    ours: Estimate | None
+    verdict: str
+
+
+def read_published(path: Path) -> tuple[Published, ...]:
+    """The published numbers of one file.
+
+    Raises:
+        BenchError: naming file and line, for a wrong column, a number that is none, or a missing source: a
+        number without a source is not published.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise BenchError(f"{path}: cannot be read: {e}") from e
+    rows = csv.DictReader(text.splitlines(), strict=True)
+    try:
+        _check_columns(path, rows.fieldnames or [])
+        return tuple(_one(path, rows.line_num, r) for r in rows)
+    except csv.Error as e:
+        raise BenchError(f"{path}:{rows.line_num}: not CSV: {e}") from e
+
+
+def _check_columns(path: Path, found: Sequence[str]) -> None:
+    for name in found:
+        if name not in COLUMNS:
+            near = difflib.get_close_matches(name, COLUMNS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(COLUMNS)}"
+            raise BenchError(f"{path}:1: unknown column {name!r}; {hint}")
+    if missing := [c for c in COLUMNS if c not in found]:
+        raise BenchError(f"{path}:1: missing column {missing[0]!r}; expected {', '.join(COLUMNS)}")
+
+
+def _one(path: Path, line: int, row: dict[str, str | None]) -> Published:
+    cells = {k: (v or "").strip() if isinstance(v, str) or v is None else "" for k, v in row.items()}
+    if None in row or any(v is None for v in row.values()):
+        raise BenchError(f"{path}:{line}: expected {len(COLUMNS)} values")
+    for name in ("row", "task", "metric", "source"):
+        if not cells[name]:
+            raise BenchError(f"{path}:{line}: {name} is empty")
+    value = _number(path, line, "value", cells["value"])
+    std = _number(path, line, "std", cells["std"]) if cells["std"] else None
+    digits = len(cells["value"].partition(".")[2]) if "e" not in cells["value"].lower() else 6
+    return Published(
+        row=cells["row"], task=cells["task"], metric=cells["metric"], value=value, std=std,
+        source=cells["source"], setting=cells["setting"], difference=cells["difference"], digits=digits,
+    )  # fmt: skip
+
+
+def _number(path: Path, line: int, name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise BenchError(f"{path}:{line}: {name} {text!r} is not a number")
+    return value
+
+
+def beside(board: Board) -> tuple[Beside, ...]:
+    """Every published number whose row and task are on the board, with the verdict.
+
+    ``reproduced``: our mean differs by no more than the published standard deviation, or, without one, than
+    half a unit of the last printed digit. ``within interval``: otherwise, but our 95 % interval holds the
+    published value. ``off by d``: ours minus published.
+    """
+    rows, tasks = {r.row for r in board.infos}, {t.name for t in board.tasks}
+    out = []
+    for p in board.spec.published:
+        if p.row in rows and p.task in tasks:
+            ours = board.estimate(p.row, p.task, p.metric)
+            out.append(Beside(p, ours, _verdict(p, ours)))
+    return tuple(out)
+
+
+def _verdict(p: Published, ours: Estimate | None) -> str:
+    if ours is None:
+        return "not run"
+    off = ours.mean - p.value
+    # Half a unit of the last digit, with room for the rounding of the subtraction itself.
+    if not ours.bound and abs(off) <= max(p.std or 0.0, 0.5 * 10**-p.digits) * (1 + 1e-9):
+        return "reproduced"
+    if not ours.bound and ours.holds(p.value):
+        return "within interval"
+    return f"off by {ours.bound}{off:+.{p.digits}f}".replace("-", "−")

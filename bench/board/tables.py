@@ -1,0 +1,106 @@
+"""Text of the derived tables, row by row: one source for the terminal, the Markdown and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.board import text
+from bench.board.derived import curves
+from bench.board.published import beside
+
+if TYPE_CHECKING:
+    from bench.board.model import Board
+
+
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """A derived table as text. ``words``: columns that hold words, the others hold numbers."""
+
+    title: str
+    note: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: frozenset[int]
+
+
+def derived(board: Board) -> list[TableView]:
+    """Every derived table that this board has something for, in the order in which it is printed."""
+    found = [_gains(board), _slopes(board), _others(board), _costs(board), _published(board)]
+    return [t for t in found if t is not None]
+
+
+def _gains(board: Board) -> TableView | None:
+    labels = {r.row: r.label for r in board.infos}
+    rows = []
+    for g in board.gains:
+        n = len(g.by_task)
+        gain = text.signed(g.comparison, board.metric.digits) or "–"
+        wins = f"{_wins(board, g.by_task.values())}/{n}"
+        rows.append((g.info.label, labels[g.counterpart], gain, wins, _p(g.adjusted)))
+    note = "paired by task, aliases of the counterpart left out; p Holm-corrected over this table"
+    heads = ("row", "over", f"gain in {board.metric.name}", "better on", "p")
+    return TableView("Gain over counterpart", note, heads, rows, frozenset({0, 1})) if rows else None
+
+
+def _p(p: float | None) -> str:
+    return "–" if p is None else "<.001" if p < 0.001 else text.half(p, 3)
+
+
+def _wins(board: Board, gains: Iterable[float]) -> int:
+    sign = -1 if board.metric.better == "lower" else 1
+    return sum(sign * g > 0 for g in gains)
+
+
+def _slopes(board: Board) -> TableView | None:
+    axis = board.spec.track.axis
+    if not board.slopes:
+        return None
+    lines, doubling = curves(board)
+    unit = f"per doubling of {axis}" if doubling else f"per unit of {axis}"
+    rows = [(s.info.label, text.slope(s, board.metric.digits), str(s.estimate.n)) for s in board.slopes]
+    over = f", averaged over {len(lines)} curves" if len(lines) > 1 else ""
+    note = f"least squares{over}; interval over seeds with every point"
+    return TableView(f"Slope of {board.metric.name}", note, ("row", unit, "n"), rows, frozenset({0}))
+
+
+def _others(board: Board) -> TableView | None:
+    metrics = [m for m in board.spec.track.metrics if m.kind != "cost" and m.name != board.spec.ranks_by]
+    rows = []
+    for r in (*board.rows, *board.ablations):
+        found = [(m, board.over_tasks(r.info.row, m.name)) for m in metrics]
+        cells = [text.number(x[0], m.digits) + ("" if x[1] else "*") if x else "–" for m, x in found]
+        rows.append((r.info.label, *cells))
+    heads = ("row", *(f"{m.name} {text.arrow(m)}".strip() for m in metrics))
+    note = "mean over tasks; – does not apply, * not on every task; nothing is ranked by these"
+    return TableView("Other metrics", note, heads, rows, frozenset({0})) if metrics and rows else None
+
+
+def _costs(board: Board) -> TableView | None:
+    costs = board.costs
+    if not costs.labels:
+        return None
+    lines = [(r.info.label, *line) for r in board.rows for line in text.costs(costs, r.info.row)]
+    rows = lines if costs.compared else []
+    return TableView(
+        "Cost", text.cost_caption(costs), ("row", *text.cost_heads(costs)), rows, frozenset({0, 1})
+    )
+
+
+def _published(board: Board) -> TableView | None:
+    labels = {r.row: r.label for r in board.infos}
+    rows = []
+    for b in beside(board):
+        p = b.published
+        std = f" ±{text.half(p.std, p.digits)}" if p.std is not None else ""
+        ours = text.estimate(b.ours, board.spec.track.metric(p.metric).digits)
+        where = "; ".join(filter(None, (p.source, p.setting)))
+        value = f"{text.number(p.value, p.digits)}{std}"
+        cell = f"{p.task} {p.metric}"
+        rows.append((labels[p.row], cell, value, ours, b.verdict, where, p.difference or "none stated"))
+    heads = ("row", "cell", "published", "ours", "verdict", "source", "protocol differs by")
+    note = "reproduced: within the published sd or to its last digit; within interval: inside our 95 %"
+    return (
+        TableView("Beside published numbers", note, heads, rows, frozenset({0, 1, 4, 5, 6})) if rows else None
+    )

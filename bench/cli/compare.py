@@ -1,0 +1,83 @@
+"""`bench compare A B`: two rows, paired, with a verdict and an exit code."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bench.cli.common import (
+    FilterOption,
+    PluginOption,
+    ProfileOption,
+    Session,
+    StoreOption,
+    SuiteOption,
+    console,
+    escape,
+)
+from bench.contract import BenchError
+from bench.plan import Plan
+from bench.registry import nearest
+
+TrackName = Annotated[
+    str | None, typer.Option("-t", "--track", help="The track (needed if there are several).")
+]
+
+
+def command(
+    a: Annotated[str, typer.Argument(help="A row.")],
+    b: Annotated[str, typer.Argument(help="The row that it is compared with.")],
+    track: TrackName = None,
+    profile: ProfileOption = "laptop",
+    filter: FilterOption = "",
+    metric: Annotated[str | None, typer.Option("--metric", help="Default: the one that ranks.")] = None,
+    suite: SuiteOption = None,
+    store: StoreOption = None,
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """Compare two rows over the tasks that both have. Exit code 0: A is better or not separable; 1: A is
+    worse.
+    """
+    from bench import stats
+
+    session = Session.open(suite, store, plugin)
+    wanted = [track] if track else [p.track.name for p in session.suite.tracks(profile, session.registry)]
+    holding = [t for t in wanted if a in session.registry.rows(t) and b in session.registry.rows(t)]
+    if len(holding) != 1:
+        for t in wanted[:1] if not holding else ():
+            session.registry.row(t, a)
+            session.registry.row(t, b)
+        raise BenchError(f"both rows are in {', '.join(holding) or 'no one track'}; say which with --track")
+    plan = session.plan(profile, holding, [a, b], filter)
+    name = metric or plan.tracks[0].ranks_by
+    try:
+        declared = plan.tracks[0].track.metric(name)
+    except KeyError:
+        known = [m.name for m in plan.tracks[0].track.metrics]
+        raise BenchError(
+            f"--metric {name}: track {holding[0]} has no such metric{nearest(name, known)}"
+        ) from None
+    values = {r: _values(plan, r, name) for r in (a, b)}
+    for task in dict.fromkeys(t for v in values.values() for t, _ in v):
+        sides = [[x for (t, _), x in values[r].items() if t == task] for r in (a, b)]
+        means = [f"{sum(s) / len(s):.{declared.digits}f} (n={len(s)})" if s else "no record" for s in sides]
+        console.print(f"  {escape(task):24} {escape(a)} {means[0]}   {escape(b)} {means[1]}")
+    c = stats.compare(values[a], values[b], better=declared.better)
+    half = f" ± {c.half:.{declared.digits}f}" if c.half is not None else ""
+    p = f", p = {c.p:.3g}" if c.p is not None else ""
+    said = f"{c.diff:+.{declared.digits}f}{half} over {c.n} {c.unit}{p}: {c.verdict}"
+    console.print(
+        f"[bold]{escape(a)}[/] against [bold]{escape(b)}[/], {name}: {said}{f' ({c.why})' if c.why else ''}"
+    )
+    raise typer.Exit(1 if c.verdict == "worse" else 0)
+
+
+def _values(plan: Plan, row: str, metric: str) -> dict[tuple[str, int], float]:
+    """(task, seed) -> value of the cells that have one; a censored value counts with its bound."""
+    out = {}
+    for c in plan.cells:
+        value = c.head.metrics.get(metric) if c.head and c.head.status == "ok" and c.row == row else None
+        if value is not None:
+            out[c.task.name, c.cell.seed] = float(value["bound"] if isinstance(value, dict) else value)
+    return out

@@ -1,0 +1,57 @@
+"""`bench report`: all leaderboards as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.common import (
+    PluginOption,
+    ProfileOption,
+    Session,
+    StoreOption,
+    SuiteOption,
+    TrackOption,
+    console,
+    escape,
+    home,
+    published_folder,
+)
+
+if TYPE_CHECKING:
+    from bench.board.model import Board
+
+
+def command(
+    profile: ProfileOption = "laptop",
+    track: TrackOption = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to write it (default: results/index.html).")
+    ] = None,
+    suite: SuiteOption = None,
+    store: StoreOption = None,
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """Write results/index.html and results/LEADERBOARD.md: one self-contained page, and the tables as
+    markdown.
+    """
+    from bench.board import markdown
+    from bench.board.collect import boards
+
+    session = Session.open(suite, store, plugin)
+    made = boards(session.plan(profile, track, [], ""), session.store, published_folder() / "published")
+    page = write_site(made, out or home() / "results" / "index.html")
+    table = page.with_name("LEADERBOARD.md")
+    table.write_text("\n\n".join(markdown.render(b) for b in made) + "\n", encoding="utf-8")
+    console.print(f"{escape(str(page))} and {escape(table.name)}")
+
+
+def write_site(made: list[Board], path: Path) -> Path:
+    """Write the page of these boards."""
+    from bench.board import page
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page.render(made), encoding="utf-8")
+    return path

@@ -1,0 +1,52 @@
+"""`bench rerun KEY`: one cell again, and whether it comes out the same."""
+
+from __future__ import annotations
+
+from bench.cli.common import (
+    KeyArgument,
+    PluginOption,
+    Session,
+    StoreOption,
+    SuiteOption,
+    console,
+    duration,
+    escape,
+)
+from bench.cli.why import find
+from bench.contract import BenchError
+
+
+def command(
+    key: KeyArgument,
+    suite: SuiteOption = None,
+    store: StoreOption = None,
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """Run one cell again here, show its numbers beside the old ones, and keep the new record."""
+    from bench.engine.pool import Pool
+    from bench.engine.sweep import units
+    from bench.engine.worker import do
+    from bench.plan import make_plan
+
+    session = Session.open(suite, store, plugin)
+    match = session.store.match(key)
+    old = session.store.read(match)
+    planned = find(session, match)
+    if planned is None:
+        raise BenchError(
+            f"no profile plans {match} today, so it cannot be run again; bench why {match} says more"
+        )
+    plan = make_plan(session.suite, session.registry, session.store, planned.plan.profile)
+    (cell,) = {c.key: c for c in plan.cells if c.key == match}.values()
+    pool = Pool(planned.plan.track.preload)
+    pool.warm()
+    new = None
+    for unit in units(plan, [cell], session.registry, failed=True)[0]:
+        console.print(f"running {escape(unit.label)}")
+        new = do(unit, pool, session.store)
+    assert new is not None
+    console.print(f"{new.status} in {duration(new.cost.get('run_s', 0.0))} {escape(new.reason)}")
+    before = dict(old.metrics) if old else {}
+    for name in dict.fromkeys([*before, *new.metrics]):
+        a, b = before.get(name), new.metrics.get(name)
+        console.print(f"  {name:18} {a!s:>22} {b!s:>22}  {'same' if a == b else '[yellow]differs[/]'}")

@@ -1,0 +1,79 @@
+"""`bench show KEY`: one record, whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from bench.cli.common import KeyArgument, StoreOption, console, duration, escape, open_store
+from bench.contract import Record
+
+
+def command(
+    key: KeyArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="The record as JSON.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Show one cell: what it was, how it ended, its numbers, its curve, where it ran, its last log lines."""
+    opened = open_store(store)
+    record = opened.read(opened.match(key))
+    assert record is not None
+    if as_json:
+        typer.echo(json.dumps(asdict(record), indent=1, default=list))
+        return
+    for table in tables(record):
+        console.print(table)
+    if record.log:
+        console.print("[bold]last log lines[/]")
+        for line in record.log:
+            console.print("  " + escape(line), soft_wrap=True)
+
+
+def tables(record: Record) -> list[Table]:
+    """A record as tables of names and values."""
+    c = record.cell
+    words = (c.get("track"), c.get("task", c.get("stage")), c.get("row", "stage"), f"seed {c.get('seed', 0)}")
+    head = " · ".join(map(str, words))
+    status = record.status + (f": {record.reason}" if record.reason else "")
+    facts = {
+        "cell": head, "key": record.key, "status": status, "attempts": record.attempts, "ended": record.ended,
+        "marks": ", ".join(record.marks), "hp": _pairs(c.get("hp", {})), "run": _pairs(c.get("run", {})),
+        "limits": _pairs(record.limits), "where": _pairs(record.where),
+        "code": " ".join(str(record.provenance.get(k, "")) for k in ("commit", "data")).strip(),
+        "sources": ", ".join(record.provenance.get("sources", {})),
+    }  # fmt: skip
+    costs = {
+        k: duration(v) if k.endswith("_s") else v for k, v in record.cost.items() if not isinstance(v, dict)
+    }
+    out = [_table("", facts), _table("metrics", dict(record.metrics)), _table("cost", costs)]
+    if record.error:
+        lines = "\n".join(record.error.get("last_lines", ()))
+        out.append(
+            _table("error", {"": f"{record.error.get('type')}: {record.error.get('message')}\n{lines}"})
+        )
+    if record.curve:
+        curve = Table(title="curve", title_justify="left", box=None, pad_edge=False)
+        for name in record.curve[-1]:
+            curve.add_column(name, justify="right")
+        for point in record.curve[-12:]:
+            curve.add_row(*(f"{point.get(n, float('nan')):.5g}" for n in record.curve[-1]))
+        out.append(curve)
+    return out
+
+
+def _pairs(values: Any) -> str:
+    return ", ".join(f"{k}={v}" for k, v in dict(values).items())
+
+
+def _table(title: str, values: dict[str, Any]) -> Table:
+    table = Table(title=title or None, title_justify="left", box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, value in values.items():
+        if value not in ("", None):
+            table.add_row(name, escape(f"{value:.6g}" if isinstance(value, float) else str(value)))
+    return table

@@ -1,0 +1,85 @@
+"""`bench status`: the cells of a profile as a matrix by status, and what they have cost so far."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.table import Table
+from rich.text import Text
+
+from bench.cli.common import (
+    PluginOption,
+    ProfileOption,
+    Session,
+    StoreOption,
+    SuiteOption,
+    TrackOption,
+    console,
+    duration,
+    escape,
+)
+from bench.cli.plan import summary
+from bench.contract import SYMBOLS
+from bench.plan import Plan, PlannedCell
+
+_STYLES = {
+    "ok": "green",
+    "new": "dim",
+    "skipped": "dim",
+    "stale": "yellow",
+    "lost": "magenta",
+    "blocked": "magenta",
+}
+_MARKS = {**SYMBOLS, "ok": "■", "stale": "†"}
+
+
+def command(
+    profile: ProfileOption = "laptop",
+    track: TrackOption = [],  # noqa: B006
+    suite: SuiteOption = None,
+    store: StoreOption = None,
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """Show every cell by its status, one mark a seed, and the hours spent so far."""
+    session = Session.open(suite, store, plugin)
+    plan = session.plan(profile, track, [], "")
+    for p in plan.tracks:
+        console.print(_matrix(plan, p.track.name))
+    counted = Counter(_status(c) for c in {c.key: c for c in plan.cells}.values())
+    legend = Text()
+    for status, n in counted.items():
+        legend.append(f"{_MARKS[status]} {status} {n}   ", style=_STYLES.get(status, "red"))
+    console.print(legend)
+    heads = {c.key: c.head for c in plan.cells if c.head is not None}.values()
+    spent = sum(
+        v for h in heads for k, v in h.cost.items() if k in ("load_s", "run_s", "score_s", "snapshot_s")
+    )
+    console.print(f"spent so far: {duration(spent)} of worker time over {len(heads)} records")
+    console.print(summary(plan))
+
+
+def _status(c: PlannedCell) -> str:
+    if c.state == "stale":
+        return "stale"
+    if c.skip:
+        return "skipped"
+    return c.head.status if c.head is not None and c.state != "new" else c.state
+
+
+def _matrix(plan: Plan, track: str) -> Table:
+    cells = [c for c in plan.cells if c.plan.track.name == track]
+    tasks = list(dict.fromkeys(c.task.name for c in cells))
+    table = Table(title=f"{track} · {plan.profile}", title_justify="left", box=None, pad_edge=False)
+    for name in ("row", *tasks):
+        table.add_column(name)
+    for row in dict.fromkeys(c.row for c in cells):
+        marks = []
+        for task in tasks:
+            text = Text()
+            for c in cells:
+                if c.row == row and c.task.name == task:
+                    status = _status(c)
+                    text.append(_MARKS[status] if not c.alias_of else "=", style=_STYLES.get(status, "red"))
+            marks.append(text)
+        table.add_row(escape(row), *marks)
+    return table

@@ -1,0 +1,79 @@
+"""`bench tour`: from nothing to a leaderboard in minutes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bench.cli.common import PluginOption, Session, SuiteOption, console, escape, home, published_folder
+from bench.cli.plan import summary
+from bench.cli.report import write_site
+from bench.cli.run import CpusOption, LocalOption, sweep_plan
+
+FOLDER = "results/tour"
+
+
+def command(
+    fresh: Annotated[
+        bool, typer.Option("--fresh/--continue", help="Start anew, or go on where it was.")
+    ] = False,
+    local: LocalOption = False,
+    cpus: CpusOption = None,
+    suite: SuiteOption = None,
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """A sweep on real data in about ten minutes, then the leaderboard here and in results/index.html."""
+    if fresh:
+        import shutil
+
+        shutil.rmtree(home() / FOLDER, ignore_errors=True)
+    session = Session.open(suite, None, plugin, default=FOLDER)
+    plan = session.plan("tour", [], [], "")
+    console.print(
+        "[bold]gridbench tour[/]: the paper's method, its baselines and a floor, on data in the packages"
+    )
+    console.print(summary(plan))
+    sweep_plan(session, plan, local=local, cpus=cpus)
+    from bench.board import terminal
+    from bench.board.collect import boards
+
+    session.store.seal()
+    made = boards(session.plan("tour", [], [], ""), session.store, published_folder() / "published")
+    for board in made:
+        console.print(terminal.render(board, width=console.width))
+    for line in _reproduced(session, plan.profile):
+        console.print(line)
+    page = write_site(made, home() / "results" / "index.html")
+    console.print(f"the page: [bold]{escape(str(page))}[/] (open it in a browser; it needs no network)")
+
+
+def _reproduced(session: Session, profile: str) -> list[str]:
+    """How many of the tour's cells came out as the published laptop records of the same cells."""
+    from bench.store.publish import load_published
+
+    out = []
+    plan = session.plan(profile, [], [], "")
+    for p in plan.tracks:
+        path = published_folder() / "laptop" / f"{p.track.name}.jsonl"
+        if not path.is_file():
+            continue
+        heads = load_published(path).heads()
+        metric = p.track.metric(p.ranks_by)
+        same, seen, worst = 0, 0, 0.0
+        for c in {c.key: c for c in plan.cells if c.plan is p}.values():
+            theirs = heads.get(c.key)
+            if theirs is None or c.head is None or theirs.status != "ok" or c.head.status != "ok":
+                continue
+            a, b = c.head.metrics[metric.name], theirs.metrics[metric.name]
+            if isinstance(a, int | float) and isinstance(b, int | float):
+                seen += 1
+                worst = max(worst, abs(a - b))
+                same += abs(a - b) <= 10.0**-metric.digits
+        if seen:
+            tolerance = f"{10.0**-metric.digits:g}"
+            out.append(
+                f"{p.track.name}: reproduced {same} of {seen} published laptop cells "
+                f"({metric.name} within {tolerance}; the largest difference is {worst:.1g})"
+            )
+    return out

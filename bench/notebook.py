@@ -1,0 +1,138 @@
+"""`bench.try_method`: one method on one task, here and now, beside the reference. For notebooks and first
+steps; nothing is recorded, limited or isolated.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.contract import BenchError, Method, Score, Snapshot, Stage
+from bench.engine.context import RunContext, RunInputs, set_seed
+from bench.plan import make_plan
+from bench.registry import Registry, nearest
+from bench.store.records import Store
+from bench.suite import Suite
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of `try_method`: the score, seconds of the run, and the reference's values where a store has
+    them.
+    """
+
+    row: str
+    task: str
+    ranks_by: str
+    score: Score
+    seconds: float
+    reference: str
+    reference_values: Mapping[str, list[float]]
+
+    def __str__(self) -> str:
+        lines = [f"{self.row} on {self.task}, {self.seconds:.1f} s"]
+        for name, value in self.score.metrics.items():
+            theirs = self.reference_values.get(name, [])
+            mean = f"{sum(theirs) / len(theirs):.4f} (n={len(theirs)})" if theirs else "no record"
+            mark = " <- ranks" if name == self.ranks_by else ""
+            shown = f"{value:.4f}" if isinstance(value, int | float) else str(value)
+            lines.append(f"  {name:16} {shown:>10}   {self.reference}: {mean}{mark}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def try_method(
+    fn: Callable[..., Any],
+    track: str,
+    task: str | None = None,
+    *,
+    profile: str = "laptop",
+    hp: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    suite: str | Path | None = None,
+    store: str | Path | None = None,
+) -> Tried:
+    """Run ``fn(data, hp, ctx)`` on one task in this process and score it.
+
+    Args:
+        fn: a function, decorated with `bench.contract.method` or not.
+        track: name of the track. ``task``: name of a task of the profile (default: its first).
+        hp: hyper-parameters over the declared ones.
+        seed: as the engine would set it.
+        device: ``cpu`` or ``cuda``.
+        suite, store: where sizes and the reference's records come from (default: as on the command line).
+
+    Raises:
+        BenchError: no such track, profile, task, hyper-parameter or stage.
+        AnswerError: the answer is not of the shape asked.
+    """
+    registry = Registry()
+    opened = _default_store(store)
+    plan = make_plan(Suite(suite), registry, opened, profile, tracks=[track])
+    chosen, run = plan.tracks[0].track, plan.tracks[0].run
+    tasks = {t.name: t for t in plan.tasks[track]}
+    if task is not None and task not in tasks:
+        raise BenchError(f"profile {profile} of {track} has no task {task!r}{nearest(task, tasks)}")
+    asked = tasks[task] if task else next(iter(tasks.values()))
+    if why := chosen.missing(asked, run):
+        raise BenchError(f"{asked.name}: {why}")
+    declared = next((m for m in getattr(fn, "__bench_methods__", []) if m.track == track), None)
+    stages = _stages(chosen.stages(asked, run), declared.stages_of(asked, run) if declared else (), opened)
+    inputs = RunInputs(seed if chosen.split_per_seed else None, device, stages)
+    given = chosen.load(asked, run, inputs)
+
+    def scorer(answer: Any, history: list[Snapshot]) -> Score:
+        return chosen.score(asked, answer, chosen.truth(asked, run, inputs), history)
+
+    set_seed(seed)
+    with tempfile.TemporaryDirectory(prefix="bench-try-") as folder:
+        log = logging.getLogger("bench.method")
+        ctx = RunContext(seed, device, device == "cuda", Path(folder), run, log, scorer, stages)
+        ctx.start_clock()
+        clock = time.monotonic()
+        answer = fn(given, _hp(declared, hp), ctx)
+        seconds = time.monotonic() - clock - ctx.snapshot_s
+        score = scorer(answer, ctx.history)
+    values: dict[str, list[float]] = {}
+    for c in plan.cells:
+        if c.row == chosen.reference and c.task.name == asked.name and c.head and c.head.status == "ok":
+            for name, v in c.head.metrics.items():
+                if isinstance(v, int | float):
+                    values.setdefault(name, []).append(v)
+    ranks_by = plan.tracks[0].ranks_by
+    return Tried(
+        getattr(fn, "__name__", "method"), asked.name, ranks_by, score, seconds, chosen.reference, values
+    )
+
+
+def _stages(track: Sequence[Stage], method: Sequence[Stage], store: Store | None) -> dict[str, Path]:
+    """Folders of the stages that were built already; nothing is built here (`bench run` does that)."""
+    out = {}
+    for stage in (*track, *method):
+        path = store.artifacts.stage_path(stage) if store else None
+        if path is None:
+            raise BenchError(f"stage {stage.name} is not built yet; run one cell that reads it with bench run")
+        out[stage.name] = path
+    return out
+
+
+def _default_store(store: str | Path | None) -> Store | None:
+    if store is not None:
+        return Store.open(store)
+    here = Path("results/store")
+    return Store.open(here) if here.is_dir() else None
+
+
+def _hp(declared: Method | None, changed: Mapping[str, Any] | None) -> dict[str, Any]:
+    known = declared.hp_of(declared.id) if declared else {}
+    for name in changed or {}:
+        if declared and name not in known:
+            raise BenchError(f"no hyper-parameter {name!r}{nearest(name, known)}")
+    return {**known, **(changed or {})}

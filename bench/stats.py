@@ -1,0 +1,420 @@
+"""Intervals, tests, tie groups and power: numbers in, tables out; no input or output, no board.
+
+Two questions are kept apart, because their samples differ. *Within a task* the seeds are the sample (or the
+examples, where the track keeps per-example scores). *Across tasks* the tasks are the sample: every test works
+on one difference a task. Pooling task × seed as if they were independent separates two equal rows in 16 to
+27 % of simulations once methods react differently to tasks (``tests/perf/test_stats_sim.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.contract import Better
+
+Array = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Bound = Literal["", "≥", "≤"]
+Verdict = Literal["better", "worse", "different", "no difference shown", "not judged"]
+
+LEVEL = 0.95
+POWER = 0.80
+_MAX_SEEDS = 1000
+# Spread below this fraction of the values is rounding, not variation: a t ratio on it would mean nothing.
+_ROUNDING = 1e-12
+# Just under the normal quantile: no t quantile at 5 % is smaller.
+_NEVER = 1.95
+
+
+# ------------------------------------------------------------------------------------------------- estimates
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over observations, with the half-width of its 95 % t interval.
+
+    ``half`` is None where there is none: below two observations, for a deterministic row (one observation by
+    definition) and when every value was censored. ``bound`` is ``≥`` or ``≤`` when a censored value is in the
+    mean, which is then a restricted mean. ``sd`` is over observations.
+    """
+
+    mean: float
+    half: float | None
+    n: int
+    sd: float | None = None
+    bound: Bound = ""
+    deterministic: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether ``value`` lies in the interval; False when there is no interval."""
+        return self.half is not None and abs(value - self.mean) <= self.half
+
+
+def t_quantile(df: npt.ArrayLike, level: float = LEVEL) -> Array:
+    """Two-sided quantile of Student's t: the ``t`` with ``P(|T| <= t) = level``; NaN where ``df < 1``."""
+    from scipy.special import stdtrit
+
+    df = np.asarray(df, float)
+    return np.asarray(stdtrit(np.where(df >= 1, df, np.nan), 0.5 + level / 2), float)
+
+
+def two_sided(t: npt.ArrayLike, df: npt.ArrayLike) -> Array:
+    """Two-sided p-value of a t ratio; NaN where ``t`` or ``df`` is."""
+    from scipy.special import stdtr
+
+    return np.asarray(2 * stdtr(df, -np.abs(np.asarray(t, float))), float)
+
+
+def half_width(sd: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL) -> Array:
+    """Half-width of the t interval of a mean of ``n`` observations with that ``sd``; NaN below two."""
+    n = np.asarray(n, float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(t_quantile(n - 1, level) * np.asarray(sd, float) / np.sqrt(n))
+
+
+def split_value(raw: Any) -> tuple[float, bool]:
+    """A record's metric as (number, censored): ``{"bound": x}`` is (x, True), None is (NaN, False)."""
+    if raw is None:
+        return math.nan, False
+    if isinstance(raw, Mapping):
+        return float(raw["bound"]), True
+    return float(raw), False
+
+
+def beyond(better: Better) -> Bound:
+    """On which side of its bound a censored value lies: the worse one (a step never reached is ≥ the
+    budget).
+    """
+    return "≤" if better == "higher" else "≥"
+
+
+def estimate(values: Iterable[Any], *, better: Better = "higher", deterministic: bool = False) -> Estimate:
+    """Mean of the values that are there, with its t interval; censored ones enter at their bound.
+
+    ``values``: a record's metric each (number, None or ``{"bound": x}``); None and NaN are left out. Without
+    any value the mean is NaN and ``n`` 0.
+    """
+    pairs = [(v, c) for v, c in map(split_value, values) if not math.isnan(v)]
+    if not pairs:
+        return Estimate(math.nan, None, 0, deterministic=deterministic)
+    x = np.array([v for v, _ in pairs])
+    bound: Bound = beyond(better) if any(c for _, c in pairs) else ""
+    if deterministic or len(x) < 2:
+        return Estimate(float(x.mean()), None, 1, None, bound, deterministic)
+    sd = float(x.std(ddof=1))
+    half = None if all(c for _, c in pairs) else float(half_width(sd, len(x)))
+    return Estimate(float(x.mean()), half, len(x), sd, bound)
+
+
+# --------------------------------------------------------------------------------------------- single tests
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A difference ``a − b`` over paired observations.
+
+    ``unit``: what the observations are (tasks, seeds or examples). ``half``: of the 95 % t interval, None
+    when there is none. ``wins``: pairs in which ``a`` is better. ``why``: why it was not judged.
+    """
+
+    diff: float
+    half: float | None
+    n: int
+    unit: Literal["tasks", "seeds", "examples"]
+    p: float | None
+    verdict: Verdict
+    wins: int
+    why: str = ""
+
+
+def _no_spread(d: Array, scale: Array) -> bool:
+    return bool(np.ptp(d) <= _ROUNDING * max(float(np.abs(scale).max(initial=0.0)), 1e-300))
+
+
+def paired(
+    a: npt.ArrayLike, b: npt.ArrayLike, *, better: Better, unit: Literal["tasks", "seeds", "examples"]
+) -> Comparison:
+    """Paired t test of ``a`` against ``b``, both (n,), at 5 %.
+
+    Equal differences that are not zero are *not judged*: without any spread there is no scale to judge by.
+    """
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    d = a - b
+    n = len(d)
+    sign = -1.0 if better == "lower" else 1.0
+    wins = 0 if better == "neither" else int((sign * d > 0).sum())
+    if n < 2:
+        diff = float(d.mean()) if n else math.nan
+        return Comparison(diff, None, n, unit, None, "not judged", wins, f"{n} of at least 2 {unit}")
+    diff = float(d.mean())
+    if _no_spread(d, np.concatenate([a, b])):
+        if abs(diff) <= _ROUNDING * float(np.abs(a).max()):
+            return Comparison(0.0, 0.0, n, unit, 1.0, "no difference shown", 0)
+        return Comparison(
+            diff, None, n, unit, None, "not judged", wins, f"the same difference in all {n} {unit}"
+        )
+    se = float(d.std(ddof=1)) / math.sqrt(n)
+    p = float(two_sided(diff / se, n - 1))
+    half = float(t_quantile(n - 1)) * se
+    return Comparison(diff, half, n, unit, p, _verdict(diff, p, better), wins)
+
+
+def welch(a: Estimate, b: Estimate, *, better: Better) -> Comparison:
+    """Welch's t of ``a`` against ``b`` over the seeds of one task, with the interval of the difference.
+
+    A deterministic side has no spread over seeds, so the other's seeds are tested against its value. Not
+    judged when neither side shows any spread.
+    """
+    diff, n = a.mean - b.mean, max(a.n, b.n)
+    sign = -1.0 if better == "lower" else 1.0
+    wins = int(better != "neither" and sign * diff > 0)
+    if any(e.sd is None and not e.deterministic for e in (a, b)):
+        return Comparison(diff, None, n, "seeds", None, "not judged", wins, "fewer than 2 seeds")
+    sides = [((e.sd or 0.0) ** 2 / e.n, e.n - 1) for e in (a, b)]
+    var = sum(v for v, _ in sides)
+    if math.sqrt(var) <= _ROUNDING * max(abs(a.mean), abs(b.mean)):
+        return Comparison(diff, None, n, "seeds", None, "not judged", wins, "no spread over seeds")
+    df = var**2 / sum(v**2 / f for v, f in sides if v)
+    p = float(two_sided(diff / math.sqrt(var), df))
+    half = float(t_quantile(df)) * math.sqrt(var)
+    return Comparison(diff, half, n, "seeds", p, _verdict(diff, p, better), wins)
+
+
+def _verdict(diff: float, p: float, better: Better) -> Verdict:
+    if p >= 1 - LEVEL:
+        return "no difference shown"
+    if better == "neither":
+        return "different"
+    return "better" if (diff > 0) == (better == "higher") else "worse"
+
+
+def paired_by_example(a: npt.ArrayLike, b: npt.ArrayLike, *, better: Better) -> Comparison:
+    """Paired t test over the examples of one task: the test set is the sample, not the seeds.
+
+    ``a``, ``b``: (seeds, examples) per-example scores, the same examples in the same order; seeds (their
+    number may differ) are averaged first, since repeats of one example are not new examples.
+    """
+    means = (np.atleast_2d(np.asarray(a, float)).mean(0), np.atleast_2d(np.asarray(b, float)).mean(0))
+    return paired(*means, better=better, unit="examples")
+
+
+def compare(
+    a: Mapping[tuple[str, int], float], b: Mapping[tuple[str, int], float], *, better: Better
+) -> Comparison:
+    """Two rows (or two stores), each ``{(task, seed): value}``, paired; the verdict is ``a``'s.
+
+    From two shared tasks on, one difference a task is an observation: over the seeds both have, or of the two
+    means where they share fewer than two (a deterministic row has one). With a single shared task its shared
+    seeds are.
+    """
+    by_task: dict[str, tuple[dict[int, float], dict[int, float]]] = {}
+    for side, values in enumerate((a, b)):
+        for (task, seed), value in values.items():
+            by_task.setdefault(task, ({}, {}))[side][seed] = value
+    left, right = [], []
+    for x, y in by_task.values():
+        if x and y:
+            seeds = sorted(x.keys() & y.keys())
+            whole = len(seeds) < 2
+            left.append([float(np.mean(list(x.values())))] if whole else [x[s] for s in seeds])
+            right.append([float(np.mean(list(y.values())))] if whole else [y[s] for s in seeds])
+    if len(left) == 1:
+        return paired(left[0], right[0], better=better, unit="seeds")
+    return paired([np.mean(v) for v in left], [np.mean(v) for v in right], better=better, unit="tasks")
+
+
+# ------------------------------------------------------------------------------- many rows: who is separable
+
+
+def holm(p: npt.ArrayLike) -> Array:
+    """Holm's adjusted p-values, in the order given; NaN (a comparison that could not be made) stays NaN.
+
+    Holm (1979): sort, multiply the i-th smallest of m by m − i + 1, keep the running maximum, cap at 1.
+    """
+    p = np.asarray(p, float)
+    out = np.full(p.shape, np.nan)
+    made = np.flatnonzero(~np.isnan(p))
+    order = made[np.argsort(p[made], kind="stable")]
+    out[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
+    return out
+
+
+def _square(k: int, upper: Array) -> Array:
+    out = np.full((k, k), np.nan)
+    i, j = np.triu_indices(k, 1)
+    out[i, j] = out[j, i] = upper
+    return out
+
+
+def welch_pairs(mean: Array, sd: Array, n: Array, exact: Bools) -> Array:
+    r"""Holm-adjusted p of Welch's t over seeds for every pair of rows in one task: (k, k), NaN = not judged.
+
+    A pair with an absolute t below 1.95 is given as 1: its p is above 5 % at any degrees of freedom, so
+    no correction can make it matter, and a board of 400 rows takes less than half the time.
+
+    ``mean``, ``sd``, ``n``: (k,). ``exact``: deterministic rows; their value has no spread over seeds, so the
+    other row's seeds are tested against it. Two rows without any spread are not judged.
+    """
+    k = len(mean)
+    i, j = np.triu_indices(k, 1)
+    var = np.where(exact, 0.0, np.where(n >= 2, np.square(sd) / np.maximum(n, 1), np.nan))
+    var = np.where(var <= np.square(_ROUNDING * np.abs(mean)), 0.0 * var, var)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        part = np.where(exact, 0.0, np.square(var) / (n - 1))
+        total = var[i] + var[j]
+        t = np.abs(mean[i] - mean[j]) / np.sqrt(total)
+        p = np.where(np.isnan(t) | (total == 0), np.nan, 1.0)
+        far = (t >= _NEVER) & (total > 0)
+        p[far] = two_sided(t[far], np.square(total[far]) / (part[i[far]] + part[j[far]]))
+    p[(total == 0) & (mean[i] == mean[j])] = 1.0
+    return _square(k, holm(p))
+
+
+def task_pairs(means: Array) -> tuple[Array, Array]:
+    """Holm-adjusted p of the paired t over tasks for every pair of rows, and the sd of their differences.
+
+    ``means``: (k, tasks), complete. Both results are (k, k); p is NaN below two tasks, or where all
+    differences are equal and not zero.
+    """
+    k, tasks = means.shape
+    p, sd = [], []
+    for i in range(k - 1):
+        d = means[i] - means[i + 1 :]
+        diff = d.mean(1)
+        s = d.std(1, ddof=1) if tasks > 1 else np.full(len(d), np.nan)
+        s = np.where(s <= _ROUNDING * np.abs(means[i]).max(), 0.0, s)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            q = two_sided(diff / (s / math.sqrt(tasks)), max(tasks - 1, 1))
+        p.append(np.where(s == 0, np.where(diff == 0, 1.0, np.nan), q))
+        sd.append(s)
+    if not p:
+        return np.full((k, k), np.nan), np.full((k, k), np.nan)
+    return _square(k, holm(np.concatenate(p))), _square(k, np.concatenate(sd))
+
+
+def tie_groups(order: Sequence[int], adjusted: Array, level: float = LEVEL) -> list[int]:
+    """Tie group (0, 1, …) of each row, by index. ``order``: row indices, best first.
+
+    Group 0 is the best row and every row not separable from it; the best of the rest starts group 1, and so
+    on.
+    ``adjusted``: (k, k) Holm-adjusted p over *all* pairs. All, because the best row is chosen by the data:
+    correcting only for its own k − 1 comparisons separated equal rows in 11 to 14 % of simulated boards.
+    """
+    group = [-1] * len(order)
+    left, g = list(order), 0
+    while left:
+        best = left[0]
+        tied = [i for i in left if i == best or not adjusted[best, i] < 1 - level]
+        for i in tied:
+            group[i] = g
+        left = [i for i in left if group[i] < 0]
+        g += 1
+    return group
+
+
+# ---------------------------------------------------------------------------------------------------- power
+
+
+def _noncentrality(df: float, level: float = LEVEL, power: float = POWER) -> float:
+    """Mean of the t ratio at which a two-sided test has that power (the far tail is neglected)."""
+    from scipy.special import nctdtrinc
+
+    return float(nctdtrinc(df, 1 - power, float(t_quantile(df, level))))
+
+
+def detectable(sd: float, n: int, *, level: float = LEVEL, power: float = POWER) -> float | None:
+    """Smallest mean difference that a paired t over ``n`` pairs detects with that power; None below two.
+
+    ``sd``: of the differences. One comparison at 5 %: a correction for several asks for more.
+    """
+    if n < 2 or not math.isfinite(sd):
+        return None
+    return _noncentrality(n - 1, level, power) * sd / math.sqrt(n)
+
+
+def detectable_over_seeds(sd: float, n: int, *, level: float = LEVEL, power: float = POWER) -> float | None:
+    """Smallest difference of two means over ``n`` seeds each that is detected with that power; None below
+    two.
+
+    ``sd``: over the seeds of a row.
+    """
+    if n < 2 or not math.isfinite(sd):
+        return None
+    return _noncentrality(2 * n - 2, level, power) * sd * math.sqrt(2 / n)
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """Seeds that would separate two rows with 80 % power, if the difference seen is the true one.
+
+    ``seeds``: in all, a row and task; None when no number would (the rows react differently to tasks, so only
+    more tasks help) or when more than 1,000 would be needed.
+    """
+
+    seeds: int | None
+    why: str = ""
+
+
+def seeds_needed(a: Array, b: Array, *, level: float = LEVEL) -> Needed:
+    """How many seeds a row would separate two rows: ``a``, ``b`` are (tasks, seeds), NaN where a seed is
+    missing. ``level``: of the one test, after whatever correction applies.
+
+    One task: Welch with the spread seen. Several tasks: the spread of the per-task differences is tau² + s² /
+    seeds; tau² (method × task) stays however many seeds are run.
+    """
+    va, vb = (float(np.nanmean(_seed_variance(x))) if _has_spread(x) else math.nan for x in (a, b))
+    s2 = np.nansum([va, vb])
+    d = np.nanmean(a, 1) - np.nanmean(b, 1)
+    tasks, diff = len(d), abs(float(d.mean()))
+    if math.isnan(va) and math.isnan(vb):
+        return Needed(None, "one seed: the spread over seeds is not known")
+    if diff == 0:
+        return Needed(None, "no difference seen")
+    if tasks == 1:
+        for s in range(2, _MAX_SEEDS + 1):
+            if diff >= _noncentrality(2 * s - 2, level) * math.sqrt(s2 / s):
+                return Needed(s)
+        return Needed(None, f"more than {_MAX_SEEDS:,} seeds")
+    counts = [float((~np.isnan(x)).sum(1).mean()) for x in (a, b)]
+    tau2 = max(float(d.var(ddof=1)) - float(np.nansum([va / counts[0], vb / counts[1]])), 0.0)
+    room = (diff * math.sqrt(tasks) / _noncentrality(tasks - 1, level)) ** 2 - tau2
+    if room <= 0:
+        return Needed(
+            None, f"no number of seeds on these {tasks} tasks: the gap differs too much between them"
+        )
+    seeds = max(math.ceil(s2 / room), 1)
+    return Needed(seeds) if seeds <= _MAX_SEEDS else Needed(None, f"more than {_MAX_SEEDS:,} seeds")
+
+
+def _has_spread(x: Array) -> bool:
+    return bool(((~np.isnan(x)).sum(1) >= 2).any())
+
+
+def _seed_variance(x: Array) -> Array:
+    x = x[(~np.isnan(x)).sum(1) >= 2]
+    return np.asarray(np.nanvar(x, axis=1, ddof=1))
+
+
+# -------------------------------------------------------------------------------------------- along an axis
+
+
+def geometric(x: Sequence[float]) -> bool:
+    """Whether an axis is read in doublings: positive, spanning a factor of 4 or more, not equally spaced."""
+    v = np.unique(np.asarray(x, float))
+    if len(v) < 2 or v[0] <= 0 or v[-1] / v[0] < 4:
+        return False
+    steps = np.diff(v)
+    return len(v) == 2 or not np.allclose(steps, steps[0])
+
+
+def slope(x: npt.ArrayLike, y: npt.ArrayLike, *, doubling: bool) -> Array:
+    """Least-squares slope of ``y`` (…, points) on ``x`` (points,), a doubling of x or a unit of x."""
+    x = np.log2(np.asarray(x, float)) if doubling else np.asarray(x, float)
+    c = x - x.mean()
+    return np.asarray((np.asarray(y, float) * c).sum(-1) / np.square(c).sum())

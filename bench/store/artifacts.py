@@ -1,0 +1,212 @@
+"""What is too big for a record: units, views, stages, checkpoints. Everything is named by what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.contract import BenchError, Units
+from bench.store.files import Files, StoreError, check_key
+from bench.store.lease import Lease
+from bench.store.stages import EMBEDDED, Stages
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_NAME = re.compile(r"sha256-(?P<digest>[0-9a-f]{32})\.[a-z0-9]{1,8}")
+_WEBP_SIDE = 16383
+
+
+def artifact_name(data: bytes, suffix: str) -> str:
+    """``sha256-<32 hex digits>.<suffix>`` of those bytes; raises `BenchError` for an odd suffix."""
+    return check_artifact(f"sha256-{hashlib.sha256(data).hexdigest()[:32]}.{suffix.removeprefix('.')}")
+
+
+def check_artifact(name: str) -> str:
+    """``name`` itself; raises `BenchError` if it is not an artifact's name (and so could leave its
+    folder).
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise BenchError(f"{name!r} is not an artifact's name: expected sha256-<32 hex digits>.<suffix>")
+    return name
+
+
+def check_content(name: str, data: bytes) -> bytes:
+    """``data`` itself; raises `BenchError` if it is not what ``name`` names."""
+    if (match := _NAME.fullmatch(name)) is None or hashlib.sha256(data).hexdigest()[:32] != match["digest"]:
+        raise BenchError(f"artifact {name} is damaged: its content does not match its name")
+    return data
+
+
+def cache_folder() -> Path:
+    """Where an object store's stages and checkpoints lie on this machine: ``$BENCH_CACHE``, else the user's
+    cache.
+    """
+    if own := os.environ.get("BENCH_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gridbench"
+
+
+class Artifacts(Stages):
+    """Artifacts of one store, as ``store.artifacts``; the stages of `Stages` among them."""
+
+    def __init__(self, files: Files, cache: Path | None = None, embedded: Path = EMBEDDED) -> None:
+        super().__init__(files, cache or cache_folder(), embedded)
+
+    # -------------------------------------------------------------------------------------------------- bytes
+
+    def put(self, data: bytes, suffix: str) -> str:
+        """Keep bytes under their digest, once, and return the name.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        name = artifact_name(data, suffix)
+        folder, _, _ = self._path(name).rpartition("/")
+        try:
+            there = self._files.names(folder).get(name)
+        except OSError as error:
+            raise StoreError(f"cannot read {self._files.url}/{folder}: {error}") from error
+        if there != len(data):  # absent, or cut short by a crash of the machine
+            self._files.write(self._path(name), data)
+        return name
+
+    def get(self, name: str) -> bytes:
+        """The bytes of that name, verified.
+
+        Raises:
+            BenchError: there is none, or its content is not what was put.
+        """
+        try:
+            data = self._files.read(self._path(check_artifact(name)))
+        except FileNotFoundError:
+            raise BenchError(f"no artifact {name} in {self._files.url}") from None
+        except OSError as error:
+            raise StoreError(f"cannot read artifact {name} of {self._files.url}: {error}") from error
+        return check_content(name, data)
+
+    def _path(self, name: str) -> str:
+        return f"artifacts/{name[7:9]}/{name}"  # 256 folders: one with 100,000 files is slow on many disks
+
+    # ---------------------------------------------------------------------------------------- units and views
+
+    def put_units(self, units: Units) -> str:
+        """Keep per-example scores, see `pack_units`; returns the name."""
+        return self.put(pack_units(units), "npz")
+
+    def units(self, name: str) -> Units:
+        """Per-example scores as they were kept, ``values`` as float64."""
+        return unpack_units(self.get(name), name)
+
+    def put_view(self, picture: np.ndarray, quality: int = 85) -> str:
+        """Keep a picture, uint8 (height, width, 3), as WebP; returns the name."""
+        return self.put(pack_view(picture, quality), "webp")
+
+    def view(self, name: str) -> np.ndarray:
+        """A picture, uint8 (height, width, 3)."""
+        return unpack_view(self.get(name), name)
+
+    # ------------------------------------------------------------------------------------ checkpoints, leases
+
+    def checkpoint_dir(self, key: str) -> Path:
+        """A local folder, made if it is not there, for the checkpoints of a cell that may be killed.
+
+        Below the store if that is a folder, else below the local cache (so a cell goes on only on the same
+        machine).
+        """
+        folder = self._checkpoints() / check_key(key)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make {folder}: {error.strerror or error}") from error
+        return folder
+
+    def drop_checkpoint(self, key: str) -> None:
+        """Remove the checkpoints of a finished cell, if there are any."""
+        shutil.rmtree(self._checkpoints() / check_key(key), ignore_errors=True)
+
+    def _checkpoints(self) -> Path:
+        if self._files.root is not None:
+            return self._files.root / "checkpoints"
+        return self._cache / "checkpoints" / hashlib.sha256(self._files.url.encode()).hexdigest()[:12]
+
+    def lease(self, address: str, seconds: float = 60) -> Lease:
+        """The right to build ``address`` (see `Lease`): try it with ``acquire()`` or as a context manager."""
+        return Lease(self._files, check_key(address), seconds)
+
+
+def pack_units(units: Units) -> bytes:
+    """Per-example scores as a compressed npz: ids (integers as narrow as they fit) and values as fp16.
+
+    Values beyond fp16's range stay float32. Equal units give equal bytes.
+
+    Raises:
+        BenchError: ids and values differ in length, ids repeat, or ids are neither integers nor strings.
+    """
+    import numpy as np
+
+    ids, values = np.asarray(units.ids), np.asarray(units.values, dtype=np.float64)
+    if ids.dtype == object:
+        ids = np.asarray([str(i) for i in ids])
+    if ids.ndim != 1 or ids.shape != values.shape or len(np.unique(ids)) != len(ids):
+        raise BenchError(
+            f"units: ids {ids.shape} and values {values.shape} have to be one list each, ids unique"
+        )
+    if ids.dtype.kind not in "iuU":
+        raise BenchError(f"units: ids are {ids.dtype}, expected integers or strings")
+    if ids.dtype.kind in "iu" and len(ids):
+        narrow = np.promote_types(np.min_scalar_type(ids.min()), np.min_scalar_type(ids.max()))
+        ids = ids.astype(narrow) if narrow.kind in "iu" else ids  # -1 and 2**63-1 would meet in a float
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    kept = half if np.array_equal(np.isfinite(half), np.isfinite(values)) else values.astype(np.float32)
+    out = io.BytesIO()
+    np.savez_compressed(out, ids=ids, values=kept)
+    return out.getvalue()
+
+
+def unpack_units(data: bytes, name: str = "units") -> Units:
+    """Units from `pack_units`; nothing is unpickled. Raises `BenchError` for bytes that are something
+    else.
+    """
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as found:
+            return Units(ids=found["ids"], values=found["values"].astype(np.float64))
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise BenchError(f"{name} holds no units: {error}") from error
+
+
+def pack_view(picture: np.ndarray, quality: int = 85) -> bytes:
+    """A picture, uint8 (height, width, 3), as WebP; raises `BenchError` for another shape or type."""
+    from PIL import Image
+
+    if picture.dtype != "uint8" or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise BenchError(f"view: {picture.dtype} {picture.shape}, expected uint8 (height, width, 3)")
+    if max(picture.shape) > _WEBP_SIDE:
+        raise BenchError(f"view: {picture.shape}, a side of at most {_WEBP_SIDE} pixels fits")
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "WEBP", quality=quality)
+    return out.getvalue()
+
+
+def unpack_view(data: bytes, name: str = "view") -> np.ndarray:
+    """A picture, uint8 (height, width, 3), from `pack_view`; raises `BenchError` for bytes that are something
+    else.
+    """
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data), formats=["WEBP"]) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise BenchError(f"{name} is no picture: {error}") from error

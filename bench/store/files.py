@@ -1,0 +1,291 @@
+"""Where bytes lie: a local folder, or an object store behind fsspec. Both publish a file whole or not at
+all.
+"""
+
+# ruff: noqa: D102 (what a method of `Files` does is said once, there)
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from bench.contract import BenchError
+
+#: A record's key, a stage's address, a lease's name: what may become part of a path.
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+_BATCH = 128
+
+
+class StoreError(BenchError):
+    """A store that cannot be written or reached (full disk, read-only, no network)."""
+
+
+def check_key(key: str) -> str:
+    """``key`` itself; raises `BenchError` if it could not be a part of a path inside a store."""
+    if not isinstance(key, str) or not KEY.fullmatch(key):
+        raise BenchError(f"{key!r} is not a key: expected letters, digits, '-' and '_', at most 80")
+    return key
+
+
+def check_parts(path: str) -> str:
+    """``path`` itself, relative with ``/``; raises `BenchError` if it would leave the folder it is joined
+    to.
+    """
+    if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in path.split("/")):
+        raise BenchError(f"{path!r} leaves its folder: a path in a store is relative and holds no '..'")
+    return path
+
+
+def open_files(url: str | Path) -> Files:
+    """The files of a store: a folder (a path or ``file://``), or any other fsspec URL.
+
+    Raises:
+        BenchError: the path is a file, or the URL's protocol is unknown or lacks its library.
+    """
+    text = os.fspath(url)
+    if "://" in text and not text.startswith("file://"):
+        return RemoteFiles(text)
+    root = Path(text.removeprefix("file://")).expanduser().absolute()
+    if root.exists() and not root.is_dir():
+        raise BenchError(f"{root} is a file: a store is a folder or a URL such as s3://bucket/prefix")
+    return LocalFiles(root)
+
+
+class Files(ABC):
+    """Named bytes below one root; paths are relative with ``/``. All but `write` raise OSError as it
+    comes.
+    """
+
+    url: str
+    #: The root as a folder, if it is one.
+    root: Path | None = None
+
+    @abstractmethod
+    def names(self, folder: str) -> dict[str, int]:
+        """Names in a folder with their sizes in bytes (-1: a folder); empty if there is no such folder."""
+
+    @abstractmethod
+    def read(self, path: str, start: int = 0, size: int | None = None) -> bytes:
+        """Bytes of a file, or ``size`` of them from ``start``; FileNotFoundError if it is not there."""
+
+    @abstractmethod
+    def lines(self, path: str) -> Iterator[bytes]:
+        """The lines of a file one by one, each with its newline."""
+
+    @abstractmethod
+    def read_many(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Each path with its bytes, None for one that is not there any more."""
+
+    @abstractmethod
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file whole or not at all; raises `StoreError` that names the place and the cause."""
+
+    @abstractmethod
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove files; nothing happens for one that is not there."""
+
+    @abstractmethod
+    def move(self, path: str, to: str) -> None:
+        """Move a file or a folder; FileNotFoundError if it is not there."""
+
+    def set_aside(self, path: str) -> str:
+        """Move a file or a folder into ``aside/`` under a free name, and return its path there."""
+        plain = re.sub(r"[^A-Za-z0-9._-]", "_", path.rpartition("/")[2]).lstrip(".") or "unnamed"
+        taken = self.names("aside")
+        n, name = 0, plain
+        while name in taken:
+            n += 1
+            name = f"{plain}.{n}"
+        self.move(path, f"aside/{name}")
+        return f"aside/{name}"
+
+
+class LocalFiles(Files):
+    """A folder. A file is written in ``tmp/`` of the same file system, synced, and renamed into place."""
+
+    def __init__(self, root: Path) -> None:
+        self.root: Path = root
+        self.url = str(root)
+
+    def at(self, path: str) -> Path:
+        """The path on disk; raises `BenchError` if it would leave the store."""
+        return self.root / check_parts(path)
+
+    def scratch(self) -> Path:
+        """A fresh name in ``tmp/``; what a killed process leaves there is never read."""
+        folder = self.root / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{os.getpid()}-{secrets.token_hex(6)}"
+
+    def names(self, folder: str) -> dict[str, int]:
+        try:
+            with os.scandir(self.at(folder)) as entries:
+                return {e.name: -1 if e.is_dir() else _size(e) for e in entries}
+        except FileNotFoundError:
+            return {}
+
+    def read(self, path: str, start: int = 0, size: int | None = None) -> bytes:
+        with open(self.at(path), "rb") as file:
+            file.seek(start)
+            return file.read() if size is None else file.read(size)
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        with open(self.at(path), "rb", buffering=1 << 20) as file:
+            yield from file
+
+    def read_many(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
+        for path in paths:
+            try:
+                yield path, self.read(path)
+            except FileNotFoundError:
+                yield path, None
+
+    def write(self, path: str, data: bytes) -> None:
+        target = self.at(path)
+        try:
+            scratch = self.scratch()
+            try:
+                with open(scratch, "xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                try:
+                    os.replace(scratch, target)
+                except FileNotFoundError:  # the folder is made when first needed, not before every write
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(scratch, target)
+            except OSError:
+                scratch.unlink(missing_ok=True)  # a full disk needs the space back
+                raise
+        except OSError as error:
+            raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
+
+    def remove(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            self.at(path).unlink(missing_ok=True)
+
+    def move(self, path: str, to: str) -> None:
+        target = self.at(to)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(self.at(path), target)
+
+    def sweep_scratch(self, older_than_s: float, now: float) -> None:
+        """Remove what killed processes left in ``tmp/`` longer ago than that."""
+        for name in self.names("tmp"):
+            path = self.at(f"tmp/{name}")
+            try:
+                if now - path.stat().st_mtime > older_than_s:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            except FileNotFoundError:
+                continue  # another process swept it
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:  # gone since it was listed (sealed by another process): read_many will say so
+        return 0
+
+
+class RemoteFiles(Files):
+    """An fsspec file system. One put writes a file whole, so nothing needs a temporary name.
+
+    Credentials and end points come from the environment, as the protocol's library reads them. Not to be used
+    across a fork: open the store anew in the child.
+    """
+
+    def __init__(self, url: str) -> None:
+        import fsspec
+
+        self.url = url.rstrip("/")
+        try:
+            # A cached listing would hide what another process wrote.
+            self._fs, self._root = fsspec.url_to_fs(self.url, use_listings_cache=False)
+        except (ValueError, ImportError) as error:
+            raise BenchError(f"store {url}: {error}") from error
+        self._root = self._root.rstrip("/")
+
+    def _at(self, path: str) -> str:
+        return f"{self._root}/{check_parts(path)}"
+
+    def names(self, folder: str) -> dict[str, int]:
+        with _as_oserror():
+            self._fs.invalidate_cache()
+            try:
+                found: list[dict[str, Any]] = self._fs.ls(self._at(folder), detail=True)
+            except FileNotFoundError:
+                return {}
+        sizes = {
+            e["name"].rstrip("/").rpartition("/")[2]: e for e in found if not _is_marker(e, self._at(folder))
+        }
+        return {name: -1 if e["type"] == "directory" else int(e["size"] or 0) for name, e in sizes.items()}
+
+    def read(self, path: str, start: int = 0, size: int | None = None) -> bytes:
+        with _as_oserror():
+            end = None if size is None else start + size
+            return bytes(self._fs.cat_file(self._at(path), start=start or None, end=end))
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        yield from self.read(path).splitlines(
+            keepends=True
+        )  # a segment is bounded, and one request is quickest
+
+    def read_many(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
+        for i in range(0, len(paths), _BATCH):
+            batch = {self._at(p): p for p in paths[i : i + _BATCH]}
+            with _as_oserror():
+                found = self._fs.cat(list(batch), on_error="return")
+            if isinstance(found, bytes):  # some file systems unwrap a list of one
+                found = dict.fromkeys(batch, found)
+            by_name = {k.lstrip("/"): v for k, v in found.items()}
+            for full, path in batch.items():
+                data = by_name[full.lstrip("/")]
+                if isinstance(data, FileNotFoundError):
+                    yield path, None
+                elif isinstance(data, Exception):
+                    raise OSError(f"{path}: {type(data).__name__}: {data}") from data
+                else:
+                    yield path, bytes(data)
+
+    def write(self, path: str, data: bytes) -> None:
+        try:
+            with _as_oserror():
+                self._fs.pipe_file(self._at(path), data)
+        except OSError as error:
+            raise StoreError(f"cannot write {self.url}/{path}: {error}") from error
+
+    def remove(self, paths: Sequence[str]) -> None:
+        with ThreadPoolExecutor(16) as pool:  # each is a round trip
+            list(pool.map(self._remove, paths))
+
+    def _remove(self, path: str) -> None:
+        with _as_oserror(), suppress(FileNotFoundError):
+            self._fs.rm_file(self._at(path))
+
+    def move(self, path: str, to: str) -> None:
+        with _as_oserror():
+            self._fs.mv(self._at(path), self._at(to), recursive=self._fs.isdir(self._at(path)))
+
+
+def _is_marker(entry: dict[str, Any], folder: str) -> bool:
+    """Whether an entry of a listing is the folder itself (object stores keep empty markers)."""
+    return bool(entry["name"].strip("/") == folder.strip("/"))
+
+
+@contextmanager
+def _as_oserror() -> Iterator[None]:
+    """Let every failure of a back end come as OSError: each protocol's library has a family of its own."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,305 @@
+"""Finished stages: folders by address and shard, each with a manifest that its files are verified against."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bench.contract import BenchError, Stage, digest
+from bench.store.files import Files, LocalFiles, StoreError, check_key, check_parts
+
+MANIFEST = "manifest.json"
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+#: Stages that travel with the package, so that nobody waits for them.
+EMBEDDED = Path(__file__).resolve().parents[1] / "data" / "embedded" / "stages"
+
+_Manifest = Mapping[str, Any]
+
+
+class Stages:
+    """The stages of one store: ``stages/<address>/<shard>/`` with ``manifest.json`` (sizes and sha-256 of its
+    files).
+
+    On an object store the files lie in ``stages/<address>/<shard>/<digest>/`` and the manifest is put last,
+    so two builds never mix. ``problems``: stages that were found damaged, each said once.
+    """
+
+    def __init__(self, files: Files, cache: Path, embedded: Path = EMBEDDED) -> None:
+        self._files, self._cache, self._embedded = files, cache, embedded
+        self._verified: dict[Path, tuple[Any, ...]] = {}
+        self.problems: list[str] = []
+
+    def stage_path(self, stage: Stage, *, thorough: bool = True) -> Path | None:
+        """A local folder with a complete stage, or None if it has to be built.
+
+        Looked for in the store (an object store's is downloaded once into the local cache), then among those
+        that ship with the package. With one shard it is the shard's folder, else the folder that holds ``0``,
+        ``1``, … A damaged shard is set aside and counts as absent.
+
+        Args:
+            stage: as declared.
+            thorough: verify every file by its sha-256 (once a process, and again when a file's size or time
+                changes); otherwise sizes only, for a process whose parent has just verified it.
+        """
+        address, shards = check_key(stage.address), range(stage.shards)
+        base = self._local(address) if self._files.root is not None else self._download(address, stage.shards)
+        if base is None or not all(
+            self._sound(base / str(i), address, i, thorough, mine=True) for i in shards
+        ):
+            base = self._embedded / address
+            if not all(self._sound(base / str(i), address, i, thorough, mine=False) for i in shards):
+                return None
+        return base / "0" if stage.shards == 1 else base
+
+    def stage_digest(self, stage: Stage) -> str | None:
+        """Digest of a complete stage's files by its manifests (the files are not opened), or None if it is
+        not built.
+        """
+        address, shards = check_key(stage.address), range(stage.shards)
+        found = [self._manifest(address, i) for i in shards]
+        if not all(found):
+            found = [_load(self._embedded / address / str(i), address, i) for i in shards]
+        return _joined([m["digest"] for m in found if m]) if all(found) else None
+
+    def put_stage(self, address: str, shard: int, folder: Path) -> str:
+        """Publish a built shard, complete or not at all, and return the digest of what the store then has.
+
+        The first of two builds wins. ``folder`` is used up: moved into a store on the same file system, else
+        copied.
+
+        Raises:
+            BenchError: ``folder`` is empty, or holds a link or a file of the name ``manifest.json``.
+            StoreError: the store cannot be written.
+        """
+        check_key(address)
+        made = _describe(folder, address, shard)
+        try:
+            if isinstance(self._files, LocalFiles):
+                return self._publish(self._files, made, folder)
+            there = self._manifest(address, shard)
+            if there is not None:
+                return str(there["digest"])
+            at = f"stages/{address}/{shard}"
+            for name in made["files"]:
+                self._files.write(f"{at}/{made['digest']}/{name}", (folder / name).read_bytes())
+            self._files.write(f"{at}/{MANIFEST}", _dump(made))
+        except StoreError:
+            raise
+        except OSError as error:
+            raise StoreError(
+                f"cannot publish stage {address}/{shard} to {self._files.url}: {error.strerror or error}"
+            ) from error
+        return str(made["digest"])
+
+    # ----------------------------------------------------------------------------------------------- a folder
+
+    def _local(self, address: str) -> Path:
+        assert self._files.root is not None
+        return self._files.root / "stages" / address
+
+    def _publish(self, files: LocalFiles, made: _Manifest, folder: Path) -> str:
+        address, shard = str(made["address"]), int(made["shard"])
+        target = self._local(address) / str(shard)
+        scratch = files.scratch()
+        try:
+            _take(folder, scratch)
+            (scratch / MANIFEST).write_bytes(_dump(made))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.rename(scratch, target)
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise
+                there = _load(target, address, shard)
+                if there is not None and self._sound(target, address, shard, True, mine=True):
+                    return str(there["digest"])
+                if target.exists():  # without a manifest: not one of ours
+                    self._set_aside(target, "it has no valid manifest")
+                os.rename(scratch, target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return str(made["digest"])
+
+    def _sound(self, folder: Path, address: str, shard: int, thorough: bool, *, mine: bool) -> bool:
+        """Whether a shard's folder is complete and as its manifest says; one of the store's own is set aside
+        if not.
+        """
+        if not folder.is_dir():
+            return False
+        manifest = _load(folder, address, shard)
+        why = "it has no valid manifest" if manifest is None else self._damage(folder, manifest, thorough)
+        if not why:
+            return True
+        if mine:
+            self._set_aside(folder, why)
+        else:
+            self.problems.append(f"{folder} is damaged: {why}")
+        return False
+
+    def _damage(self, folder: Path, manifest: _Manifest, thorough: bool) -> str:
+        """What is wrong with the files of a shard, or ""."""
+        seen: list[Any] = [manifest["digest"]]
+        for name, file in manifest["files"].items():
+            try:
+                stat = (folder / name).stat()
+            except FileNotFoundError:
+                return f"{name} is missing"
+            if stat.st_size != file["size"]:
+                return f"{name} has {stat.st_size} bytes, not {file['size']}"
+            seen.append((name, stat.st_size, stat.st_mtime_ns))
+        if not thorough or self._verified.get(folder) == tuple(seen):
+            return ""
+        for name, file in manifest["files"].items():
+            if _sha256(folder / name) != file["sha256"]:
+                return f"{name} is not what was written"
+        self._verified[folder] = tuple(seen)
+        return ""
+
+    def _set_aside(self, folder: Path, why: str) -> None:
+        """Out of the way with a damaged shard: into the store's ``aside/``, or away if it is only a cached
+        copy.
+        """
+        root = self._files.root
+        if root is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            self.problems.append(f"cached stage {folder} was damaged ({why}); it is fetched again")
+            return
+        to = root / "aside" / f"stage-{folder.parent.name}-{folder.name}-{secrets.token_hex(3)}"
+        try:
+            to.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(folder, to)
+        except FileNotFoundError:
+            return  # another process was quicker
+        except OSError as error:
+            self.problems.append(f"stage {folder} is damaged ({why}); it cannot be moved to aside/: {error}")
+        else:
+            self.problems.append(f"stage {folder} is damaged ({why}); moved to {to}")
+
+    # ---------------------------------------------------------------------------------------- an object store
+
+    def _manifest(self, address: str, shard: int) -> _Manifest | None:
+        """The manifest of a shard in the store, None if there is none that is valid."""
+        try:
+            return _read(self._files.read(f"stages/{address}/{shard}/{MANIFEST}"), address, shard)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"cannot read stage {address} of {self._files.url}: {error}") from error
+
+    def _download(self, address: str, shards: int) -> Path | None:
+        """Bring a stage from an object store into the cache, named by its digest, and return its folder
+        there.
+        """
+        manifests = [self._manifest(address, i) for i in range(shards)]
+        known = [m for m in manifests if m is not None]
+        if len(known) < shards:
+            return None
+        base = self._cache / "stages" / f"{address}-{_joined([m['digest'] for m in known])}"
+        for shard, manifest in enumerate(known):
+            folder = base / str(shard)
+            if folder.is_dir() and self._sound(folder, address, shard, True, mine=True):
+                continue
+            if not self._fetch(address, shard, manifest, folder):
+                return None
+        return base
+
+    def _fetch(self, address: str, shard: int, manifest: _Manifest, folder: Path) -> bool:
+        """Download one shard; False if what lies in the store is damaged (its manifest is then set aside)."""
+        at = f"stages/{address}/{shard}"
+        scratch = self._cache / "tmp" / f"{os.getpid()}-{secrets.token_hex(6)}"
+        try:
+            for name in manifest["files"]:
+                target = scratch / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(self._files.read(f"{at}/{manifest['digest']}/{name}"))
+            (scratch / MANIFEST).write_bytes(_dump(manifest))
+            if why := self._damage(scratch, manifest, thorough=True):
+                raise FileNotFoundError(why)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(scratch, folder)
+        except FileNotFoundError as error:
+            to = self._files.set_aside(f"{at}/{MANIFEST}")
+            self.problems.append(f"{self._files.url}/{at} is damaged ({error}); its manifest moved to {to}")
+            return False
+        except OSError as error:
+            if error.errno in _TAKEN:
+                return True  # another process fetched it meanwhile; it is verified next
+            raise StoreError(f"cannot fetch {self._files.url}/{at} into {folder}: {error}") from error
+        finally:
+            self._verified.pop(scratch, None)
+            shutil.rmtree(scratch, ignore_errors=True)
+        return True
+
+
+def _describe(folder: Path, address: str, shard: int) -> _Manifest:
+    """The manifest of a folder that was just built."""
+    files: dict[str, Any] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise BenchError(
+                f"stage {address} shard {shard}: {name} is a link or a device: a stage is made of files"
+            )
+        if name == MANIFEST:
+            raise BenchError(
+                f"stage {address} shard {shard}: the name {MANIFEST} at the top is the store's own"
+            )
+        if path.is_file():
+            files[check_parts(name)] = {"size": path.stat().st_size, "sha256": _sha256(path)}
+    if not files:
+        raise BenchError(f"stage {address} shard {shard} wrote no file into its folder")
+    return {"schema": 1, "address": address, "shard": shard, "files": files, "digest": digest(files)}
+
+
+def _dump(manifest: _Manifest) -> bytes:
+    return orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+
+
+def _load(folder: Path, address: str, shard: int) -> _Manifest | None:
+    try:
+        return _read((folder / MANIFEST).read_bytes(), address, shard)
+    except FileNotFoundError:
+        return None
+
+
+def _read(data: bytes, address: str, shard: int) -> _Manifest | None:
+    """A manifest, or None if it is torn, another's, or names a file outside its folder."""
+    try:
+        found = orjson.loads(data)
+        files = {
+            check_parts(name): {"size": int(f["size"]), "sha256": str(f["sha256"])}
+            for name, f in found["files"].items()
+        }
+        right = (found["address"], found["shard"], found["digest"]) == (address, shard, digest(files))
+    except (ValueError, KeyError, TypeError, AttributeError, BenchError):
+        return None
+    made = {"schema": 1, "address": address, "shard": shard, "files": files, "digest": digest(files)}
+    return made if right and files else None
+
+
+def _joined(digests: list[str]) -> str:
+    """One digest for all shards: the shard's own if there is one."""
+    return digests[0] if len(digests) == 1 else digest(digests)
+
+
+def _take(folder: Path, to: Path) -> None:
+    """Move a folder, by copying if it lies on another file system."""
+    try:
+        os.rename(folder, to)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copytree(folder, to)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

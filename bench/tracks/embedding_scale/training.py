@@ -1,0 +1,145 @@
+"""The paper's training protocol, for whoever wants it: `solve` trains a network and gives the answer.
+
+Adam with coupled weight decay, binary cross-entropy, early stopping on validation AUC, best epoch restored.
+One difference: the released code visits the rows in one fixed order, which its random split has shuffled;
+here the split is by time, so every epoch has its own order, drawn from the seed and the epoch's number.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.contract import BenchError, Context
+from bench.tracks.embedding_scale.data import CtrData
+from bench.tracks.embedding_scale.metrics import auc
+from bench.tracks.embedding_scale.nets.layers import FieldEmbedding
+
+Forward = Callable[[Tensor], Tensor]
+#: Rows in one forward pass without gradients.
+EVAL_BATCH = 16_384
+
+
+def network(model: str) -> Any:
+    """The module of ``nets/`` of that name, with its classes ``Single`` and ``Multi``.
+
+    Imported by name, so that a cell loads its own network alone: a change to one makes only its cells stale.
+    """
+    return importlib.import_module(f"bench.tracks.embedding_scale.nets.{model}")
+
+
+def solve(
+    net: nn.Module, forward: Forward, data: CtrData, ctx: Context, *, lr: float | None = None
+) -> dict[str, Any]:
+    """Train ``net`` on ``data`` and answer with its best epoch.
+
+    Args:
+        net: holds the parameters; its ``embedding``, if it is a `FieldEmbedding`, becomes the tables.
+        forward: indices (B, N) -> logits (B,), through the parameters of ``net``.
+        lr: learning rate instead of the track's.
+
+    Returns:
+        the answer that the track asks for, tables and number of parameters included.
+    """
+    net.to(ctx.device)
+    fit(net, forward, data, ctx, lr=lr)
+    answer: dict[str, Any] = {
+        "val": predict(net, forward, data.val_x, ctx),
+        "test": predict(net, forward, data.test_x, ctx),
+        "parameters": sum(p.numel() for p in net.parameters()),
+    }
+    if isinstance(embedding := getattr(net, "embedding", None), FieldEmbedding):
+        answer["tables"] = [[t.cpu().numpy() for t in sets] for sets in embedding.tables()]
+    return answer
+
+
+def fit(net: nn.Module, forward: Forward, data: CtrData, ctx: Context, *, lr: float | None = None) -> None:
+    """Train until validation AUC has not risen for ``patience`` epochs; leave ``net`` at its best epoch.
+
+    Goes on from the last checkpoint of a killed cell. Stops at once when the loss is no longer finite, which
+    leaves predictions that are not finite either unless an earlier epoch was better.
+    """
+    run = ctx.run
+    if len(data.train_x) < 2:
+        raise BenchError(
+            f"{data.dataset}: batch norm needs at least 2 training rows, got {len(data.train_x)}"
+        )
+    optimizer = torch.optim.Adam(net.parameters(), lr=lr or run.lr, weight_decay=run.weight_decay, fused=True)
+    state: dict[str, Any] = {
+        "epoch": 0,
+        "waited": 0,
+        "best_auc": -1.0,
+        "best": copy.deepcopy(net.state_dict()),
+    }
+    if kept := ctx.restore():
+        net.load_state_dict(kept["net"])
+        optimizer.load_state_dict(kept["optimizer"])
+        state = kept["state"]
+    x, y = _on(data.train_x, ctx), _on(data.train_y, ctx)
+    while state["epoch"] < run.epochs and state["waited"] < run.patience:
+        loss = _epoch(net, forward, x, y, optimizer, ctx, state["epoch"])
+        val_auc = auc(data.val_y, predict(net, forward, data.val_x, ctx))
+        ctx.report(epoch=state["epoch"] + 1, loss=loss, val_auc=val_auc)
+        if not np.isfinite(loss):
+            break
+        state["epoch"] += 1
+        state["waited"] += 1
+        if val_auc > state["best_auc"]:
+            state |= {"waited": 0, "best_auc": val_auc, "best": copy.deepcopy(net.state_dict())}
+        ctx.checkpoint({"net": net.state_dict(), "optimizer": optimizer.state_dict(), "state": state})
+    if state["best_auc"] >= 0:
+        net.load_state_dict(state["best"])
+
+
+def predict(net: nn.Module, forward: Forward, x: np.ndarray, ctx: Context) -> np.ndarray:
+    """Probabilities of the rows ``x`` (n, N), (n,) float32, in evaluation mode.
+
+    In full precision whatever ``ctx.amp`` says: half-precision logits tie, and AUC sees every tie.
+    """
+    net.eval()
+    with torch.no_grad():
+        parts = [torch.sigmoid(forward(part)) for part in torch.split(_on(x, ctx), EVAL_BATCH)]
+    return torch.cat(parts).cpu().numpy()
+
+
+def _epoch(
+    net: nn.Module,
+    forward: Forward,
+    x: Tensor,
+    y: Tensor,
+    optimizer: torch.optim.Optimizer,
+    ctx: Context,
+    epoch: int,
+) -> float:
+    """One pass over the training rows; their mean loss."""
+    net.train()
+    generator = torch.Generator().manual_seed(ctx.seed * 10_007 + epoch)
+    order = torch.randperm(len(x), generator=generator).to(x.device)
+    total, seen = torch.zeros((), device=x.device), 0
+    for rows in torch.split(order, ctx.run.batch):
+        if len(rows) < 2:
+            continue  # a last batch of one row has no batch statistics
+        with _precision(ctx):
+            logits = forward(x[rows])
+        loss = F.binary_cross_entropy_with_logits(logits.float(), y[rows])
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        total += loss.detach() * len(rows)
+        seen += len(rows)
+    return float(total) / seen
+
+
+def _on(values: np.ndarray, ctx: Context) -> Tensor:
+    return torch.from_numpy(values).to(ctx.device)
+
+
+def _precision(ctx: Context) -> torch.autocast:
+    return torch.autocast(torch.device(ctx.device).type, dtype=torch.bfloat16, enabled=ctx.amp)

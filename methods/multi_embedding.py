@@ -1,0 +1,53 @@
+"""Multi-embedding: Guo et al., On the Embedding Collapse when Scaling up Recommendation Models, 2024."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bench.contract import Context, Task, method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.tracks.embedding_scale.data import CtrData
+
+
+def _single_at_one_set(task: Task, hp: Mapping[str, Any]) -> str | None:
+    return f"single/{hp['model']}" if task.params["scale"] == 1 else None
+
+
+@method(
+    "embedding_scale",
+    name="Multi-embedding",
+    id="multi",
+    base=False,
+    hp={"model": "dcnv2"},
+    variants={"dnn": {"model": "dnn"}, "dcnv2": {"model": "dcnv2"}},
+    counterpart="single/{variant}",
+    alias=_single_at_one_set,
+    ref="Guo et al., ICML 2024, arXiv 2310.04400",
+)
+def multi_embedding(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+    """Scale up by M complete and independent sets of embeddings instead of by M times the size K.
+
+        e_i^(m) = the row of E_i^(m), (D_i, K), that field i selects
+        h^(m)   = I^(m)(e_1^(m), ..., e_N^(m))
+        h       = 1/M sum_m h^(m)
+        y       = F(h)
+
+    Each set has its own interaction I^(m), which must hold a non-linearity: without one the sum is a special
+    case of a single embedding. Only F is shared. At M = 1 this is the single-embedding model.
+    """
+    from bench.tracks.embedding_scale import training
+
+    M, K = data.scale, ctx.run.base_dim
+    net = training.network(hp["model"]).Multi(data, K, M, ctx.run)
+    E, I, F = net.embedding, net.interact, net.head  # noqa: E741
+
+    def y(x: Tensor) -> Tensor:
+        e = E(x)  # (M, B, N K)
+        h = I(e).mean(0)  # 1/M sum_m h^(m), (B, hidden)
+        return F(h)
+
+    return training.solve(net, y, data, ctx)

@@ -1,0 +1,163 @@
+"""The golden board: one fixed list of slots as terminal text, Markdown and CSV, and what each must show.
+
+After a wanted change, ``python tests/board/golden.py`` writes the golden files again; read the diff.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from bench.board import csvout, markdown, text
+from bench.board.model import STATES, SYMBOL, Board, CellView, RowInfo, Slot
+from bench.board.notes import lead, notes
+from bench.contract import STATUSES, Task
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def _golden_module():
+    spec = importlib.util.spec_from_file_location("golden_boards", GOLDEN.parent / "golden.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+as_text = _golden_module().as_text
+
+
+def test_terminal_is_the_golden_one(board):
+    assert as_text(board) == (GOLDEN / "board.txt").read_text(encoding="utf-8")
+
+
+def test_markdown_is_the_golden_one(board):
+    assert markdown.render(board) == (GOLDEN / "board.md").read_text(encoding="utf-8")
+
+
+def test_csv_is_the_golden_one(board):
+    ours = list(csv.DictReader(io.StringIO(csvout.render(board))))
+    kept = list(csv.DictReader(io.StringIO((GOLDEN / "board.csv").read_text(encoding="utf-8"))))
+    numbers = ("mean", "half", "sd")
+    assert len(ours) == len(kept)
+    for a, b in zip(ours, kept, strict=True):
+        for k in numbers:
+            assert (a[k] == b[k] == "") or float(a.pop(k)) == pytest.approx(float(b.pop(k)), abs=1e-12)
+        assert a == b
+
+
+def test_terminal_keeps_to_its_width_and_reads_no_markup(sample):
+    tasks = [Task(name=f"a-rather-long-task-name-{k}") for k in range(9)]
+    rows = [
+        RowInfo(row="lr", label="[bold red]LR[/] with a label far too long for any one column of a table")
+    ]
+    slots = [
+        Slot(row="lr", task=t.name, seed=0, key=t.name, status="ok", metrics={"auc": 0.7}) for t in tasks
+    ]
+    out = as_text(Board.from_slots(sample.spec(tasks=tasks, rows=rows, published=()), slots))
+    assert max(map(cell_len, out.splitlines())) <= 100
+    assert "[bold red]" in out
+    assert all(t.name in out for t in tasks)
+
+
+@pytest.mark.parametrize("status", [s for s in STATES if s != "ok"])
+def test_every_state_shows_its_symbol_everywhere(sample, status):
+    slots = [Slot(row="lr", task="flights-1x", seed=s, key=str(s), status=status) for s in range(3)]
+    board = Board.from_slots(sample.spec(published=()), slots)
+    assert SYMBOL[status] in as_text(board)
+    assert SYMBOL[status] in markdown.render(board)
+    line = next(
+        r
+        for r in csv.DictReader(io.StringIO(csvout.render(board)))
+        if (r["row"], r["task"]) == ("lr", "flights-1x")
+    )
+    assert line[status] == "3"
+    assert any(symbol == SYMBOL[status] for symbol, _ in text.used_symbols(board))
+
+
+def test_every_status_of_the_contract_is_a_state():
+    assert set(STATUSES) < set(STATES)
+    assert set(SYMBOL) == set(STATES)
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"ok": 3}, ""),
+        ({"ok": 2, "failed": 1}, "2/3 ✗"),
+        ({"ok": 1, "failed": 1, "oom": 1}, "1/3 ✗ ▣"),
+        ({"failed": 3}, "✗ 3"),
+        ({"oom": 2, "timeout": 1}, "▣2 ◷"),
+        ({"unplanned": 3}, "·"),
+        ({}, "·"),
+        ({"new": 1}, "…"),
+        ({"ok": 1, "new": 2}, "1/3 …"),
+    ],
+)
+def test_troubles(counts, said):
+    assert text.troubles(CellView("r", "t", None, counts, (), False)) == said.replace("⏱", SYMBOL["timeout"])
+
+
+def test_numbers():
+    assert text.number(-1234.5678, 2) == "−1,234.57"
+    assert text.number(float("nan"), 2) == "n/a"
+    assert text.half(0.0031, 4) == ".0031"
+    assert text.half(12.3, 1) == "12.3"
+    assert [text.letter(k) for k in (0, 25, 26, 27, None)] == ["a", "z", "aa", "ab", "–"]
+
+
+def test_markdown_shows_a_strangers_label_as_text(sample, board):
+    out = markdown.render(board)
+    assert sample.plugin not in out
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; \\[plugin\\]" in out
+    assert markdown.escape("a|b\n*c* `d`") == "a\\|b \\*c\\* \\`d\\`"
+
+
+def test_csv_defuses_formulas(sample):
+    rows = [RowInfo(row="lr", label="=HYPERLINK(1)")]
+    slots = [Slot(row="lr", task="flights-1x", seed=0, key="k", status="ok", metrics={"auc": 0.7})]
+    out = csvout.render(Board.from_slots(sample.spec(rows=rows, published=()), slots))
+    assert next(csv.DictReader(io.StringIO(out)))["label"] == "'=HYPERLINK(1)"
+
+
+def test_header_names_what_a_reader_must_know(sample, board):
+    said = {n.label: n.long for n in notes(board)}
+    assert "laptop numbers are not the paper's" in said["profile"]
+    assert "higher is better" in said["ranks by"]
+    assert "listed after the complete rows" in said["missing cells"]
+    assert "default" in said["selection"]
+    assert "the 3 tasks are the sample" in said["tie groups"]
+    assert "80 % power" in said["detectable"]
+    assert "3 stale" in said["cells"]
+    assert "4 rows cannot be separated" in lead(board)
+
+
+def test_header_says_when_nothing_can_be_claimed(sample):
+    slots = [Slot(row=r, task="flights-1x", seed=0, key=r, status="ok", metrics={"auc": v})
+             for r, v in (("lr", 0.7), ("fm", 0.8))]  # fmt: skip
+    spec = sample.spec(tasks=sample.tasks[:1], rows=sample.rows[1:3], seeds=1, published=())
+    board = Board.from_slots(spec, slots)
+    said = {n.label: n for n in notes(board)}
+    assert said["tie groups"].short == "no tie groups claimed"
+    assert "one seed and one task" in said["tie groups"].long
+    assert "more than chance" in lead(board)
+    assert "No cell has a result" in lead(Board.from_slots(spec, []))
+
+
+def test_mixed_hardware_is_said_and_split(sample, slots):
+    for s in slots:
+        s.hardware = "A" if s.seed else "B"
+    out = as_text(Board.from_slots(sample.spec(), slots))
+    assert re.search(r"LR +A +60\*? +8\.0", out)
+    assert re.search(r"LR +B +60\*? +8\.0", out)
+    assert "compare within one hardware label only" in out
+    for k, s in enumerate(slots):
+        s.hardware = f"node-{k % 4}"
+    out = as_text(Board.from_slots(sample.spec(), slots))
+    assert "not compared" in out
+    assert "run (s)" not in out

@@ -1,0 +1,378 @@
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from bench.contract import BenchError, Stage, Units, digest
+from bench.store.artifacts import artifact_name, pack_units, unpack_units
+from bench.store.files import StoreError
+from bench.store.records import Store
+
+
+def build(ctx) -> None:
+    """A stage's function; only its name matters here."""
+
+
+ONE = Stage(name="pretrain", build=build, params={"size": 3})
+THREE = Stage(name="bank", build=build, shards=3)
+
+
+def folder(tmp_path: Path, text: str = "weights", name: str = "out") -> Path:
+    out = tmp_path / name
+    (out / "sub").mkdir(parents=True)
+    (out / "a.bin").write_text(text)
+    (out / "sub" / "b.bin").write_text(text * 2)
+    return out
+
+
+def inside(path: Path) -> set[str]:
+    return {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()} - {"manifest.json"}
+
+
+# ---------------------------------------------------------------------------------------------------- bytes
+
+
+def test_bytes_are_kept_once_under_their_digest(store):
+    name = store.artifacts.put(b"hello", "bin")
+    assert name == "sha256-2cf24dba5fb0a30e26e83b2ac5b9e29e.bin"
+    assert store.artifacts.put(b"hello", "bin") == name
+    assert store.artifacts.get(name) == b"hello"
+    assert Store.open(store.url).artifacts.get(name) == b"hello"
+
+
+def test_damaged_and_absent_bytes_are_said(store):
+    name = store.artifacts.put(b"hello", "bin")
+    path = store.artifacts._path(name)
+    store._files.write(path, b"jello")
+    with pytest.raises(BenchError, match="damaged"):
+        store.artifacts.get(name)
+    store._files.write(path, b"hel")
+    assert store.artifacts.put(b"hello", "bin") == name  # one cut short is mended
+    assert store.artifacts.get(name) == b"hello"
+    with pytest.raises(BenchError, match="no artifact"):
+        store.artifacts.get(artifact_name(b"other", "bin"))
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "sha256-00/../x.bin", "", "sha256-zz.bin", f"sha256-{'0' * 32}.b/n"]
+)
+def test_a_name_cannot_leave_the_store(local, name):
+    with pytest.raises(BenchError, match="is not an artifact's name"):
+        local.artifacts.get(name)
+
+
+def test_a_suffix_cannot_leave_the_store(local):
+    with pytest.raises(BenchError, match="is not an artifact's name"):
+        local.artifacts.put(b"x", "../../x")
+
+
+def test_units_come_back_as_fp16_with_their_ids(store):
+    ids = np.array([3, 70_000, -1])
+    name = store.artifacts.put_units(Units(ids=ids, values=np.array([0.1, 1.0, np.nan])))
+    back = store.artifacts.units(name)
+    assert back.ids.tolist() == [3, 70_000, -1]
+    assert back.values.dtype == np.float64
+    np.testing.assert_array_equal(back.values, np.array([np.float16(0.1), 1.0, np.nan], dtype=np.float64))
+
+
+def test_units_beyond_fp16_and_wide_ids_are_kept(local):
+    ids = np.array([-1, 2**63 - 1])
+    back = local.artifacts.units(local.artifacts.put_units(Units(ids=ids, values=np.array([1e6, 0.5]))))
+    assert back.values.tolist() == [1e6, 0.5]
+    assert back.ids.tolist() == ids.tolist()
+    texts = Units(ids=np.array(["é1", "b"], dtype=object), values=np.array([1.0, 2.0]))
+    assert unpack_units(pack_units(texts)).ids.tolist() == ["é1", "b"]
+    assert pack_units(texts) == pack_units(texts)
+
+
+@pytest.mark.parametrize(
+    "units",
+    [
+        Units(ids=np.array([1, 1]), values=np.array([1.0, 2.0])),
+        Units(ids=np.array([1]), values=np.array([1.0, 2.0])),
+        Units(ids=np.array([1.5, 2.5]), values=np.array([1.0, 2.0])),
+    ],
+)
+def test_units_that_cannot_be_paired_are_refused(local, units):
+    with pytest.raises(BenchError, match="units"):
+        local.artifacts.put_units(units)
+
+
+def test_nothing_is_unpickled(local, tmp_path):
+    np.savez(tmp_path / "x.npz", ids=np.array([{"a": 1}], dtype=object), values=np.zeros(1))
+    name = local.artifacts.put((tmp_path / "x.npz").read_bytes(), "npz")
+    with pytest.raises(BenchError, match="holds no units"):
+        local.artifacts.units(name)
+    with pytest.raises(BenchError, match="holds no units"):
+        local.artifacts.units(local.artifacts.put(b"no zip", "npz"))
+
+
+def test_a_view_is_a_small_webp(store):
+    y, x = np.mgrid[:48, :64]
+    picture = np.stack([x * 4, y * 5, x + y], axis=2).astype(np.uint8)
+    name = store.artifacts.put_view(picture)
+    back = store.artifacts.view(name)
+    assert (back.shape, back.dtype) == (picture.shape, np.uint8)
+    assert np.abs(back.astype(int) - picture).mean() < 4
+    assert len(store.artifacts.get(name)) < picture.nbytes / 4
+    for wrong in (picture.astype(float), picture[..., 0], np.zeros((0, 4, 3), np.uint8)):
+        with pytest.raises(BenchError, match="view"):
+            store.artifacts.put_view(wrong)
+    with pytest.raises(BenchError, match="no picture"):
+        store.artifacts.view(store.artifacts.put(b"x", "webp"))
+
+
+# --------------------------------------------------------------------------------------------------- stages
+
+
+def test_a_stage_of_one_shard(store, tmp_path):
+    assert store.artifacts.stage_path(ONE) is None
+    assert store.artifacts.stage_digest(ONE) is None
+    made = store.artifacts.put_stage(ONE.address, 0, folder(tmp_path))
+    assert store.artifacts.stage_digest(ONE) == made
+    for artifacts in (store.artifacts, Store.open(store.url).artifacts):
+        path = artifacts.stage_path(ONE)
+        assert inside(path) == {"a.bin", "sub/b.bin"}
+        assert (path / "sub" / "b.bin").read_text() == "weightsweights"
+        assert artifacts.stage_path(ONE, thorough=False) == path
+        assert artifacts.problems == []
+
+
+def test_a_stage_of_several_shards_is_there_when_all_are(store, tmp_path):
+    digests = []
+    for shard in range(3):
+        assert store.artifacts.stage_path(THREE) is None
+        assert store.artifacts.stage_digest(THREE) is None
+        digests.append(
+            store.artifacts.put_stage(THREE.address, shard, folder(tmp_path, f"{shard}", f"o{shard}"))
+        )
+    path = store.artifacts.stage_path(THREE)
+    assert [(path / str(i) / "a.bin").read_text() for i in range(3)] == ["0", "1", "2"]
+    assert len({*digests, store.artifacts.stage_digest(THREE)}) == 4
+
+
+def test_of_two_builds_the_first_wins(store, tmp_path):
+    first = store.artifacts.put_stage(ONE.address, 0, folder(tmp_path, "first", "o1"))
+    assert store.artifacts.put_stage(ONE.address, 0, folder(tmp_path, "second", "o2")) == first
+    assert (store.artifacts.stage_path(ONE) / "a.bin").read_text() == "first"
+
+
+def test_the_same_files_have_the_same_digest_anywhere(local, tmp_path):
+    other = Store.open(tmp_path / "other")
+    first = local.artifacts.put_stage(ONE.address, 0, folder(tmp_path, name="o1"))
+    assert other.artifacts.put_stage(ONE.address, 0, folder(tmp_path, name="o2")) == first
+    changed = Store.open(tmp_path / "third").artifacts.put_stage(ONE.address, 0, folder(tmp_path, "x", "o3"))
+    assert changed != first
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "manifest", "escape"])
+def test_a_damaged_stage_is_set_aside_and_built_again(local, tmp_path, damage):
+    local.artifacts.put_stage(ONE.address, 0, folder(tmp_path))
+    path = local.artifacts.stage_path(ONE)
+    if damage == "flip":
+        (path / "a.bin").write_text("w3ights")
+        os.utime(path / "a.bin", ns=(1, 1))
+    elif damage == "cut":
+        (path / "a.bin").write_text("weig")
+    elif damage == "remove":
+        (path / "a.bin").unlink()
+    elif damage == "manifest":
+        (path / "manifest.json").write_text("{")
+    else:
+        manifest = orjson.loads((path / "manifest.json").read_bytes())
+        manifest["files"]["../../../secret"] = manifest["files"].pop("a.bin")
+        manifest["digest"] = digest(manifest["files"])
+        (path / "manifest.json").write_bytes(orjson.dumps(manifest))
+    assert local.artifacts.stage_path(ONE) is None
+    assert len(local.artifacts.problems) == 1
+    assert len(list((Path(local.url) / "aside").iterdir())) == 1
+    local.artifacts.put_stage(ONE.address, 0, folder(tmp_path, "anew"))
+    assert (local.artifacts.stage_path(ONE) / "a.bin").read_text() == "anew"
+
+
+def test_publishing_over_a_damaged_stage_mends_it(local, tmp_path):
+    local.artifacts.put_stage(ONE.address, 0, folder(tmp_path))
+    (local.artifacts.stage_path(ONE) / "a.bin").write_text("torn")
+    local.artifacts.put_stage(ONE.address, 0, folder(tmp_path, "anew"))
+    assert (local.artifacts.stage_path(ONE) / "a.bin").read_text() == "anew"
+    assert local._files.names("tmp") == {}
+
+
+@pytest.mark.parametrize("where", ["cache", "store"])
+def test_a_damaged_download_is_fetched_again_or_counts_as_absent(tmp_path, monkeypatch, where):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    store = Store.open(f"memory://{tmp_path.name}-{where}")
+    made = store.artifacts.put_stage(ONE.address, 0, folder(tmp_path))
+    if where == "cache":
+        (store.artifacts.stage_path(ONE) / "a.bin").write_text("torn")
+        assert (store.artifacts.stage_path(ONE) / "a.bin").read_text() == "weights"
+        return
+    store._files.write(f"stages/{ONE.address}/0/{made}/a.bin", b"torn")
+    assert store.artifacts.stage_path(ONE) is None
+    assert "damaged" in store.artifacts.problems[0]
+    assert store.artifacts.put_stage(ONE.address, 0, folder(tmp_path, "anew", "o2")) != made
+    assert (store.artifacts.stage_path(ONE) / "a.bin").read_text() == "anew"
+
+
+def test_a_stage_that_ships_with_the_package_is_found(tmp_path, local):
+    shipped = Store.open(tmp_path / "shipped")
+    made = shipped.artifacts.put_stage(ONE.address, 0, folder(tmp_path))
+    local.artifacts._embedded = Path(shipped.url) / "stages"
+    path = local.artifacts.stage_path(ONE)
+    assert path == Path(shipped.url) / "stages" / ONE.address / "0"
+    assert local.artifacts.stage_digest(ONE) == made
+    own = local.artifacts.put_stage(ONE.address, 0, folder(tmp_path, "own", "o2"))
+    assert (local.artifacts.stage_path(ONE) / "a.bin").read_text() == "own"
+    assert local.artifacts.stage_digest(ONE) == own
+
+
+def test_a_damaged_shipped_stage_counts_as_absent_and_stays(tmp_path, local):
+    shipped = Store.open(tmp_path / "shipped")
+    shipped.artifacts.put_stage(ONE.address, 0, folder(tmp_path))
+    local.artifacts._embedded = Path(shipped.url) / "stages"
+    file = Path(shipped.url) / "stages" / ONE.address / "0" / "a.bin"
+    file.write_text("torn")
+    assert local.artifacts.stage_path(ONE) is None
+    assert file.read_text() == "torn"
+    assert len(local.artifacts.problems) == 1
+
+
+def test_what_is_no_stage_is_refused(local, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BenchError, match="wrote no file"):
+        local.artifacts.put_stage(ONE.address, 0, tmp_path / "empty")
+    linked = folder(tmp_path)
+    (linked / "link").symlink_to("/etc/hostname")
+    with pytest.raises(BenchError, match="link is a link"):
+        local.artifacts.put_stage(ONE.address, 0, linked)
+    with pytest.raises(BenchError, match="is not a key"):
+        local.artifacts.put_stage("../../x", 0, linked)
+
+
+def test_a_stage_on_another_file_system_is_copied(local, tmp_path):
+    if not Path("/dev/shm").is_dir() or os.stat("/dev/shm").st_dev == os.stat(tmp_path).st_dev:
+        pytest.skip("no second file system")
+    import tempfile
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        local.artifacts.put_stage(ONE.address, 0, folder(Path(other)))
+    assert inside(local.artifacts.stage_path(ONE)) == {"a.bin", "sub/b.bin"}
+
+
+def test_a_full_disk_leaves_no_half_of_a_stage(local, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StoreError, match="No space left"):
+        local.artifacts.put_stage(ONE.address, 0, folder(tmp_path))
+    monkeypatch.undo()
+    assert local.artifacts.stage_path(ONE) is None
+    assert local._files.names("tmp") == {}
+
+
+# ----------------------------------------------------------------------------------------------- checkpoints
+
+
+def test_checkpoints_lie_in_a_local_folder_until_dropped(store):
+    path = store.artifacts.checkpoint_dir("ab12")
+    (path / "state").write_text("x")
+    assert (Store.open(store.url).artifacts.checkpoint_dir("ab12") / "state").read_text() == "x"
+    store.artifacts.drop_checkpoint("ab12")
+    store.artifacts.drop_checkpoint("ab12")
+    assert not path.exists()
+    with pytest.raises(BenchError, match="is not a key"):
+        store.artifacts.checkpoint_dir("../../x")
+
+
+# ---------------------------------------------------------------------------------------------------- leases
+
+
+def test_one_of_two_holds_a_lease_and_hands_it_on(store):
+    other = Store.open(store.url).artifacts.lease("ab12", 60)
+    with store.artifacts.lease("ab12", 60) as lease:
+        assert lease.held
+        assert lease.acquire()
+        assert not other.acquire()
+        assert other.holder()["pid"] == os.getpid()
+        assert not other.renew()
+    assert other.holder() is None
+    assert other.acquire()
+    assert not lease.renew()
+    lease.release()  # no longer its own to give back
+    assert other.renew()
+    assert store.artifacts.lease("cd34").acquire()
+
+
+def test_an_expired_lease_is_taken_over_and_its_holder_finds_out(store):
+    first, second = store.artifacts.lease("ab12", 60), store.artifacts.lease("ab12", 60)
+    assert first.acquire()
+    assert not second.acquire()
+    expired = {**second.holder(), "expires": time.time() - 1}
+    store._files.write("locks/ab12.json", orjson.dumps(expired))
+    assert second.holder() is None
+    assert second.acquire()
+    assert not first.renew()
+    assert not first.held
+
+
+def test_a_holder_renews_while_it_works(local):
+    with local.artifacts.lease("ab12", 1.0) as lease:
+        time.sleep(1.6)
+        assert not local.artifacts.lease("ab12", 60).acquire()
+        assert lease.held
+    assert local.artifacts.lease("ab12", 60).acquire()
+
+
+def test_the_lease_of_a_dead_process_is_free_at_once(local):
+    code = (
+        "import sys; from bench.store.records import Store;"
+        "assert Store.open(sys.argv[1]).artifacts.lease('ab12', 600).acquire()"
+    )
+    subprocess.run([sys.executable, "-c", code, local.url], check=True)
+    assert local.artifacts.lease("ab12", 60).acquire()
+
+
+def test_the_lease_of_another_host_is_held_until_it_expires(local):
+    held = {"host": platform.node() + "-2", "pid": 2**22 + 1, "expires": time.time() + 60, "token": "t"}
+    local._files.write("locks/ab12.json", orjson.dumps(held))
+    assert not local.artifacts.lease("ab12", 60).acquire()
+    local._files.write("locks/ab12.json", orjson.dumps({**held, "expires": time.time() - 1}))
+    assert local.artifacts.lease("ab12", 60).acquire()
+
+
+def test_a_torn_lock_is_free(local):
+    local._files.write("locks/ab12.json", b'{"host": "x", "p')
+    assert local.artifacts.lease("ab12", 60).acquire()
+    with pytest.raises(BenchError, match="more than 0"):
+        local.artifacts.lease("ab12", 0)
+
+
+RACER = """
+import sys, time
+from bench.store.records import Store
+lease = Store.open(sys.argv[1]).artifacts.lease("ab12", 30)
+time.sleep(max(0, float(sys.argv[2]) - time.time()))
+print(int(lease.acquire()), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_of_processes_that_race_one_holds_the_lease(local):
+    start = str(time.time() + 1.0)
+    argv = [sys.executable, "-c", RACER, local.url, start]
+    racers = [
+        subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    won = [int(p.stdout.readline()) for p in racers]
+    for p in racers:
+        p.communicate()
+    assert sum(won) == 1

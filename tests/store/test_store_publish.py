@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from bench.contract import BenchError, Units
+from bench.store.heads import dump
+from bench.store.provenance import causes
+from bench.store.publish import Limits, accept, load_published, publish
+from bench.store.records import Store
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(x) for x in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def filled(local, record):
+    for i in (7, 3, 40, 1, 0):
+        local.write(record(i))
+    return local
+
+
+def test_published_records_are_sorted_and_read_back(filled, tmp_path):
+    out = tmp_path / "results" / "laptop"
+    report = publish(filled, filled.heads(), out)
+    assert report.files == [out / "embedding_scale.jsonl"]
+    assert (report.records, report.left_out) == (5, [])
+    assert report.bytes == report.files[0].stat().st_size
+    order = [(r["cell"]["task"], r["cell"]["row"], r["cell"]["seed"]) for r in lines(report.files[0])]
+    assert order == sorted(order)
+    for path in (out, report.files[0]):
+        back = load_published(path)
+        assert back.problems == []
+        heads = filled.heads()
+        assert set(back.heads()) == set(heads)
+        for key, head in back.heads().items():
+            assert head.cell == heads[key].cell
+            assert head.metrics == pytest.approx(heads[key].metrics, rel=1e-8)
+            assert (head.hardware, head.sources, head.ended) == (
+                heads[key].hardware,
+                heads[key].sources,
+                heads[key].ended,
+            )
+            assert back.read(key).key == key
+    assert back.read("0" * 16) is None
+
+
+def test_equal_records_give_equal_files_whatever_the_order(filled, record, tmp_path):
+    publish(filled, filled.heads(), tmp_path / "a")
+    other = Store.open(tmp_path / "other")
+    for i in (0, 1, 3, 7, 40):
+        r = record(i)
+        other.write(dataclasses.replace(r, metrics=dict(reversed(list(r.metrics.items())))))
+    other.seal(1)
+    publish(other, reversed(list(other.heads())), tmp_path / "b")
+    name = "embedding_scale.jsonl"
+    assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_floats_are_short_but_what_makes_the_key_is_exact(local, record, cell, tmp_path):
+    third = 1 / 3
+    c = cell(1, hp={"lr": third})
+    local.write(record(1, cell=c, metrics={"auc": third, "t": {"bound": third}, "n": 10**12, "none": None}))
+    publish(local, [c.key], tmp_path)
+    (line,) = lines(tmp_path / "embedding_scale.jsonl")
+    assert line["metrics"] == {"auc": 0.333333333, "t": {"bound": 0.333333333}, "n": 10**12, "none": None}
+    assert line["cell"]["hp"] == {"lr": third}
+    assert list(line)[:4] == ["key", "kind", "cell", "status"]
+    assert load_published(tmp_path).read(c.key).cell == c.declared()
+
+
+def test_no_private_name_is_published(local, record, tmp_path):
+    error = {
+        "type": "OSError",
+        "message": f"on {platform.node()}: /home/alice/data gone",
+        "last_lines": ["node7: x"],
+    }
+    r = record(
+        1, status="failed", error=error, reason="node7.corp.example went away",
+        log=['File "/home/alice/bench/x.py", node7', "node77 stays"], marks=["lost on node7"],
+    )  # fmt: skip
+    local.write(r)
+    publish(local, [r.key], tmp_path)
+    text = (tmp_path / "embedding_scale.jsonl").read_text()
+    for private in ("node7.corp", "node7:", "node7 ", 'node7"', "alice", "corp.example"):
+        assert private not in text
+    if len(platform.node()) > 2 and platform.node() != "localhost":
+        assert platform.node() not in text
+    (line,) = lines(tmp_path / "embedding_scale.jsonl")
+    assert line["where"]["host"] == line["where"]["label"] == "Fast CPU × 2"
+    assert line["log"] == ['File "~/bench/x.py", Fast CPU × 2', "node77 stays"]
+    assert line["reason"] == "Fast CPU × 2 went away"
+
+
+def test_large_things_are_cut_and_said(local, record, tmp_path):
+    long = {"dims": ["x"], "coords": {}, "data": list(range(50))}
+    r = record(
+        1, series={"long": long, "short": {**long, "data": [1.5]}}, log=[f"line {i}" for i in range(30)],
+        curve=[{"step": i, "loss": 1 / (i + 1)} for i in range(1000)],
+    )  # fmt: skip
+    local.write(r)
+    report = publish(local, [r.key], tmp_path, Limits(log_lines=3, points=5, series_numbers=10))
+    (line,) = lines(tmp_path / "embedding_scale.jsonl")
+    assert line["log"] == ["line 27", "line 28", "line 29"]
+    assert set(line["series"]) == {"short"}
+    assert [p["step"] for p in line["curve"]] == [0, 250, 500, 749, 999]
+    assert report.left_out == [f"{r.key}: series long (51 numbers)"]
+
+
+def picture(i: int) -> np.ndarray:
+    return np.random.default_rng(i).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+
+
+def test_units_and_a_capped_set_of_views_lie_beside(local, record, tmp_path):
+    wanted = {}
+    for seed in (0, 40):  # one row on one task, two seeds
+        units = {"auc": local.artifacts.put_units(Units(np.arange(5), np.full(5, seed / 64)))}
+        views = {f"v{j}": local.artifacts.put_view(picture(100 * seed + j)) for j in range(3)}
+        r = record(seed, units=units, views=views)
+        local.write(r)
+        wanted[r.cell["seed"]] = r
+    report = publish(local, [r.key for r in wanted.values()], tmp_path, Limits(views=2))
+    assert report.left_out == ["4 views of embedding_scale"]
+    back = load_published(tmp_path)
+    first, second = (back.read(wanted[s].key) for s in (0, 1))
+    assert first.views == {k: wanted[0].views[k] for k in ("v0", "v1")}
+    assert second.views == {}
+    assert back.artifacts.view(first.views["v0"]).shape == (32, 32, 3)
+    assert back.artifacts.units(second.units["auc"]).values.tolist() == [0.625] * 5
+    assert len(list((tmp_path / "embedding_scale").iterdir())) == 4
+    report = publish(local, [wanted[1].key], tmp_path, Limits(views=1, views_mb=0))
+    assert {p.name for p in (tmp_path / "embedding_scale").iterdir()} == {wanted[1].units["auc"]}
+    assert report.left_out == ["3 views of embedding_scale"]
+
+
+def test_an_artifact_that_is_gone_is_said_and_damaged_ones_are_found(local, record, tmp_path):
+    name = local.artifacts.put_units(Units(np.arange(2), np.zeros(2)))
+    r = record(1, units={"auc": name})
+    local.write(r)
+    publish(local, [r.key], tmp_path)
+    back = load_published(tmp_path)
+    (tmp_path / "embedding_scale" / name).write_bytes(b"x")
+    with pytest.raises(BenchError, match="damaged"):
+        back.artifacts.get(name)
+    with pytest.raises(BenchError, match="not an artifact's name"):
+        back.artifacts.get("../../x")
+    local._files.remove([local.artifacts._path(name)])
+    report = publish(local, [r.key], tmp_path)
+    assert len(report.left_out) == 1
+    assert name in report.left_out[0]
+    with pytest.raises(BenchError, match="no artifact"):
+        load_published(tmp_path).artifacts.get(name)
+
+
+def test_each_track_has_its_file_and_stages_have_none(local, record, cell, tmp_path):
+    local.write(record(1))
+    local.write(record(2, cell=cell(2, track="ood")))
+    local.write(dataclasses.replace(record(3), kind="stage", key="ab12", cell={"stage": "pretrain"}))
+    report = publish(local, local.heads(), tmp_path)
+    assert [f.name for f in report.files] == ["embedding_scale.jsonl", "ood.jsonl"]
+    assert report.records == 2
+    with pytest.raises(BenchError, match="no record"):
+        publish(local, ["0" * 16], tmp_path)
+
+
+def test_a_track_cannot_leave_the_folder(local, record, cell, tmp_path):
+    r = record(2, cell=cell(2, track="../../x"))
+    local.write(r)
+    with pytest.raises(BenchError, match="is not a key"):
+        publish(local, [r.key], tmp_path / "a" / "b")
+    assert not (tmp_path / "x.jsonl").exists()
+
+
+def test_a_torn_line_is_said_and_left_out(filled, tmp_path):
+    publish(filled, filled.heads(), tmp_path)
+    file = tmp_path / "embedding_scale.jsonl"
+    first, *rest = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join([b"{torn\n", *rest]))
+    back = load_published(file)
+    assert len(back.heads()) == 4
+    assert all(back.read(k).key == k for k in back.heads())
+    assert len(back.problems) == 1
+    assert f"{file.name}:1 is left out" in back.problems[0]
+    assert first
+    (tmp_path / "none").mkdir()
+    with pytest.raises(BenchError, match="no published records"):
+        load_published(tmp_path / "none")
+
+
+# ---------------------------------------------------------------------------------------------------- accept
+
+
+def test_an_accepted_record_is_fresh_and_says_so(local, record):
+    made = {"sources": {"bench.tracks": "0" * 12, "bench.data": "1" * 12, "bench.tracks.gone": "2" * 12},
+            "data": "old", "stages": {"pretrain": "s1"}}  # fmt: skip
+    r = record(1, provenance=made)
+    local.write(r)
+    local.seal(1)
+    today = {"data": "new", "stages": {"pretrain": "s2"}, "extra": {}}
+    assert len(causes(local.heads()[r.key], **today)) == 5
+    for reason in ("a comment only", "and again"):
+        accept(local, r.key, reason, **today)
+        for store in (local, Store.open(local.url)):
+            head = store.heads()[r.key]
+            assert causes(head, **today) == []
+            assert head.marks[-1] == f"accepted: {reason}"
+            assert (head.metrics, head.ended) == (r.metrics, r.ended)
+        local.seal(1)
+    assert len(local.heads()[r.key].marks) == 2
+
+
+def test_accepting_needs_a_reason_and_a_record(local, record):
+    r = record(1)
+    local.write(r)
+    with pytest.raises(BenchError, match="a reason is needed"):
+        accept(local, r.key, "  ", data="", stages={}, extra={})
+    with pytest.raises(BenchError, match=f"no record.*{r.key}"):
+        accept(local, "zz" + r.key[2:], "why", data="", stages={}, extra={})
+    assert orjson.loads(dump(local.read(r.key))) == orjson.loads(dump(r))
