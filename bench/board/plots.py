@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -208,14 +208,41 @@ def _end_labels(ax: Axes, x: float, ends: list[tuple[float, str, str]]) -> None:
 # ------------------------------------------------------------------------------------------------- spectra
 
 
-def paired_series(board: Board) -> list[Picture]:
-    """Each one-dimensional series that a row and its counterpart both recorded, drawn over each other.
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """One line: its values along the last dimension ``dim``, what stands there, what was averaged
+    ``over``.
+    """
 
-    The last task on which both have it (on a sweep axis, the largest); mean over seeds.
+    values: np.ndarray
+    dim: str
+    ticks: Sequence[Any] | None = None
+    over: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> bool:
+        """Whether the positions have names rather than numbers."""
+        ticks = self.ticks or ()
+        return len(ticks) == len(self.values) and isinstance(ticks[0], str)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    info: RowInfo
+    other: RowInfo
+    task: str
+    mine: _Series
+    theirs: _Series
+
+
+def paired_series(board: Board) -> list[Picture]:
+    """Each series that a row and its counterpart both recorded, drawn over each other along its last axis.
+
+    The last task on which both have it (on a sweep axis, the largest); mean over seeds and other dimensions.
     """
     if board.detail is None:
         return []
-    found: dict[str, list[tuple[RowInfo, RowInfo, str, np.ndarray, np.ndarray]]] = {}
+    found: dict[str, list[_Pair]] = {}
     infos = {i.row: i for i in board.infos}
     cells = {(c.row, c.task): c for r in (*board.rows, *board.ablations) for c in r.cells}
     for info in board.infos:
@@ -223,13 +250,13 @@ def paired_series(board: Board) -> list[Picture]:
         if other is None:
             continue
         for name, task, mine, theirs in _shared(board, info, other, cells):
-            found.setdefault(name, []).append((info, other, task, mine, theirs))
+            found.setdefault(name, []).append(_Pair(info, other, task, mine, theirs))
     return [_spectra(board, name, pairs[:_MAX_PANELS], len(pairs)) for name, pairs in sorted(found.items())]
 
 
 def _shared(
     board: Board, info: RowInfo, other: RowInfo, cells: Mapping[tuple[str, str], CellView]
-) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
+) -> list[tuple[str, str, _Series, _Series]]:
     for task in reversed(board.tasks):
         mine, theirs = cells[info.row, task.name], cells[other.row, task.name]
         if mine.alias_of or theirs.alias_of or not (mine.estimate and theirs.estimate):
@@ -241,47 +268,62 @@ def _shared(
     return []
 
 
-def _series(board: Board, cell: CellView) -> dict[str, np.ndarray]:
-    """Mean over seeds of a cell's one-dimensional series; those whose length changes with the seed are left
-    out.
-    """
+def _series(board: Board, cell: CellView) -> dict[str, _Series]:
+    """Mean over seeds of a cell's series; those whose shape changes with the seed are left out."""
     assert board.detail is not None
-    seen: dict[str, list[np.ndarray]] = {}
+    seen: dict[str, list[_Series]] = {}
     for s in cell.slots:
         record = board.detail(s.key) if s.status == "ok" else None
         for name, raw in (record.series if record else {}).items():
             values = np.asarray(raw["data"], float)
-            if values.ndim == 1 and len(values) > 1:
-                seen.setdefault(name, []).append(values)
-    return {k: np.mean(v, axis=0) for k, v in seen.items() if len({len(x) for x in v}) == 1}
+            if values.ndim and values.shape[-1] > 1:
+                *others, last = raw["dims"]
+                line = np.nanmean(values, axis=tuple(range(len(others)))) if others else values
+                seen.setdefault(name, []).append(_Series(line, last, raw["coords"].get(last), tuple(others)))
+    same = {k: v for k, v in seen.items() if len({len(x.values) for x in v}) == 1}
+    return {k: replace(v[0], values=np.mean([x.values for x in v], axis=0)) for k, v in same.items()}
 
 
-def _spectra(
-    board: Board, name: str, pairs: Sequence[tuple[RowInfo, RowInfo, str, np.ndarray, np.ndarray]], total: int
-) -> Picture:
+def _spectra(board: Board, name: str, pairs: Sequence[_Pair], total: int) -> Picture:
     def draw(figure: Figure) -> str:
         axes = figure.subplots(1, len(pairs), squeeze=False, sharey=True)[0]
-        both = np.concatenate([v for p in pairs for v in p[3:]])
+        both = np.concatenate([v.values for p in pairs for v in (p.mine, p.theirs)])
         log = bool((both > 0).all() and both.max() / both.min() > 100)
-        for ax, (info, other, task, mine, theirs) in zip(axes, pairs, strict=True):
-            for k, (row, y) in enumerate(((info, mine), (other, theirs))):
-                style = (0, (4, 2)) if k else "-"
-                ax.plot(np.arange(1, len(y) + 1), y, color=PALETTE[k], linestyle=style, linewidth=1.6)
-                place: Any = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
-                ax.annotate(_plain(row.label), (0.97, 0.95 - 0.09 * k), color=PALETTE[k], fontsize=8, **place)
+        for ax, pair in zip(axes, pairs, strict=True):
+            _pair(ax, pair)
             if log:
                 ax.set_yscale("log")
                 ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
-            ax.set_title(_plain(task))
-            ax.set_xlabel("index")
-            ax.grid(axis="y", color=_INK, alpha=0.18, linewidth=0.6)
         axes[0].set_ylabel(_plain(name))
+        over = f" and {', '.join(pairs[0].mine.over)}" if pairs[0].mine.over else ""
         tail = f" The first {len(pairs)} of {total} pairs." if total > len(pairs) else ""
         scale = " (logarithmic)" if log else ""
-        what = "a row (solid) and its counterpart (dashed), mean over seeds, on the last task both have"
+        what = (
+            f"a row (solid) and its counterpart (dashed), mean over seeds{over}, on the last task both have"
+        )
         return f"{name}{scale}: {what}.{tail}"
 
     return _picture(f"{board.spec.track.name}-{name}", draw, max(2.7 * len(pairs), 4.4), 2.8)
+
+
+def _pair(ax: Axes, pair: _Pair) -> None:
+    """One panel: both lines, named in their colours, over positions or over the names of what stands
+    there.
+    """
+    for k, (row, line) in enumerate(((pair.info, pair.mine), (pair.other, pair.theirs))):
+        style = (0, (4, 2)) if k else "-"
+        x = np.arange(1, len(line.values) + 1)
+        ax.plot(
+            x, line.values, color=PALETTE[k], linestyle=style, linewidth=1.6, marker="." if line.named else ""
+        )
+        place: Any = {"xycoords": "axes fraction", "ha": "left", "va": "bottom"}
+        ax.annotate(_plain(row.label), (0.0, 1.09 - 0.08 * k), color=PALETTE[k], fontsize=8, **place)
+    if pair.mine.named:
+        ax.set_xticks(x, [_plain(str(t)) for t in pair.mine.ticks or ()], rotation=60, ha="right", fontsize=7)
+    else:
+        ax.set_xlabel(_plain(pair.mine.dim))
+    ax.set_title(_plain(pair.task), loc="left", pad=26)
+    ax.grid(axis="y", color=_INK, alpha=0.18, linewidth=0.6)
 
 
 # ------------------------------------------------------------------------------------------- status matrix

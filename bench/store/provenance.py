@@ -383,8 +383,9 @@ def _commit() -> tuple[tuple[str, Any], ...]:
     if not (_ROOT / ".git").exists() or shutil.which("git") is None:
         return ("commit", f"v{bench.__version__}"), ("dirty", False)
     code = [f for f in ("bench", "methods", "baselines") if (_ROOT / f).is_dir()]
-    # The owner of a shared clone may be another user; this only reads.
-    git = ["git", "-c", f"safe.directory={_ROOT}", "-C", str(_ROOT)]
+    # The owner of a shared clone may be another user. This only reads: without the option, a cell that is
+    # killed in mid-look would leave the index locked for whoever owns the clone.
+    git = ["git", "--no-optional-locks", "-c", f"safe.directory={_ROOT}", "-C", str(_ROOT)]
     head = subprocess.run(
         [*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=30, check=False
     )
