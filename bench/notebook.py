@@ -118,7 +118,7 @@ def _stages(track: Sequence[Stage], method: Sequence[Stage], store: Store | None
     for stage in (*track, *method):
         path = store.artifacts.stage_path(stage) if store else None
         if path is None:
-            raise BenchError(f"stage {stage.name} is not built yet; run one cell that reads it with bench run")
+            raise BenchError(f"stage {stage.name} is not built yet; bench run one cell that reads it")
         out[stage.name] = path
     return out
 

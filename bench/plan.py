@@ -292,7 +292,7 @@ class _Marker:
             broken = [k for k in c.reads if self._broken(k)]
             if c.head is not None and c.head.status == "skipped" and c.state == "new" and broken:
                 # It was skipped for a stage that still fails: as failed as the stage, and shown as skipped.
-                c.state, c.reason = "failed", c.head.reason
+                c.state, c.reason = "failed", f"skipped: {c.head.reason}"
 
     def _broken(self, key: str) -> bool:
         stage = self.stages[key]

@@ -36,6 +36,18 @@ class Origin:
     file: str = ""
 
     @property
+    def code(self) -> dict[str, Path]:
+        """What provenance must know besides our own modules: a plugin's file, an entry point's package."""
+        top = self.module.partition(".")[0]
+        if self.file:
+            return {self.source_name: Path(self.file)}
+        spec = importlib.util.find_spec(top) if top != "bench" else None
+        if spec is None:
+            return {}
+        folders = list(spec.submodule_search_locations or ())
+        return {top: Path(folders[0] if folders else spec.origin or "")}
+
+    @property
     def source_name(self) -> str:
         """Name under which provenance knows it."""
         return f"plugin:{Path(self.file).name}" if self.file else self.module
@@ -161,8 +173,11 @@ class Registry:
         return out
 
     def plugin_files(self) -> dict[str, Path]:
-        """``plugin:<file>`` -> path, for provenance."""
-        return {f"plugin:{Path(p).name}": Path(p).resolve() for p in self.plugins}
+        """Code that is not ours, for provenance: ``plugin:<file>`` or an entry point, and where it lies."""
+        files = {f"plugin:{Path(p).name}": Path(p).resolve() for p in self.plugins}
+        for found in self._plugin_methods():
+            files |= found.origin.code
+        return files
 
     # ------------------------------------------------------------------------------------------ internals
 
@@ -181,7 +196,7 @@ class Registry:
             return
         for row in found.method.rows():
             other = self._rows[track].get(row)
-            if other is not None and other.origin != found.origin:
+            if other is not None and other.method.fn is not found.method.fn:
                 names = f"{other.origin.source_name} and {found.origin.source_name}"
                 raise BenchError(
                     f"two methods make the row {row!r} of track {track}: {names}; give one another id="
@@ -192,33 +207,47 @@ class Registry:
         if self._brought is not None:
             return self._brought
         self._brought = []
+        places: list[tuple[Origin, str]] = []
         for given in self.plugins:
             path = Path(given).resolve()
             if not path.is_file():
                 raise BenchError(f"--plugin {given}: no such file")
-            self._bring(Origin(file=str(path)), str(path))
+            places.append((Origin(file=str(path)), str(path)))
         for point in entry_points(group="bench.methods"):
-            self._bring(Origin(module=point.value.partition(":")[0]), f"entry point {point.name}")
+            places.append((Origin(module=point.value.partition(":")[0]), f"entry point {point.name}"))
+        read = [(origin, where, self._read(origin, where)) for origin, where in places]
+        for origin, where, methods in read:  # after all were read: one may answer the track of another
+            for m in methods:
+                if m.track in self._tracks or any((d / m.track).is_dir() for d in _folder("tracks")):
+                    self._brought.append(Found(m, origin, "plugin"))
+                else:
+                    self._mistaken(
+                        origin, f"{where}: no track {m.track!r}{nearest(m.track, self.track_names())}"
+                    )
         return self._brought
 
-    def _bring(self, origin: Origin, where: str) -> None:
-        assert self._brought is not None
+    def _read(self, origin: Origin, where: str) -> list[Method]:
+        """Methods of a plugin or an entry point; a track that it declares is there from now on."""
         try:
             module = origin.load()
         except Exception as e:
-            if origin.file:
-                raise BenchError(f"--plugin {_mistake(e, origin.file)}") from e
-            self.problems.append(f"not read: {where}: {type(e).__name__}: {e}")
-            return
-        methods = methods_in(module)
-        track = getattr(module, "TRACK", None)
+            said = (
+                f"--plugin {_mistake(e, origin.file)}" if origin.file else f"{where}: {type(e).__name__}: {e}"
+            )
+            self._mistaken(origin, said, e)
+            return []
+        methods, track = methods_in(module), getattr(module, "TRACK", None)
         if isinstance(track, Track):
             self._tracks[track.name] = (track, origin)
         elif not methods:
-            raise BenchError(
-                f"{where}: declares no method; decorate a function with @bench.contract.method(track, name=…)"
+            self._mistaken(
+                origin,
+                f"{where}: declares no method; decorate a function with @bench.contract.method",
             )
-        self._brought += [Found(m, origin, "plugin") for m in methods]
-        for m in methods:
-            if m.track not in self._tracks and not any((d / m.track).is_dir() for d in _folder("tracks")):
-                raise BenchError(f"{where}: no track {m.track!r}{nearest(m.track, self.track_names())}")
+        return methods
+
+    def _mistaken(self, origin: Origin, said: str, cause: BaseException | None = None) -> None:
+        """A mistake in a file that the user named ends the command; one in what is installed is told."""
+        if origin.file:
+            raise BenchError(said) from cause
+        self.problems.append(f"not read: {said}")

@@ -4,8 +4,9 @@ the nearest valid key."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -140,18 +141,31 @@ class _Lines:
         return f"{self.file}:{at}: {'.'.join(words)}"
 
 
-def settings(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A settings dataclass from plain values; unknown keys and wrong types are `BenchError` at ``where``."""
+def settings(cls: type[T], values: Mapping[str, Any], where: Callable[..., str]) -> T:
+    """A settings dataclass from plain values; unknown keys and wrong types are `BenchError` at
+    ``where(key)``.
+    """
     known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in known:
-            raise BenchError(f"{where}.{key}: unknown setting{nearest(str(key), known)}")
+            raise BenchError(f"{where(key)}: unknown setting{nearest(str(key), known)}")
     try:
         return TypeAdapter(cls).validate_python(dict(values))
     except ValidationError as e:
         first = e.errors()[0]
-        name = ".".join(str(x) for x in first["loc"])
-        raise BenchError(f"{where}.{name}: {first['msg']} (found {first['input']!r})") from e
+        raise BenchError(f"{where(*first['loc'])}: {first['msg']} (found {first['input']!r})") from e
+
+
+def _like(default: Any, value: Any) -> Any:
+    """A hyper-parameter's value as the type of its default; ValidationError if it is none. YAML reads 1e-3 as
+    a word.
+    """
+    if isinstance(default, bool | str):
+        return TypeAdapter(type(default)).validate_python(value, strict=True)
+    if isinstance(default, int | float):
+        as_number: TypeAdapter[Any] = TypeAdapter(int | float if isinstance(default, int) else float)
+        return as_number.validate_python(value)
+    return value
 
 
 def changed(values: Any) -> dict[str, Any]:
@@ -250,7 +264,6 @@ class Suite:
                 f"{where}: {spec.ranks_by!r} is no quality metric{nearest(spec.ranks_by, quality)}"
             )
         mine = spec.profiles.get(profile)
-        where = self.lines.where("tracks", name, profile)
         if mine is None:
             if profile != "smoke":
                 return None
@@ -258,8 +271,9 @@ class Suite:
             mine = ProfileOfTrack()
             seeds: tuple[int, ...] = (0,)
         else:
-            grid = settings(track.Grid, mine.grid, self.lines.where("tracks", name, profile, "grid"))
-            run = settings(track.Run, mine.run, self.lines.where("tracks", name, profile, "run"))
+            at = partial(self.lines.where, "tracks", name, profile)
+            grid = settings(track.Grid, mine.grid, partial(at, "grid"))
+            run = settings(track.Run, mine.run, partial(at, "run"))
             seeds = self.spec.profiles[profile].seeds
         core, ablations = self._rows(name, profile, spec, mine, registry)
         return TrackPlan(
@@ -292,24 +306,29 @@ class Suite:
 
     def _hp(
         self, name: str, profile: str, mine: ProfileOfTrack, registry: Registry
-    ) -> dict[str, Mapping[str, Any]]:
-        out: dict[str, Mapping[str, Any]] = {}
+    ) -> dict[str, dict[str, Any]]:
+        out: dict[str, dict[str, Any]] = {}
         for pattern, values in mine.hp.items():
             where = self.lines.where("tracks", name, profile, "hp", pattern)
             for row in registry.match(name, [pattern], where + ": "):
-                known = registry.row(name, row).method.hp
-                for key in values:
-                    if key not in known:
-                        at = self.lines.where("tracks", name, profile, "hp", pattern, key)
-                        raise BenchError(f"{at}: {row} has no such hyper-parameter{nearest(str(key), known)}")
-                out[row] = {**out.get(row, {}), **values}
+                method = registry.row(name, row).method
+                mine_now = out.setdefault(row, {})
+                for key, value in values.items():
+                    at = self.lines.where("tracks", name, profile, "hp", pattern, key)
+                    if key not in method.hp:
+                        near = nearest(str(key), method.hp)
+                        raise BenchError(f"{at}: {row} has no such hyper-parameter{near}")
+                    try:
+                        mine_now[key] = _like(method.hp_of(row)[key], value)
+                    except ValidationError as e:
+                        raise BenchError(f"{at}: {e.errors()[0]['msg']} (found {value!r})") from e
         return out
 
     def _needs(self, name: str, profile: str, mine: ProfileOfTrack, registry: Registry) -> dict[str, Needs]:
         out: dict[str, Needs] = {}
         for pattern, values in mine.needs.items():
-            where = self.lines.where("tracks", name, profile, "needs", pattern)
-            for row in registry.match(name, [pattern], where + ": "):
+            where = partial(self.lines.where, "tracks", name, profile, "needs", pattern)
+            for row in registry.match(name, [pattern], where() + ": "):
                 base = out.get(row, registry.row(name, row).method.needs)
                 now = {f.name: getattr(base, f.name) for f in fields(Needs)}
                 out[row] = settings(Needs, {**now, **values}, where)

@@ -58,8 +58,8 @@ def summary(plan: Plan) -> str:
         parts.append(f"{len(stages)} stage{'s' if len(stages) > 1 else ''} to build first")
     if todo:
         e = estimate(todo)
-        hours = f"about {duration(e.seconds)} on one worker" if e.known else "no past record to estimate from"
-        parts.append(f"{e.cells} to run: {hours} ({e.known} of {e.cells} estimated from past records)")
+        hours = f"about {duration(e.seconds)} on one worker, by past records of {e.known} of them"
+        parts.append(f"{e.cells} to run: {hours if e.known else 'no past record to estimate from'}")
     return "; ".join(parts)
 
 
@@ -98,7 +98,8 @@ def _reasons(plan: Plan) -> list[str]:
     said: dict[str, int] = {}
     for c in plan.cells:
         if c.state == "blocked" or (c.state == "failed" and c.reason):
-            said[f"{c.state}: {c.reason}"] = said.get(f"{c.state}: {c.reason}", 0) + 1
+            text = c.reason if c.state == "failed" else f"blocked: {c.reason}"
+            said[text] = said.get(text, 0) + 1
         elif c.state == "stale":
             for cause in c.causes:
                 said[f"stale: {cause}"] = said.get(f"stale: {cause}", 0) + 1

@@ -92,8 +92,8 @@ def sweep_plan(
     console.print(
         f"{len(sweep.ended)} cells and stages ended in {duration(time.time() - sweep.started)}: {ends}"
     )
-    for text in dict.fromkeys(sweep.left_out.values()):
-        errors.print(f"[yellow]left out[/] {escape(text)}", soft_wrap=True)
+    for why, n in Counter(text.partition(" needs ")[2] for text in sweep.left_out.values()).items():
+        errors.print(f"[yellow]left out[/] {n} cells or stages that need {escape(why)}", soft_wrap=True)
     if sweep.fault is not None:
         raise sweep.fault
     if sweep.error:

@@ -60,7 +60,8 @@ def tables(record: Record) -> list[Table]:
         for name in record.curve[-1]:
             curve.add_column(name, justify="right")
         for point in record.curve[-12:]:
-            curve.add_row(*(f"{point.get(n, float('nan')):.5g}" for n in record.curve[-1]))
+            values = [point.get(n) for n in record.curve[-1]]  # None: it was not finite
+            curve.add_row(*("–" if v is None else f"{v:.5g}" for v in values))
         out.append(curve)
     return out
 

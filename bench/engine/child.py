@@ -9,14 +9,17 @@ from __future__ import annotations
 import ctypes
 import logging
 import math
+import multiprocessing as mp
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,11 @@ class Job:
     address: str = ""
     shard: int = 0
     checkpoints: str | None = None
+
+
+def run_settings(job: Job, track: Track) -> Any:
+    """The track's run settings with what this cell declares otherwise."""
+    return settings(track.Run, job.cell["run"], lambda *key: ".".join((job.key, "run", *map(str, key))))
 
 
 def find(job: Job) -> tuple[Track, Method]:
@@ -104,6 +112,7 @@ def _settle(job: Job, folder: Path) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _die_with_driver()
     parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -130,6 +139,29 @@ def _settle(job: Job, folder: Path) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", force=True)
 
 
+def _die_with_driver() -> None:
+    """End this process and all it started when the driver is gone, even by SIGKILL.
+
+    Its parent is the fork server, which stays for as long as any child holds the pipe that keeps it alive. So
+    that end is closed here: then the server leaves with the driver, and the kernel ends this process too. The
+    thread reaches what this process started, which the kernel does not.
+    """
+    server: Any = forkserver._forkserver
+    if server._forkserver_alive_fd is not None:
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = None
+    driver = mp.parent_process()
+    if driver is None:
+        return
+    gone = driver.sentinel
+
+    def watch() -> None:
+        wait([gone])
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="driver").start()
+
+
 def _limit_threads(n: int) -> None:
     """Thread pools read their variables when they are loaded, which the fork server did long ago: tell them
     again.
@@ -149,6 +181,10 @@ def _use_device(job: Job) -> None:
 
     if torch.cuda._is_in_bad_fork():
         raise RuntimeError("CUDA was initialised in the fork server; this child cannot use it")
+    if not torch.cuda.is_available():
+        # The device stays what was asked for: who uses it gets torch's own error, who does not may run.
+        logging.getLogger("bench").warning("this cell was given a GPU, but torch sees none")
+        return
     total = torch.cuda.get_device_properties(0).total_memory / 2**30
     shares = [
         s for s in (job.gpu_fraction if job.gpu_fraction < 1 else 0, (job.gpu_mem_gb or 0) / total) if s > 0
@@ -161,7 +197,7 @@ def _use_device(job: Job) -> None:
 def _cell(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
     track, method = find(job)
     _use_device(job)
-    run: Any = settings(track.Run, job.cell["run"], f"{job.key}.run")
+    run = run_settings(job, track)
     stages = {k: Path(v) for k, v in job.stages.items()}
     inputs = RunInputs(job.seed if track.split_per_seed else None, job.device, stages)
     kept: list[Any] = []
@@ -195,7 +231,8 @@ def _cell(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
     if job.device == "cuda":
         import torch
 
-        cost["gpu_mem_mb"] = torch.cuda.max_memory_allocated() / 2**20
+        if torch.cuda.is_available():
+            cost["gpu_mem_mb"] = torch.cuda.max_memory_allocated() / 2**20
     tell("phase", "score")
     clock = time.monotonic()
     score = scorer(answer, ctx.history)
@@ -212,7 +249,7 @@ def _cell(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
 def _stage(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
     track, method = find(job)
     _use_device(job)
-    run: Any = settings(track.Run, job.cell["run"], f"{job.key}.run")
+    run = run_settings(job, track)
     stage = _by_address(job, track, method, run)
     out = folder / "out"
     out.mkdir()
@@ -293,7 +330,7 @@ def _facts(job: Job) -> dict[str, Any]:
     """What this process rested on: the modules it loaded, the packages, the machine."""
     from bench.store import provenance
 
-    extra = {o.source_name: Path(o.file) for o in (job.track, job.method) if o.file}
+    extra = {**job.track.code, **job.method.code}
     where = {**provenance.environment(), "threads": job.threads, "device": job.device}
     facts = {
         "sources": provenance.loaded_sources(extra),

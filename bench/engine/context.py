@@ -6,6 +6,7 @@ notebook can use it.
 from __future__ import annotations
 
 import gc
+import importlib.util
 import logging
 import os
 import random
@@ -14,7 +15,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from bench.contract import BenchError, Censored, Score, Snapshot
@@ -46,6 +50,32 @@ def set_seed(seed: int) -> None:
     np.random.seed(seed % 2**32)
     if torch := _torch():
         torch.manual_seed(seed)
+    else:
+        # Torch seeds itself with a constant when it is imported, which would make all seeds one.
+        sys.meta_path[:] = [_SeedTorch(seed), *(f for f in sys.meta_path if not isinstance(f, _SeedTorch))]
+
+
+class _SeedTorch(MetaPathFinder):
+    """Seeds torch as soon as it is imported."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Torch's own spec, with a loader that seeds it; None for any other module."""
+        if name != "torch":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def load_and_seed(module: ModuleType) -> None:
+                load(module)
+                module.manual_seed(self.seed)
+
+            spec.loader.exec_module = load_and_seed  # type: ignore[method-assign]
+        return spec
 
 
 def _torch() -> Any:
@@ -71,7 +101,8 @@ def set_random_states(states: Mapping[str, Any]) -> None:
 
     random.setstate(states["random"])
     np.random.set_state(states["numpy"])
-    if torch := _torch():
+    if "torch" in states:
+        torch = _torch()
         torch.set_rng_state(states["torch"])
         if "cuda" in states:
             torch.cuda.set_rng_state_all(states["cuda"])
@@ -87,12 +118,15 @@ def undisturbed() -> Iterator[None]:
     a method keeps them.
     """
     states, modes = random_states(), []
+    seeder = next((f for f in sys.meta_path if isinstance(f, _SeedTorch)), None)
     if torch := _torch():
         modes = [(m, m.training) for m in gc.get_objects() if issubclass(type(m), torch.nn.Module)]
     try:
         yield
     finally:
         set_random_states(states)
+        if torch is None and seeder is not None and (imported := _torch()):
+            imported.manual_seed(seeder.seed)  # the looking imported it: the method has drawn nothing yet
         for module, training in modes:
             module.training = training
 
@@ -149,6 +183,7 @@ class RunContext:
     curve: list[dict[str, float]] = field(default_factory=list)
     snapshot_s: float = 0.0
     _started: float = field(default_factory=time.monotonic)
+    _readable: bool = False
 
     def start_clock(self) -> None:
         """The method starts now."""
@@ -188,6 +223,9 @@ class RunContext:
             [s.step, s.seconds, {k: plain(v) for k, v in s.metrics.items()}] for s in self.history
         ]
         torch.save(whole, self.checkpoints / "writing.pt")
+        if not self._readable:
+            _check_readable(self.checkpoints / "writing.pt")
+            self._readable = True
         os.replace(self.checkpoints / "writing.pt", self.checkpoints / "last.pt")
 
     def restore(self) -> dict[str, Any] | None:
@@ -220,3 +258,18 @@ class RunContext:
         point = {"seconds": round(self.seconds(), 3), **{k: float(v) for k, v in numbers.items()}}
         self.curve.append(point)
         self.tell("report", point)
+
+
+def _check_readable(path: Path) -> None:
+    """Read the first checkpoint back: that it cannot be is better known now than after the kill."""
+    import pickle
+
+    import torch
+
+    try:
+        torch.load(path, weights_only=True, map_location="meta")
+    except pickle.UnpicklingError as e:
+        told = str(e).replace("\n", " ")
+        raise BenchError(
+            f"checkpoint: the state may hold tensors, numbers, strings and containers of them: {told[:300]}"
+        ) from e

@@ -46,7 +46,7 @@ def execute(
     preload = tuple(dict.fromkeys(m for p in plan.tracks for m in p.track.preload))
     if todo:
         store.seal()
-        with _terminate_as_interrupt():
+        with _interruptible(sweep.interrupt):
             if local:
                 from bench.engine.local import run as run_here
 
@@ -59,17 +59,24 @@ def execute(
 
 
 @contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM (a scheduler taking the machine back) ends a sweep as Ctrl-C does: readable and resumable."""
+def _interruptible(asked: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM (a scheduler taking the machine back) ask the sweep to end.
+
+    They only set ``asked``: an exception could strike between handing out a cell and starting it, or in the
+    middle of a redraw. A second signal does raise, for whoever cannot wait.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for s, handler in before.items():
+            signal.signal(s, handler)

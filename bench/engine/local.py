@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bench.engine.worker import Unit, do
 from bench.store.records import StoreError
 
 TICK_S = 0.2
+GIVE_UP_S = 10.0
 
 
 def here(cpus: int | None = None) -> Needs:
@@ -90,6 +92,9 @@ def run(sweep: Sweep, preload: Sequence[str], *, cpus: int | None = None) -> Non
 
     try:
         while not sweep.finished():
+            if sweep.interrupt.is_set():
+                sweep.stop("interrupted")
+                cancel.set()
             while (unit := sweep.next(places.fits)) is not None:
                 sweep.began(unit.key)
                 taken = places.take(unit.needs)
@@ -106,12 +111,11 @@ def run(sweep: Sweep, preload: Sequence[str], *, cpus: int | None = None) -> Non
             if hard is not None and time.time() > hard:
                 sweep.stop("the budget is used up")
                 cancel.set()
-    except KeyboardInterrupt:
-        sweep.stop("interrupted")
     finally:
         cancel.set()
-        while sweep.under_way:
-            settle(*ended.get())
+        with suppress(queue.Empty):  # after an exception a cell may be handed out that was never started
+            while sweep.under_way:
+                settle(*ended.get(timeout=GIVE_UP_S))
 
 
 def stop_for(sweep: Sweep, error: BaseException) -> None:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -33,6 +34,7 @@ LOG_LINES = 40
 #: Loading and scoring are the track's work, not the method's: they get their own, generous limit.
 OWN_WORK_MINUTES = 15
 _starting = threading.Lock()
+_served: list[str] = []
 
 
 @dataclass(slots=True)
@@ -58,7 +60,12 @@ class Pool:
         # Importing diffusers asks CUDA whether it is there; asked through NVML, the children can still fork.
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
         self._context = mp.get_context("forkserver")
-        self._context.set_forkserver_preload(self.preload)
+        with _starting:
+            if not set(self.preload) <= set(_served):
+                # A process has one fork server; one that runs already would not load anything more.
+                forkserver._forkserver._stop()  # type: ignore[attr-defined]
+                _served[:] = self.preload
+                self._context.set_forkserver_preload(self.preload)
 
     def warm(self) -> None:
         """Start the server and make sure that what was to be preloaded is there (a failed preload is

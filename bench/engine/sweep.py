@@ -5,6 +5,7 @@ are written here.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -38,7 +39,7 @@ class Sweep:
     """The units still to do and those under way. Not thread-safe: one loop asks and tells.
 
     ``stopped``: why nothing more is started; ``error``: the same if it is a failure to be told as such;
-    ``fault``: an exception that is ours.
+    ``fault``: an exception that is ours; ``interrupt``: set by whoever wants the sweep to end now.
     """
 
     store: Store
@@ -53,6 +54,7 @@ class Sweep:
     fault: BaseException | None = None
     started: float = field(default_factory=time.time)
     on_change: Callable[[Sweep], None] = lambda sweep: None
+    interrupt: threading.Event = field(default_factory=threading.Event)
 
     @property
     def total(self) -> int:

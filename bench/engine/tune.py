@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -26,9 +27,10 @@ from bench.contract import BenchError, Needs
 from bench.engine.pool import Pool
 from bench.engine.sweep import Sweep, check, left_out
 from bench.engine.worker import Unit, do
-from bench.store.records import Store, StoreError
+from bench.store.records import Store
 
 TICK_S = 0.2
+ABORT_S = 5.0
 #: With Tune's default of one pending trial a worker waits between cells; mixed resources would make an actor
 #: each.
 PENDING = "8"
@@ -59,7 +61,7 @@ def trial(config: Mapping[str, Any], units: Mapping[str, Unit], store: str, prel
                 pool.warm()
             record = do(unit, pool, Store.open(store))
             status, reason = (record.status, record.reason) if record else ("", "")
-    except StoreError as e:
+    except BenchError as e:
         stop = str(e)
     except Exception as e:
         stop = f"fault in the engine: {type(e).__name__}: {e}"
@@ -144,25 +146,33 @@ def largest(nodes: Sequence[Mapping[str, Any]]) -> Needs:
     return Needs(cpu=most["CPU"], gpu=most["GPU"], mem_gb=float("inf"), minutes=float("inf"))
 
 
-def connect(address: str | None, cpus: int | None) -> None:
-    """Start Ray here, or join the cluster named by ``address`` or ``RAY_ADDRESS``."""
+def connect(address: str | None, cpus: int | None) -> bool:
+    """Start Ray here, or join the cluster named by ``address`` or ``RAY_ADDRESS``; whether it was started.
+
+    A process that is connected already (a notebook) stays where it is.
+    """
     _settings()
     if ray.is_initialized():
-        return
+        return False
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     own: dict[str, Any] = {}
     if address == "local":
         own = {"num_cpus": cpus or len(os.sched_getaffinity(0)), "include_dashboard": False}
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, ValueError) as e:
         raise BenchError(f"no Ray cluster at {address!r}: {e}") from e
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for s, handler in handlers.items():  # Ray puts its own SIGTERM handler there, which just leaves
+                signal.signal(s, handler)
+    return address == "local"
 
 
 def run(sweep: Sweep, preload: Sequence[str], *, address: str | None = None, cpus: int | None = None) -> None:
     """Run the sweep to its end, its budget or an interrupt (then cells under way stay new)."""
-    ours = address is None and not os.environ.get("RAY_ADDRESS")
-    connect(address, cpus)
+    ours = connect(address, cpus)
     most = largest(ray.nodes())  # type: ignore[no-untyped-call]
     sweep.left_out = left_out(sweep.waiting, most)
     check(sweep.waiting, sweep.left_out)
@@ -177,7 +187,7 @@ def run(sweep: Sweep, preload: Sequence[str], *, address: str | None = None, cpu
         except BaseException as e:
             fault.append(e)
 
-    # Tune takes over Ctrl-C when it runs in the main thread; there we want it for ourselves.
+    # Tune takes over Ctrl-C when it runs in the main thread; there it is ours.
     thread = threading.Thread(target=fit, daemon=True, name="tune")
     try:
         thread.start()
@@ -186,16 +196,17 @@ def run(sweep: Sweep, preload: Sequence[str], *, address: str | None = None, cpu
             with lock:
                 sweep.on_change(sweep)
                 hard = sweep.hard_deadline()
+            if sweep.interrupt.is_set():
+                sweep.stop("interrupted")
+                abort.set()
+                thread.join(ABORT_S)
+                break
             if hard is not None and time.time() > hard:
                 sweep.stop("the budget is used up")
                 abort.set()
         if fault and not abort.is_set():
             sweep.fault = fault[0]
             sweep.stop(f"Ray Tune ended: {type(fault[0]).__name__}: {fault[0]}")
-    except KeyboardInterrupt:
-        sweep.stop("interrupted")
-        abort.set()
-        thread.join(5)
     finally:
         if ours:
             ray.shutdown()

@@ -13,14 +13,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from bench.contract import Needs, Record
-from bench.engine.child import Job, find
+from bench.contract import BenchError, Needs, Record
+from bench.engine.child import Job, find, run_settings
 from bench.engine.pool import Outcome, Pool, remove
 from bench.store import provenance
-from bench.store.records import Store
+from bench.store.records import Store, StoreError
 
 LOST_RETRIES = 2
 
@@ -85,8 +84,7 @@ def do(
                 store.artifacts.drop_checkpoint(unit.key)
                 again = attempt + 1
             if again == attempt:
-                record = _record(unit, job, outcome, digests, store, marks, attempt, started)
-                store.write(record)
+                record = _kept(unit, job, outcome, digests, store, marks, attempt, started)
                 if outcome.status != "lost":
                     store.artifacts.drop_checkpoint(unit.key)
                 return record
@@ -99,10 +97,9 @@ def _stages(job: Job, store: Store) -> tuple[dict[str, str], dict[str, str]]:
     """Folders and digests of the stages that a job may read and that are there."""
     from bench.plan import all_stages
     from bench.registry import Found
-    from bench.suite import settings
 
     track, method = find(job)
-    run: Any = settings(track.Run, job.cell["run"], "run")
+    run = run_settings(job, track)
     paths, digests = {}, {}
     for stage in all_stages(track, Found(method, job.method, "method"), job.task, run):
         path = store.artifacts.stage_path(stage) if stage.address != job.address else None
@@ -110,6 +107,33 @@ def _stages(job: Job, store: Store) -> tuple[dict[str, str], dict[str, str]]:
             paths[stage.name] = str(path)
             digests[stage.name] = store.artifacts.stage_digest(stage) or ""
     return paths, digests
+
+
+def _kept(
+    unit: Unit,
+    job: Job,
+    outcome: Outcome,
+    stages: Mapping[str, str],
+    store: Store,
+    marks: list[str],
+    attempt: int,
+    started: str,
+) -> Record:
+    """Write the record. What the store does not take (ids that repeat, a view that is no picture) is a fault
+    of this cell alone, not of the sweep.
+    """
+    try:
+        record = _record(unit, job, outcome, stages, store, marks, attempt, started)
+        store.write(record)
+    except StoreError:
+        raise
+    except BenchError as e:
+        error = {"type": type(e).__name__, "message": str(e), "last_lines": outcome.log[-15:]}
+        facts = {k: v for k, v in outcome.result.items() if k in ("where", "provenance")}
+        refused = dataclasses.replace(outcome, status="failed", reason="", result=facts, error=error)
+        record = _record(unit, job, refused, stages, store, marks, attempt, started)
+        store.write(record)
+    return record
 
 
 def _record(
@@ -160,7 +184,7 @@ def _record(
 
 def _sources(job: Job) -> dict[str, Any]:
     """Provenance of a cell that did not live to tell: the files of its method and its track."""
-    files = {o.source_name: Path(o.file) for o in (job.track, job.method) if o.file}
+    files = {**job.track.code, **job.method.code}
     names = (job.track.source_name, job.method.source_name)
     sources = {n: d for n in names if (d := provenance.current_source(n, files))}
     return {"sources": sources, "packages": provenance.packages(), **provenance.commit()}

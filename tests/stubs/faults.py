@@ -1,4 +1,4 @@
-"""A track whose methods end in every way a cell can end. Imports nothing heavy, so a cell takes milliseconds."""
+"""A track whose methods end in every way a cell can end. Nothing heavy: a cell takes milliseconds."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.contract import Metric, Needs, Score, Task, Track, method
+from bench.contract import AnswerError, Metric, Needs, Score, Task, Track, method
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Faults(Track):
         return 1.0
 
     def score(self, task, answer, kept, history):
+        if not isinstance(answer, float | int):
+            raise AnswerError(f"expected a number, found {type(answer).__name__}")
         return Score(metrics={"value": answer * kept, "size": float(task.params["size"])})
 
     def smoke(self):
@@ -132,3 +134,35 @@ def unfit(data, hp, ctx):
 @method("faults", name="Deterministic", deterministic=True)
 def fixed(data, hp, ctx):
     return 0.5
+
+
+@method("faults", name="Infinite")
+def infinite(data, hp, ctx):
+    for i, loss in enumerate((1.0, float("inf"), float("nan"))):
+        ctx.report(step=i, loss=loss)
+    return float("inf")
+
+
+@method("faults", name="Out of memory, and no way back")
+def memory(data, hp, ctx):
+    raise MemoryError("cannot allocate the table")
+
+
+@method("faults", name="Wrong shape")
+def shapeless(data, hp, ctx):
+    return "not a number"
+
+
+@method("faults", name="Looks around")
+def looks(data, hp, ctx):
+    """Prints what a method can see of where it runs."""
+    Path("left-behind.txt").write_text("in the work folder")
+    Path.home().joinpath(".cache").mkdir()
+    print("workdir", ctx.workdir, Path.cwd() == ctx.workdir)
+    print("home", Path.home())
+    print("tmp", os.environ["TMPDIR"])
+    print("threads", os.environ["OMP_NUM_THREADS"])
+    print("names", sorted(n for n in dir(ctx) if not n.startswith("_")))
+    sys.stderr.write("on stderr\n")
+    ctx.log.info("through the log")
+    return 1.0

@@ -1,0 +1,152 @@
+"""What the tests of registry, plan, engine and command line share: stubs, suites, stores, the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.contract import Record
+from bench.engine.execute import execute
+from bench.engine.sweep import Sweep
+from bench.plan import Filter, Plan, make_plan
+from bench.registry import Registry
+from bench.store.records import Store
+from bench.suite import Suite
+
+ROOT = Path(__file__).resolve().parent.parent
+STUBS = ROOT / "tests" / "stubs"
+
+
+# Plugins are edited within one second here, which cached bytecode would not notice.
+sys.dont_write_bytecode = True
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
+@dataclass
+class Lab:
+    """A suite, plugins and a store in a temporary folder; opened anew on each use, as a command would."""
+
+    folder: Path
+    plugins: list[str] = field(default_factory=list)
+
+    @property
+    def suite(self) -> Path:
+        return self.folder / "suite.yaml"
+
+    @property
+    def store_folder(self) -> Path:
+        return self.folder / "store"
+
+    def write(self, values: dict[str, Any] | str) -> Path:
+        """Write the suite (JSON is YAML)."""
+        self.suite.write_text(values if isinstance(values, str) else json.dumps(values, indent=1))
+        return self.suite
+
+    def of(self, track: str, *, seeds: int = 1, ranks_by: str = "value", **profile: Any) -> Path:
+        """A suite of one track with the profile ``laptop``."""
+        mine = {"ranks_by": ranks_by, "laptop": profile}
+        return self.write({"profiles": {"laptop": {"seeds": seeds}}, "tracks": {track: mine}})
+
+    def copy(self, name: str, **changes: str) -> Path:
+        """A copy of a stub that the test may edit, used as the plugin."""
+        text = (STUBS / f"{name}.py").read_text()
+        path = self.folder / f"{name}.py"
+        path.write_text(text)
+        self.plugins.append(str(path))
+        return path
+
+    def use(self, *names: str) -> Lab:
+        self.plugins += [str(STUBS / f"{n}.py") for n in names]
+        return self
+
+    def store(self) -> Store:
+        return Store.open(self.store_folder)
+
+    def registry(self) -> Registry:
+        for name in [n for n in sys.modules if n.startswith("bench_plugin_")]:
+            del sys.modules[name]  # a plugin is read once a process; here it may have been edited
+        return Registry(plugins=self.plugins)
+
+    def plan(self, *rows: str, k: str = "", tracks: Sequence[str] = (), profile: str = "laptop") -> Plan:
+        wanted = Filter(rows, k)
+        names = tracks or list(Suite(self.suite).spec.tracks)
+        return make_plan(
+            Suite(self.suite), self.registry(), self.store(), profile, tracks=names, wanted=wanted
+        )
+
+    def run(self, *rows: str, k: str = "", tracks: Sequence[str] = (), **how: Any) -> Sweep:
+        """Run what is missing and give back the sweep."""
+        plan = self.plan(*rows, k=k, tracks=tracks)
+        return execute(plan, self.registry(), self.store(), **{"local": True, **how})
+
+    def records(self) -> list[Record]:
+        """All records that count."""
+        store = self.store()
+        return [r for key in store.heads() if (r := store.read(key)) is not None]
+
+    def by_row(self) -> dict[str, Record]:
+        """Row (of a stage: ``stage:name``) -> its record; for suites of one task and one seed."""
+        return {r.cell.get("row") or f"stage:{r.cell['stage']}": r for r in self.records()}
+
+    def states(self, **how: Any) -> dict[str, str]:
+        """Row -> state, for suites of one task and one seed."""
+        return {c.row: c.state for c in self.plan(**how).cells}
+
+    def arguments(self, *words: str, store: bool = True) -> list[str]:
+        """A command line of bench on this lab."""
+        named = ["--suite", str(self.suite), *(x for p in self.plugins for x in ("--plugin", p))]
+        return [*words, *named, *(["--store", str(self.store_folder)] if store else [])]
+
+    def start(self, *words: str, **how: Any) -> subprocess.Popen[str]:
+        """The command line in a process and a process group of its own, as a terminal would start it."""
+        line = [sys.executable, "-m", "bench.cli", *self.arguments(*words)]
+        return subprocess.Popen(
+            line, cwd=self.folder, env={**os.environ, "COLUMNS": "200"}, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    """An empty lab."""
+    return Lab(tmp_path)
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """The command ``bench`` in this process: exit code, stdout, stderr. A traceback is the test's failure."""
+    from bench import cli
+    from bench.cli import common
+
+    monkeypatch.setattr(common.console, "width", 200)
+    monkeypatch.setattr(common.errors, "width", 200)
+
+    def call(*words: str) -> Said:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["bench", *map(str, words)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as e:
+            code = e.code if isinstance(e.code, int) else 1 if e.code else 0
+        said = capsys.readouterr()
+        return Said(code, said.out, said.err)
+
+    return call

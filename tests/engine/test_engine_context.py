@@ -1,0 +1,169 @@
+"""What a method holds in its hands: looks that change nothing, checkpoints that survive, its own folders."""
+
+import ast
+import logging
+import os
+import random
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.contract import BenchError, Censored, Context, Score
+from bench.engine.context import RunContext, RunInputs, set_seed, undisturbed
+
+
+@pytest.mark.slow
+def test_a_look_changes_nothing_and_is_off_the_clock_and_a_killed_cell_goes_on(lab):
+    log = lab.folder / "log"
+    lab.use("watched")
+    found = {}
+    for name, run in {
+        "plain": {"look": False},
+        "looked": {"look": True, "opened": str(log)},
+        "killed": {"look": True, "kill": "yes"},
+    }.items():
+        lab.of("watched", run=run)
+        lab.run("trained")
+        found[name] = next(r for r in lab.records() if r.cell["run"] == _declared(run))
+    assert {r.status for r in found.values()} == {"ok"}
+    weights = {k: r.metrics["weights"] for k, r in found.items()}
+    assert weights["looked"] == weights["plain"], "bit by bit"
+    assert weights["killed"] == weights["plain"], "the checkpoint holds every random state"
+    assert found["killed"].attempts == 2
+    assert [len(r.curve) for r in found.values()] == [10, 10, 10], "the curve goes on too"
+    assert [h["step"] for h in found["killed"].history] == [2, 5]
+    cost = found["looked"].cost
+    assert cost["snapshot_s"] >= 0.4
+    assert found["looked"].history[1]["seconds"] < 0.3 + found["looked"].curve[5]["seconds"]
+    assert cost["run_s"] < 0.35 + found["plain"].cost["run_s"], "two looks of 0.2 s are not on its clock"
+    order = log.read_text().split("\n")[:-1]
+    assert order == ["load", "run from 0", "truth", "score", "score", "return", "score"]
+
+
+def _declared(run):
+    return {k: v for k, v in run.items() if not (k == "look" and v)}
+
+
+def test_truth_is_opened_after_the_method_returned(lab):
+    log = lab.folder / "log"
+    lab.use("watched").of("watched", run={"look": False, "opened": str(log)})
+    lab.run("trained")
+    assert log.read_text().split("\n")[:-1] == ["load", "run from 0", "return", "truth", "score"]
+
+
+def test_a_method_sees_its_own_folders_and_nothing_of_the_truth(lab):
+    lab.use("faults").of("faults", needs={"looks": {"cpu": 2}})
+    lab.run("looks")
+    record = lab.by_row()["looks"]
+    assert record.status == "ok", record.error
+    said = dict(line.split(" ", 1) for line in record.log if " " in line)
+    workdir, inside = said["workdir"].split(" ")
+    assert inside == "True"
+    for folder in (workdir, said["home"], said["tmp"]):
+        assert not Path(folder).exists(), "gone afterwards"
+        assert Path(folder) not in (Path.home(), Path.cwd())
+    assert len({workdir, said["home"], said["tmp"]}) == 3
+    assert said["threads"] == "2"
+    assert record.where["threads"] == 2
+    assert "on stderr" in record.log
+    assert any("through the log" in line for line in record.log)
+    offered = set(ast.literal_eval(said["names"]))
+    documented = {n for n in (*dir(Context), *Context.__annotations__) if not n.startswith("_")}
+    assert documented <= offered
+    assert not {n for n in offered - documented if "truth" in n or "kept" in n}
+
+
+def test_a_checkpoint_that_could_not_be_read_back_is_refused_at_once(lab):
+    lab.use("watched").of("watched")
+    lab.run("array")
+    record = lab.by_row()["array"]
+    assert record.status == "failed"
+    assert "tensors, numbers, strings" in record.error["message"]
+
+
+@pytest.mark.slow
+def test_seeds_reach_torch_even_if_it_is_imported_later():
+    code = (
+        "from bench.engine.context import set_seed, undisturbed\n"
+        "import sys\nset_seed({seed}); assert 'torch' not in sys.modules\n"
+        "{look}import torch; print(float(torch.rand(1)))"
+    )
+    look = "with undisturbed():\n    import torch; torch.rand(3)\n"
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code.format(seed=s, look=x)], text=True, capture_output=True, check=True
+        ).stdout
+        for s, x in ((3, ""), (3, look), (4, ""))
+    ]
+    import torch
+
+    assert float(said[0]) == float(torch.rand(1, generator=torch.Generator().manual_seed(3)))
+    assert said[0] == said[1]
+    assert said[0] != said[2]
+
+
+def test_undisturbed_restores_states_and_modes_even_after_an_error():
+    import torch
+
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout())
+    net[1].eval()
+    set_seed(7)
+    expected = (random.random(), np.random.rand(), float(torch.rand(1)))
+    set_seed(7)
+    with suppress(ZeroDivisionError), undisturbed():
+        random.random(), np.random.rand(), torch.rand(5)
+        net.eval()
+        raise ZeroDivisionError
+    assert (random.random(), np.random.rand(), float(torch.rand(1))) == expected
+    assert (net.training, net[0].training, net[1].training) == (True, True, False)
+
+
+def context(tmp_path, **changed):
+    def scorer(answer, history):
+        return Score(metrics={"value": answer, "steps": Censored(9.0)})
+
+    given = {
+        "seed": 0, "device": "cpu", "amp": False, "workdir": tmp_path, "run": None, "scorer": scorer,
+        "log": logging.getLogger("test"), "checkpoints": tmp_path / "kept",
+    }  # fmt: skip
+    return RunContext(**{**given, **changed})
+
+
+def test_checkpoint_keeps_history_curve_clock_and_nested_state(tmp_path):
+    import torch
+
+    ctx = context(tmp_path)
+    assert ctx.restore() is None
+    ctx.snapshot(1, 0.5)
+    ctx.report(loss=2)
+    state = {"a": torch.arange(3), "b": [1, 2.5, "x", None, True], "c": {"d": (1, 2)}}
+    ctx.checkpoint(state)
+    ctx.checkpoint({**state, "n": 2})
+    again = context(tmp_path)
+    back = again.restore()
+    assert back["n"] == 2
+    assert back["b"] == [1, 2.5, "x", None, True]
+    assert back["c"]["d"] == (1, 2)
+    assert torch.equal(back["a"], torch.arange(3))
+    assert again.history == ctx.history
+    assert again.history[0].metrics["steps"] == Censored(9.0)
+    assert again.curve == ctx.curve
+    assert again.seconds() >= ctx.curve[0]["seconds"]
+    assert os.listdir(tmp_path / "kept") == ["last.pt"]
+
+
+def test_without_a_folder_a_checkpoint_is_nothing(tmp_path):
+    ctx = context(tmp_path, checkpoints=None)
+    ctx.checkpoint({"a": 1})
+    assert ctx.restore() is None
+
+
+def test_stages_are_named_and_nearest_is_offered(tmp_path):
+    inputs = RunInputs(None, "cpu", {"encoder": tmp_path})
+    assert inputs.stage("encoder") == tmp_path
+    with pytest.raises(BenchError, match="no stage 'encodr' was declared here; did you mean 'encoder'"):
+        inputs.stage("encodr")

@@ -1,0 +1,109 @@
+"""`bench check`: a good row passes; a wrong shape, a random answer and an exception are named."""
+
+import pytest
+
+from bench.check import Checked, check
+from bench.registry import Registry
+from bench.suite import Suite
+
+ROWS = """
+import random, time
+from bench.contract import method
+
+@method("faults", name="Good", id="mine-good")
+def good(data, hp, ctx):
+    return 1.0 + random.random()
+
+@method("faults", name="Shape", id="mine-shape")
+def shape(data, hp, ctx):
+    return [1.0]
+
+@method("faults", name="Raises", id="mine-raises")
+def bad(data, hp, ctx):
+    raise KeyError("nothing of that name")
+
+@method("faults", name="Random", id="mine-random")
+def by_chance(data, hp, ctx):
+    return random.SystemRandom().random()
+
+@method("faults", name="Not finite", id="mine-nan")
+def nan(data, hp, ctx):
+    return float("inf")
+
+@method("faults", name="Skips", id="mine-skips", skip=lambda task, run, hp: "has no GPU code")
+def skips(data, hp, ctx):
+    return 1.0
+
+@method("faults", name="Slow", id="mine-slow", deterministic=True)
+def slow(data, hp, ctx):
+    time.sleep(0.6)
+    return 1.0
+"""
+SAID = {
+    "mine-good": "",
+    "mine-shape": "failed: AnswerError: expected a number, found list",
+    "mine-raises": "failed: KeyError: 'nothing of that name'",
+    "mine-random": "not the same twice: value was 0.",
+    "mine-nan": "diverged: value is inf",
+}
+
+
+@pytest.fixture
+def mine(lab):
+    lab.use("faults", "sampler")
+    path = lab.folder / "mine.py"
+    path.write_text(ROWS)
+    lab.of("faults")
+    return lab, path
+
+
+def run(lab, path, **how) -> dict[str, Checked]:
+    registry = Registry(plugins=[*lab.plugins, str(path)])
+    return {c.row: c for c in check(Suite(lab.suite), registry, tracks=("faults",), **how)}
+
+
+def test_each_row_has_its_verdict(mine, monkeypatch):
+    monkeypatch.setattr("bench.check.SMOKE_S", 0.5)
+    found = run(*mine, rows=("mine-*",), twice=True)
+    for row, said in SAID.items():
+        problems = found[row].problems
+        assert len(problems) == bool(said), (row, problems)
+        assert not said or problems[0].startswith(said), (row, problems)
+    assert (found["mine-skips"].problems, found["mine-skips"].notes) == (
+        (), ("skips the smoke task: has no GPU code",),
+    )  # fmt: skip
+    assert found["mine-slow"].problems == ()
+    assert "a smoke cell should take at most 0.5 s" in found["mine-slow"].notes[0]
+
+
+def test_once_does_not_compare(mine):
+    found = run(*mine, rows=("mine-random",), twice=False)
+    assert found["mine-random"].problems == ()
+
+
+def test_rows_with_stages_are_checked_on_one_task(lab):
+    lab.use("sampler").of("sampler", ranks_by="distance")
+    found = list(check(Suite(lab.suite), lab.registry(), tracks=("sampler",)))
+    assert [(c.row, c.problems) for c in found] == [
+        (r, ()) for r in ("full", "banked", "banked/no-bank", "untrained")
+    ]
+
+
+def test_a_stage_that_fails_is_named(lab):
+    path = lab.copy("sampler")
+    text = path.read_text()
+    path.write_text(
+        text.replace('"""One shard of a bank: samples around', 'raise OSError("no bank")\n    """x')
+    )
+    lab.of("sampler", ranks_by="distance")
+    found = {c.row: c.problems for c in check(Suite(lab.suite), lab.registry(), tracks=("sampler",))}
+    assert found["full"] == ()
+    assert found["banked"] == ("sampler · stage bank 1/2: failed: OSError: no bank",)
+
+
+@pytest.mark.slow
+def test_the_registered_rows_keep_the_contract():
+    suite = Suite(__file__.replace("tests/test_check.py", "bench.yaml"))
+    found = list(check(suite, Registry()))
+    assert len(found) >= 4
+    assert {(c.row, p) for c in found for p in c.problems} == set()

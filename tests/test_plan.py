@@ -1,0 +1,263 @@
+"""What is planned, in which order, under which key, in which state, and how long it is said to take."""
+
+import json
+import re
+
+import pytest
+
+from bench.contract import BenchError
+from bench.plan import Filter, estimate, make_plan
+from bench.registry import Registry
+from bench.suite import Suite
+
+CORE = ["single", "single/wide", "multi/dnn", "prior", "small"]
+
+
+@pytest.fixture
+def grids(lab):
+    lab.copy("grids")
+    lab.of("grids", seeds=2, grid={"scales": [1, 4]})
+    return lab
+
+
+def keys(plan):
+    return {(c.row, c.task.name, c.cell.seed): c.key for c in plan.cells}
+
+
+def states(plan):
+    return {(c.row, c.task.name, c.cell.seed): c.state for c in plan.cells}
+
+
+# ------------------------------------------------------------------------------------------------------ order
+
+
+def test_order_is_balanced_over_tracks_seeds_and_ablations(lab):
+    lab.use("grids", "faults")
+    lab.write(
+        {
+            "profiles": {"laptop": {"seeds": 2}},
+            "tracks": {
+                "grids": {
+                    "ranks_by": "value",
+                    "rows": {"ablations": {"rows": ["multi/shared", "single/wide"], "tasks": ["*-4x"]}},
+                    "laptop": {"grid": {"scales": [1, 4]}},
+                },
+                "faults": {"ranks_by": "value", "laptop": {"grid": {"sizes": [1, 2, 3]}}},
+            },
+        }
+    )
+    plan = lab.plan("single", "multi", "prior", "fine", "raises")
+    blocks = []
+    for c in plan.cells:
+        at = (c.cell.track, c.task.name, c.cell.seed, c.core)
+        if not blocks or blocks[-1] != at:
+            blocks.append(at)
+    assert blocks == [
+        ("grids", "flights-1x", 0, True), ("faults", "size-1", 0, True),
+        ("grids", "flights-4x", 0, True), ("faults", "size-2", 0, True),
+        ("grids", "flights-1x", 1, True), ("faults", "size-3", 0, True),
+        ("grids", "flights-4x", 1, True), ("faults", "size-1", 1, True),
+        ("faults", "size-2", 1, True), ("faults", "size-3", 1, True),
+        ("grids", "flights-4x", 0, False), ("grids", "flights-4x", 1, False),
+    ]  # fmt: skip
+    first = [c.row for c in plan.cells if (c.task.name, c.cell.seed) == ("flights-1x", 0)]
+    assert first == ["single", "multi/dnn", "prior"]
+    assert {c.row for c in plan.cells if not c.core} == {"multi/shared", "single/wide"}
+    assert len([c for c in plan.cells if c.row == "prior"]) == 2, (
+        "deterministic: once a task, not once a seed"
+    )
+
+
+def test_an_alias_is_the_other_rows_cell_and_runs_when_it_is_asked_for(grids):
+    plan = grids.plan()
+    found = keys(plan)
+    assert found["multi/dnn", "flights-1x", 0] == found["single", "flights-1x", 0]
+    assert found["multi/dnn", "flights-4x", 0] != found["single", "flights-4x", 0]
+    assert len(plan.to_run()) == len(set(found.values()))
+    alias = next(c for c in plan.cells if c.alias_of)
+    assert (alias.row, alias.cell.row, alias.alias_of, alias.shown.method.id) == (
+        "multi/dnn", "single", "single", "multi",
+    )  # fmt: skip
+    grids.run("multi/*", k="scale=1,seed=0")
+    assert {(r.cell["row"], r.status) for r in grids.records()} == {("single", "ok"), ("multi/shared", "ok")}
+    assert states(grids.plan())["single", "flights-1x", 0] == "done"
+
+
+# ------------------------------------------------------------------------------------------------------- keys
+
+
+def test_a_key_changes_with_what_is_declared_and_with_nothing_else(grids):
+    base = keys(grids.plan())
+    at = ("single", "flights-4x", 0)
+
+    def now(*, seeds=2, **changed):
+        grids.of("grids", seeds=seeds, **{"grid": {"scales": [1, 4]}, **changed})
+        return keys(grids.plan())
+
+    assert now(run={"epochs": 3, "rate": 0.1, "widths": [8, 8]}) == base, (
+        "settings at their default say nothing"
+    )
+    assert now(needs={"*": {"minutes": 99, "cpu": 2}}) == base
+    grown = now(grid={"scales": [4, 7, 1]}, seeds=3)
+    assert base.items() <= grown.items(), "a grid and the seeds may grow"
+    assert now(run={"epochs": 4})[at] != base[at]
+    assert now(run={"widths": [8, 9]})[at] != base[at]
+    assert now(run={"rate": 1})[at] == now(run={"rate": 1.0})[at]
+    changed = now(hp={"single": {"lr": 0.2}})
+    assert changed[at] != base[at]
+    assert changed["prior", "flights-4x", 0] == base["prior", "flights-4x", 0]
+    assert now(hp={"single*": {"lr": 0.1}}) == base, "a search space stands for its default"
+    plugin = grids.folder / "grids.py"
+    text = plugin.read_text()
+    for old, new in {
+        'name = "grids"': 'name = "grids"\n    version = 2',
+        'params={"dataset": "flights", "scale": s})': 'params={"dataset": "flights", "scale": s}, version=2)',
+        '@method("grids", name="Single",': '@method("grids", name="Single", version=2,',
+    }.items():
+        assert text.count(old) == 1
+        plugin.write_text(text.replace(old, new))
+        assert now()[at] != base[at], new
+    plugin.write_text(text.replace('name="Single"', 'name="Another label"'))
+    assert now() == base
+
+
+# ----------------------------------------------------------------------------------------------------- states
+
+
+def test_a_changed_source_makes_ok_stale_failed_new_and_a_comment_neither(grids):
+    plugin = grids.folder / "grids.py"
+    text = plugin.read_text().replace("return 0.5\n", "raise ValueError\n")
+    plugin.write_text(text)
+    grids.of("grids", grid={"scales": [4]})
+    grids.run()
+    first = {c.row: c.state for c in grids.plan().cells}
+    assert first == {"single": "done", "single/wide": "done", "multi/dnn": "done", "multi/shared": "done",
+                     "prior": "failed", "small": "done"}  # fmt: skip
+    plugin.write_text(text.replace("return 0.4", "return 0.4  # a comment") + "\n# another\n")
+    assert {c.row: c.state for c in grids.plan().cells} == first
+    plugin.write_text(text.replace("return 0.4", "return 0.41"))
+    plan = grids.plan()
+    found = {c.row: c.state for c in plan.cells}
+    assert found == {**dict.fromkeys(first, "stale"), "prior": "new", "small": "done"}
+    (cause,) = next(c for c in plan.cells if c.row == "single").causes
+    assert re.fullmatch(r"source plugin:grids.py changed since [0-9a-f]{4}…", cause)
+    assert [c.row for c in plan.to_run()] == ["prior"]
+    assert len(plan.to_run(stale=True)) == 5
+    assert [c.row for c in plan.to_run(failed=True)] == ["prior"]
+    grids.run(stale=True)
+    assert {c.row: c.state for c in grids.plan().cells} == first
+
+
+def test_changed_data_is_a_cause_and_missing_data_blocks(grids, monkeypatch, tmp_path):
+    grids.of("grids", grid={"scales": [4, 99]})
+    plan = grids.plan("single")
+    assert [(c.state, c.reason) for c in plan.cells if c.row == "single"] == [
+        ("new", ""),
+        ("blocked", "big.csv is not here; download it from nowhere"),
+    ]
+    assert plan.count() == {"new": 2, "blocked": 2}
+    assert len(plan.to_run(stale=True, failed=True)) == 2
+    grids.run("single")
+    monkeypatch.setenv("GRIDS_FINGERPRINT", "two")
+    monkeypatch.setenv("GRIDS_DATA", str(tmp_path))
+    (tmp_path / "big.csv").touch()
+    plan = grids.plan("single")
+    assert [(c.state, list(c.causes)) for c in plan.cells if c.row == "single"] == [
+        ("stale", ["data of flights-4x changed"]),
+        ("new", []),
+    ]
+    grids.run("single", stale=True)
+    (tmp_path / "big.csv").unlink()
+    assert [c.state for c in grids.plan("single").cells if c.row == "single"] == ["done", "done"], (
+        "what was recorded stands though the data are gone"
+    )
+
+
+def test_a_skip_is_recorded_with_its_reason_and_stands_as_long_as_it_is_declared(grids):
+    grids.of("grids", grid={"scales": [4]})
+    (cell,) = grids.plan("small").cells
+    assert (cell.state, cell.skip, cell.reason) == ("new", "too large", "too large")
+    grids.run("small")
+    (record,) = grids.records()
+    assert (record.status, record.reason) == ("skipped", "too large")
+    assert [(c.state, c.reason) for c in grids.plan("small").cells] == [("done", "too large")]
+    plugin = grids.folder / "grids.py"
+    plugin.write_text(plugin.read_text().replace("> 1 else None", "> 4 else None"))
+    assert [c.state for c in grids.plan("small").cells] == ["new"]
+    grids.run("small")
+    assert [r.status for r in grids.records()] == ["ok"]
+
+
+# -------------------------------------------------------------------------------------------------- selection
+
+
+def test_filters(grids):
+    def rows(*m, k=""):
+        return sorted({(c.row, c.task.name, c.cell.seed) for c in grids.plan(*m, k=k).cells})
+
+    assert rows("single", k="scale=4,seed=1") == [
+        ("single", "flights-4x", 1),
+        ("single/wide", "flights-4x", 1),
+    ]
+    assert rows("single/*", k="scale=1|4,seed=0") == [
+        ("single/wide", "flights-1x", 0), ("single/wide", "flights-4x", 0),
+    ]  # fmt: skip
+    assert {r[1] for r in rows("prior", k="4x")} == {"flights-4x"}
+    assert {r[1] for r in rows("prior", k="task=*-1x")} == {"flights-1x"}
+    assert grids.plan("prior").filtered
+    assert not grids.plan().filtered
+    for bad, said in {
+        "sclae=1": "nothing is called 'sclae'; did you mean 'scale'?",
+        "dataste=x": "did you mean 'dataset'?",
+    }.items():
+        with pytest.raises(BenchError, match=re.escape(said)):
+            grids.plan(k=bad)
+    with pytest.raises(BenchError, match=re.escape("-m singel: no row matches; did you mean 'single'?")):
+        grids.plan("singel")
+
+
+def test_two_tasks_of_one_name_are_an_error(grids):
+    grids.of("grids", grid={"scales": [4, 4]})
+    with pytest.raises(BenchError, match="track grids: two tasks have one name"):
+        grids.plan()
+
+
+# --------------------------------------------------------------------------------------------------- estimate
+
+
+def test_estimates_rest_on_the_row_on_the_task_then_the_row_then_the_method(grids):
+    assert estimate(grids.plan().cells).known == 0
+    grids.run("single", k="scale=4,seed=0")
+    store = grids.store()
+    from dataclasses import replace
+
+    spent = {"single": 8.0, "single/wide": 20.0}
+    for r in grids.records():
+        cost = {"load_s": 1.0, "run_s": spent[r.cell["row"]] - 2, "score_s": 0.5, "snapshot_s": 0.5}
+        store.write(replace(r, cost=cost, ended="2999-01-01T00:00:00+00:00"))
+    known = {(c.row, c.task.name, c.cell.seed): c.seconds for c in grids.plan().cells}
+    assert known["single", "flights-4x", 1] == 8.0, "the same row on the same task"
+    assert known["single/wide", "flights-1x", 0] == 20.0, "the same row elsewhere"
+    assert known["prior", "flights-4x", 0] is None
+    todo = grids.plan("single", "prior", k="scale=1").to_run()
+    e = estimate(todo)
+    assert (e.cells, e.known) == (5, 4)
+    assert e.seconds == pytest.approx(8 + 20 + 8 + 20 + 14), "one never seen counts as the median"
+
+
+# ------------------------------------------------------------------------------------------------------ large
+
+
+def test_ten_thousand_cells_are_enumerated_once_each(lab):
+    lab.use("grids").of("grids", seeds=100, grid={"scales": list(range(1, 26))})
+    plan = make_plan(Suite(lab.suite), Registry(plugins=lab.plugins), None, "laptop", tracks=["grids"])
+    # Per task and seed: single, single/wide, multi/dnn, multi/shared, small; prior once a task.
+    assert len(plan.cells) == 25 * (100 * 5 + 1)
+    assert len({c.key for c in plan.cells}) == len(plan.cells) - 100, "multi/dnn at 1x is single"
+    assert plan.count() == {"new": len(plan.cells) - 100}
+    assert all(json.dumps(c.cell.declared()) for c in plan.cells[:50])
+
+
+def test_a_filter_term_may_name_several_values():
+    wanted = Filter(expression="scale=1|4, seed=0")
+    assert wanted.terms == [("scale", ["1", "4"]), ("seed", ["0"])]

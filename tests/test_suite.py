@@ -1,0 +1,167 @@
+# ruff: noqa: E501 (a table of mistakes, one a line)
+"""Mistakes in bench.yaml: each names the file, the line, the key and the nearest valid value."""
+
+import re
+
+import pytest
+
+from bench.contract import BenchError, Needs
+from bench.suite import Suite
+
+GOOD = """profiles:
+  laptop: {seeds: 2}
+  tour: {seeds: [0, 5]}
+x-anchors:
+  run: &run {epochs: 5}
+tracks:
+  grids:
+    ranks_by: value
+    rows:
+      core: [single, "multi/*"]
+      ablations:
+        rows: ["single/wide"]
+        tasks: ["*-4x"]
+    laptop:
+      grid:
+        scales: [1, 4]
+      run:
+        <<: *run
+        rate: 1e-3
+      hp:
+        single:
+          lr: 1e-2
+      needs:
+        "multi/*":
+          minutes: 7
+    tour:
+      run: *run
+"""
+
+#: (text in GOOD, what stands there instead, line of the mistake, what is said)
+MISTAKES = {
+    "profile of a track": ("    tour:\n", "    tuor:\n", 26, "no profile 'tuor'; did you mean 'tour'?"),
+    "track": ("  grids:\n", "  girds:\n", 7, "tracks.girds: no such track; did you mean 'grids'?"),
+    "core row": (
+        '[single, "multi/*"]',
+        '[sinlge, "multi/*"]',
+        9,
+        "no row of track grids matches 'sinlge'; did you mean 'single'?",
+    ),
+    "ablation": ('["single/wide"]', '["single/wied"]', 9, "did you mean 'single/wide'?"),
+    "grid key": (
+        "        scales:",
+        "        scale:",
+        16,
+        "grid.scale: unknown setting; did you mean 'scales'?",
+    ),
+    "grid type": ("scales: [1, 4]", "scales: [1, four]", 16, "grid.scales.1: Input should be a valid integer"),
+    "run key": ("        rate:", "        rat:", 19, "run.rat: unknown setting; did you mean 'rate'?"),
+    "run key behind <<": ("{epochs: 5}", "{epocs: 5}", 5, "run.epocs: unknown setting; did you mean 'epochs'?"),
+    "run type": ("rate: 1e-3", "rate: quick", 19, "run.rate: Input should be a valid number"),
+    "hp row": ("        single:\n", "        sngle:\n", 21, "hp.sngle: no row of track grids matches 'sngle'"),
+    "hp": ("          lr:", "          lrr:", 22, "single has no such hyper-parameter; did you mean 'lr'?"),
+    "hp type": ("lr: 1e-2", "lr: large", 22, "hp.single.lr: Input should be a valid number"),
+    "needs key": ("minutes: 7", "minuts: 7", 25, "unknown setting; did you mean 'minutes'?"),
+    "needs type": ("minutes: 7", "minutes: soon", 25, "Input should be a valid number"),
+    "ranks_by": ("ranks_by: value", "ranks_by: valeu", 8, "'valeu' is no quality metric; did you mean 'value'?"),
+    "ranks_by a cost": ("ranks_by: value", "ranks_by: size", 8, "'size' is no quality metric"),
+    "no ranks_by": ("    ranks_by: value\n", "", 7, "tracks.grids.ranks_by: Field required"),
+    "track key": ("    ranks_by: value", "    rank_by: value", 8, "did you mean 'ranks_by'?"),
+    "profile key": ("      hp:\n", "      hps:\n", 20, "tracks.grids.laptop.hps: unknown key; did you mean 'hp'?"),
+    "rows key": ("      core:", "      cores:", 10, "tracks.grids.rows.cores: unknown key; did you mean 'core'?"),
+    "top key": ("profiles:\n", "profile:\n", 1, "profile: unknown key; did you mean 'profiles'?"),
+    "seeds": ("{seeds: 2}", "{seeds: 0}", 2, "seeds must be 1 or more"),
+    "seeds type": ("{seeds: 2}", "{seeds: two}", 2, "profiles.laptop.seeds"),
+    "key twice": ("        scales: [1, 4]\n", "        scales: [1, 4]\n        scales: [1]\n", 17, "stands twice"),
+    "tab": ("      grid:\n", "\tgrid:\n", 15, "not YAML"),
+    "not YAML": ("{epochs: 5}", "{epochs: 5", 6, "not YAML"),
+    "unknown anchor": ("      run: *run", "      run: *rum", 27, "not YAML: found undefined alias"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def grids(lab):
+    lab.use("grids")
+    lab.write(GOOD)
+    return lab
+
+
+def read(lab, profile="laptop", only=("grids",)):
+    return Suite(lab.suite).tracks(profile, lab.registry(), only)
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_names_file_line_key_and_what_was_meant(grids, name):
+    old, new, line, said = MISTAKES[name]
+    assert GOOD.count(old) == 1
+    grids.write(GOOD.replace(old, new))
+    with pytest.raises(BenchError) as e:
+        read(grids, only=())
+    text = str(e.value)
+    assert f"{grids.suite}:{line}: " in text, text
+    assert said in text
+
+
+def test_a_good_suite_says_what_it_says(grids):
+    (plan,) = read(grids)
+    assert (plan.ranks_by, plan.seeds, plan.grid.scales) == ("value", (0, 1), (1, 4))
+    assert (plan.run.epochs, plan.run.rate) == (5, 0.001), "YAML reads 1e-3 as a word"
+    brought = ("prior", "small")  # a plugin's rows are always run: who names one wants to see it
+    assert plan.core == ("single", "multi/dnn", "multi/shared", *brought)
+    assert (plan.ablations, plan.ablation_tasks) == (("single/wide",), ("*-4x",))
+    assert plan.hp == {"single": {"lr": 0.01}, "single/wide": {"lr": 0.01}}
+    assert plan.needs["multi/dnn"] == Needs(minutes=7)
+    (tour,) = read(grids, "tour")
+    assert (tour.seeds, tour.run.epochs, tour.grid.scales) == ((0, 5), 5, (1, 4))
+    (smoke,) = read(grids, "smoke")
+    assert (smoke.seeds, smoke.grid.scales, smoke.run.epochs) == ((0,), (4,), 1), "the track brings it itself"
+
+
+@pytest.mark.parametrize(
+    ("profile", "only", "said"),
+    [
+        ("laptp", ("grids",), "no profile 'laptp'; did you mean 'laptop'?"),
+        ("laptop", ("gridz",), "no track 'gridz'; did you mean 'grids'?"),
+    ],
+)
+def test_unknown_words_of_the_command_line(grids, profile, only, said):
+    with pytest.raises(BenchError, match=re.escape(said)):
+        read(grids, profile, only)
+
+
+def test_a_track_without_the_profile_is_left_out_and_named_if_asked_for(grids):
+    grids.write(GOOD.replace("    tour:\n      run: *run\n", ""))
+    assert read(grids, "tour", ()) == []
+    with pytest.raises(BenchError, match=re.escape("grids has no profile 'tour'; it has laptop")):
+        read(grids, "tour")
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])
+def test_a_file_that_is_no_suite(grids, text):
+    grids.write(text)
+    with pytest.raises(BenchError, match=re.escape(str(grids.suite))):
+        read(grids)
+
+
+def test_a_suite_that_is_not_there(grids):
+    with pytest.raises(BenchError, match=re.escape("--suite nowhere.yaml: no such file")):
+        Suite("nowhere.yaml")
+
+
+def test_hyper_parameters_keep_the_type_of_their_default(grids):
+    for value, want in (("2", 2.0), ("1e-2", 0.01), ("0.5", 0.5)):
+        grids.write(GOOD.replace("lr: 1e-2", f"lr: {value}"))
+        (plan,) = read(grids)
+        assert plan.hp["single"]["lr"] == want
+        assert isinstance(plan.hp["single"]["lr"], float)
+    grids.write(GOOD.replace("lr: 1e-2", "model: 3"))
+    with pytest.raises(BenchError, match=re.escape("hp.single.model: Input should be a valid string")):
+        read(grids)
+
+
+def test_the_suite_of_the_repository_is_good(lab):
+    from bench.registry import Registry
+
+    suite = Suite(__file__.replace("tests/test_suite.py", "bench.yaml"))
+    for profile in suite.profile_names():
+        suite.tracks(profile, Registry())
