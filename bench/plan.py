@@ -319,6 +319,8 @@ class _Marker:
         keys = []
         for shard in range(stage.shards):
             key = stage_key(stage, shard)
+            if self.store is not None and self.store.artifacts.has_shard(stage.address, shard):
+                continue
             keys.append(key)
             if key not in self.stages:
                 planned = PlannedStage(stage, shard, key, c.task, c.found, c.plan, reads=reads)

@@ -1,4 +1,6 @@
-"""What makes a record stale, on the real track in a clone: comments never do, a network marks exactly its own cells."""
+"""What makes a record stale, on the real track in a clone: no comment does, a network marks exactly its
+cells.
+"""
 
 import shutil
 import subprocess

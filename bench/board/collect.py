@@ -44,7 +44,7 @@ def _row(c: PlannedCell) -> RowInfo:
         label=m.label(c.row),
         role=own.role,
         core=c.core,
-        deterministic=m.deterministic,
+        deterministic=m.deterministic and not c.plan.track.split_per_seed,
         counterpart=counterpart if counterpart != c.row else None,
         ref=m.ref,
     )

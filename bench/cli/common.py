@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +21,9 @@ from bench.suite import Suite
 if TYPE_CHECKING:
     from bench.store.records import Store
 
-console = Console(highlight=False)
+#: Where the output is no terminal (a log, a pipe), tables may be wider than rich's 80 columns.
+_WIDTH = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120"))
+console = Console(highlight=False, width=_WIDTH)
 errors = Console(stderr=True, highlight=False)
 
 SuiteOption = Annotated[
@@ -51,8 +55,6 @@ def home() -> Path:
 
 def published_folder() -> Path:
     """Folder of published results: the clone's, else the one the wheel brought."""
-    import sys
-
     here = home() / "results"
     return here if (here / "published").is_dir() else Path(sys.prefix) / "share" / "gridbench" / "results"
 

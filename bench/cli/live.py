@@ -39,6 +39,9 @@ class Progress:
             console.print(self._sentence(sweep))
 
     def _sentence(self, sweep: Sweep) -> str:
+        if sweep.stopped or sweep.interrupt.is_set():
+            why = sweep.stopped or "interrupted"
+            return f"{len(sweep.ended)}/{sweep.total} done; stopping ({why}), cells under way stay new"
         left = sweep.remaining_s(self.workers)
         eta = f"about {duration(left)} left" if left is not None else "no estimate yet"
         return f"{len(sweep.ended)}/{sweep.total} done, {duration(time.time() - sweep.started)} spent, {eta}"

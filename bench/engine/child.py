@@ -333,7 +333,7 @@ def _facts(job: Job) -> dict[str, Any]:
     extra = {**job.track.code, **job.method.code}
     where = {**provenance.environment(), "threads": job.threads, "device": job.device}
     facts = {
-        "sources": provenance.loaded_sources(extra),
+        "sources": provenance.loaded_sources(extra, [job.track.source_name, job.method.source_name]),
         "packages": provenance.packages(),
         **provenance.commit(),
     }

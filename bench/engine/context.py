@@ -15,10 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from bench.contract import BenchError, Censored, Score, Snapshot
@@ -43,39 +40,19 @@ def _read(value: Any) -> float | Censored | None:
 
 
 def set_seed(seed: int) -> None:
-    """Seed random, numpy and torch (all devices), those of them that are installed and in use or needed."""
+    """Seed random, numpy and, if it is installed, torch (all devices).
+
+    Torch is imported for it: left to a method's own import, it would seed itself with a constant and make all
+    seeds one.
+    """
     import numpy as np
 
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    if torch := _torch():
+    if importlib.util.find_spec("torch"):
+        import torch
+
         torch.manual_seed(seed)
-    else:
-        # Torch seeds itself with a constant when it is imported, which would make all seeds one.
-        sys.meta_path[:] = [_SeedTorch(seed), *(f for f in sys.meta_path if not isinstance(f, _SeedTorch))]
-
-
-class _SeedTorch(MetaPathFinder):
-    """Seeds torch as soon as it is imported."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Torch's own spec, with a loader that seeds it; None for any other module."""
-        if name != "torch":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.loader is not None:
-            load = spec.loader.exec_module
-
-            def load_and_seed(module: ModuleType) -> None:
-                load(module)
-                module.manual_seed(self.seed)
-
-            spec.loader.exec_module = load_and_seed  # type: ignore[method-assign]
-        return spec
 
 
 def _torch() -> Any:
@@ -118,15 +95,12 @@ def undisturbed() -> Iterator[None]:
     a method keeps them.
     """
     states, modes = random_states(), []
-    seeder = next((f for f in sys.meta_path if isinstance(f, _SeedTorch)), None)
     if torch := _torch():
         modes = [(m, m.training) for m in gc.get_objects() if issubclass(type(m), torch.nn.Module)]
     try:
         yield
     finally:
         set_random_states(states)
-        if torch is None and seeder is not None and (imported := _torch()):
-            imported.manual_seed(seeder.seed)  # the looking imported it: the method has drawn nothing yet
         for module, training in modes:
             module.training = training
 

@@ -33,6 +33,7 @@ LOOK_EVERY_S = 0.1
 LOG_LINES = 40
 #: Loading and scoring are the track's work, not the method's: they get their own, generous limit.
 OWN_WORK_MINUTES = 15
+_FOLDERS = "bench-cell-"
 _starting = threading.Lock()
 _served: list[str] = []
 
@@ -55,7 +56,7 @@ class Pool:
     """The fork server of this process. One for all threads; children run side by side as the caller asks."""
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
-        wanted = ["bench.engine.child", "numpy", "pydantic", *preload]
+        wanted = ["bench.engine.child", "numpy", "pydantic", "torch", *preload]
         self.preload = [m for m in dict.fromkeys(wanted) if importlib.util.find_spec(m.partition(".")[0])]
         # Importing diffusers asks CUDA whether it is there; asked through NVML, the children can still fork.
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
@@ -71,6 +72,7 @@ class Pool:
         """Start the server and make sure that what was to be preloaded is there (a failed preload is
         silent).
         """
+        _tidy()
         for _ in range(2):
             receive, send = self._context.Pipe(False)
             with receive:
@@ -99,7 +101,7 @@ class Pool:
         tell: Callable[[str, Any], None] | None = None,
     ) -> Outcome:
         """Run a job to its end, whatever that is. The folder of the outcome is the caller's to remove."""
-        folder = Path(tempfile.mkdtemp(prefix="bench-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDERS}{os.getpid()}-"))
         receive, send = self._context.Pipe(False)
         kills = _oom_kills()
         with receive:
@@ -122,6 +124,14 @@ class Pool:
         with _starting, _without_main():
             process.start()
         return process
+
+
+def _tidy() -> None:
+    """Remove the folders of cells whose driver was killed before it could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDERS}*-*"):
+        pid = folder.name.removeprefix(_FOLDERS).partition("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _probe(preload: list[str], send: Connection) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 
 from bench.contract import BenchError, Needs, Record
 from bench.engine.child import Job
-from bench.engine.worker import LOST_RETRIES, Unit, now
+from bench.engine.worker import LOST_RETRIES, Unit
 from bench.plan import Plan, PlannedCell, PlannedStage
 from bench.registry import Registry
+from bench.store import provenance
 from bench.store.records import Store
 from bench.suite import changed
 
@@ -183,8 +184,8 @@ def not_run(unit: Unit, status: Any, reason: str) -> Record:
         error={} if status == "skipped" else {"type": status, "message": reason, "last_lines": []},
         limits=asdict(unit.needs),
         attempts=unit.attempt,
-        started=now(),
-        ended=now(),
+        started=provenance.now(),
+        ended=provenance.now(),
     )
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from bench.contract import BenchError, Needs, Record
@@ -22,6 +22,7 @@ from bench.store import provenance
 from bench.store.records import Store, StoreError
 
 LOST_RETRIES = 2
+LEASE_LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +44,6 @@ class Unit:
         return self.job.key
 
 
-def now() -> str:
-    """Time of a record: UTC, ISO 8601, milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
 def do(
     unit: Unit,
     pool: Pool,
@@ -60,126 +56,148 @@ def do(
     """Do a unit and write its record; None if it was cancelled (then the cell stays new).
 
     ``gpus``: which devices the child may see where the caller places it; else as this process's environment
-    says.
+    says. A stage that another driver is building is waited for.
 
     Raises:
         StoreError: the store cannot be written; the cell stays new and the sweep must stop.
     """
-    started, attempt, marks, job = now(), unit.attempt, list[str](), unit.job
-    paths, digests = _stages(job, store)
-    here = str(store.artifacts.checkpoint_dir(unit.key)) if job.kind == "cell" else None
-    visible = ",".join(map(str, gpus)) if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
-    job = dataclasses.replace(job, stages=paths, visible=visible, checkpoints=here)
-    while True:
-        outcome = pool.run(job, unit.needs, cancel=cancel, tell=tell)
-        try:
-            if outcome.status is None:
-                return None
-            again = attempt
-            if outcome.status == "lost" and attempt <= LOST_RETRIES:
-                again = attempt + 1
-            elif outcome.status == "oom" and unit.fallback and not marks:
-                marks = [f"fallback: {', '.join(f'{k}={v}' for k, v in unit.fallback.items())}"]
-                job = dataclasses.replace(job, hp={**job.hp, **unit.fallback})
-                store.artifacts.drop_checkpoint(unit.key)
-                again = attempt + 1
-            if again == attempt:
-                record = _kept(unit, job, outcome, digests, store, marks, attempt, started)
+    doing = _Doing(unit, pool, store, cancel, tell, gpus)
+    if unit.job.kind != "stage":
+        return doing.run()
+    while cancel is None or not cancel.is_set():
+        with store.artifacts.lease(unit.key) as lease:
+            if lease.held:
+                return doing.built_meanwhile() or doing.run()
+        time.sleep(LEASE_LOOK_S)
+    return None
+
+
+class _Doing:
+    """One unit being done: what is known of it before, during and after its runs."""
+
+    def __init__(
+        self,
+        unit: Unit,
+        pool: Pool,
+        store: Store,
+        cancel: threading.Event | None,
+        tell: Callable[[str, Any], None] | None,
+        gpus: Sequence[int],
+    ) -> None:
+        self.unit, self.pool, self.store, self.cancel, self.tell = unit, pool, store, cancel, tell
+        self.started, self.attempt, self.marks = provenance.now(), unit.attempt, list[str]()
+        paths, self.stages, self.shared = _stages(unit.job, store)
+        here = str(store.artifacts.checkpoint_dir(unit.key)) if unit.job.kind == "cell" else None
+        visible = ",".join(map(str, gpus)) if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
+        self.job = dataclasses.replace(unit.job, stages=paths, visible=visible, checkpoints=here)
+
+    def built_meanwhile(self) -> Record | None:
+        """The record of a stage shard that another driver finished since it was planned."""
+        if not self.store.artifacts.has_shard(self.job.address, self.job.shard):
+            return None
+        self.store.heads()
+        record = self.store.read(self.unit.key)
+        return record if record is not None and record.status == "ok" else None
+
+    def run(self) -> Record | None:
+        """Run it, again by cause, and write its record."""
+        while True:
+            outcome = self.pool.run(self.job, self.unit.needs, cancel=self.cancel, tell=self.tell)
+            try:
+                if outcome.status is None:
+                    return None
+                if self._again(outcome):
+                    self.attempt += 1
+                    continue
+                record = self._written(outcome)
                 if outcome.status != "lost":
-                    store.artifacts.drop_checkpoint(unit.key)
+                    self.store.artifacts.drop_checkpoint(self.unit.key)
                 return record
-            attempt = again
-        finally:
-            remove(outcome)
+            finally:
+                remove(outcome)
+
+    def _again(self, outcome: Outcome) -> bool:
+        """Whether to try once more: killed from outside a few times, out of memory once with the fallback."""
+        if outcome.status == "oom" and self.unit.fallback and not self.marks:
+            self.marks = [f"fallback: {', '.join(f'{k}={v}' for k, v in self.unit.fallback.items())}"]
+            self.job = dataclasses.replace(self.job, hp={**self.job.hp, **self.unit.fallback})
+            self.store.artifacts.drop_checkpoint(self.unit.key)
+            return True
+        return outcome.status == "lost" and self.attempt <= LOST_RETRIES
+
+    def _written(self, outcome: Outcome) -> Record:
+        """Write the record. What the store does not take (ids that repeat, a view that is no picture) is a
+        fault of this cell alone, not of the sweep.
+        """
+        try:
+            record = self._record(outcome)
+            self.store.write(record)
+        except StoreError:
+            raise
+        except BenchError as e:
+            error = {"type": type(e).__name__, "message": str(e), "last_lines": outcome.log[-15:]}
+            facts = {k: v for k, v in outcome.result.items() if k in ("where", "provenance")}
+            refused = dataclasses.replace(outcome, status="failed", reason="", result=facts, error=error)
+            record = self._record(refused)
+            self.store.write(record)
+        return record
+
+    def _record(self, outcome: Outcome) -> Record:
+        result, job, artifacts = outcome.result, self.job, self.store.artifacts
+        made = dict(result.get("provenance") or _sources(job)) | {
+            "data": self.unit.data,
+            "stages": self.stages,
+        }
+        cost = {k: round(v, 4) for k, v in result.get("cost", {}).items()}
+        if outcome.status != "ok":
+            cost.setdefault("run_s", round(outcome.wall_s, 4))
+        cost["peak_mem_mb"] = round(outcome.peak_mem_mb, 1)
+        if job.kind == "stage" and outcome.status == "ok" and outcome.folder is not None:
+            made["artifact"] = artifacts.put_stage(job.address, job.shard, outcome.folder / "out")
+        here = {**provenance.environment(), "threads": job.threads, "device": job.device}
+        return Record(
+            key=self.unit.key,
+            kind="stage" if job.kind == "stage" else "cell",
+            cell=dict(job.cell),
+            status=outcome.status or "lost",
+            reason=outcome.reason,
+            metrics=result.get("metrics", {}),
+            series=result.get("series", {}),
+            units={k: artifacts.put_units(v) for k, v in result.get("units", {}).items()},
+            views={k: artifacts.put_view(v) for k, v in result.get("views", {}).items()},
+            curve=result.get("curve", ()),
+            history=result.get("history", ()),
+            cost={**cost, "shared_s": self.shared} if self.shared else cost,
+            limits=asdict(self.unit.needs),
+            where=result.get("where") or here,
+            provenance=made,
+            error=outcome.error,
+            log=outcome.log[-20:],
+            marks=self.marks,
+            attempts=self.attempt,
+            started=self.started,
+            ended=provenance.now(),
+        )
 
 
-def _stages(job: Job, store: Store) -> tuple[dict[str, str], dict[str, str]]:
-    """Folders and digests of the stages that a job may read and that are there."""
-    from bench.plan import all_stages
+def _stages(job: Job, store: Store) -> tuple[dict[str, str], dict[str, str], dict[str, float]]:
+    """Folders, digests and building times (s) of the stages that a job may read and that are there."""
+    from bench.plan import all_stages, stage_key
     from bench.registry import Found
 
     track, method = find(job)
-    run = run_settings(job, track)
-    paths, digests = {}, {}
-    for stage in all_stages(track, Found(method, job.method, "method"), job.task, run):
+    stages = all_stages(track, Found(method, job.method, "method"), job.task, run_settings(job, track))
+    heads = store.heads() if stages else {}
+    paths, digests, shared = {}, {}, {}
+    for stage in stages:
         path = store.artifacts.stage_path(stage) if stage.address != job.address else None
         if path is not None:
             paths[stage.name] = str(path)
             digests[stage.name] = store.artifacts.stage_digest(stage) or ""
-    return paths, digests
-
-
-def _kept(
-    unit: Unit,
-    job: Job,
-    outcome: Outcome,
-    stages: Mapping[str, str],
-    store: Store,
-    marks: list[str],
-    attempt: int,
-    started: str,
-) -> Record:
-    """Write the record. What the store does not take (ids that repeat, a view that is no picture) is a fault
-    of this cell alone, not of the sweep.
-    """
-    try:
-        record = _record(unit, job, outcome, stages, store, marks, attempt, started)
-        store.write(record)
-    except StoreError:
-        raise
-    except BenchError as e:
-        error = {"type": type(e).__name__, "message": str(e), "last_lines": outcome.log[-15:]}
-        facts = {k: v for k, v in outcome.result.items() if k in ("where", "provenance")}
-        refused = dataclasses.replace(outcome, status="failed", reason="", result=facts, error=error)
-        record = _record(unit, job, refused, stages, store, marks, attempt, started)
-        store.write(record)
-    return record
-
-
-def _record(
-    unit: Unit,
-    job: Job,
-    outcome: Outcome,
-    stages: Mapping[str, str],
-    store: Store,
-    marks: list[str],
-    attempt: int,
-    started: str,
-) -> Record:
-    result = outcome.result
-    provenance_of_run = dict(result.get("provenance") or _sources(job))
-    provenance_of_run |= {"data": unit.data, "stages": dict(stages)}
-    cost = {k: round(v, 4) for k, v in result.get("cost", {}).items()}
-    if outcome.status != "ok":
-        cost.setdefault("run_s", round(outcome.wall_s, 4))
-    cost["peak_mem_mb"] = round(outcome.peak_mem_mb, 1)
-    if job.kind == "stage" and outcome.status == "ok" and outcome.folder is not None:
-        digest = store.artifacts.put_stage(job.address, job.shard, outcome.folder / "out")
-        provenance_of_run["artifact"] = digest
-    return Record(
-        key=unit.key,
-        kind="stage" if job.kind == "stage" else "cell",
-        cell=dict(job.cell),
-        status=outcome.status or "lost",
-        reason=outcome.reason,
-        metrics=result.get("metrics", {}),
-        series=result.get("series", {}),
-        units={k: store.artifacts.put_units(v) for k, v in result.get("units", {}).items()},
-        views={k: store.artifacts.put_view(v) for k, v in result.get("views", {}).items()},
-        curve=result.get("curve", ()),
-        history=result.get("history", ()),
-        cost=cost,
-        limits=asdict(unit.needs),
-        where=result.get("where")
-        or {**provenance.environment(), "threads": job.threads, "device": job.device},
-        provenance=provenance_of_run,
-        error=outcome.error,
-        log=outcome.log[-20:],
-        marks=marks,
-        attempts=attempt,
-        started=started,
-        ended=now(),
-    )
+            built = [heads[k] for i in range(stage.shards) if (k := stage_key(stage, i)) in heads]
+            if built:  # one that ships with the package has no record here
+                shared[stage.name] = round(sum(h.cost.get("run_s", 0.0) for h in built), 4)
+    return paths, digests, shared
 
 
 def _sources(job: Job) -> dict[str, Any]:

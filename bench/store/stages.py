@@ -69,6 +69,10 @@ class Stages:
             found = [_load(self._embedded / address / str(i), address, i) for i in shards]
         return _joined([m["digest"] for m in found if m]) if all(found) else None
 
+    def has_shard(self, address: str, shard: int) -> bool:
+        """Whether one shard of a stage is in this store already."""
+        return self._manifest(check_key(address), shard) is not None
+
     def put_stage(self, address: str, shard: int, folder: Path) -> str:
         """Publish a built shard, complete or not at all, and return the digest of what the store then has.
 

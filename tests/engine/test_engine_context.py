@@ -86,10 +86,10 @@ def test_a_checkpoint_that_could_not_be_read_back_is_refused_at_once(lab):
 
 
 @pytest.mark.slow
-def test_seeds_reach_torch_even_if_it_is_imported_later():
+def test_seeds_reach_torch_though_the_method_imports_it():
     code = (
         "from bench.engine.context import set_seed, undisturbed\n"
-        "import sys\nset_seed({seed}); assert 'torch' not in sys.modules\n"
+        "set_seed({seed})\n"
         "{look}import torch; print(float(torch.rand(1)))"
     )
     look = "with undisturbed():\n    import torch; torch.rand(3)\n"
