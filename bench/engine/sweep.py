@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
+from math import inf
 from typing import Any
 
 from bench.contract import BenchError, Needs, Record
@@ -50,6 +52,7 @@ class Sweep:
     under_way: dict[str, tuple[Unit, float | None]] = field(default_factory=dict)
     ended: list[Ended] = field(default_factory=list)
     stage_status: dict[str, str] = field(default_factory=dict)
+    took: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
     stopped: str = ""
     error: str = ""
     fault: BaseException | None = None
@@ -82,17 +85,29 @@ class Sweep:
         return None
 
     def _ready(self) -> Iterator[Unit]:
-        for unit in list(self.waiting):
-            reads = {k: self.stage_status.get(k, "new") for k in unit.reads}
-            failed = [k for k, s in reads.items() if s not in ("ok", "new")]
-            if failed:
-                self._skip(unit, failed[0])
-            elif all(s == "ok" for s in reads.values()) and self._in_time(unit):
-                yield unit
+        """Units that may start, block after block; within one (a track's task on one seed) the longest first,
+        so that no worker is left with a long cell when the others have nothing more to do.
+        """
+        for _, block in groupby(list(self.waiting), _block):
+            ready = [u for u in block if self._may_start(u)]
+            yield from sorted(ready, key=lambda u: -self._expected(u, unknown=inf))
+
+    def _may_start(self, unit: Unit) -> bool:
+        reads = {k: self.stage_status.get(k, "new") for k in unit.reads}
+        failed = [k for k, s in reads.items() if s not in ("ok", "new")]
+        if failed:
+            self._skip(unit, failed[0])
+            return False
+        return all(s == "ok" for s in reads.values()) and self._in_time(unit)
+
+    def _expected(self, unit: Unit, unknown: float) -> float:
+        """Seconds that a unit takes: as its like took in this sweep, else as past records say."""
+        past = unit.seconds if unit.seconds is not None else unknown
+        return _mean(self.took.get(_kind(unit), [])) or past
 
     def _in_time(self, unit: Unit) -> bool:
         """Whether it is expected to end within the budget; one never seen may always try."""
-        return self.deadline is None or unit.seconds is None or time.time() + unit.seconds <= self.deadline
+        return self.deadline is None or time.time() + self._expected(unit, unknown=0.0) <= self.deadline
 
     def _skip(self, unit: Unit, stage_key: str) -> None:
         head = self.store.heads().get(stage_key)
@@ -134,6 +149,8 @@ class Sweep:
         if unit.job.kind == "stage":
             self.stage_status[unit.key] = status
         self.ended.append(Ended(unit, status, seconds, reason))
+        if status != "skipped":
+            self.took.setdefault(_kind(unit), []).append(seconds)
         self.on_change(self)
 
     def stop(self, why: str) -> None:
@@ -153,15 +170,33 @@ class Sweep:
         return self.deadline + max(5.0, GRACE * (self.deadline - self.started))
 
     def remaining_s(self, workers: float) -> float | None:
-        """Seconds until the end, from past records and from this sweep's own cells; None while nothing is
+        """Seconds until the end, from this sweep's own cells and past records; None while nothing is
         known.
         """
-        mean = _mean([e.seconds for e in self.ended if e.status != "skipped"])
-        todo = [(u, 0.0) for u in self.waiting] + [(u, _since(t)) for u, t in self.under_way.values()]
-        if mean is None and any(u.seconds is None for u, _ in todo):
+        typical = _mean([e.seconds for e in self.ended if e.status != "skipped"])
+        units_ = [(u, 0.0) for u in self.waiting] + [(u, _since(t)) for u, t in self.under_way.values()]
+        expected = [
+            (self._expected(u, unknown=inf if typical is None else typical), spent) for u, spent in units_
+        ]
+        if any(e == inf for e, _ in expected):
             return None
-        left = [max(0.0, (u.seconds if u.seconds is not None else mean or 0.0) - spent) for u, spent in todo]
-        return sum(left) / max(1.0, min(workers, len(left) or 1))
+        # One that takes longer than expected is taken to be two thirds through.
+        left = [e - spent if spent < e else spent / 2 for e, spent in expected]
+        return max(sum(left) / max(1.0, workers), max(left, default=0.0))
+
+
+def _block(unit: Unit) -> tuple[Any, ...]:
+    """What is run whole before the next: a track's task on one seed; stages by themselves."""
+    cell = unit.job.cell
+    return (unit.job.kind, cell["track"], cell.get("task"), cell.get("seed"))
+
+
+def _kind(unit: Unit) -> tuple[Any, ...]:
+    """What takes about as long as this one: the same row and task on another seed, the stage's other
+    shards.
+    """
+    cell = unit.job.cell
+    return (unit.job.kind, cell["track"], cell.get("task", cell.get("address")), cell.get("row"))
 
 
 def _since(moment: float | None) -> float:
