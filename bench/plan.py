@@ -21,6 +21,7 @@ from bench.store import provenance
 from bench.suite import Suite, TrackPlan, changed
 
 if TYPE_CHECKING:
+    from bench.store.publish import Published
     from bench.store.records import Head, Store
 
 State = Literal["new", "done", "stale", "failed", "blocked"]
@@ -165,7 +166,7 @@ class Filter:
 def make_plan(
     suite: Suite,
     registry: Registry,
-    store: Store | None,
+    store: Store | Published | None,
     profile: str,
     *,
     tracks: Sequence[str] = (),
@@ -262,7 +263,9 @@ def _changed(p: TrackPlan) -> dict[str, Any]:
 class _Marker:
     """Gives each cell its state from its record, and collects the stages that cells to run need."""
 
-    def __init__(self, store: Store | None, heads: Mapping[str, Head], registry: Registry) -> None:
+    def __init__(
+        self, store: Store | Published | None, heads: Mapping[str, Head], registry: Registry
+    ) -> None:
         self.store, self.heads = store, heads
         self.extra = registry.plugin_files()
         self.stages: dict[str, PlannedStage] = {}

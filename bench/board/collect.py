@@ -7,18 +7,18 @@ from pathlib import Path
 from bench.board.model import Board, BoardSpec, RowInfo, Slot
 from bench.board.published import read_published
 from bench.plan import Plan, PlannedCell
-from bench.store.records import Store
+from bench.store.heads import Readable
 from bench.suite import TrackPlan
 
 
-def boards(plan: Plan, store: Store, published: Path) -> list[Board]:
+def boards(plan: Plan, store: Readable, published: Path) -> list[Board]:
     """A board a track of the plan; ``published``: the folder of ``<track>.csv`` with the papers' own
     numbers.
     """
     return [_board(plan, p, store, published / f"{p.track.name}.csv") for p in plan.tracks]
 
 
-def _board(plan: Plan, p: TrackPlan, store: Store, published: Path) -> Board:
+def _board(plan: Plan, p: TrackPlan, store: Readable, published: Path) -> Board:
     cells = [c for c in plan.cells if c.plan.track.name == p.track.name]
     names = {c.task.name for c in cells}
     spec = BoardSpec(

@@ -11,12 +11,12 @@ from bench.cli.common import (
     FilterOption,
     PluginOption,
     ProfileOption,
+    PublishedOption,
     RowOption,
     Session,
     StoreOption,
     SuiteOption,
     console,
-    published_folder,
 )
 
 
@@ -34,17 +34,16 @@ def command(
     row: RowOption = [],  # noqa: B006
     filter: FilterOption = "",
     format: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.terminal,
+    published: PublishedOption = False,
     suite: SuiteOption = None,
     store: StoreOption = None,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Print leaderboards: ranks with tie groups, intervals, failures, and what they rest on."""
     from bench.board import csvout, markdown, terminal
-    from bench.board.collect import boards
 
     session = Session.open(suite, store, plugin)
-    plan = session.plan(profile, track or [], row, filter)
-    for board in boards(plan, session.store, published_folder() / "published"):
+    for board in session.boards(profile, track or [], row, filter, published=published):
         if format is Format.terminal:
             console.print(terminal.render(board, width=console.width))
         else:

@@ -19,6 +19,8 @@ from bench.registry import Registry
 from bench.suite import Suite
 
 if TYPE_CHECKING:
+    from bench.board.model import Board
+    from bench.store.publish import Published
     from bench.store.records import Store
 
 #: Where the output is no terminal (a log, a pipe), tables may be wider than rich's 80 columns.
@@ -43,6 +45,9 @@ RowOption = Annotated[
 FilterOption = Annotated[
     str,
     typer.Option("-k", "--filter", help="Only some cells: 'scale=1|4,seed=0', or part of a task's name."),
+]
+PublishedOption = Annotated[
+    bool, typer.Option("--published", help="From the committed records of the profile, not from the store.")
 ]
 KeyArgument = Annotated[str, typer.Argument(help="Key of a cell, or enough of its beginning.")]
 
@@ -81,13 +86,34 @@ class Session:
         """Open all three; the registry reads the plugins."""
         return cls(Suite(suite), Registry(plugins=plugins), open_store(store, default))
 
-    def plan(self, profile: str, tracks: list[str], rows: list[str], expression: str) -> Plan:
-        """The plan that those options ask for; says what could not be read."""
-        wanted = Filter(rows, expression)
-        plan = make_plan(self.suite, self.registry, self.store, profile, tracks=tracks, wanted=wanted)
-        for note in (*plan.notes, *self.store.problems):
+    def plan(
+        self, profile: str, tracks: list[str], rows: list[str], expression: str, of: Published | None = None
+    ) -> Plan:
+        """The plan that those options ask for, against the store or published records; says what could not be
+        read.
+        """
+        wanted, store = Filter(rows, expression), of or self.store
+        plan = make_plan(self.suite, self.registry, store, profile, tracks=tracks, wanted=wanted)
+        for note in (*plan.notes, *store.problems):
             errors.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
         return plan
+
+    def boards(
+        self,
+        profile: str,
+        tracks: list[str],
+        rows: list[str] | None = None,
+        expression: str = "",
+        *,
+        published: bool = False,
+    ) -> list[Board]:
+        """The leaderboards that those options ask for, of the store or of the profile's published records."""
+        from bench.board.collect import boards
+        from bench.store.publish import load_published
+
+        of = load_published(published_folder() / profile) if published else None
+        plan = self.plan(profile, tracks, rows or [], expression, of)
+        return boards(plan, of or self.store, published_folder() / "published")
 
 
 def escape(text: str) -> str:

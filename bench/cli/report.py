@@ -10,6 +10,7 @@ import typer
 from bench.cli.common import (
     PluginOption,
     ProfileOption,
+    PublishedOption,
     Session,
     StoreOption,
     SuiteOption,
@@ -17,7 +18,6 @@ from bench.cli.common import (
     console,
     escape,
     home,
-    published_folder,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def command(
     out: Annotated[
         Path | None, typer.Option("--out", help="Where to write it (default: results/index.html).")
     ] = None,
+    published: PublishedOption = False,
     suite: SuiteOption = None,
     store: StoreOption = None,
     plugin: PluginOption = [],  # noqa: B006
@@ -38,10 +39,8 @@ def command(
     markdown.
     """
     from bench.board import markdown
-    from bench.board.collect import boards
 
-    session = Session.open(suite, store, plugin)
-    made = boards(session.plan(profile, track, [], ""), session.store, published_folder() / "published")
+    made = Session.open(suite, store, plugin).boards(profile, track, published=published)
     page = write_site(made, out or home() / "results" / "index.html")
     table = page.with_name("LEADERBOARD.md")
     table.write_text("\n\n".join(markdown.render(b) for b in made) + "\n", encoding="utf-8")

@@ -36,14 +36,15 @@ def command(
     console.print(summary(plan))
     sweep_plan(session, plan, local=local, cpus=cpus)
     from bench.board import terminal
-    from bench.board.collect import boards
 
     session.store.seal()
-    made = boards(session.plan("tour", [], [], ""), session.store, published_folder() / "published")
+    made = session.boards("tour", [])
     for board in made:
         console.print(terminal.render(board, width=console.width))
     for line in _reproduced(session, plan.profile):
         console.print(line)
+    if any((published_folder() / "laptop").glob("*.jsonl")):
+        made += session.boards("laptop", [], published=True)
     page = write_site(made, home() / "results" / "index.html")
     console.print(f"the page: [bold]{escape(str(page))}[/] (open it in a browser; it needs no network)")
 

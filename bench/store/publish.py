@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from bench.contract import BenchError, Record, Units
+from bench.contract import BenchError, Record, Stage, Units
 from bench.store.artifacts import check_artifact, check_content, unpack_units, unpack_view
 from bench.store.files import StoreError, check_key
 from bench.store.heads import Head, NewerError, Pool, ShapeError, check_shape, head_of, parse, record_of
@@ -279,6 +279,14 @@ class Sidecars:
     def view(self, name: str) -> np.ndarray:
         """A picture, uint8 (height, width, 3)."""
         return unpack_view(self.get(name), name)
+
+    def stage_digest(self, stage: Stage) -> str | None:
+        """None: records are published without the stages that they read."""
+        return None
+
+    def has_shard(self, address: str, shard: int) -> bool:
+        """False: records are published without the stages that they read."""
+        return False
 
 
 class Published:
