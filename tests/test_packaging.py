@@ -85,6 +85,7 @@ def test_a_wheel_works_from_any_folder(wheel_python, tmp_path):
     run(bench, "run", "--local", "-p", "smoke", "-m", "prior", cwd=tmp_path)
     assert (tmp_path / "results" / "store").is_dir()
     run(bench, "report", "-p", "smoke", cwd=tmp_path)
+    assert "Click rate" in run(bench, "board", "--published", cwd=tmp_path)
     assert "Click rate" in (tmp_path / "results" / "index.html").read_text()
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from bench.board import markdown
 from bench.board.collect import boards
+from bench.cli.common import published_folder
 from bench.plan import make_plan
 from bench.registry import Registry
 from bench.store.publish import load_published
@@ -27,6 +28,10 @@ def test_published_records_are_the_planned_cells(file):
     (board,) = boards(plan, records, RESULTS / "published")
     assert board.rows[0].rank == 1
     assert "laptop numbers are not the paper's" in markdown.render(board)
+
+
+def test_a_clone_reads_its_own_results():
+    assert published_folder() == RESULTS
 
 
 def test_no_published_file_names_a_host_or_a_path():

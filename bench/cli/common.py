@@ -52,16 +52,21 @@ PublishedOption = Annotated[
 KeyArgument = Annotated[str, typer.Argument(help="Key of a cell, or enough of its beginning.")]
 
 
+def clone() -> Path | None:
+    """The clone that bench runs from, None if it was installed from a wheel."""
+    root = Path(bench.__file__).resolve().parent.parent
+    return root if (root / "pyproject.toml").is_file() and (root / "methods").is_dir() else None
+
+
 def home() -> Path:
     """Where results go: the clone's folder if bench runs from a clone, else the current one."""
-    root = Path(bench.__file__).resolve().parent.parent
-    return root if (root / "pyproject.toml").is_file() and (root / "methods").is_dir() else Path.cwd()
+    return clone() or Path.cwd()
 
 
 def published_folder() -> Path:
     """Folder of published results: the clone's, else the one the wheel brought."""
-    here = home() / "results"
-    return here if (here / "published").is_dir() else Path(sys.prefix) / "share" / "gridbench" / "results"
+    root = clone()
+    return root / "results" if root else Path(sys.prefix) / "share" / "gridbench" / "results"
 
 
 def open_store(url: str | None, default: str = "results/store") -> Store:
