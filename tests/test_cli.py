@@ -157,6 +157,8 @@ def test_compare_says_who_is_better_and_by_exit_code(ran):
     assert "-0.100" in worse.out
     same = bench(*grids.arguments("compare", "single", "single/wide"))
     assert same.code == 0
+    aliased = bench(*grids.arguments("compare", "multi/dnn", "single"))
+    assert "left out: the same cells, by construction" in aliased.out
     for words, said in {
         ("singel", "multi/dnn"): "did you mean 'single'?",
         ("single", "prior", "--metric", "valeu"): "no such metric; did you mean 'value'?",

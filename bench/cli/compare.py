@@ -58,7 +58,11 @@ def command(
         raise BenchError(
             f"--metric {name}: track {holding[0]} has no such metric{nearest(name, known)}"
         ) from None
-    values = {r: _values(plan, r, name) for r in (a, b)}
+    keys = [{c.key for c in plan.cells if c.row == r} for r in (a, b)]
+    same = keys[0] & keys[1]
+    values = {r: _values(plan, r, name, same) for r in (a, b)}
+    for task in dict.fromkeys(c.task.name for c in plan.cells if c.key in same):
+        console.print(f"  {escape(task):24} left out: the same cells, by construction")
     for task in dict.fromkeys(t for v in values.values() for t, _ in v):
         sides = [[x for (t, _), x in values[r].items() if t == task] for r in (a, b)]
         means = [f"{sum(s) / len(s):.{declared.digits}f} (n={len(s)})" if s else "no record" for s in sides]
@@ -73,11 +77,12 @@ def command(
     raise typer.Exit(1 if c.verdict == "worse" else 0)
 
 
-def _values(plan: Plan, row: str, metric: str) -> dict[tuple[str, int], float]:
+def _values(plan: Plan, row: str, metric: str, without: set[str]) -> dict[tuple[str, int], float]:
     """(task, seed) -> value of the cells that have one; a censored value counts with its bound."""
     out = {}
     for c in plan.cells:
-        value = c.head.metrics.get(metric) if c.head and c.head.status == "ok" and c.row == row else None
+        ok = c.head and c.head.status == "ok" and c.row == row and c.key not in without
+        value = c.head.metrics.get(metric) if c.head and ok else None
         if value is not None:
             out[c.task.name, c.cell.seed] = float(value["bound"] if isinstance(value, dict) else value)
     return out
