@@ -1,18 +1,20 @@
-"""Tables derived from a board: gains over counterparts, slopes along an axis, costs by hardware label."""
+"""Tables derived from a board: gains over counterparts, slopes along an axis, costs by hardware label, and
+the papers' own numbers beside ours.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from bench import stats
-from bench.board.model import CostTable, Gain, Slope
+from bench.board.model import Board, RowInfo
+from bench.board.published import Published
 from bench.contract import Metric, canonical
-
-if TYPE_CHECKING:
-    from bench.board.model import Board
+from bench.stats import Comparison, Estimate
 
 MAX_LABELS = 3
 _COSTS = (
@@ -23,6 +25,52 @@ _COSTS = (
         name="peak_mem_mb", better="lower", unit="MB", digits=0, kind="cost", doc="peak memory of the cell"
     ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """A row over its counterpart, paired by task; tasks on which one is an alias of the other are left
+    out.
+    """
+
+    info: RowInfo
+    counterpart: str
+    comparison: Comparison
+    adjusted: float | None
+    by_task: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """Change of the ranking metric a doubling (or a unit) of the axis, averaged over ``curves`` curves."""
+
+    info: RowInfo
+    estimate: Estimate
+    curves: int
+
+
+@dataclass(frozen=True, slots=True)
+class CostTable:
+    """Costs by hardware label: ``values[row][label][metric]`` is (mean over tasks, all counted tasks there).
+
+    ``compared`` is False with more labels than can be read side by side.
+    """
+
+    labels: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    values: Mapping[str, Mapping[str, Mapping[str, tuple[float, bool]]]]
+    compared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A published number beside ours: ``verdict`` is ``reproduced``, ``within interval``, ``off by …`` or
+    ``not run``.
+    """
+
+    published: Published
+    ours: Estimate | None
+    verdict: str
 
 
 def gains(board: Board) -> tuple[Gain, ...]:
@@ -115,3 +163,31 @@ def costs(board: Board) -> CostTable:
     labels = tuple(sorted({label for _, label, _ in cells}))
     used = tuple(m for m in metrics if m.name in there)
     return CostTable(labels, used, values, len(labels) <= MAX_LABELS)
+
+
+def beside(board: Board) -> tuple[Beside, ...]:
+    """Every published number whose row and task are on the board, with the verdict.
+
+    ``reproduced``: our mean differs by no more than the published standard deviation, or, without one, than
+    half a unit of the last printed digit. ``within interval``: otherwise, but our 95 % interval holds the
+    published value. ``off by d``: ours minus published.
+    """
+    rows, tasks = {r.row for r in board.infos}, {t.name for t in board.tasks}
+    out = []
+    for p in board.spec.published:
+        if p.row in rows and p.task in tasks:
+            ours = board.estimate(p.row, p.task, p.metric)
+            out.append(Beside(p, ours, _verdict(p, ours)))
+    return tuple(out)
+
+
+def _verdict(p: Published, ours: Estimate | None) -> str:
+    if ours is None:
+        return "not run"
+    off = ours.mean - p.value
+    # Half a unit of the last digit, with room for the rounding of the subtraction itself.
+    if not ours.bound and abs(off) <= max(p.std or 0.0, 0.5 * 10**-p.digits) * (1 + 1e-9):
+        return "reproduced"
+    if not ours.bound and ours.holds(p.value):
+        return "within interval"
+    return f"off by {ours.bound}{off:+.{p.digits}f}".replace("-", "−")

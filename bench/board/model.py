@@ -12,7 +12,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -23,8 +22,8 @@ from bench.contract import STATUSES, SYMBOLS, BenchError, Metric, Record, Task, 
 from bench.stats import Array, Bools, Comparison, Estimate
 
 __all__ = [
-    "HELD", "STATES", "Board", "BoardSpec", "CellView", "CostTable", "Gain", "Published", "RowInfo",
-    "RowView", "Slope", "Slot",
+    "HELD", "STATES", "Board", "BoardSpec", "CellView", "Published", "RowInfo",
+    "RowView", "Slot",
 ]  # fmt: skip
 
 #: Every state a planned cell can be in on a board: the statuses of records, then those without a record.
@@ -143,41 +142,6 @@ class RowView:
     mean: Estimate | None
     delta: Comparison | None
     cells: tuple[CellView, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """A row over its counterpart, paired by task; tasks on which one is an alias of the other are left
-    out.
-    """
-
-    info: RowInfo
-    counterpart: str
-    comparison: Comparison
-    adjusted: float | None
-    by_task: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Slope:
-    """Change of the ranking metric a doubling (or a unit) of the axis, averaged over ``curves`` curves."""
-
-    info: RowInfo
-    estimate: Estimate
-    curves: int
-
-
-@dataclass(frozen=True, slots=True)
-class CostTable:
-    """Costs by hardware label: ``values[row][label][metric]`` is (mean over tasks, all counted tasks there).
-
-    ``compared`` is False with more labels than can be read side by side.
-    """
-
-    labels: tuple[str, ...]
-    metrics: tuple[Metric, ...]
-    values: Mapping[str, Mapping[str, Mapping[str, tuple[float, bool]]]]
-    compared: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,29 +435,6 @@ class Board:
         v = self.values(self.spec.ranks_by)[0][:, list(self.counted)]
         need = stats.seeds_needed(v[self._row[a.info.row]], v[self._row[b.info.row]], level=self.corrected)
         return a, b, need
-
-    # ---------------------------------------------------------------------------------------- derived tables
-
-    @cached_property
-    def gains(self) -> tuple[Gain, ...]:
-        """Every row that has a counterpart, over it; p Holm-adjusted over this table."""
-        from bench.board.derived import gains
-
-        return gains(self)
-
-    @cached_property
-    def slopes(self) -> tuple[Slope, ...]:
-        """Slope along ``track.axis`` of every row whose curves are whole; empty without an axis."""
-        from bench.board.derived import slopes
-
-        return slopes(self)
-
-    @cached_property
-    def costs(self) -> CostTable:
-        """Cost metrics, ``run_s`` and ``peak_mem_mb``, never averaged over hardware labels."""
-        from bench.board.derived import costs
-
-        return costs(self)
 
     @property
     def status_counts(self) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""Numbers that a paper printed, read from ``results/published/<track>.csv`` and set beside ours."""
+"""Numbers that a paper printed, read from ``results/published/<track>.csv`` with where they stand."""
 
 from __future__ import annotations
 
@@ -8,13 +8,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.contract import BenchError
-from bench.stats import Estimate
-
-if TYPE_CHECKING:
-    from bench.board.model import Board
 
 COLUMNS = ("row", "task", "metric", "value", "std", "source", "setting", "difference")
 
@@ -34,17 +29,6 @@ class Published:
     setting: str = ""
     difference: str = ""
     digits: int = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """A published number beside ours: ``verdict`` is ``reproduced``, ``within interval``, ``off by …`` or
-    ``not run``.
-    """
-
-    published: Published
-    ours: Estimate | None
-    verdict: str
 
 
 def read_published(path: Path) -> tuple[Published, ...]:
@@ -100,31 +84,3 @@ def _number(path: Path, line: int, name: str, text: str) -> float:
     if not math.isfinite(value):
         raise BenchError(f"{path}:{line}: {name} {text!r} is not a number")
     return value
-
-
-def beside(board: Board) -> tuple[Beside, ...]:
-    """Every published number whose row and task are on the board, with the verdict.
-
-    ``reproduced``: our mean differs by no more than the published standard deviation, or, without one, than
-    half a unit of the last printed digit. ``within interval``: otherwise, but our 95 % interval holds the
-    published value. ``off by d``: ours minus published.
-    """
-    rows, tasks = {r.row for r in board.infos}, {t.name for t in board.tasks}
-    out = []
-    for p in board.spec.published:
-        if p.row in rows and p.task in tasks:
-            ours = board.estimate(p.row, p.task, p.metric)
-            out.append(Beside(p, ours, _verdict(p, ours)))
-    return tuple(out)
-
-
-def _verdict(p: Published, ours: Estimate | None) -> str:
-    if ours is None:
-        return "not run"
-    off = ours.mean - p.value
-    # Half a unit of the last digit, with room for the rounding of the subtraction itself.
-    if not ours.bound and abs(off) <= max(p.std or 0.0, 0.5 * 10**-p.digits) * (1 + 1e-9):
-        return "reproduced"
-    if not ours.bound and ours.holds(p.value):
-        return "within interval"
-    return f"off by {ours.bound}{off:+.{p.digits}f}".replace("-", "−")

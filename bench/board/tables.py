@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.board import text
-from bench.board.derived import curves
-from bench.board.published import beside
+from bench.board.derived import beside, costs, curves, gains, slopes
 
 if TYPE_CHECKING:
     from bench.board.model import Board
@@ -34,7 +33,7 @@ def derived(board: Board) -> list[TableView]:
 def _gains(board: Board) -> TableView | None:
     labels = {r.row: r.label for r in board.infos}
     rows = []
-    for g in board.gains:
+    for g in gains(board):
         n = len(g.by_task)
         gain = text.signed(g.comparison, board.metric.digits) or "–"
         wins = f"{_wins(board, g.by_task.values())}/{n}"
@@ -55,11 +54,12 @@ def _wins(board: Board, gains: Iterable[float]) -> int:
 
 def _slopes(board: Board) -> TableView | None:
     axis = board.spec.track.axis
-    if not board.slopes:
+    found = slopes(board)
+    if not found:
         return None
     lines, doubling = curves(board)
     unit = f"per doubling of {axis}" if doubling else f"per unit of {axis}"
-    rows = [(s.info.label, text.slope(s, board.metric.digits), str(s.estimate.n)) for s in board.slopes]
+    rows = [(s.info.label, text.slope(s, board.metric.digits), str(s.estimate.n)) for s in found]
     over = f", averaged over {len(lines)} curves" if len(lines) > 1 else ""
     note = f"least squares{over}; interval over seeds with every point"
     return TableView(f"Slope of {board.metric.name}", note, ("row", unit, "n"), rows, frozenset({0}))
@@ -78,13 +78,13 @@ def _others(board: Board) -> TableView | None:
 
 
 def _costs(board: Board) -> TableView | None:
-    costs = board.costs
-    if not costs.labels:
+    table = costs(board)
+    if not table.labels:
         return None
-    lines = [(r.info.label, *line) for r in board.rows for line in text.costs(costs, r.info.row)]
-    rows = lines if costs.compared else []
+    lines = [(r.info.label, *line) for r in board.rows for line in text.costs(table, r.info.row)]
+    rows = lines if table.compared else []
     return TableView(
-        "Cost", text.cost_caption(costs), ("row", *text.cost_heads(costs)), rows, frozenset({0, 1})
+        "Cost", text.cost_caption(table), ("row", *text.cost_heads(table)), rows, frozenset({0, 1})
     )
 
 

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from bench.board.derived import costs, gains, slopes
 from bench.board.model import Board, RowInfo, Slot
 from bench.contract import BenchError, Metric, Task
 
@@ -153,7 +154,7 @@ def test_counts_hardware_stale_and_marks(board):
 
 
 def test_gain_leaves_out_aliased_tasks(board):
-    gain = next(g for g in board.gains if g.info.row == "multi/dcnv2")
+    gain = next(g for g in gains(board) if g.info.row == "multi/dcnv2")
     assert gain.counterpart == "single/dcnv2"
     assert set(gain.by_task) == {"flights-4x", "flights-10x"}
     by_hand = [
@@ -172,14 +173,14 @@ def test_slope_recovers_a_known_one_per_doubling(sample):
         for s in x
     ]
     board = make(sample, {"lr": exact}, tasks=tasks)
-    (s,) = board.slopes
+    (s,) = slopes(board)
     assert s.curves == 2
     assert s.estimate.mean == pytest.approx(0.015)
     assert (s.estimate.n, s.estimate.half) == (3, pytest.approx(0, abs=1e-9))
 
 
 def test_slope_leaves_out_a_seed_that_lacks_a_point(board):
-    n = {s.info.row: s.estimate.n for s in board.slopes}
+    n = {s.info.row: s.estimate.n for s in slopes(board)}
     assert n["fm"] == 2
     assert n["lr"] == 3
     assert "mine" not in n
@@ -189,14 +190,14 @@ def test_costs_are_never_averaged_over_hardware(sample, slots):
     for s in slots:
         s.hardware = "big" if s.seed == 0 else s.hardware
         s.cost = {"run_s": 1.0 if s.seed == 0 else 9.0} if s.status == "ok" else {}
-    costs = Board.from_slots(sample.spec(), slots).costs
-    assert costs.labels == ("2 × x86, no GPU", "big")
-    assert costs.values["lr"]["big"]["run_s"] == (1.0, True)
-    assert costs.values["lr"]["2 × x86, no GPU"]["run_s"] == (9.0, True)
-    assert costs.values["mine"]["big"]["run_s"] == (1.0, False)
+    table = costs(Board.from_slots(sample.spec(), slots))
+    assert table.labels == ("2 × x86, no GPU", "big")
+    assert table.values["lr"]["big"]["run_s"] == (1.0, True)
+    assert table.values["lr"]["2 × x86, no GPU"]["run_s"] == (9.0, True)
+    assert table.values["mine"]["big"]["run_s"] == (1.0, False)
     for k, s in enumerate(slots):
         s.hardware = f"node {k % 5}"
-    assert not Board.from_slots(sample.spec(), slots).costs.compared
+    assert not costs(Board.from_slots(sample.spec(), slots)).compared
 
 
 def test_unknown_names_are_named_with_the_nearest(sample, slots):
