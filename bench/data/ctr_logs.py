@@ -1,0 +1,231 @@
+"""Click logs that the user brings, Criteo and Avazu: their rules, and the prepared form that is trained on.
+
+`bench.data.ctr_prepare` makes the prepared form once, from the raw file: a folder ``prepared`` beside it with
+``x.npy`` (n, fields) int32, ``y.npy`` (n,) uint8 and ``manifest.json``. Rows stand in the order of the split:
+training, then validation, then test, each a contiguous slice of a memory map.
+
+Rules as in the released code of the multi-embedding paper (arXiv 2310.04400; thuml/Multi-Embedding).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.contract import BenchError, digest
+from bench.data.catalog import CATALOG, VARIABLE
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Raise when a rule, an index or the split changes: what was prepared before is then prepared again.
+VERSION = 1
+#: Shares of training and validation rows; the rest is test. Seed of the permutation before the cut.
+SHARES, SPLIT_SEED = (0.8, 0.1), 0
+FOLDER, MANIFEST = "prepared", "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """The columns of a raw file in its order, and which become fields.
+
+    ``integers`` are put into buckets (`bench.data.ctr_text.bucket`), ``values`` are taken as they stand.
+    A value seen fewer than ``rare`` times in the whole file shares index 0 of its field.
+    """
+
+    columns: tuple[str, ...]
+    label: str
+    integers: tuple[str, ...]
+    values: tuple[str, ...]
+    delimiter: str
+    header: bool
+    rare: int
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields in the order of the file."""
+        return (*self.integers, *self.values)
+
+
+_COUNTS = tuple(f"I{i}" for i in range(1, 14))
+_HASHES = tuple(f"C{i}" for i in range(1, 27))
+_AVAZU = (
+    "hour", "C1", "banner_pos", "site_id", "site_domain", "site_category", "app_id", "app_domain",
+    "app_category", "device_id", "device_ip", "device_model", "device_type", "device_conn_type",
+    *(f"C{i}" for i in range(14, 22)),
+)  # fmt: skip
+
+LAYOUTS: Mapping[str, Layout] = {
+    "criteo": Layout(
+        columns=("label", *_COUNTS, *_HASHES), label="label", integers=_COUNTS, values=_HASHES,
+        delimiter="\t", header=False, rare=10,
+    ),
+    "avazu": Layout(
+        columns=("id", "click", *_AVAZU), label="click", integers=(), values=_AVAZU,
+        delimiter=",", header=True, rare=4,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a prepared folder holds and from what it was made.
+
+    ``parts``: rows of training, validation, test. ``complete``: whether the file had as many rows as the
+    published data set. ``source_bytes``, ``source_sha256``: of the raw file; ``x_sha256``, ``y_sha256``: of
+    the prepared ones.
+    """
+
+    version: int
+    dataset: str
+    rows: int
+    clicks: int
+    fields: tuple[str, ...]
+    cardinalities: tuple[int, ...]
+    parts: tuple[int, int, int]
+    complete: bool
+    source_bytes: int
+    source_sha256: str
+    x_sha256: str
+    y_sha256: str
+
+    def write(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read what `write` wrote.
+
+        Raises:
+            FileNotFoundError: there is none.
+            BenchError: it is damaged.
+        """
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{k: _frozen(v) for k, v in values.items()})
+        except (ValueError, TypeError, AttributeError) as e:
+            raise BenchError(f"{path}: no manifest of this version: {e}") from e
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A prepared log: ``x`` (n, fields) int32 and ``y`` (n,) uint8, memory-mapped, in the split's order.
+
+    The maps are copy-on-write: who changes one changes only what he sees himself.
+    """
+
+    manifest: Manifest
+    x: np.ndarray
+    y: np.ndarray
+
+    def parts(self, rows: int = 0) -> tuple[slice, slice, slice]:
+        """Where training, validation and test lie.
+
+        With ``rows`` below the number of training rows, each part is cut to the same share. The order is
+        random already, so the first rows are a sample.
+        """
+        sizes = self.manifest.parts
+        share = rows / sizes[0] if 0 < rows < sizes[0] else 1.0
+        starts = (0, sizes[0], sizes[0] + sizes[1])
+        kept = (n if share == 1 else max(2, round(share * n)) for n in sizes)
+        train, val, test = (slice(a, a + min(k, n)) for a, k, n in zip(starts, kept, sizes, strict=True))
+        return train, val, test
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def missing(name: str) -> str | None:
+    """Why a log cannot be trained on here and what to do about it, or None. Cheap."""
+    dataset, command = CATALOG[name], f"bench data prepare {name}"
+    assert dataset.file is not None
+    raw = dataset.folder / dataset.file
+    there = raw.is_file()
+    try:
+        manifest = _manifest(name)
+    except FileNotFoundError:
+        if there:
+            return f"{name}: {raw} is not prepared: {command}"
+        return f"{name}: {_absent(name)}, then: {command}"
+    except BenchError as e:
+        return f"{e}: {command}"
+    if manifest.version != VERSION:
+        return f"{name}: prepared under rules {manifest.version}, today's are {VERSION}: {command}"
+    if there and (size := raw.stat().st_size) != manifest.source_bytes:
+        return f"{name}: {raw} has {size} bytes, {manifest.source_bytes} when it was prepared: {command}"
+    return None
+
+
+def raw_file(name: str) -> Path:
+    """The raw file of a log.
+
+    Raises:
+        BenchError: it is not there; says where it was looked for.
+    """
+    dataset = CATALOG[name]
+    assert dataset.file is not None
+    path = dataset.folder / dataset.file
+    if not path.is_file():
+        raise BenchError(f"{name}: {_absent(name)}")
+    return path
+
+
+def _absent(name: str) -> str:
+    dataset = CATALOG[name]
+    near = sorted(p.name for p in dataset.folder.glob("train*") if p.name != dataset.file)
+    found = f", but {near[0]}: unpack or rename it, or" if near else ":"
+    where = f"{dataset.folder} (${VARIABLE}/{name})"
+    return f"no file {dataset.file} in {where}{found} get it from {dataset.get}"
+
+
+def fingerprint(name: str) -> str:
+    """16 hex digits over the manifest, which holds the digests of the raw and the prepared bytes. Cheap.
+
+    Ends in ``-part`` if the raw file was not the whole published data set.
+    """
+    manifest = _manifest(name)
+    return digest(asdict(manifest)) + ("" if manifest.complete else "-part")
+
+
+def read(name: str) -> Log:
+    """A prepared log, mapped; nothing is read yet.
+
+    Raises:
+        BenchError: it is not prepared, or its files are not those of its manifest.
+    """
+    import numpy as np
+
+    if why := missing(name):
+        raise BenchError(why)
+    folder, manifest = CATALOG[name].folder / FOLDER, _manifest(name)
+    shapes = {"x": (manifest.rows, len(manifest.fields)), "y": (manifest.rows,)}
+    arrays = {}
+    for part, dtype in (("x", np.int32), ("y", np.uint8)):
+        path = folder / f"{part}.npy"
+        try:
+            arrays[part] = np.load(path, mmap_mode="c", allow_pickle=False)
+        except (OSError, ValueError) as e:
+            raise BenchError(f"{path}: damaged ({e}): bench data prepare {name} --again") from e
+        if arrays[part].shape != shapes[part] or arrays[part].dtype != dtype:
+            raise BenchError(
+                f"{path}: holds {arrays[part].dtype} {arrays[part].shape}, its manifest says"
+                f" {np.dtype(dtype)} {shapes[part]}: bench data prepare {name} --again"
+            )
+    return Log(manifest, arrays["x"], arrays["y"])
+
+
+def _manifest(name: str) -> Manifest:
+    path = CATALOG[name].folder / FOLDER / MANIFEST
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, changed: int) -> Manifest:
+    # ``changed`` is part of the cache's key only: a plan asks once a task, the file is read once.
+    return Manifest.read(path)
