@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
 import typer
 
 from bench.contract import BenchError
+from bench.data import catalog
 
 app = typer.Typer(
     name="bench",
@@ -31,6 +33,8 @@ for _name in COMMANDS:
 
 def main() -> None:
     """Entry point of ``bench``: a user's mistake is one message and exit code 2, never a traceback."""
+    # A cell has a working folder of its own, so what depends on this one is settled here.
+    os.environ[catalog.VARIABLE] = str(catalog.root())
     try:
         app()
     except BenchError as e:

@@ -1,32 +1,166 @@
-"""`bench data`: which data are here, and which cells the missing ones block."""
+"""`bench data`: which data are here, on which terms, what the missing ones block; and making them ready."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 from rich.table import Table
 
 from bench.cli.common import PluginOption, ProfileOption, Session, SuiteOption, TrackOption, console, escape
+from bench.contract import BenchError
+from bench.data.catalog import CATALOG, VARIABLE, root
+from bench.registry import nearest
+
+if TYPE_CHECKING:
+    from bench.data.ctr_logs import Manifest
+    from bench.data.ctr_prepare import Progress
+
+ACTIONS = ("list", "check", "prepare")
 
 
 def command(
+    action: Annotated[str, typer.Argument(help="list (the default), check or prepare.")] = "list",
+    names: Annotated[list[str], typer.Argument(help="Data sets to check or prepare.")] = [],  # noqa: B006
     profile: ProfileOption = "laptop",
     track: TrackOption = [],  # noqa: B006
     suite: SuiteOption = None,
     plugin: PluginOption = [],  # noqa: B006
+    partial: Annotated[
+        bool, typer.Option("--partial", help="prepare: also a file that is not the whole data set.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="prepare: although it has been done.")] = False,
 ) -> None:
-    """List the tasks of a profile with their data: here (and its fingerprint), or what is missing and what it
-    blocks.
+    """List a profile's data and what the missing ones block; check or prepare what was brought.
+
+    Data sets that do not ship inside packages are looked for below $BENCH_DATA (default: data/).
     """
-    session = Session.open(suite, "memory://data", plugin)
+    if action not in ACTIONS:
+        raise BenchError(f"bench data {action}: expected {', '.join(ACTIONS)}{nearest(action, ACTIONS)}")
+    if action == "list":
+        if names:
+            raise BenchError(f"bench data list {names[0]}: takes no names; -t TRACK and -p PROFILE choose")
+        session = Session.open(suite, "memory://data", plugin)
+        _list(session, profile, track)
+    elif action == "check":
+        _check(_known(names, list(CATALOG)))
+    else:
+        _prepare(names, partial, again)
+
+
+# ------------------------------------------------------------------------------------------------------- list
+
+
+def _list(session: Session, profile: str, track: list[str]) -> None:
     plan = session.plan(profile, track, [], "")
     table = Table(box=None, pad_edge=False)
     for name in ("track", "task", "data", "cells"):
         table.add_column(name)
+    seen: set[str] = set()
     for p in plan.tracks:
         for task in plan.tasks[p.track.name]:
             cells = sum(c.task is task for c in plan.cells)
             why = p.track.missing(task, p.run)
-            said = (
-                f"[magenta]missing[/] {escape(why)}" if why else f"here, {p.track.fingerprint(task, p.run)}"
-            )
+            if why is None:
+                said = f"here, {p.track.fingerprint(task, p.run)}"
+            else:
+                said = f"[magenta]missing[/] {'as above' if why in seen else escape(why)}"
+                seen.add(why)
             table.add_row(p.track.name, task.name, said, f"{cells} blocked" if why else str(cells))
     console.print(table)
+    console.print()
+    console.print(_terms())
+    console.print(f"brought data: ${VARIABLE}, now {escape(str(root()))}", soft_wrap=True)
+
+
+def _terms() -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("data set", "is", "from", "terms"):
+        table.add_column(name, overflow="fold")
+    for d in CATALOG.values():
+        table.add_row(d.name, escape(d.title), escape(d.get), escape(d.terms))
+    return table
+
+
+# --------------------------------------------------------------------------------------------- check, prepare
+
+
+def _known(names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    for name in names:
+        if name not in known:
+            raise BenchError(f"no data set {name!r}{nearest(name, known)}")
+    return names or known
+
+
+def _check(names: Sequence[str]) -> None:
+    """One line a data set; exit code 1 if one is missing or damaged."""
+    from bench.data import ctr_logs, ctr_prepare, tabular
+
+    wrong = False
+    for name in names:
+        try:
+            if name not in ctr_logs.LAYOUTS:
+                if why := tabular.missing(name):
+                    raise BenchError(why)
+                console.print(f"{name}: here, {tabular.fingerprint(name)}")
+                continue
+            with _progress() as told:
+                manifest = ctr_prepare.verify(name, told)
+            _say(manifest)
+        except BenchError as e:
+            wrong = True
+            console.print(f"[magenta]{escape(str(e))}[/]", soft_wrap=True)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
+    from bench.data import ctr_logs, ctr_prepare
+
+    logs = list(ctr_logs.LAYOUTS)
+    if not names:
+        raise BenchError(f"bench data prepare: which? {', '.join(logs)}")
+    for name in names:
+        if name in CATALOG and name not in logs:
+            raise BenchError(f"{name} needs no preparation: it ships inside a package")
+    for name in _known(names, logs):
+        with _progress() as told:
+            manifest = ctr_prepare.prepare(name, partial=partial, again=again, progress=told)
+        _say(manifest)
+
+
+def _say(m: Manifest) -> None:
+    """What was prepared, beside what the paper prints."""
+    sizes, expected = m.cardinalities, CATALOG[m.dataset].expected
+    rows = f"{m.rows:,} rows ({', '.join(f'{n:,}' for n in m.parts)}), {m.clicks / m.rows:.2%} clicked"
+    console.print(f"{m.dataset}: {rows}; {len(m.fields)} fields", soft_wrap=True)
+    console.print(f"  indices: {sum(sizes):,} in all, {max(sizes):,} at most, {min(sizes):,} at least")
+    if expected is not None:
+        unit = expected.unit
+        same = (round(sum(sizes) / unit) * unit, round(max(sizes) / unit) * unit, min(sizes))
+        told = (expected.total, expected.largest, expected.smallest)
+        verdict = "the same" if same == told and m.complete else "[yellow]not the same[/]"
+        console.print(
+            f"  published: {expected.rows:,} rows; {told[0]:,}, {told[1]:,}, {told[2]:,} ({expected.source}):"
+            f" {verdict}",
+            soft_wrap=True,
+        )
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Bars for what a preparation tells, one a pass."""
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def told(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done)
+
+        yield told

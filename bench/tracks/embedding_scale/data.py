@@ -17,11 +17,14 @@ DEFAULT = 0
 
 @dataclass(frozen=True, slots=True)
 class CtrData:
-    """Rows of categorical fields with a binary label, split by time, and the size that is asked for.
+    """Rows of categorical fields with a binary label, split, and the size that is asked for.
 
-    ``*_x``: (n, fields) int64; column i is in [0, cardinalities[i]), and 0 stands for every value that is
-    rare or absent in training. ``*_y``: (n,) float32 in {0, 1}. ``scale``: the multiple of the base embedding
-    size. There is no test label here.
+    ``*_x``: (n, fields) int64, or for click logs int32 and memory-mapped; column i is in
+    [0, cardinalities[i]), and 0 stands for every value that is rare. ``*_y``: (n,) float32 in {0, 1}.
+    ``scale``: the multiple of the base embedding size. There is no test label here.
+
+    Split and vocabulary: by time and counted on training alone, so that 0 also stands for unseen values; of
+    click logs at random and counted on the whole log, as the paper does.
     """
 
     dataset: str
@@ -55,6 +58,8 @@ def given(dataset: str, scale: int, rows: int) -> CtrData:
     Raises:
         BenchError: the data set is not here.
     """
+    if dataset not in tabular.SOURCES:
+        return _given_log(dataset, scale, rows)
     events = tabular.read(dataset)
     train, val, test = split(events, rows)
     x, cardinalities = encode(events.columns, train, events.rare)
@@ -67,10 +72,31 @@ def given(dataset: str, scale: int, rows: int) -> CtrData:
 
 def kept(dataset: str, rows: int) -> Kept:
     """The labels on which an answer is scored."""
+    if dataset not in tabular.SOURCES:
+        return _kept_log(dataset, rows)
     events = tabular.read(dataset, labels_only=True)
     _, val, test = split(events, rows)
     y = events.label.astype(np.float32)
     return Kept(tabular.SOURCES[dataset].fields, y[val], y[test])
+
+
+def _given_log(dataset: str, scale: int, rows: int) -> CtrData:
+    from bench.data import ctr_logs  # here, so that it is no source of the cells that do not read it
+
+    log = ctr_logs.read(dataset)
+    train, val, test = log.parts(rows)
+    return CtrData(
+        dataset, scale, log.manifest.fields, log.manifest.cardinalities,
+        log.x[train], log.y[train].astype(np.float32), log.x[val], log.y[val].astype(np.float32), log.x[test],
+    )  # fmt: skip
+
+
+def _kept_log(dataset: str, rows: int) -> Kept:
+    from bench.data import ctr_logs
+
+    log = ctr_logs.read(dataset)
+    _, val, test = log.parts(rows)
+    return Kept(log.manifest.fields, log.y[val].astype(np.float32), log.y[test].astype(np.float32))
 
 
 def split(events: Events, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

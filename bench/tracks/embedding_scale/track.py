@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.contract import AnswerError, BenchError, Inputs, Metric, Score, Snapshot, Task, Track
 from bench.tracks.embedding_scale import settings
@@ -60,13 +60,14 @@ class EmbeddingScale(Track):
         Raises:
             BenchError: an unknown data set, or a scale that is not a whole number from 1 on.
         """
-        from bench.data.tabular import SOURCES
+        from bench.data import ctr_logs, tabular
 
+        known = (*tabular.SOURCES, *ctr_logs.LAYOUTS)
         for dataset in grid.datasets:
-            if dataset not in SOURCES:
-                near = get_close_matches(dataset, SOURCES, 1, 0)
+            if dataset not in known:
+                near = get_close_matches(dataset, known, 1, 0)
                 raise BenchError(
-                    f"embedding_scale: grid.datasets: {dataset!r} is none of {', '.join(sorted(SOURCES))};"
+                    f"embedding_scale: grid.datasets: {dataset!r} is none of {', '.join(sorted(known))};"
                     f" nearest: {near[0]!r}"
                 )
         for scale in grid.scales:
@@ -81,19 +82,15 @@ class EmbeddingScale(Track):
         ]
 
     def missing(self, task: Task, run: settings.Run) -> str | None:
-        """Which package has to be installed for the task's data set, or None."""
-        from bench.data import tabular
-
-        return tabular.missing(task.params["dataset"])
+        """Which package has to be installed for the task's data set, or which file brought, or None."""
+        return _reader(task).missing(task.params["dataset"])
 
     def fingerprint(self, task: Task, run: settings.Run) -> str:
         """Digest of the data set's source files and of the version of its reader."""
-        from bench.data import tabular
-
-        return tabular.fingerprint(task.params["dataset"])
+        return _reader(task).fingerprint(task.params["dataset"])
 
     def load(self, task: Task, run: settings.Run, inputs: Inputs) -> CtrData:
-        """The rows, split by time, without the test labels; about a second."""
+        """The rows, split, without the test labels; about a second."""
         from bench.tracks.embedding_scale import data
 
         return data.given(task.params["dataset"], task.params["scale"], run.rows)
@@ -128,6 +125,23 @@ class EmbeddingScale(Track):
         return settings.Grid(scales=(2,)), settings.Run(
             base_dim=2, rows=6_000, epochs=1, hidden=16, cross_layers=2, lr=1e-2
         )
+
+
+class _Reader(Protocol):
+    def missing(self, name: str) -> str | None: ...
+
+    def fingerprint(self, name: str) -> str: ...
+
+
+def _reader(task: Task) -> _Reader:
+    """The module of the task's data set: tables out of packages, or click logs that the user brings."""
+    from bench.data import tabular
+
+    if task.params["dataset"] in tabular.SOURCES:
+        return tabular
+    from bench.data import ctr_logs
+
+    return ctr_logs
 
 
 def _checked(answer: Any) -> Mapping[str, Any]:
