@@ -1,6 +1,7 @@
 """The papers' preparation of click logs as a plain loop over lines, and small logs in the real layout.
 
-Written from the rules alone, without the code under test: the tests compare the two, the benchmark times them.
+Written from the rules alone, without the code under test: the tests compare the two, the benchmark times
+them.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def fields_of(line: str, name: str) -> tuple[int, list[str]]:
 
 
 def prepare(path: Path, name: str) -> tuple[list[list[int]], list[int], list[int]]:
-    """Count, keep what is frequent, index: (rows of indices with 0 for rare values, labels, D of each field)."""
+    """Count, keep what is frequent, index: (rows of indices, 0 for rare values; labels; D of each field)."""
     counts: list[Counter[str]] = []
     for _, values in _lines(path, name):
         counts = counts or [Counter() for _ in values]
