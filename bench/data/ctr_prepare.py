@@ -35,7 +35,7 @@ Progress = Callable[[str, int, int], None]
 
 #: Memory follows from these and not from the file: keys counted at once, entries of runs summed at once, rows
 #: of one stretch, rows dealt out at once (few, to stay in the cache: 131,072 take six times as long a row).
-KEYS, SUMMED, STRETCH, DEALT = 1 << 20, 1 << 20, 1 << 18, 1 << 14
+KEYS, SUMMED, STRETCH, DEALT = 1 << 19, 1 << 20, 1 << 18, 1 << 14
 #: Fields indexed side by side, at most: each has its own blocks in memory.
 _WORKERS = 4
 _PART_BITS = 6
