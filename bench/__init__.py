@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
+#: The clone that this runs from, None if it was installed from a wheel.
+CLONE = _ROOT if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "methods").is_dir() else None
 # A wheel carries methods/ and baselines/ as bench.methods and bench.baselines. A clone that comes first on
 # the path (an editable install, a Ray working directory) keeps them beside bench/, so they are found there.
-if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "methods").is_dir():
-    __path__.append(str(_ROOT))
+if CLONE is not None:
+    __path__.append(str(CLONE))
 
 __version__ = "0.1.0"
 

@@ -35,6 +35,8 @@ def main() -> None:
     """Entry point of ``bench``: a user's mistake is one message and exit code 2, never a traceback."""
     # A cell has a working folder of its own, so what depends on this one is settled here.
     os.environ[catalog.VARIABLE] = str(catalog.root())
+    if not sys.stdout.isatty():
+        os.environ.setdefault("COLUMNS", "120")  # a log or a pipe is no 80 columns wide
     try:
         app()
     except BenchError as e:

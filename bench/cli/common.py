@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -52,21 +51,15 @@ PublishedOption = Annotated[
 KeyArgument = Annotated[str, typer.Argument(help="Key of a cell, or enough of its beginning.")]
 
 
-def clone() -> Path | None:
-    """The clone that bench runs from, None if it was installed from a wheel."""
-    root = Path(bench.__file__).resolve().parent.parent
-    return root if (root / "pyproject.toml").is_file() and (root / "methods").is_dir() else None
-
-
 def home() -> Path:
     """Where results go: the clone's folder if bench runs from a clone, else the current one."""
-    return clone() or Path.cwd()
+    return bench.CLONE or Path.cwd()
 
 
 def published_folder() -> Path:
     """Folder of published results: the clone's, else the one the wheel brought."""
-    root = clone()
-    return root / "results" if root else Path(sys.prefix) / "share" / "gridbench" / "results"
+    root = bench.CLONE or Path(sys.prefix) / "share" / "gridbench"
+    return root / "results"
 
 
 def open_store(url: str | None, default: str = "results/store") -> Store:

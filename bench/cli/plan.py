@@ -22,6 +22,8 @@ from bench.cli.common import (
 )
 from bench.plan import Plan, PlannedCell, estimate
 
+#: With more tasks than this the table says only that a cell is another row's, not whose.
+WIDE = 5
 STATES = ("done", "new", "stale", "failed", "blocked")
 
 
@@ -73,20 +75,21 @@ def _table(plan: Plan, track: str) -> Table:
     by_row: dict[str, dict[str, list[PlannedCell]]] = {}
     for c in cells:
         by_row.setdefault(c.row, {}).setdefault(c.task.name, []).append(c)
+    brief = len(tasks) > WIDE
     for name, columns in by_row.items():
-        table.add_row(escape(name), *(_states(columns.get(t, [])) for t in tasks))
+        table.add_row(escape(name), *(_states(columns.get(t, []), brief) for t in tasks))
     return table
 
 
 _STYLES = {"done": "green", "new": "", "stale": "yellow", "failed": "red", "blocked": "magenta"}
 
 
-def _states(cells: list[PlannedCell]) -> str:
+def _states(cells: list[PlannedCell], brief: bool) -> str:
     """``3 done`` or ``2 done 1 new``; ``= row`` for a cell that is another's; ``·`` for none."""
     if not cells:
         return "·"
     if cells[0].alias_of:
-        return f"[dim]= {escape(cells[0].alias_of)}[/]"
+        return "[dim]=[/]" if brief else f"[dim]= {escape(cells[0].alias_of)}[/]"
     if all(c.skip for c in cells):
         return "[dim]skipped[/]"
     counted = {s: n for s in STATES if (n := sum(c.state == s for c in cells))}

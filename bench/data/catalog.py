@@ -101,6 +101,4 @@ def root() -> Path:
     """
     if own := os.environ.get(VARIABLE):
         return Path(own).expanduser().absolute()
-    clone = Path(bench.__file__).resolve().parent.parent
-    is_clone = (clone / "pyproject.toml").is_file() and (clone / "methods").is_dir()
-    return (clone if is_clone else Path.cwd()) / "data"
+    return (bench.CLONE or Path.cwd()) / "data"

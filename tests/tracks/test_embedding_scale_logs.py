@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bench.board.collect import boards
-from bench.board.published import beside, read_published
+from bench.board.derived import beside
+from bench.board.published import read_published
 from bench.contract import BenchError, Task
 from bench.data import ctr_prepare
 from bench.plan import make_plan
