@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from bench.store.publish import Published
     from bench.store.records import Store
 
-#: Where the output is no terminal (a log, a pipe), tables may be wider than rich's 80 columns.
-_WIDTH = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120"))
-console = Console(highlight=False, width=_WIDTH)
+console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 SuiteOption = Annotated[
