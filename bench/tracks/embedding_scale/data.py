@@ -23,8 +23,8 @@ class CtrData:
     [0, cardinalities[i]), and 0 stands for every value that is rare. ``*_y``: (n,) float32 in {0, 1}.
     ``scale``: the multiple of the base embedding size. There is no test label here.
 
-    Split and vocabulary: by time and counted on training alone, so that 0 also stands for unseen values; of
-    click logs at random and counted on the whole log, as the paper does.
+    Split by time where the rows have one, vocabulary counted on training alone, so that 0 also stands for
+    unseen values; of click logs at random and counted on the whole log, as the paper does.
     """
 
     dataset: str
@@ -100,12 +100,11 @@ def _kept_log(dataset: str, rows: int) -> Kept:
 
 
 def split(events: Events, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions of the training, validation and test rows: whole days, one after the other, no seed.
+    """Positions of the training, validation and test rows, as the data set fixes them: no seed.
 
     With ``rows`` below the number of training rows, each part is thinned to the same share, evenly over time.
     """
-    cuts = np.searchsorted(events.day, np.array([events.val_from, events.test_from], "datetime64[D]"))
-    parts = np.split(np.arange(len(events.day)), cuts)
+    parts = np.split(np.arange(len(events.label)), events.cuts)
     if 0 < rows < len(parts[0]):
         share = rows / len(parts[0])
         parts = [p[np.linspace(0, len(p) - 1, max(2, round(share * len(p)))).astype(np.int64)] for p in parts]

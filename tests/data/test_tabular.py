@@ -1,0 +1,59 @@
+"""The ratings that ship in packages: counts, splits, and what training may know."""
+
+import numpy as np
+import pytest
+
+from bench.data import tabular
+from bench.data.catalog import CATALOG
+from bench.tracks.embedding_scale.data import encode, given, kept, split
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "positive", "sizes"),
+    [
+        ("movielens", 100_004, 51_568, {"user": 671, "film": 9_066}),
+        ("insteval", 73_421, 32_675, {"student": 2_972, "lecturer": 1_128, "dept": 14}),
+    ],
+)
+def test_counts(name, rows, positive, sizes):
+    events = tabular.read(name)
+    assert len(events.label) == rows
+    assert int(events.label.sum()) == positive
+    assert tuple(events.columns) == tabular.SOURCES[name].fields
+    assert {k: len(np.unique(events.columns[k])) for k in sizes} == sizes
+    assert name in CATALOG
+
+
+def test_movielens_is_split_by_time():
+    events = tabular.read("movielens")
+    train, val, test = split(events, 0)
+    day = events.day
+    assert day[train].max() < day[val].min() <= day[val].max() < day[test].min()
+    assert 0.78 < len(train) / len(day) < 0.82
+    assert 0.09 < len(test) / len(day) < 0.11
+
+
+def test_insteval_has_no_time_and_is_split_at_random_the_same_way_every_time():
+    events, again = tabular.read("insteval"), tabular.read("insteval")
+    assert events.day is None
+    train, val, test = split(events, 0)
+    assert np.array_equal(np.concatenate([train, val, test]), np.arange(len(events.label)))
+    assert all(np.array_equal(events.columns[k], again.columns[k]) for k in events.columns)
+    rates = [events.label[part].mean() for part in (train, val, test)]
+    assert max(rates) - min(rates) < 0.02
+
+
+@pytest.mark.parametrize("name", ["movielens", "insteval"])
+def test_the_vocabulary_is_of_training_and_the_labels_belong_to_the_rows(name):
+    events = tabular.read(name)
+    train, val, _ = split(events, 0)
+    x, cardinalities = encode(events.columns, train, events.rare)
+    for column, values, size in zip(x.T, events.columns.values(), cardinalities, strict=True):
+        assert column.max() < size
+        seen, counts = np.unique(values[train], return_counts=True)
+        frequent = set(seen[counts >= events.rare])
+        assert {v for v, c in zip(values[val], column[val], strict=True) if c > 0} <= frequent
+    data, truth = given(name, 4, 0), kept(name, 0)
+    assert np.array_equal(data.val_y, truth.val_y)
+    assert len(truth.test_y) == len(data.test_x)
+    assert not any("test_y" in f for f in data.__dataclass_fields__)
