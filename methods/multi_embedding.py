@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, Task, method
+from bench.tracks.embedding_scale.limits import too_large
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +24,15 @@ def _single_at_one_set(task: Task, hp: Mapping[str, Any]) -> str | None:
     id="multi",
     base=False,
     hp={"model": "dcnv2"},
-    variants={"dnn": {"model": "dnn"}, "dcnv2": {"model": "dcnv2"}},
+    variants={
+        "dnn": {"model": "dnn"},
+        "ipnn": {"model": "ipnn"},
+        "nfwfm": {"model": "nfwfm"},
+        "xdeepfm": {"model": "xdeepfm"},
+        "dcnv2": {"model": "dcnv2"},
+        "finalmlp": {"model": "finalmlp"},
+    },
+    skip=too_large,
     counterpart="single/{variant}",
     alias=_single_at_one_set,
     ref="Guo et al., ICML 2024, arXiv 2310.04400",
@@ -37,7 +46,10 @@ def multi_embedding(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> dict[
         y       = F(h)
 
     Each set has its own interaction I^(m), which must hold a non-linearity: without one the sum is a special
-    case of a single embedding. Only F is shared. At M = 1 this is the single-embedding model.
+    case of a single embedding. Only F is shared. Networks with two branches average both, side by side in h.
+
+    The base cell, M = 1, is the single model's. With IPNN that is the paper's definition and no equality: its
+    single form reads the raw embeddings beside their inner products, a set reads the inner products alone.
     """
     from bench.tracks.embedding_scale import training
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
+from bench.tracks.embedding_scale.limits import too_large
 
 if TYPE_CHECKING:
     from bench.tracks.embedding_scale.data import CtrData
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
     name="Single embedding",
     base=False,
     hp={"model": "dcnv2"},
-    variants={"dnn": {"model": "dnn"}, "dcnv2": {"model": "dcnv2"}},
+    variants={
+        "dnn": {"model": "dnn"},
+        "ipnn": {"model": "ipnn"},
+        "nfwfm": {"model": "nfwfm"},
+        "xdeepfm": {"model": "xdeepfm"},
+        "dcnv2": {"model": "dcnv2"},
+        "finalmlp": {"model": "finalmlp"},
+    },
+    skip=too_large,
     ref="the baselines of Guo et al., ICML 2024, arXiv 2310.04400",
 )
 def single(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
