@@ -56,7 +56,8 @@ class Pool:
     """The fork server of this process. One for all threads; children run side by side as the caller asks."""
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
-        wanted = ["bench.engine.child", "numpy", "pydantic", "torch", *preload]
+        # torch.optim imports torch._dynamo when an optimiser is first used: 1.2 s in every cell that trains.
+        wanted = ["bench.engine.child", "numpy", "pydantic", "torch", "torch._dynamo", *preload]
         self.preload = [m for m in dict.fromkeys(wanted) if importlib.util.find_spec(m.partition(".")[0])]
         # Importing diffusers asks CUDA whether it is there; asked through NVML, the children can still fork.
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
