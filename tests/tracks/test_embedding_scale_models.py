@@ -114,8 +114,8 @@ def plain_multi(model, p, x):
         of_set = [
             p.maps(
                 e,
-                [p.p[f"cin.layers.{at}.weight"][m].T for at in (0, 1)],
-                [p.p[f"cin.layers.{at}.bias"][m, 0] for at in (0, 1)],
+                [p.p[f"cin.weight.{at}"][m] for at in (0, 1)],
+                [p.p[f"cin.bias.{at}"][m, :, 0] for at in (0, 1)],
             )
             for m, e in enumerate(sets)
         ]
@@ -138,10 +138,9 @@ def plain_single(model, p, x):
     if model == "nfwfm":
         return p.mlp(p.pooled(e, 0), "mlp", 2).squeeze(1)
     if model == "xdeepfm":
-        convolutions = [f"cin.conv_layers.{at}" for at in (0, 1)]
-        weights = [p.p[f"{c}.weight"].squeeze(2) for c in convolutions]
-        maps = p.maps(e, weights, [p.p[f"{c}.bias"] for c in convolutions])
-        return (p.mlp(torch.cat(e, 1), "mlp", 2) + p.linear(maps, "cin.fc")).squeeze(1)
+        weights, biases = ([p.p[f"cin.{what}.{at}"][0] for at in (0, 1)] for what in ("weight", "bias"))
+        maps = p.maps(e, weights, [b.squeeze(1) for b in biases])
+        return (p.mlp(torch.cat(e, 1), "mlp", 2) + p.linear(maps, "maps")).squeeze(1)
     return p.fused(*(p.mlp(torch.cat(e, 1), stream, 2, output=False) for stream in "ab"))
 
 
@@ -206,10 +205,8 @@ def one_set_of(model, single, multi):
     if model == "nfwfm":
         multi.pool.load_state_dict(single.pool.state_dict())
         return
-    multi.maps.load_state_dict(single.cin.fc.state_dict())
-    for mine, theirs in zip(multi.cin.layers, single.cin.conv_layers, strict=True):
-        mine.weight.copy_(theirs.weight.squeeze(2).T[None])
-        mine.bias.copy_(theirs.bias[None, None])
+    multi.maps.load_state_dict(single.maps.state_dict())
+    multi.cin.load_state_dict(single.cin.state_dict())
 
 
 @pytest.mark.parametrize("model", [m for m in MODELS if m != "ipnn"])
@@ -234,10 +231,10 @@ def test_multi_at_one_set_is_the_single_model(model):
 def test_interaction_network_is_torch_rechubs_at_one_set():
     mine, theirs = SetCIN(1, N, (6, 3)), CIN(N, (6, 3), split_half=False)
     with torch.no_grad():
-        for a, b in zip(mine.layers, theirs.conv_layers, strict=True):
-            assert a.weight.std().item() == pytest.approx(b.weight.std().item(), rel=0.3)
-            a.weight.copy_(b.weight.squeeze(2).T[None])
-            a.bias.copy_(b.bias)
+        for w, b, layer in zip(mine.weight, mine.bias, theirs.conv_layers, strict=True):
+            assert w.std().item() == pytest.approx(layer.weight.std().item(), rel=0.3)
+            w.copy_(layer.weight.squeeze(2)[None])
+            b.copy_(layer.bias[None, :, None])
     e = torch.randn(9, N, K)
     torch.testing.assert_close(theirs.fc(mine(e.flatten(1)[None])[0]), theirs(e))
 
@@ -334,9 +331,9 @@ def test_nfwfm_is_skipped_only_where_the_paper_skips_it(fn):
 
 def test_factorisation_machine_is_its_formula(monkeypatch):
     seen = {}
-    monkeypatch.setattr(training, "solve", lambda net, f, data, ctx, lr: seen.update(net=net, f=f) or {})
+    monkeypatch.setattr(training, "solve", lambda net, f, data, ctx: seen.update(net=net, f=f) or {})
     context = type("Context", (), {"run": dataclasses.replace(RUN, base_dim=K)})()
-    fm.fm(made(), {"lr": 1e-2}, context)
+    fm.fm(made(), {}, context)
     net, x = seen["net"], torch.from_numpy(made().train_x)
     assert net.embedding.dim == M * K  # made() asks for scale M
     with torch.no_grad():
