@@ -25,8 +25,8 @@ class SetCIN(nn.Module):
     on (no split); the output is every map's sum over K.
 
     torch-rechub's CIN has the same numbers from the same distribution, but ends in its linear layer, which
-    here has to follow the mean over sets, and takes twice the time: this one keeps the field in front, so
-    that every product runs along B * K contiguous numbers.
+    here has to follow the mean over sets. The field is kept in front, so that every product runs along B * K
+    contiguous numbers.
     """
 
     def __init__(self, sets: int, fields: int, sizes: Sequence[int]) -> None:
