@@ -264,7 +264,8 @@ def test_finalmlp_starts_without_its_bilinear_form():
 
 #: Millions of dense parameters, single at 1, 2, 3, 4, 10 times the base size and multi at 2, 3, 4, 10 times,
 #: counted from the paper's code: 39 fields as in Criteo, 22 as in Avazu, base size 10, hidden width 400. They
-#: were rounded to three decimals and then to two (474,801 stands as 0.475, then 0.48), hence the tolerance.
+#: look as if rounded to three decimals and then to two (474,801 stands as 0.475, then 0.48), hence the
+#: tolerance.
 DENSE = {
     ("dnn", 39): ((0.32, 0.48, 0.63, 0.79, 1.72), (0.48, 0.63, 0.79, 1.73)),
     ("ipnn", 39): ((0.62, 0.77, 0.93, 1.08, 2.02), (0.76, 1.05, 1.35, 3.14)),
