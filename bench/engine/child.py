@@ -226,6 +226,7 @@ def _cell(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
     )
     tell("phase", "run")
     ctx.start_clock()
+    ctx.made_by, ctx.stands = (lambda: _sources(job)), (lambda then: _unchanged(job, then))
     answer = method.fn(given, dict(job.hp), ctx)
     cost |= {"run_s": ctx.seconds(), "snapshot_s": ctx.snapshot_s}
     if job.device == "cuda":
@@ -326,17 +327,28 @@ def _history(history: list[Snapshot]) -> list[dict[str, Any]]:
     ]
 
 
+def _sources(job: Job) -> dict[str, str]:
+    """Module -> digest of what this process has loaded so far and what decides a number."""
+    from bench.store import provenance
+
+    named = [job.track.source_name, job.method.source_name]
+    return provenance.loaded_sources({**job.track.code, **job.method.code}, named)
+
+
+def _unchanged(job: Job, then: Mapping[str, str]) -> bool:
+    """Whether all those modules are today what they were then."""
+    from bench.store import provenance
+
+    code = {**job.track.code, **job.method.code}
+    return all(provenance.current_source(m, code) == d for m, d in then.items())
+
+
 def _facts(job: Job) -> dict[str, Any]:
     """What this process rested on: the modules it loaded, the packages, the machine."""
     from bench.store import provenance
 
-    extra = {**job.track.code, **job.method.code}
     where = {**provenance.environment(), "threads": job.threads, "device": job.device}
-    facts = {
-        "sources": provenance.loaded_sources(extra, [job.track.source_name, job.method.source_name]),
-        "packages": provenance.packages(),
-        **provenance.commit(),
-    }
+    facts = {"sources": _sources(job), "packages": provenance.packages(), **provenance.commit()}
     return {"where": where, "provenance": facts}
 
 

@@ -167,3 +167,42 @@ def test_stages_are_named_and_nearest_is_offered(tmp_path):
     assert inputs.stage("encoder") == tmp_path
     with pytest.raises(BenchError, match="no stage 'encodr' was declared here; did you mean 'encoder'"):
         inputs.stage("encodr")
+
+
+DIES = """
+import os
+import signal
+from pathlib import Path
+
+from bench.contract import method
+
+
+@method("faults", name="Dies until it may live")
+def dies(data, hp, ctx):
+    state = ctx.restore()
+    step = state["step"] if state else 0
+    with Path(data["flag"]).open("a") as f:
+        f.write(f"{step} ")
+    ctx.checkpoint({"step": step + 1})
+    if not Path(data["flag"] + ".live").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 1.0
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("edit", "starts_at"), [("# a comment\n", "3"), ("CHANGED = 1\n", "0")])
+def test_a_checkpoint_is_used_only_by_the_code_that_made_it(lab, edit, starts_at):
+    flag, plugin = lab.folder / "starts", lab.folder / "dies.py"
+    plugin.write_text(DIES)
+    lab.use("faults").plugins.append(str(plugin))
+    lab.of("faults", run={"flag": str(flag)})
+    lab.run("dies")
+    assert lab.by_row()["dies"].status == "lost"
+    assert flag.read_text().split() == ["0", "1", "2"]
+    flag.write_text("")
+    Path(f"{flag}.live").touch()
+    plugin.write_text(DIES + edit)
+    lab.run("dies")
+    assert lab.by_row()["dies"].status == "ok"
+    assert flag.read_text().split() == [starts_at]
