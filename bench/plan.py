@@ -211,8 +211,9 @@ def _blocks(
     p: TrackPlan, tasks: Sequence[Task], registry: Registry, wanted: Filter
 ) -> Iterator[tuple[bool, list[PlannedCell]]]:
     """Blocks that are run whole before another track's turn: one seed of one task, core rows or ablations."""
-    once = {r for r in (*p.core, *p.ablations) if registry.row(p.track.name, r).method.deterministic}
-    asked = [r for r in (*p.core, *p.ablations) if wanted.row(r)]
+    rows_ = (*p.core, *p.ablations)
+    once = {r for r in rows_ if _once(p, r, registry)}
+    asked = {r for r in rows_ if wanted.row(r)}
     for ablation, rows in ((False, p.core), (True, p.ablations)):
         for seed in p.seeds:
             for task in tasks:

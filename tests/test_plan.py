@@ -261,3 +261,13 @@ def test_ten_thousand_cells_are_enumerated_once_each(lab):
 def test_a_filter_term_may_name_several_values():
     wanted = Filter(expression="scale=1|4, seed=0")
     assert wanted.terms == [("scale", ["1", "4"]), ("seed", ["0"])]
+
+
+def test_a_deterministic_row_runs_on_every_split_that_its_track_draws(lab):
+    text = (lab.copy("faults")).read_text()
+    lab.of("faults", seeds=3)
+    assert [c.cell.seed for c in lab.plan("fixed").cells] == [0]
+    (lab.folder / "faults.py").write_text(
+        text.replace('name = "faults"\n', 'name = "faults"\n    split_per_seed = True\n')
+    )
+    assert [c.cell.seed for c in lab.plan("fixed").cells] == [0, 1, 2]

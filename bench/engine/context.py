@@ -56,7 +56,7 @@ def set_seed(seed: int) -> None:
 
 
 def _torch() -> Any:
-    """Torch if this process has imported it; a method that never does needs no seed there."""
+    """Torch if this process has imported it: what never was has no state to keep."""
     return sys.modules.get("torch")
 
 
