@@ -39,7 +39,7 @@ class Rows:
         return len(self.tensors[0])
 
     def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, ...]]:
-        """Those rows of every array, ``size`` positions of ``order`` (n,) int64 at a time, the last ones fewer."""
+        """Every array's rows, ``size`` of ``order`` (n,) int64 at a time; the last batch may be smaller."""
         if self.resident:
             for rows in torch.split(order.to(self.device), size):
                 yield tuple(t[rows] for t in self.tensors)

@@ -49,7 +49,7 @@ class Limits:
 
     log_lines: int = 20
     points: int = 30
-    series_numbers: int = 2000
+    series_numbers: int = 3000
     views: int = 4
     views_mb: float = 2.0
 
