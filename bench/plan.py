@@ -15,7 +15,7 @@ from itertools import zip_longest
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.contract import BenchError, Cell, Needs, Stage, Task, Track, digest
+from bench.contract import BenchError, Cell, Needs, Stage, Task, Track, canonical, digest
 from bench.registry import Found, Registry, nearest
 from bench.store import provenance
 from bench.suite import Suite, TrackPlan, changed
@@ -360,21 +360,27 @@ def _from_record(c: PlannedCell, head: Head) -> tuple[State, str]:
 
 
 def _estimate(plan: Plan, heads: Mapping[str, Head]) -> None:
-    """Seconds of each cell from past records: of its row and task, else of its row, else of its method."""
+    """Seconds of each cell from past records: of its row and task, else of its row, else of its method.
+
+    Only of records with the same run settings: a laptop cell says nothing about a cell of the paper's size.
+    """
     past: dict[tuple[str, ...], list[float]] = {}
     for h in heads.values():
         if h.kind == "cell" and h.status == "ok" and (run_s := h.cost.get("run_s")) is not None:
             spent = run_s + h.cost.get("load_s", 0) + h.cost.get("score_s", 0) + h.cost.get("snapshot_s", 0)
-            track, row, task = h.cell["track"], h.cell["row"], h.cell["task"]
-            for k in ((track, row, task), (track, row), (track, row.partition("/")[0], "*", "*")):
+            for k in _likeness(h.cell["track"], h.cell["run"], h.cell["row"], h.cell["task"]):
                 past.setdefault(k, []).append(spent)
     typical = {k: median(v) for k, v in past.items()}
     for c in plan.cells:
-        track, row = c.cell.track, c.cell.row
-        for k in ((track, row, c.task.name), (track, row), (track, row.partition("/")[0], "*", "*")):
-            if k in typical:
-                c.seconds = typical[k]
-                break
+        alike = _likeness(c.cell.track, c.cell.run, c.cell.row, c.task.name)
+        c.seconds = next((typical[k] for k in alike if k in typical), None)
+
+
+def _likeness(track: str, run: Mapping[str, Any], row: str, task: str) -> tuple[tuple[str, ...], ...]:
+    """What two cells have in common that take about the same time, the most telling first."""
+    settings = canonical(run)
+    method = row.partition("/")[0]
+    return (track, settings, row, task), (track, settings, row), (track, settings, method, "*", "*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,6 +239,9 @@ def test_estimates_rest_on_the_row_on_the_task_then_the_row_then_the_method(grid
     assert known["single", "flights-4x", 1] == 8.0, "the same row on the same task"
     assert known["single/wide", "flights-1x", 0] == 20.0, "the same row elsewhere"
     assert known["prior", "flights-4x", 0] is None
+    grids.of("grids", seeds=2, grid={"scales": [1, 4]}, run={"epochs": 9})
+    assert estimate(grids.plan().cells).known == 0, "records with other settings say nothing"
+    grids.of("grids", seeds=2, grid={"scales": [1, 4]})
     todo = grids.plan("single", "prior", k="scale=1").to_run()
     e = estimate(todo)
     assert (e.cells, e.known) == (5, 4)

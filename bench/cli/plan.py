@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -59,10 +60,20 @@ def summary(plan: Plan) -> str:
     if stages:
         parts.append(f"{len(stages)} stage{'s' if len(stages) > 1 else ''} to build first")
     if todo:
-        e = estimate(todo)
-        hours = f"about {duration(e.seconds)} on one worker, by past records of {e.known} of them"
-        parts.append(f"{e.cells} to run: {hours if e.known else 'no past record to estimate from'}")
+        parts.append(f"{len(todo)} to run: {_hours(todo)}")
+    waiting = {c.key: c for c in plan.cells if c.state == "blocked" and c.skip is None}
+    if blocked := list(waiting.values()):
+        parts.append(f"{len(blocked)} to run when their data are here: {_hours(blocked)}")
     return "; ".join(parts)
+
+
+def _hours(cells: Sequence[PlannedCell]) -> str:
+    """How long cells take by past records; where there is none, only what their limits allow."""
+    e = estimate(cells)
+    if e.known:
+        return f"about {duration(e.seconds)} on one worker, by past records of {e.known} of them"
+    bound = sum(60 * c.needs.minutes for c in cells)
+    return f"no past record to estimate from, at most {duration(bound)} by their limits"
 
 
 def _table(plan: Plan, track: str) -> Table:
