@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.contract import Record
+from bench.contract import Record, Track
 from bench.engine.pool import Pool
 from bench.engine.sweep import units
 from bench.engine.worker import Unit, do
@@ -87,18 +87,19 @@ def _one(
         if record is not None and record.status != "ok":
             return Checked(c.cell.track, c.row, 0.0, (f"{s.label}: {_how(record)}",))
     runs = [r for _ in range(2 if twice else 1) if (r := do(unit, pool, store)) is not None]
-    return Checked(c.cell.track, c.row, runs[0].cost.get("run_s", 0.0), *_judge(runs))
+    return Checked(c.cell.track, c.row, runs[0].cost.get("run_s", 0.0), *_judge(runs, c.plan.track))
 
 
-def _judge(runs: list[Record]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _judge(runs: list[Record], track: Track) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for r in runs:
         if r.status != "ok":
             return (_how(r),), ()
+    costs = {m.name for m in track.metrics if m.kind == "cost"}  # a speed may differ
     problems = [
         f"not the same twice: {name} was {runs[0].metrics[name]!r}, then {r.metrics[name]!r}"
         for r in runs[1:]
         for name in runs[0].metrics
-        if r.metrics[name] != runs[0].metrics[name]
+        if r.metrics[name] != runs[0].metrics[name] and name not in costs
     ]
     slow = runs[0].cost.get("run_s", 0.0)
     notes = (f"took {slow:.1f} s; a smoke cell should take at most {SMOKE_S:g} s",) if slow > SMOKE_S else ()

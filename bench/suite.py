@@ -270,11 +270,13 @@ class Suite:
             grid, run = track.smoke()
             mine = ProfileOfTrack()
             seeds: tuple[int, ...] = (0,)
+            ablation_tasks: tuple[str, ...] = ("*",)  # the smoke task is the track's own: no pattern names it
         else:
             at = partial(self.lines.where, "tracks", name, profile)
             grid = settings(track.Grid, mine.grid, partial(at, "grid"))
             run = settings(track.Run, mine.run, partial(at, "run"))
             seeds = self.spec.profiles[profile].seeds
+            ablation_tasks = spec.rows.ablations.tasks if spec.rows.ablations else ()
         core, ablations = self._rows(name, profile, spec, mine, registry)
         return TrackPlan(
             track=track,
@@ -285,7 +287,7 @@ class Suite:
             run=run,
             core=core,
             ablations=ablations,
-            ablation_tasks=spec.rows.ablations.tasks if spec.rows.ablations else (),
+            ablation_tasks=ablation_tasks,
             hp=self._hp(name, profile, mine, registry),
             needs=self._needs(name, profile, mine, registry),
         )

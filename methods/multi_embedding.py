@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, Task, method
 from bench.tracks.embedding_scale.limits import too_large
+from bench.tracks.embedding_scale.models import MODELS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,14 +25,7 @@ def _single_at_one_set(task: Task, hp: Mapping[str, Any]) -> str | None:
     id="multi",
     base=False,
     hp={"model": "dcnv2"},
-    variants={
-        "dnn": {"model": "dnn"},
-        "ipnn": {"model": "ipnn"},
-        "nfwfm": {"model": "nfwfm"},
-        "xdeepfm": {"model": "xdeepfm"},
-        "dcnv2": {"model": "dcnv2"},
-        "finalmlp": {"model": "finalmlp"},
-    },
+    variants=MODELS,
     skip=too_large,
     counterpart="single/{variant}",
     alias=_single_at_one_set,

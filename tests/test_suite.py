@@ -115,6 +115,7 @@ def test_a_good_suite_says_what_it_says(grids):
     assert (tour.seeds, tour.run.epochs, tour.grid.scales) == ((0, 5), 5, (1, 4))
     (smoke,) = read(grids, "smoke")
     assert (smoke.seeds, smoke.grid.scales, smoke.run.epochs) == ((0,), (4,), 1), "the track brings it itself"
+    assert (smoke.ablations, smoke.ablation_tasks) == (("single/wide",), ("*",)), "bench check sees every row"
 
 
 @pytest.mark.parametrize(

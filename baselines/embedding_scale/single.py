@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
 from bench.tracks.embedding_scale.limits import too_large
+from bench.tracks.embedding_scale.models import MODELS
 
 if TYPE_CHECKING:
     from bench.tracks.embedding_scale.data import CtrData
@@ -17,14 +18,7 @@ if TYPE_CHECKING:
     name="Single embedding",
     base=False,
     hp={"model": "dcnv2"},
-    variants={
-        "dnn": {"model": "dnn"},
-        "ipnn": {"model": "ipnn"},
-        "nfwfm": {"model": "nfwfm"},
-        "xdeepfm": {"model": "xdeepfm"},
-        "dcnv2": {"model": "dcnv2"},
-        "finalmlp": {"model": "finalmlp"},
-    },
+    variants=MODELS,
     skip=too_large,
     ref="the baselines of Guo et al., ICML 2024, arXiv 2310.04400",
 )

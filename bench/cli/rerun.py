@@ -47,6 +47,8 @@ def command(
     assert new is not None
     console.print(f"{new.status} in {duration(new.cost.get('run_s', 0.0))} {escape(new.reason)}")
     before = dict(old.metrics) if old else {}
+    costs = {m.name for m in planned.plan.track.metrics if m.kind == "cost"}
     for name in dict.fromkeys([*before, *new.metrics]):
         a, b = before.get(name), new.metrics.get(name)
-        console.print(f"  {name:18} {a!s:>22} {b!s:>22}  {'same' if a == b else '[yellow]differs[/]'}")
+        said = "same" if a == b else "differs, a cost" if name in costs else "[yellow]differs[/]"
+        console.print(f"  {name:18} {a!s:>22} {b!s:>22}  {said}")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from bench.tracks.embedding_scale.data import CtrData, Kept
 
-_KEYS = ("val", "test", "tables", "parameters")
+_COSTS = ("parameters", "examples_per_second")
+_KEYS = ("val", "test", "tables", *_COSTS)
 
 
 class EmbeddingScale(Track):
@@ -26,7 +27,7 @@ class EmbeddingScale(Track):
     A method is given `CtrData` and answers with a mapping: ``"val"`` and ``"test"``, the probabilities of a
     positive label for the rows of ``val_x`` and ``test_x``, (n,) in [0, 1]; if it has embeddings,
     ``"tables"``, for each field a list with one (D, K) array a set; and, if it likes, ``"parameters"``, how
-    many numbers it trained.
+    many numbers it trained, and ``"examples_per_second"``, how many training rows it went through a second.
 
     The score keeps no units: AUC is a rank statistic over pairs, not a mean over rows, so rows of two methods
     are compared over seeds.
@@ -44,6 +45,10 @@ class EmbeddingScale(Track):
         Metric(
             name="parameters", better="lower", digits=0, kind="cost",
             doc="trained numbers, embeddings included",
+        ),
+        Metric(
+            name="examples_per_second", better="higher", digits=0, kind="cost",
+            doc="training rows per second of training, validation not counted",
         ),
     )  # fmt: skip
     reference = "single/dnn"
@@ -114,8 +119,7 @@ class EmbeddingScale(Track):
         for part, prefix, y in (("test", "", kept.test_y), ("val", "val_", kept.val_y)):
             p = _probabilities(answer[part], part, len(y))
             metrics |= {f"{prefix}auc": auc(y, p), f"{prefix}logloss": logloss(y, p)}
-        parameters = answer.get("parameters")
-        metrics["parameters"] = None if parameters is None else float(parameters)
+        metrics |= {key: None if (v := answer.get(key)) is None else float(v) for key in _COSTS}
         if (tables := answer.get("tables")) is None:
             return Score(metrics={**metrics, "info_abundance": None})
         return _with_abundance(metrics, _field_tables(tables, kept.fields), kept.fields)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,8 @@ from bench.tracks.embedding_scale.metrics import auc
 from bench.tracks.embedding_scale.nets.layers import FieldEmbedding
 
 Forward = Callable[[Tensor], Tensor]
+#: A training batch's indices (B, N) -> what is added to its loss, ().
+Penalty = Callable[[Tensor], Tensor]
 #: Rows in one forward pass without gradients; xDeepFM's products bound it: 2.5 GB at 10 times Criteo's base.
 EVAL_BATCH = 4_096
 
@@ -37,7 +40,13 @@ def network(model: str) -> Any:
 
 
 def solve(
-    net: nn.Module, forward: Forward, data: CtrData, ctx: Context, *, lr: float | None = None
+    net: nn.Module,
+    forward: Forward,
+    data: CtrData,
+    ctx: Context,
+    *,
+    lr: float | None = None,
+    penalty: Penalty | None = None,
 ) -> dict[str, Any]:
     """Train ``net`` on ``data`` and answer with its best epoch.
 
@@ -45,27 +54,41 @@ def solve(
         net: holds the parameters; its ``embedding``, if it is a `FieldEmbedding`, becomes the tables.
         forward: indices (B, N) -> logits (B,), through the parameters of ``net``.
         lr: learning rate instead of the track's.
+        penalty: a training batch's indices (B, N) -> what is added to its loss, through the parameters of
+            ``net``; in full precision, and not in the loss that is reported.
 
     Returns:
-        the answer that the track asks for, tables and number of parameters included.
+        the answer that the track asks for: with tables, number of parameters, and speed of training.
     """
     net.to(ctx.device)
-    fit(net, forward, data, ctx, lr=lr)
+    speed = fit(net, forward, data, ctx, lr=lr, penalty=penalty)
     answer: dict[str, Any] = {
         "val": predict(net, forward, data.val_x, ctx),
         "test": predict(net, forward, data.test_x, ctx),
         "parameters": sum(p.numel() for p in net.parameters()),
+        "examples_per_second": speed,
     }
     if isinstance(embedding := getattr(net, "embedding", None), FieldEmbedding):
         answer["tables"] = [[t.cpu().numpy() for t in sets] for sets in embedding.tables()]
     return answer
 
 
-def fit(net: nn.Module, forward: Forward, data: CtrData, ctx: Context, *, lr: float | None = None) -> None:
+def fit(
+    net: nn.Module,
+    forward: Forward,
+    data: CtrData,
+    ctx: Context,
+    *,
+    lr: float | None = None,
+    penalty: Penalty | None = None,
+) -> float | None:
     """Train until validation AUC has not risen for ``patience`` epochs; leave ``net`` at its best epoch.
 
     Goes on from the last checkpoint of a killed cell. Stops at once when the loss is no longer finite, which
     leaves predictions that are not finite either unless an earlier epoch was better.
+
+    Returns:
+        training rows per second of the epochs, validation not counted; None if there was no epoch.
     """
     run = ctx.run
     if len(data.train_x) < 2:
@@ -76,6 +99,8 @@ def fit(net: nn.Module, forward: Forward, data: CtrData, ctx: Context, *, lr: fl
     state: dict[str, Any] = {
         "epoch": 0,
         "waited": 0,
+        "examples": 0,
+        "seconds": 0.0,
         "best_auc": -1.0,
         "best": copy.deepcopy(net.state_dict()),
     }
@@ -85,7 +110,10 @@ def fit(net: nn.Module, forward: Forward, data: CtrData, ctx: Context, *, lr: fl
         state = kept["state"]
     rows = Rows((data.train_x, data.train_y), ctx.device)
     while state["epoch"] < run.epochs and state["waited"] < run.patience:
-        loss = _epoch(net, forward, rows, optimizer, ctx, state["epoch"])
+        started = time.perf_counter()
+        loss = _epoch(net, forward, rows, optimizer, ctx, state["epoch"], penalty)
+        state["seconds"] += time.perf_counter() - started  # a GPU is done too: the loss has been read
+        state["examples"] += len(rows)
         val_auc = auc(data.val_y, predict(net, forward, data.val_x, ctx))
         ctx.report(epoch=state["epoch"] + 1, loss=loss, val_auc=val_auc)
         if not np.isfinite(loss):
@@ -97,6 +125,7 @@ def fit(net: nn.Module, forward: Forward, data: CtrData, ctx: Context, *, lr: fl
         ctx.checkpoint({"net": net.state_dict(), "optimizer": optimizer.state_dict(), "state": state})
     if state["best_auc"] >= 0:
         net.load_state_dict(state["best"])
+    return state["examples"] / state["seconds"] if state["examples"] else None
 
 
 def predict(net: nn.Module, forward: Forward, x: np.ndarray, ctx: Context) -> np.ndarray:
@@ -120,6 +149,7 @@ def _epoch(
     optimizer: torch.optim.Optimizer,
     ctx: Context,
     epoch: int,
+    penalty: Penalty | None,
 ) -> float:
     """One pass over the training rows; their mean loss."""
     net.train()
@@ -133,7 +163,7 @@ def _epoch(
             logits = forward(x)
         loss = F.binary_cross_entropy_with_logits(logits.float(), y)
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        torch.autograd.backward(loss if penalty is None else loss + penalty(x))
         optimizer.step()
         total += loss.detach() * len(x)
         seen += len(x)
