@@ -30,8 +30,8 @@ def single_regularised(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> di
     lambda_ij, of each layer l, are learned, from 1. That is the paper's equation. Its text gives no weight;
     1e-5, all layers and the start at 1 are the code's (``restricted-weighted-dcn-*``). The code's form is
     another: layers multiply by n_ij W_ij with learned n_ij, and the penalty is sum || I - W_ij W_ij^T ||_F^2,
-    without n_ij. Both are least where the block in use is a scaled rotation. Elsewhere, at lambda_ij = n_ij^2,
-    the paper's is lambda_ij^2 times the code's.
+    without n_ij. Both are least where the block in use is a scaled rotation. Elsewhere, where lambda_ij is
+    n_ij^2, the paper's is lambda_ij^2 times the code's.
     """
     import torch
 
