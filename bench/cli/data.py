@@ -15,6 +15,7 @@ from bench.data.catalog import CATALOG, VARIABLE, root
 from bench.registry import nearest
 
 if TYPE_CHECKING:
+    from bench.data import image_files
     from bench.data.ctr_logs import Manifest
     from bench.data.ctr_prepare import Progress
 
@@ -96,11 +97,16 @@ def _known(names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
 
 def _check(names: Sequence[str]) -> None:
     """One line a data set; exit code 1 if one is missing or damaged."""
-    from bench.data import ctr_logs, ctr_prepare, tabular
+    from bench.data import ctr_logs, ctr_prepare, image_sets, tabular
 
     wrong = False
     for name in names:
         try:
+            if name in image_sets.LAYOUTS:
+                with _progress() as told:
+                    listed = image_sets.verify(name, told)
+                _say_images(listed)
+                continue
             if name not in ctr_logs.LAYOUTS:
                 if why := tabular.missing(name):
                     raise BenchError(why)
@@ -117,18 +123,31 @@ def _check(names: Sequence[str]) -> None:
 
 
 def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
-    from bench.data import ctr_logs, ctr_prepare
+    from bench.data import ctr_logs, ctr_prepare, image_sets
 
-    logs = list(ctr_logs.LAYOUTS)
+    brought = [*ctr_logs.LAYOUTS, *image_sets.LAYOUTS]
     if not names:
-        raise BenchError(f"bench data prepare: which? {', '.join(logs)}")
+        raise BenchError(f"bench data prepare: which? {', '.join(brought)}")
     for name in names:
-        if name in CATALOG and name not in logs:
+        if name in CATALOG and name not in brought:
             raise BenchError(f"{name} needs no preparation: it ships inside a package")
-    for name in _known(names, logs):
+    for name in _known(names, brought):
+        if name in image_sets.LAYOUTS:
+            with _progress() as told:
+                listed = image_sets.prepare(name, partial=partial, again=again, progress=told)
+            _say_images(listed)
+            continue
         with _progress() as told:
             manifest = ctr_prepare.prepare(name, partial=partial, again=again, progress=told)
         _say(manifest)
+
+
+def _say_images(m: image_files.Manifest) -> None:
+    """What was listed, and whether it is the published data set."""
+    parts = ", ".join(f"{group} {n:,}" for group, n in zip(m.groups, m.counts, strict=True))
+    verdict = "the published counts" if m.complete else "[yellow]not the published counts[/]"
+    said = f"{sum(m.counts):,} images ({escape(parts)}), {len(m.classes):,} classes: {verdict}"
+    console.print(f"{m.dataset}: {said}", soft_wrap=True)
 
 
 def _say(m: Manifest) -> None:

@@ -35,9 +35,9 @@ class Expected:
 class DataSet:
     """One data set.
 
-    ``get``: where it comes from. ``terms``: licence, as far as it is known. ``file``: what has to lie in the
-    folder of its name below `root`, None if it ships inside a package. ``sha256``: of that file, None if no
-    source states it.
+    ``get``: where it comes from. ``terms``: licence, as far as it is known. ``place``: its folder below
+    `root`, empty if that has its name. ``file``: what has to lie there, None if it ships inside a package or
+    is a tree of folders. ``sha256``: of that file, None if no source states it.
     """
 
     name: str
@@ -45,6 +45,7 @@ class DataSet:
     get: str
     terms: str
     layout: str
+    place: str = ""
     file: str | None = None
     sha256: str | None = None
     expected: Expected | None = None
@@ -52,11 +53,16 @@ class DataSet:
     @property
     def folder(self) -> Path:
         """Folder below `root` in which it is looked for."""
-        return root() / self.name
+        return root() / (self.place or self.name)
 
 
 _KAGGLE = "Kaggle: log in and accept the competition's rules; its licence text was not found"
 _TABLE = "arXiv 2310.04400v1, statistics of the data sets"
+_DOMAINBED = "the download script of facebookresearch/DomainBed"
+_FOLDERS = "unpacked; <domain>/<class>/<image>"
+_COOP = "where DATASETS.md of KaiyangZhou/CoOp says"
+_UNVERIFIED = "general knowledge, verify"
+_IMAGENET = "registration; non-commercial research and education (seen in a stored source)"
 
 CATALOG: Mapping[str, DataSet] = {
     d.name: d
@@ -103,6 +109,166 @@ CATALOG: Mapping[str, DataSet] = {
             expected=Expected(
                 rows=40_428_967, total=2_020_000, largest=1_610_000, smallest=5, unit=10_000, source=_TABLE
             ),
+        ),
+        DataSet(
+            name="pacs",
+            title="PACS: 7 classes as art paintings, cartoons, photos and sketches",
+            get=f"{_DOMAINBED} (Google Drive mirror)",
+            terms=f"no explicit licence; research use ({_UNVERIFIED})",
+            layout=_FOLDERS,
+            place="PACS",
+        ),
+        DataSet(
+            name="vlcs",
+            title="VLCS: 5 classes out of Caltech101, LabelMe, SUN09 and VOC2007",
+            get=f"{_DOMAINBED} (Google Drive mirror)",
+            terms=f"no explicit licence; Caltech, LabelMe, SUN and VOC images, research use ({_UNVERIFIED})",
+            layout=_FOLDERS,
+            place="VLCS",
+        ),
+        DataSet(
+            name="office-home",
+            title="Office-Home: 65 classes as art, clip art, product pictures and photos",
+            get=f"{_DOMAINBED} (Google Drive zip)",
+            terms="fair-use notice, research (seen in a stored source)",
+            layout=_FOLDERS,
+            place="office_home",
+        ),
+        DataSet(
+            name="terra-incognita",
+            title="TerraIncognita: 10 kinds of animals (one of them: none) before four camera traps",
+            get=f"{_DOMAINBED} (LILA, Caltech Camera Traps)",
+            terms=f"LILA: CDLA-permissive 1.0 ({_UNVERIFIED})",
+            layout=_FOLDERS,
+            place="terra_incognita",
+        ),
+        DataSet(
+            name="domain-net",
+            title="DomainNet: 345 classes in six styles",
+            get=f"{_DOMAINBED} (csr.bu.edu; it drops a list of duplicates)",
+            terms="fair-use notice, non-commercial research and education (seen in a stored source)",
+            layout=_FOLDERS,
+            place="domain_net",
+        ),
+        DataSet(
+            name="imagenet",
+            title="ImageNet (ILSVRC 2012): 1,000 classes of photos",
+            get=f"{_COOP} (image-net.org)",
+            terms=_IMAGENET,
+            layout="unpacked; images/train and images/val by WordNet id, classnames.txt",
+            place="imagenet",
+        ),
+        DataSet(
+            name="caltech101",
+            title="Caltech101: 100 classes of objects",
+            get=_COOP,
+            terms=f"CC BY 4.0 ({_UNVERIFIED})",
+            layout="unpacked; 101_ObjectCategories/ and split_zhou_Caltech101.json",
+            place="caltech-101",
+        ),
+        DataSet(
+            name="oxford-pets",
+            title="Oxford-IIIT Pets: 37 breeds of cats and dogs",
+            get=_COOP,
+            terms=f"CC BY-SA 4.0 ({_UNVERIFIED})",
+            layout="unpacked; images/ and split_zhou_OxfordPets.json",
+            place="oxford_pets",
+        ),
+        DataSet(
+            name="stanford-cars",
+            title="Stanford Cars: 196 models",
+            get=_COOP,
+            terms=f"non-commercial research ({_UNVERIFIED})",
+            layout="unpacked; cars_train/, cars_test/ and split_zhou_StanfordCars.json",
+            place="stanford_cars",
+        ),
+        DataSet(
+            name="flowers102",
+            title="Oxford Flowers: 102 kinds",
+            get=_COOP,
+            terms=f"no clear licence; research use ({_UNVERIFIED})",
+            layout="unpacked; jpg/ and split_zhou_OxfordFlowers.json",
+            place="oxford_flowers",
+        ),
+        DataSet(
+            name="food101",
+            title="Food101: 101 dishes",
+            get=_COOP,
+            terms=f"ships license_agreement.txt (seen); Foodspotting images, fair use ({_UNVERIFIED})",
+            layout="unpacked; images/ and split_zhou_Food101.json",
+            place="food-101",
+        ),
+        DataSet(
+            name="fgvc-aircraft",
+            title="FGVC-Aircraft: 100 variants",
+            get=_COOP,
+            terms=f"non-commercial research ({_UNVERIFIED})",
+            layout="unpacked; images/, variants.txt, images_variant_{train,val,test}.txt",
+            place="fgvc_aircraft",
+        ),
+        DataSet(
+            name="sun397",
+            title="SUN397: 397 kinds of scenes",
+            get=_COOP,
+            terms=f"no clear licence; research use ({_UNVERIFIED})",
+            layout="unpacked; SUN397/ and split_zhou_SUN397.json",
+            place="sun397",
+        ),
+        DataSet(
+            name="dtd",
+            title="Describable Textures: 47 kinds",
+            get=_COOP,
+            terms=f"non-commercial research ({_UNVERIFIED})",
+            layout="unpacked; images/ and split_zhou_DescribableTextures.json",
+            place="dtd",
+        ),
+        DataSet(
+            name="eurosat",
+            title="EuroSAT: 10 kinds of land from above",
+            get=_COOP,
+            terms=f"MIT ({_UNVERIFIED})",
+            layout="unpacked; 2750/ and split_zhou_EuroSAT.json",
+            place="eurosat",
+        ),
+        DataSet(
+            name="ucf101",
+            title="UCF101: middle frames of films of 101 actions",
+            get=_COOP,
+            terms=f"no clear licence; research use ({_UNVERIFIED})",
+            layout="unpacked; UCF-101-midframes/ and split_zhou_UCF101.json",
+            place="ucf101",
+        ),
+        DataSet(
+            name="imagenet-v2",
+            title="ImageNet-V2, matched frequency: new photos of the 1,000 classes",
+            get=f"{_COOP} (modestyachts/ImageNetV2)",
+            terms="licence text was not found",
+            layout="unpacked; imagenetv2-matched-frequency-format-val/ by number, classnames.txt",
+            place="imagenetv2",
+        ),
+        DataSet(
+            name="imagenet-sketch",
+            title="ImageNet-Sketch: drawings of the 1,000 classes",
+            get=f"{_COOP} (HaohanWang/ImageNet-Sketch)",
+            terms="licence text was not found",
+            layout="unpacked; images/ by WordNet id, classnames.txt",
+            place="imagenet-sketch",
+        ),
+        DataSet(
+            name="imagenet-a",
+            title="ImageNet-A: photos of 200 classes that fooled networks",
+            get=f"{_COOP} (hendrycks/natural-adv-examples)",
+            terms="licence text was not found",
+            layout="unpacked; imagenet-a/ by WordNet id, classnames.txt",
+            place="imagenet-adversarial",
+        ),
+        DataSet(
+            name="imagenet-r",
+            title="ImageNet-R: renditions of 200 classes",
+            get=f"{_COOP} (hendrycks/imagenet-r)",
+            terms="licence text was not found",
+            layout="unpacked; imagenet-r/ by WordNet id, classnames.txt",
+            place="imagenet-rendition",
         ),
     )
 }

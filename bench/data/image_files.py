@@ -1,0 +1,270 @@
+"""Lists of image files: which there are, with label, group and size; kept on disk, read back. No pixels.
+
+A group is what a data set is divided into by its publisher: domains, or training, validation and test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.contract import BenchError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: (what is being done, units done, units in all).
+Progress = Callable[[str, int, int], None]
+
+#: What torchvision's ImageFolder takes for an image, in any case.
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+MANIFEST, FILES = "manifest.json", "files.tsv"
+#: Folders read at once: the time goes into waiting where the data lie on a network.
+_THREADS = 16
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """No progress."""
+
+
+def class_name(folder: str) -> str:
+    """The name that is put into a prompt: ``_`` as a space, upper and lower case as they are."""
+    return folder.replace("_", " ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """The images of a data set.
+
+    ``files``: n paths below ``folder``, with ``/``. ``labels``, ``group``: (n,) int64, positions in
+    ``classes`` (as prompts name them) and ``groups``. ``sizes``: (n,) int64, bytes.
+    """
+
+    folder: Path
+    groups: tuple[str, ...]
+    classes: tuple[str, ...]
+    files: tuple[str, ...]
+    labels: np.ndarray
+    group: np.ndarray
+    sizes: np.ndarray
+
+    def rows(self, group: str, labels: Sequence[int] | None = None) -> np.ndarray:
+        """Positions of a group's images, only those of ``labels`` if given; in the order of the list."""
+        import numpy as np
+
+        chosen = self.group == self.groups.index(group)
+        if labels is not None:
+            chosen &= np.isin(self.labels, labels)
+        return np.flatnonzero(chosen)
+
+    def paths(self, rows: Sequence[int] | np.ndarray) -> list[Path]:
+        """Where those images lie."""
+        return [self.folder / self.files[i] for i in rows]
+
+    def counts(self) -> dict[str, int]:
+        """Images a group."""
+        found = Counter(self.group.tolist())
+        return {name: found[i] for i, name in enumerate(self.groups)}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image while a list is being made."""
+
+    group: int
+    label: int
+    file: str
+    size: int
+
+
+def collect(folder: Path, groups: Sequence[str], classes: Sequence[str], entries: Sequence[Entry]) -> Images:
+    """The list of what was found, in its order.
+
+    Raises:
+        BenchError: a path that would break the list's format.
+    """
+    import numpy as np
+
+    for e in entries:
+        if "\t" in e.file or "\n" in e.file or "\r" in e.file:
+            raise BenchError(f"{folder}: a tab or a line break in the name of {e.file!r}: rename it")
+    return Images(
+        folder=folder,
+        groups=tuple(groups),
+        classes=tuple(classes),
+        files=tuple(e.file for e in entries),
+        labels=np.array([e.label for e in entries], np.int64),
+        group=np.array([e.group for e in entries], np.int64),
+        sizes=np.array([e.size for e in entries], np.int64),
+    )
+
+
+# ----------------------------------------------------------------------------------------------- the folders
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the sub-folders, sorted; hidden ones are left out.
+
+    Raises:
+        BenchError: ``folder`` cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as found:
+            return sorted(e.name for e in found if e.is_dir() and not e.name.startswith("."))
+    except OSError as e:
+        raise BenchError(f"{folder}: cannot be listed: {e.strerror}") from e
+
+
+def images_below(folder: Path) -> list[tuple[str, int]]:
+    """(path below ``folder``, bytes) of every image, sub-folders included, in ImageFolder's order.
+
+    That order: by the folder's path, then by name; both as strings.
+    """
+    found = []
+    for parent, sizes in _walk(folder, ""):
+        names = sorted(n for n in sizes if n.lower().endswith(EXTENSIONS))
+        found.append((parent, [(f"{parent}/{n}" if parent else n, sizes[n]) for n in names]))
+    return [image for _, images in sorted(found) for image in images]
+
+
+def _walk(folder: Path, below: str) -> Iterator[tuple[str, dict[str, int]]]:
+    """Every folder at and below one: its path and the sizes of its files."""
+    inner, sizes = [], {}
+    try:
+        with os.scandir(folder) as found:
+            for e in found:
+                if e.is_dir():
+                    inner.append(e.name)
+                else:
+                    sizes[e.name] = e.stat().st_size
+    except OSError as e:
+        raise BenchError(f"{e.filename or folder}: cannot be read: {e.strerror}") from e
+    yield below, sizes
+    for name in inner:
+        yield from _walk(folder / name, f"{below}/{name}" if below else name)
+
+
+def in_all(
+    folders: Sequence[Path], progress: Progress, what: str
+) -> Iterator[tuple[int, list[tuple[str, int]]]]:
+    """`images_below` of each folder, with its position, in order; several are read at once."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for i, images in enumerate(pool.map(images_below, folders)):
+            progress(what, i + 1, len(folders))
+            yield i, images
+
+
+def sizes_of(folder: Path, files: Sequence[str], listed_in: Path) -> list[int]:
+    """Bytes of files below ``folder``; each parent is listed once.
+
+    Raises:
+        BenchError: some are not there; says how many, which first, and which file lists them.
+    """
+    parents = sorted({f.rpartition("/")[0] for f in files})
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = dict(zip(parents, pool.map(_sizes, [folder / p for p in parents]), strict=True))
+    sizes = [found[parent].get(name, -1) for parent, _, name in (f.rpartition("/") for f in files)]
+    if absent := [f for f, size in zip(files, sizes, strict=True) if size < 0]:
+        count = "image" if len(absent) == 1 else "images"
+        raise BenchError(
+            f"{folder}: {len(absent):,} {count} of {len(files):,} listed in {listed_in.name} missing,"
+            f" the first {absent[0]}"
+        )
+    return sizes
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as found:
+        return {e.name: e.stat().st_size for e in found if not e.is_dir()}
+
+
+# ----------------------------------------------------------------------------------------------- kept on disk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a list holds. ``counts``: images a group; ``bytes``: of all images; ``sha256``: of the list's own.
+
+    ``complete``: whether there were as many classes and images as published.
+    """
+
+    version: int
+    dataset: str
+    groups: tuple[str, ...]
+    counts: tuple[int, ...]
+    classes: tuple[str, ...]
+    complete: bool
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read what `write` wrote.
+
+        Raises:
+            FileNotFoundError: there is none.
+            BenchError: it is damaged.
+        """
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{k: _frozen(v) for k, v in values.items()})
+        except (ValueError, TypeError, AttributeError) as e:
+            raise BenchError(f"{path}: no manifest of this version: {e}") from e
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def describe(dataset: str, images: Images, complete: bool, version: int) -> tuple[Manifest, bytes]:
+    """The manifest of a list and the list as text: group, label, bytes and path, tab-separated."""
+    columns = (images.group.tolist(), images.labels.tolist(), images.sizes.tolist(), images.files)
+    text = "".join(f"{g}\t{y}\t{s}\t{f}\n" for g, y, s, f in zip(*columns, strict=True)).encode()
+    manifest = Manifest(
+        version=version, dataset=dataset, groups=images.groups, counts=tuple(images.counts().values()),
+        classes=images.classes, complete=complete, bytes=int(images.sizes.sum()),
+        sha256=hashlib.sha256(text).hexdigest(),
+    )  # fmt: skip
+    return manifest, text
+
+
+def write(place: Path, manifest: Manifest, text: bytes) -> None:
+    """Write both files into a folder. The manifest is last, and says which list it belongs to."""
+    place.mkdir(parents=True, exist_ok=True)
+    said = json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n"
+    for name, data in ((FILES, text), (MANIFEST, said.encode())):
+        new = place / f".{name}.{os.getpid()}"
+        new.write_bytes(data)
+        new.replace(place / name)
+
+
+def load(place: Path, manifest: Manifest, folder: Path) -> Images:
+    """The list that `write` wrote, over the images in ``folder``.
+
+    Raises:
+        BenchError: it is not the list of this manifest.
+    """
+    import numpy as np
+
+    path = place / FILES
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise BenchError(f"{path}: cannot be read: {e.strerror}") from e
+    if hashlib.sha256(data).hexdigest() != manifest.sha256:
+        raise BenchError(f"{path}: is not the list that was written")
+    rows = [line.split("\t") for line in data.decode().split("\n")[:-1]]
+    group, labels, sizes, files = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Images(
+        folder=folder, groups=manifest.groups, classes=manifest.classes, files=tuple(files),
+        labels=np.array(labels, np.int64), group=np.array(group, np.int64), sizes=np.array(sizes, np.int64),
+    )  # fmt: skip
