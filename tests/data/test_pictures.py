@@ -105,6 +105,8 @@ def test_a_stream_gives_every_batch_in_order_and_can_go_on(files):
     rest = list(stream(batches[2:], view, seed=7, first=2, ahead=0))
     for a, b in zip(whole[2:], rest, strict=True):
         np.testing.assert_array_equal(a, b)
+    first, second = stream([files, files], view, seed=7)
+    assert (first != second).any()
     even = Evaluation(24, MEAN, STD)
     for paths, pixels in zip(batches, stream(batches, even), strict=True):
         np.testing.assert_array_equal(pixels, decode(paths, even))
