@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
@@ -42,7 +42,8 @@ def command(
     session = Session.open(suite, store, plugin)
     plan = session.plan(profile, track, row, filter)
     for p in plan.tracks:
-        console.print(_table(plan, p.track.name))
+        for table in _tables(plan, p.track.name):
+            console.print(table)
     if cells:
         console.print(_cells(plan))
     for text in _reasons(plan):
@@ -76,20 +77,26 @@ def _hours(cells: Sequence[PlannedCell]) -> str:
     return f"no past record to estimate from, at most {duration(bound)} by their limits"
 
 
-def _table(plan: Plan, track: str) -> Table:
+def _tables(plan: Plan, track: str) -> Iterator[Table]:
+    """Rows by tasks; as many tables as it takes to keep the names of both whole."""
     cells = [c for c in plan.cells if c.plan.track.name == track]
-    table = Table(title=f"{track} · {plan.profile}", title_justify="left", box=None, pad_edge=False)
-    table.add_column("row")
     tasks = list(dict.fromkeys(c.task.name for c in cells))
-    for task in tasks:
-        table.add_column(task, justify="center")
     by_row: dict[str, dict[str, list[PlannedCell]]] = {}
     for c in cells:
         by_row.setdefault(c.row, {}).setdefault(c.task.name, []).append(c)
     brief = len(tasks) > WIDE
-    for name, columns in by_row.items():
-        table.add_row(escape(name), *(_states(columns.get(t, []), brief) for t in tasks))
-    return table
+    wide = max(map(len, [*by_row, ""]))
+    fit = max(1, (console.width - wide) // (2 + max(map(len, ["3 blocked", *tasks])))) if brief else len(tasks)
+    for first in range(0, len(tasks), max(1, fit)):
+        part = tasks[first : first + fit]
+        title = None if first else f"{track} · {plan.profile}"
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        table.add_column("row", no_wrap=True, min_width=wide)
+        for task in part:
+            table.add_column(task, justify="center", no_wrap=brief)
+        for name, columns in by_row.items():
+            table.add_row(escape(name), *(_states(columns.get(t, []), brief) for t in part))
+        yield table
 
 
 _STYLES = {"done": "green", "new": "", "stale": "yellow", "failed": "red", "blocked": "magenta"}
