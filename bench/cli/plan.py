@@ -86,7 +86,8 @@ def _tables(plan: Plan, track: str) -> Iterator[Table]:
         by_row.setdefault(c.row, {}).setdefault(c.task.name, []).append(c)
     brief = len(tasks) > WIDE
     wide = max(map(len, [*by_row, ""]))
-    fit = max(1, (console.width - wide) // (2 + max(map(len, ["3 blocked", *tasks])))) if brief else len(tasks)
+    column = 2 + max(map(len, ["3 blocked", *tasks]))
+    fit = max(1, (console.width - wide) // column) if brief else len(tasks)
     for first in range(0, len(tasks), max(1, fit)):
         part = tasks[first : first + fit]
         title = None if first else f"{track} · {plan.profile}"
