@@ -302,6 +302,10 @@ class Track(ABC):
     def smoke(self) -> tuple[Any, Any]:
         """The (grid, run) of the ``smoke`` profile: one small task on which any row takes at most 3 s."""
 
+    def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
+        """What a reader of these tasks' board must know beside its rules: label -> a sentence or two."""
+        return {}
+
     def metric(self, name: str) -> Metric:
         """The declared metric of that name; ``val_x`` reads as ``x``, as a diagnostic."""
         for m in self.metrics:

@@ -46,6 +46,7 @@ def notes(board: Board) -> tuple[Note, ...]:
         _power(board),
         _state(board),
     ]
+    found += [Note(label, label, said) for label, said in spec.track.notes(spec.tasks).items()]
     if spec.note:
         found.append(Note("note", spec.note, spec.note))
     return tuple(found)

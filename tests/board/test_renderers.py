@@ -137,6 +137,16 @@ def test_header_names_what_a_reader_must_know(sample, board):
     assert "4 rows cannot be separated" in lead(board)
 
 
+def test_header_says_what_the_track_wants_known(sample, monkeypatch):
+    spec = sample.spec()
+    monkeypatch.setattr(
+        type(spec.track), "notes", lambda self, tasks: {"model": f"not CLIP, on {len(tasks)} tasks"}
+    )
+    board = Board.from_slots(spec, [])
+    assert ("model", "not CLIP, on 3 tasks") in {(n.label, n.long) for n in notes(board)}
+    assert "**model**: not CLIP, on 3 tasks" in markdown.render(board)
+
+
 def test_header_says_when_nothing_can_be_claimed(sample):
     slots = [Slot(row=r, task="flights-1x", seed=0, key=r, status="ok", metrics={"auc": v})
              for r, v in (("lr", 0.7), ("fm", 0.8))]  # fmt: skip
