@@ -1,0 +1,179 @@
+"""Tux Paint's stamps as pictures of emoji classes in two further domains: photos and cartoons.
+
+Read from where Debian's package tuxpaint-stamps-default puts them, or from ``stamps`` below the folder of
+brought data; optional. Nothing of it is in the repository: see ``embedded/emoji/SOURCES.md`` for why.
+
+A stamp's class is a subcategory of emoji. It comes from the folder where a folder is one class, else from a
+table by file; what fits no class surely is left out. Too few to train on: unseen domains for tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.contract import BenchError, Needs, Stage, StageContext, digest
+from bench.data import sheets
+from bench.data.catalog import CATALOG
+from bench.data.stamp_classes import CARTOONS, FILES, FOLDERS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Raise when the meaning of a picture or a label changes: records made before become stale.
+VERSION = 1
+
+#: Where the Debian package puts them.
+INSTALLED = Path("/usr/share/tuxpaint/stamps")
+
+DOMAINS = ("photo", "cartoon")
+
+_STAGE = "stamps"
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """Stamps in order of their ids.
+
+    ``images``: (n, 64, 64, 3) uint8, composited on white. ``id``: (n,) path below the folder of stamps,
+    without ending. ``caption``: its English caption, "" where it has none. ``subcategory``: of emoji.
+    ``domain``: of `DOMAINS`.
+    """
+
+    images: np.ndarray
+    id: np.ndarray
+    caption: np.ndarray
+    subcategory: np.ndarray
+    domain: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def where(self, which: np.ndarray) -> Stamps:
+        """Those that a mask or an array of positions picks."""
+        return Stamps(*(getattr(self, f.name)[which] for f in fields(self)))
+
+
+def read(*, stage: Callable[[str], Path] | None = None) -> Stamps:
+    """All stamps with a class.
+
+    Args:
+        stage: gives the folder of the stage of `stages`, such as `Inputs.stage`; without it they are drawn
+            here and now.
+
+    Raises:
+        BenchError: they are not here, or a file cannot be read as a picture.
+    """
+    import numpy as np
+
+    if why := missing():
+        raise BenchError(why)
+    chosen = _chosen(folder())
+    at, images = (list(chosen), _drawn(chosen)) if stage is None else sheets.read(stage(_STAGE), _STAGE)
+    return Stamps(
+        images=images,
+        id=np.array(at),
+        caption=np.array([_caption(chosen[a]) for a in at]),
+        subcategory=np.array([subcategory(a) for a in at]),
+        domain=np.array([_domain(a, chosen[a]) for a in at]),
+    )
+
+
+def stages() -> tuple[Stage, ...]:
+    """The stage that draws them once for all cells of a store; for `Track.stages`. Empty without stamps."""
+    if missing():
+        return ()
+    params = {"files": fingerprint(), "resvg-py": metadata.version("resvg-py")}
+    return (Stage(name=_STAGE, build=draw_stage, params=params, needs=Needs(mem_gb=2, minutes=5)),)
+
+
+def draw_stage(ctx: StageContext) -> None:
+    """Draw every stamp that has a class into a sheet."""
+    chosen = _chosen(folder())
+    sheets.write(ctx.outdir, {_STAGE: (list(chosen), _drawn(chosen))}, small=False)
+
+
+def missing() -> str | None:
+    """Why they cannot be read here and what to do about it, or None."""
+    if _chosen(folder()):
+        return None
+    brought = CATALOG["stamps"].folder
+    return (
+        f"stamps: none in {INSTALLED} or {brought}: apt-get install tuxpaint-stamps-default,"
+        f" or put the folder 'stamps' of Tux Paint's stamps at {brought}"
+    )
+
+
+def fingerprint() -> str:
+    """16 hex digits over the names and bytes of the files read, and `VERSION`."""
+    files = {at: _file_digest(f, f.stat().st_mtime_ns) for at, f in _chosen(folder()).items()}
+    return digest({"version": VERSION, "files": files})
+
+
+def folder() -> Path:
+    """Where the stamps are looked for: brought ones first."""
+    brought = CATALOG["stamps"].folder
+    return brought if brought.is_dir() else INSTALLED
+
+
+def subcategory(at: str) -> str | None:
+    """The class of a stamp by its id, None if it has none: by file, else by the nearest folder with one."""
+    if at in FILES:
+        return FILES[at]
+    parts = at.split("/")[:-1]
+    within = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((FOLDERS[f] for f in within if f in FOLDERS), None)
+
+
+@lru_cache(maxsize=4)
+def _chosen(top: Path) -> Mapping[str, Path]:
+    """Id -> file of the stamps with a class. Where a PNG was made of an SVG, the SVG."""
+    found: dict[str, Path] = {}
+    for where, _, files in os.walk(top):  # 10,000 files, most of them sounds: `Path.rglob` takes 0.4 s
+        for file in sorted(files):  # .png before .svg
+            stem, ending = os.path.splitext(file)
+            at = Path(where, stem).relative_to(top).as_posix() if ending in (".png", ".svg") else "_mirror"
+            if not at.endswith("_mirror") and subcategory(at) is not None:
+                found[at] = Path(where, file)
+    return dict(sorted(found.items()))
+
+
+def _domain(at: str, file: Path) -> str:
+    drawn = file.suffix == ".svg" or "/cartoon/" in at or at in CARTOONS
+    return "cartoon" if drawn else "photo"
+
+
+def _drawn(chosen: Mapping[str, Path]) -> np.ndarray:
+    import numpy as np
+
+    return np.stack([_pixels(f) for f in chosen.values()])
+
+
+def _pixels(file: Path) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        if file.suffix == ".svg":
+            return sheets.drawn(file.read_text(encoding="utf-8"))
+        return sheets.on_white(Image.open(file))
+    except (OSError, ValueError, UnidentifiedImageError) as error:
+        raise BenchError(f"{file} cannot be read as a picture: {error}") from error
+
+
+def _caption(file: Path) -> str:
+    text = file.with_suffix(".txt")
+    if not text.is_file():
+        return ""
+    return text.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()
+
+
+@lru_cache(maxsize=2048)
+def _file_digest(path: Path, changed: int) -> str:
+    # ``changed`` is part of the cache's key only: a plan asks once a cell, the bytes are read once.
+    return hashlib.sha256(path.read_bytes()).hexdigest()
