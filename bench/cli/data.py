@@ -97,7 +97,7 @@ def _known(names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
 
 def _check(names: Sequence[str]) -> None:
     """One line a data set; exit code 1 if one is missing or damaged."""
-    from bench.data import ctr_logs, ctr_prepare, image_sets, tabular
+    from bench.data import ctr_logs, ctr_prepare, image_sets
 
     wrong = False
     for name in names:
@@ -108,9 +108,7 @@ def _check(names: Sequence[str]) -> None:
                 _say_images(listed)
                 continue
             if name not in ctr_logs.LAYOUTS:
-                if why := tabular.missing(name):
-                    raise BenchError(why)
-                console.print(f"{name}: here, {tabular.fingerprint(name)}")
+                console.print(f"{name}: here, {_shipped(name)}")
                 continue
             with _progress() as told:
                 manifest = ctr_prepare.verify(name, told)
@@ -120,6 +118,21 @@ def _check(names: Sequence[str]) -> None:
             console.print(f"[magenta]{escape(str(e))}[/]", soft_wrap=True)
     if wrong:
         raise typer.Exit(1)
+
+
+def _shipped(name: str) -> str:
+    """Fingerprint of a data set that ships inside a package; raises if it is not here."""
+    from bench.data import emoji, stamps, tabular
+
+    if name in tabular.SOURCES:
+        why = tabular.missing(name)
+    else:
+        why = emoji.missing([name]) if name in emoji.STYLES else stamps.missing()
+    if why:
+        raise BenchError(why)
+    if name in tabular.SOURCES:
+        return tabular.fingerprint(name)
+    return emoji.fingerprint([name]) if name in emoji.STYLES else stamps.fingerprint()
 
 
 def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:

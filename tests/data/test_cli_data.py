@@ -55,6 +55,8 @@ def test_prepares_checks_and_then_has_it(data):
 def test_check_of_all_says_each_and_fails_if_one_is_missing(data):
     said = bench("check", code=1)
     assert "flights: here, " in said
+    assert "openmoji-line: here, " in said
+    assert "fluent-3d: here, " in said
     assert "criteo: no file train.txt" in said
     assert "avazu: no file train in" in said
     assert bench("check", "flights").startswith("flights: here")
