@@ -19,7 +19,7 @@ from bench.data.emoji_families import families
 Part = Literal["pretrain", "train", "val", "test"]
 
 #: Share of a subcategory's emoji that each part should get.
-SHARES: Mapping[Part, float] = {"pretrain": 0.46, "train": 0.26, "val": 0.07, "test": 0.21}
+SHARES: Mapping[Part, float] = {"pretrain": 0.34, "train": 0.28, "val": 0.09, "test": 0.29}
 SEED = 0
 #: A class has at least so many evaluation emoji, of at least so many families, and this many in test.
 LEAST, LEAST_FAMILIES, LEAST_TEST = 11, 6, 4

@@ -1,0 +1,179 @@
+"""The papers' tasks: photographs and drawings in the layouts of DomainBed and CoOp, with CLIP from a file.
+
+Where CLIPood's released code and DomainBed differ in which portion of a target is scored, `Run.target` names
+the choice. One difference: validation pictures are cut for evaluation, where the released code augments them
+as it does training (a side effect of DomainBed's splits).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.contract import BenchError, Inputs, Stage, Task, digest
+from bench.data import coop, image_folders, image_sets
+from bench.data.catalog import VARIABLE, root
+from bench.data.image_files import Images
+from bench.tracks.ood.data import Files, Labelled, Parts, Target, thinned
+from bench.tracks.ood.settings import Run, Setting
+
+if TYPE_CHECKING:
+    from bench.nn.clip import DualEncoder
+
+DATASETS = tuple(image_sets.LAYOUTS)
+#: CLIP's input: its own mean and deviation are the encoder's business, here pictures stay uint8.
+SIZE = 224
+
+
+def tasks(setting: Setting, dataset: str) -> list[Task]:
+    """One task a target domain; in the open-class setting and for variants of ImageNet one a data set."""
+    params = {"setting": setting, "dataset": dataset}
+    if setting in ("open", "variant"):
+        name = f"open-{dataset}" if setting == "open" else dataset
+        return [Task(name=name, params={**params, "target": dataset})]
+    domains = image_folders.LAYOUTS[dataset].domains
+    return [Task(name=f"{setting}-{dataset}-{_slug(d)}", params={**params, "target": d}) for d in domains]
+
+
+def _slug(domain: str) -> str:
+    return domain.lower().replace(" ", "-").replace("_", "-")
+
+
+def stages(task: Task, run: Run) -> Sequence[Stage]:
+    """None: the files are read as they are."""
+    return ()
+
+
+def missing(task: Task, run: Run) -> str | None:
+    """Which data set or which file of weights has to be brought, or None."""
+    for name in _needed(task):
+        if why := image_sets.missing(name):
+            return why
+    path = weights(run)
+    if not path.is_file():
+        return f"CLIP: no file {path.name} in {path.parent} (${VARIABLE}/{run.weights}): bring CLIP ViT-B/16"
+    return None
+
+
+def _needed(task: Task) -> tuple[str, ...]:
+    if task.params["setting"] == "variant":
+        return tuple(dict.fromkeys(("imagenet", task.params["dataset"])))
+    return (task.params["dataset"],)
+
+
+def fingerprint(task: Task, run: Run) -> str:
+    """Digest of the lists of images and of the weights' size and time."""
+    stat = weights(run).stat()
+    return digest([*map(image_sets.fingerprint, _needed(task)), stat.st_size, stat.st_mtime_ns])
+
+
+def weights(run: Run) -> Path:
+    """The file of CLIP's weights."""
+    return root() / run.weights
+
+
+def encoder(run: Run) -> DualEncoder:
+    """CLIP ViT-B/16 from its file."""
+    from bench.nn import clip
+
+    return clip.vit_b16(weights(run))
+
+
+def parts(task: Task, run: Run, inputs: Inputs) -> Parts:
+    """The task's pictures, as lists of files."""
+    match task.params["setting"]:
+        case "shift" | "wild":
+            return _domains(task, run)
+        case "open":
+            return _open(task, run)
+        case "variant":
+            return _variant(task, run)
+        case other:
+            raise BenchError(f"ood: no setting {other!r}")
+
+
+def _domains(task: Task, run: Run) -> Parts:
+    """Leave one domain out; in the wild, train on the first half of the classes alone.
+
+    DomainBed's seeded 80/20 split of every domain, in the wild of its base and its new classes apart.
+    """
+    name, wild = task.params["dataset"], task.params["setting"] == "wild"
+    images = image_sets.read(name)
+    n = len(images.classes)
+    base = int(0.5 * n) if wild else n
+    sources = tuple(d for d in images.groups if d != task.params["target"])
+    inside, outside = [], []
+    for i, domain in enumerate(images.groups):
+        if domain in sources:
+            rows = images.rows(domain, range(base) if wild else None)
+            portions = image_folders.split(len(rows), 0, i, *(("base",) if wild else ()))
+            inside.append(rows[portions.inside])
+            outside.append(rows[portions.outside])
+    target = images.rows(task.params["target"])
+    if not wild:
+        portions = image_folders.split(len(target), 0, images.groups.index(task.params["target"]))
+        target = target[portions.outside if run.target == "out" else portions.inside]
+    return _parts(
+        task, run, images, base, sources, np.concatenate(inside), np.concatenate(outside), target
+    )  # fmt: skip
+
+
+def _open(task: Task, run: Run) -> Parts:
+    """``shots`` pictures of each class of the base half; all test pictures."""
+    images = image_sets.read(task.params["dataset"])
+    base = math.ceil(len(images.classes) / 2)
+    few = coop.few_shot(images, range(base), run.shots)
+    return _parts(task, run, images, base, ("train",), few.train, few.val, images.rows("test"))
+
+
+def _variant(task: Task, run: Run) -> Parts:
+    """``shots`` pictures of every class of ImageNet; the test pictures of another set with its classes."""
+    images = image_sets.read("imagenet")
+    n = len(images.classes)
+    few = coop.few_shot(images, range(n), run.shots)
+    parts = _parts(task, run, images, n, ("train",), few.train, few.val, images.rows("test"))
+    if task.params["dataset"] == "imagenet":
+        return parts
+    other = image_sets.read(task.params["dataset"])
+    at = {c: i for i, c in enumerate(images.classes)}
+    rows = thinned(other.rows("test"), run.images)
+    y = np.array([at[other.classes[c]] for c in other.labels[rows]])
+    shown = Labelled(_files(other, rows, run), y, np.full(len(rows), -1), _ids(other, rows))
+    return Parts(
+        names=parts.names, base=n, domains=parts.domains, template=parts.template, train=parts.train,
+        val=parts.val, targets=(Target(task.params["dataset"], shown),),
+    )  # fmt: skip
+
+
+def _parts(
+    task: Task, run: Run, images: Images, base: int, domains: tuple[str, ...],
+    train: np.ndarray, val: np.ndarray, target: np.ndarray,
+) -> Parts:  # fmt: skip
+    where = {images.groups.index(d): i for i, d in enumerate(domains)}
+
+    def labelled(rows: np.ndarray) -> Labelled:
+        rows = thinned(rows, run.images)
+        domain = np.array([where.get(int(g), -1) for g in images.group[rows]])
+        return Labelled(_files(images, rows, run), images.labels[rows], domain, _ids(images, rows))
+
+    trained_on = _needed(task)[0]
+    return Parts(
+        names=images.classes, base=base, domains=domains, template=image_sets.LAYOUTS[trained_on].template,
+        train=labelled(train), val=labelled(val),
+        targets=(Target(task.params["target"], labelled(target)),),
+    )  # fmt: skip
+
+
+def _files(images: Images, rows: np.ndarray, run: Run) -> Files:
+    from bench.data.pictures import Evaluation, Training
+
+    plain = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return Files(images.paths(rows), Training(SIZE, *plain, scale=(run.crop, 1.0)), Evaluation(SIZE, *plain))
+
+
+def _ids(images: Images, rows: np.ndarray) -> np.ndarray:
+    return np.array([images.files[i] for i in rows])

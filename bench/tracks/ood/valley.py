@@ -1,0 +1,104 @@
+"""SWAD's choice of the steps whose weights are averaged: a valley of the validation loss."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from bench.nn.averaging import UniformAverage
+
+
+class LossValley:
+    """The mean of the weights from where the loss stops falling to where it has risen; call after each step.
+
+    Source: Cha et al., SWAD (NeurIPS 2021), algorithm 1. A look is one value of the validation loss, every
+    ``every`` steps, with the mean of the weights since the look before; only the last ones are kept, so
+    memory does not grow with the steps.
+
+    Args:
+        parameters: whose values are averaged.
+        loss: the validation loss now.
+        every: steps between two looks.
+        begin: the valley begins at a look that is the lowest of ``begin`` in a row, itself the first of them.
+        end: it ends before the first of ``end`` looks in a row that lie above the bound.
+        tolerance: the bound, over the mean loss of the ``begin`` looks that it began with.
+    """
+
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], loss: Callable[[], float], *,
+        every: int, begin: int, end: int, tolerance: float,
+    ) -> None:  # fmt: skip
+        self._parameters, self._loss = parameters, loss
+        self._every, self._begin, self._end, self._tolerance = every, begin, end, tolerance
+        self._step = 0
+        self._since = UniformAverage(parameters)
+        self._waiting: deque[tuple[float, UniformAverage]] = deque()
+        self._valley: UniformAverage | None = None
+        self._bound = float("inf")
+        self._over = False
+
+    def update(self) -> None:
+        """Take in the parameters after one more step."""
+        if self._over:
+            return
+        self._step += 1
+        self._since.update()
+        if self._step % self._every == 0:
+            self._look(self._loss())
+            self._since = UniformAverage(self._parameters)
+
+    def _look(self, loss: float) -> None:
+        self._waiting.append((loss, self._since))
+        if self._valley is None:
+            if len(self._waiting) < self._begin:
+                return
+            losses = [at for at, _ in self._waiting]
+            if min(losses) < losses[0]:
+                self._waiting.popleft()
+                return
+            self._bound = self._tolerance * sum(losses) / len(losses)
+            self._valley = UniformAverage(self._parameters)
+            self._join(len(self._waiting))
+            return
+        if all(at > self._bound for at, _ in self._waiting):
+            self._over = len(self._waiting) >= self._end  # what waits is behind the valley
+        else:
+            self._join(len(self._waiting))
+
+    def _join(self, n: int) -> None:
+        assert self._valley is not None
+        for _ in range(n):
+            self._valley.join(self._waiting.popleft()[1])
+
+    def assign(self) -> None:
+        """Make the valley's mean the parameters; the last weights if no valley ever began."""
+        if self._valley is None:
+            return
+        if not self._over:  # the training ended before the loss rose for good: all that waits is in it
+            self._join(len(self._waiting))
+            self._valley.join(self._since)
+        self._valley.assign()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint has to keep."""
+        return {
+            "step": self._step, "over": self._over, "bound": self._bound,
+            "since": self._since.state_dict(),
+            "waiting": [(at, w.state_dict()) for at, w in self._waiting],
+            "valley": None if self._valley is None else self._valley.state_dict(),
+        }  # fmt: skip
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self._step, self._over, self._bound = state["step"], state["over"], state["bound"]
+        self._since = self._restored(state["since"])
+        self._waiting = deque((at, self._restored(w)) for at, w in state["waiting"])
+        self._valley = None if state["valley"] is None else self._restored(state["valley"])
+
+    def _restored(self, state: Mapping[str, Any]) -> UniformAverage:
+        average = UniformAverage(self._parameters)
+        average.load_state_dict(state)
+        return average
