@@ -64,8 +64,9 @@ def _styles(task: Task) -> tuple[str, ...]:
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
-    """The drawing of those styles that come as vectors in a package."""
-    return emoji.stages(_styles(task))
+    """The drawing of those styles that come as vectors in a package, and the scaling of the stamps."""
+    brought = stamps.stages() if task.params["dataset"] == "stamps" else ()
+    return (*emoji.stages(_styles(task)), *brought)
 
 
 def missing(task: Task, run: Run) -> str | None:
@@ -117,7 +118,7 @@ def parts(task: Task, run: Run, inputs: Inputs) -> Parts:
         template=TEMPLATE,
         train=take(thinned(_few(np.flatnonzero(source & (part == "train")), y, shots), run.images)),
         val=take(thinned(_few(np.flatnonzero(source & (part == "val")), y, min(shots, 4)), run.images)),
-        targets=tuple(targets or _stamps(classes, run)),
+        targets=tuple(targets or _stamps(classes, run, inputs)),
     )
 
 
@@ -145,13 +146,13 @@ def _taker(
     return lambda rows: Labelled(_held(drawn.images[rows], run), y[rows], domain[rows], ids[rows])
 
 
-def _stamps(classes: Sequence[str], run: Run) -> list[Target]:
-    found = stamps.read()
+def _stamps(classes: Sequence[str], run: Run, inputs: Inputs) -> list[Target]:
+    found = stamps.read(stage=inputs.stage)
     keep = thinned(np.flatnonzero(np.isin(found.subcategory, classes)), run.images)
     found = found.where(keep)
     y = np.array([classes.index(s) for s in found.subcategory])
     everything = Labelled(_held(found.images, run), y, np.full(len(y), -1), found.id)
-    kinds = [(k, np.flatnonzero(found.domain == k)) for k in sorted(set(found.domain))]
+    kinds = [(k, np.flatnonzero(found.domain == k)) for k in stamps.DOMAINS]
     return [
         Target("stamps", everything),
         *(
