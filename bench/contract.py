@@ -129,6 +129,19 @@ class Stage:
         return digest({**declared, "shards": self.shards, "reads": reads})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """A stage that is built already: its recipe is in the code, its one file travels with the package.
+
+    ``file``: where it lies; a file of the same name is what ``stage.build`` writes. ``recipe``: the stage's
+    address that the file says it was made by, "" if it does not say.
+    """
+
+    stage: Stage
+    file: Path
+    recipe: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Censored:
     """A value known only to lie beyond ``bound`` (never reached within the budget). Averaged as a restricted
@@ -182,9 +195,7 @@ class Snapshot:
 
 
 class Inputs(Protocol):
-    """What a track may use to open its data. ``seed`` is None unless the track declares
-    ``split_per_seed``.
-    """
+    """What a track may use to open its data. ``seed``: None unless the track declares ``split_per_seed``."""
 
     seed: int | None
     device: str
@@ -227,19 +238,13 @@ class Context(Protocol):
         """Folder of a stage that the method or the track declared."""
 
     def snapshot(self, step: int, answer: Any) -> None:
-        """Score ``answer`` now, off the clock; every random state and train/eval mode is as before
-        afterwards.
-        """
+        """Score ``answer`` now, off the clock; random states and train/eval modes are as before afterwards."""
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Keep ``state`` (tensors, numbers, strings, containers of them) so that a killed cell goes on from
-        here.
-        """
+        """Keep ``state`` (tensors, numbers, strings, containers of them): a killed cell goes on from here."""
 
     def restore(self) -> dict[str, Any] | None:
-        """The last checkpointed state, with every random state set back to that moment; None on a first
-        start.
-        """
+        """The last checkpointed state, every random state set back to that moment; None on a first start."""
 
     def report(self, **numbers: float) -> None:
         """Numbers for the record's curve and the live view (a loss, a rate)."""
@@ -277,9 +282,7 @@ class Track(ABC):
         return ()
 
     def missing(self, task: Task, run: Any) -> str | None:
-        """Why the data of this task is not here (what file, where to get it), or None. Cheap: called by the
-        plan.
-        """
+        """Why the data of this task is not here (what file, where to get it), or None. Cheap."""
         return None
 
     def fingerprint(self, task: Task, run: Any) -> str:
@@ -301,6 +304,10 @@ class Track(ABC):
     @abstractmethod
     def smoke(self) -> tuple[Any, Any]:
         """The (grid, run) of the ``smoke`` profile: one small task on which any row takes at most 3 s."""
+
+    def embedded(self) -> Sequence[Embedded]:
+        """Networks trained in this suite whose weights travel with it; ``bench artifacts`` makes them again."""
+        return ()
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
         """What a reader of these tasks' board must know beside its rules: label -> a sentence or two."""
@@ -325,9 +332,7 @@ StagesOf = Sequence[Stage] | Callable[[Task, Any], Sequence[Stage]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """What `method` declares: a function, its rows and what they need. One method makes one or several
-    rows.
-    """
+    """What `method` declares: a function, its rows (one or several) and what they need."""
 
     track: str
     id: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.contract import Needs, Stage, StageContext
+from bench.contract import Embedded, Needs, Stage, StageContext
 
 #: For the board: everything that the laptop's model has seen before a method gets it.
 SEEN = (
@@ -65,6 +65,16 @@ STAGE = Stage(
     params={"recipe": asdict(Recipe())},
     needs=Needs(mem_gb=4, minutes=90),
 )
+
+
+def embedded(file: Path) -> Embedded:
+    """The weights that travel with the package, with the recipe that they say they were made by."""
+    from safetensors import safe_open
+
+    if not file.is_file():
+        return Embedded(stage=STAGE, file=file)
+    with safe_open(file, framework="numpy") as opened:
+        return Embedded(stage=STAGE, file=file, recipe=(opened.metadata() or {}).get("recipe", ""))
 
 
 def weights(folder: Path) -> Path:

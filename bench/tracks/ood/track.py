@@ -10,7 +10,19 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bench.contract import AnswerError, BenchError, Inputs, Metric, Score, Snapshot, Stage, Task, Track, Units
+from bench.contract import (
+    AnswerError,
+    BenchError,
+    Embedded,
+    Inputs,
+    Metric,
+    Score,
+    Snapshot,
+    Stage,
+    Task,
+    Track,
+    Units,
+)
 from bench.tracks.ood import settings
 
 if TYPE_CHECKING:
@@ -151,6 +163,12 @@ class Ood(Track):
         )  # fmt: skip
         units = {"accuracy": Units(kept.targets[0].labelled.ids, main.correct)} if main.finite else {}
         return Score(metrics=metrics, series={"accuracy": by_target}, units=units)
+
+    def embedded(self) -> Sequence[Embedded]:
+        """The dual encoder of the laptop's tasks."""
+        from bench.tracks.ood import emoji_tasks, pretrain
+
+        return (pretrain.embedded(emoji_tasks.WEIGHTS),)
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
         """For emoji: which model stands in for CLIP, and what it has seen."""

@@ -1,0 +1,80 @@
+"""`bench artifacts`: the weights that travel with the package, and making them anew from their recipes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from bench.cli.common import PluginOption, Session, SuiteOption, console, escape
+from bench.contract import BenchError, Embedded
+from bench.engine.context import RunStageContext
+from bench.registry import Registry, nearest
+
+ACTIONS = ("list", "build")
+
+
+def command(
+    action: Annotated[str, typer.Argument(help="list (the default) or build.")] = "list",
+    name: Annotated[str, typer.Argument(help="The artifact to build.")] = "",
+    out: Annotated[Path, typer.Option("--out", help="build: folder to write into.")] = Path("artifacts"),
+    device: Annotated[str, typer.Option("--device", help="build: cpu or cuda.")] = "cpu",
+    suite: SuiteOption = None,
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """List the trained networks that travel with the package, or train one anew as its recipe says.
+
+    A built file is written to --out and compared; the package's own file is never touched.
+    """
+    if action not in ACTIONS:
+        raise BenchError(f"bench artifacts {action}: expected {', '.join(ACTIONS)}{nearest(action, ACTIONS)}")
+    found = _found(Session.open(suite, "memory://artifacts", plugin).registry)
+    if action == "list":
+        _list(found)
+    elif name not in found:
+        known = ", ".join(found) or "none"
+        raise BenchError(f"bench artifacts build {name!r}: there is {known}{nearest(name, list(found))}")
+    else:
+        _build(found[name], out, device)
+
+
+def _found(registry: Registry) -> dict[str, Embedded]:
+    return {e.stage.name: e for name in registry.track_names() for e in registry.track(name).embedded()}
+
+
+def _list(found: dict[str, Embedded]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("artifact", "file", "size", "sha-256", "recipe"):
+        table.add_column(column, no_wrap=column != "file")
+    for name, e in found.items():
+        if not e.file.is_file():
+            table.add_row(name, escape(e.file.name), "missing", "", f"bench artifacts build {name}")
+            continue
+        said = e.file.stat().st_size / 1e6
+        recipe = "today's" if e.recipe == e.stage.address else f"[yellow]another: {e.recipe or 'unknown'}[/]"
+        table.add_row(name, escape(e.file.name), f"{said:.1f} MB", _digest(e.file)[:16], recipe)
+    console.print(table)
+
+
+def _build(e: Embedded, out: Path, device: str) -> None:
+    log = logging.getLogger("bench.artifacts")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler())
+    target = out / e.file.name
+    if target.exists():
+        raise BenchError(f"{target}: exists; remove it or choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out) as folder:
+        e.stage.build(RunStageContext(Path(folder), e.stage.params, 0, 0, device, log))
+        (Path(folder) / e.file.name).replace(target)
+    same = e.file.is_file() and _digest(e.file) == _digest(target)
+    console.print(f"{target}: {'the same bytes as' if same else 'other bytes than'} the package's")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
