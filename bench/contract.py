@@ -238,7 +238,7 @@ class Context(Protocol):
         """Folder of a stage that the method or the track declared."""
 
     def snapshot(self, step: int, answer: Any) -> None:
-        """Score ``answer`` now, off the clock; random states and train/eval modes are as before afterwards."""
+        """Score ``answer`` now, off the clock; random states and train/eval modes stay as they are."""
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
         """Keep ``state`` (tensors, numbers, strings, containers of them): a killed cell goes on from here."""
@@ -282,7 +282,7 @@ class Track(ABC):
         return ()
 
     def missing(self, task: Task, run: Any) -> str | None:
-        """Why the data of this task is not here (what file, where to get it), or None. Cheap."""
+        """Why the data of this task is not here (which file, from where), or None. Cheap."""
         return None
 
     def fingerprint(self, task: Task, run: Any) -> str:

@@ -21,7 +21,8 @@ STAGE = Stage(name="tiny-net", build=train, params={"size": 9})
 class WithNet(type(TRACK)):
     def embedded(self):
         file = Path(__file__).parent / "net.bin"
-        return (Embedded(stage=STAGE, file=file, recipe=STAGE.address if file.stat().st_size == 9 else "old"),)
+        recipe = STAGE.address if file.stat().st_size == 9 else "old"
+        return (Embedded(stage=STAGE, file=file, recipe=recipe),)
 
 
 TRACK = WithNet()
