@@ -306,7 +306,7 @@ class Track(ABC):
         """The (grid, run) of the ``smoke`` profile: one small task on which any row takes at most 3 s."""
 
     def embedded(self) -> Sequence[Embedded]:
-        """Networks trained here whose weights travel with the package; ``bench artifacts`` makes them again."""
+        """Networks trained here whose weights travel with the package; ``bench artifacts`` builds them."""
         return ()
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
