@@ -1,25 +1,19 @@
-"""Pictures of a board as inline SVG: curves along the axis, spectra of paired rows, the status matrix.
-
-Text stays text (selectable, in the page's font), nothing is fetched from elsewhere, lines and letters are mid
-tones that read on white and on near-black, and the palette is Okabe and Ito's, which colour-blind readers can
-tell apart; dashes repeat what colour says.
+"""Pictures of a board: curves along the axis, spectra of paired rows, the status matrix; dashes repeat what
+colour says.
 """
 
 from __future__ import annotations
 
-import html
-import io
-import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.board.canvas import INK, PALETTE, Picture, picture, plain
 from bench.board.derived import curves
 from bench.board.model import STATES, SYMBOL
+from bench.board.scatter import against_validation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,81 +21,19 @@ if TYPE_CHECKING:
 
     from bench.board.model import Board, CellView, RowInfo
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6D3B", "#7A7A7A")
 STATE_COLOURS: Mapping[str, str] = {
     "ok": "#8DBFB0", "skipped": "#B9BDC3", "failed": "#D55E00", "oom": "#CC79A7", "timeout": "#E69F00",
     "diverged": "#7B5EA7", "lost": "#56B4E9", "new": "#DDE1E6", "blocked": "#8C9199", "unplanned": "none",
 }  # fmt: skip
-_INK = "#7B818A"
 _MAX_CELLS = 6000
-_PX = 108  # CSS pixels an inch: 9 pt letters come out as 13 px
 _MAX_LINES = 16
 _MAX_PANELS = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One static picture: ``svg`` to be put into a page as it is, the ``caption`` that says how to read it,
-    and its natural ``width`` in CSS pixels.
-    """
-
-    name: str
-    svg: str
-    caption: str
-    width: int
-
-
 def pictures(board: Board) -> list[Picture]:
     """Every picture this board has data for: curves, series of pairs (only with ``detail``), states."""
-    found = [along_axis(board), *paired_series(board), status_matrix(board)]
+    found = [along_axis(board), *paired_series(board), against_validation(board), status_matrix(board)]
     return [p for p in found if p is not None]
-
-
-@contextmanager
-def _style(salt: str) -> Iterator[None]:
-    import matplotlib as mpl
-
-    rc: Any = {
-        "svg.fonttype": "none", "svg.hashsalt": salt, "text.parse_math": False, "font.family": "sans-serif",
-        "font.size": 9, "axes.edgecolor": _INK, "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color":
-        _INK, "text.color": _INK, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
-        "axes.grid": False, "xtick.major.size": 3, "ytick.major.size": 3, "figure.facecolor": "none",
-        "axes.facecolor": "none", "axes.titlesize": 9, "axes.titlelocation": "left", "axes.titlecolor": _INK,
-    }  # fmt: skip
-    with mpl.rc_context(rc):
-        yield
-
-
-def _picture(name: str, draw: Callable[[Figure], str], width: float, height: float) -> Picture:
-    """Run ``draw`` on a fresh figure (it returns the caption) and turn it into clean inline SVG."""
-    from matplotlib.figure import Figure
-
-    with _style(name):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        caption = draw(figure)
-        out = io.StringIO()
-        with warnings.catch_warnings():
-            # Text stays text: the reader's fonts draw it, so a glyph missing in ours does not matter.
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    return Picture(name, _clean(out.getvalue(), caption), caption, round(width * _PX))
-
-
-def _clean(svg: str, caption: str) -> str:
-    """Without XML prologue, metadata and global styles; sized by the page; named for screen readers."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.S)
-    head, rest = svg.split(">", 1)
-    head = re.sub(r' (width|height|version|xmlns)="[^"]*"', "", head)
-    name = html.escape(caption, quote=True)
-    head += f' role="img" aria-label="{name}" style="width:100%;stroke-linejoin:round;stroke-linecap:butt"'
-    return f"{head}>{rest}".strip()
-
-
-def _plain(value: str) -> str:
-    """A label without control characters, which SVG cannot hold, and not longer than a label should be."""
-    text = "".join(c for c in value if c.isprintable())
-    return text if len(text) <= 34 else text[:33] + "…"
 
 
 # ------------------------------------------------------------------------------------------ along the axis
@@ -134,7 +66,7 @@ def along_axis(board: Board) -> Picture | None:
             f"A dashed curve is the counterpart of the solid one in its colour.{tail}{cut}"
         )
 
-    return _picture(f"{board.spec.track.name}-axis", draw, 1.6 + 3.6 * len(lines), 3.2)
+    return picture(f"{board.spec.track.name}-axis", draw, 1.6 + 3.6 * len(lines), 3.2)
 
 
 def _families(infos: Sequence[RowInfo]) -> tuple[dict[str, str], set[str]]:
@@ -175,7 +107,7 @@ def _curve(
     ax.fill_between(x, y - h, y + h, color=c, alpha=0.13, linewidth=0)
     ax.plot(x, y, color=c, linestyle=style, linewidth=1.6, marker="o", markersize=3.5)
     last = y[np.isfinite(y)]
-    return [(float(last[-1]), _plain(info.label), c)] if len(last) else []
+    return [(float(last[-1]), plain(info.label), c)] if len(last) else []
 
 
 def _axis(ax: Axes, x: np.ndarray, doubling: bool, label: str, title: str) -> None:
@@ -184,8 +116,8 @@ def _axis(ax: Axes, x: np.ndarray, doubling: bool, label: str, title: str) -> No
     ax.set_xticks(x, [f"{v:g}" for v in x])
     ax.minorticks_off()
     ax.set_xlabel(label)
-    ax.set_title(_plain(title))
-    ax.grid(axis="y", color=_INK, alpha=0.18, linewidth=0.6)
+    ax.set_title(plain(title))
+    ax.grid(axis="y", color=INK, alpha=0.18, linewidth=0.6)
 
 
 def _end_labels(ax: Axes, x: float, ends: list[tuple[float, str, str]]) -> None:
@@ -294,7 +226,7 @@ def _spectra(board: Board, name: str, pairs: Sequence[_Pair], total: int) -> Pic
             if log:
                 ax.set_yscale("log")
                 ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
-        axes[0].set_ylabel(_plain(name))
+        axes[0].set_ylabel(plain(name))
         over = f" and {', '.join(pairs[0].mine.over)}" if pairs[0].mine.over else ""
         tail = f" The first {len(pairs)} of {total} pairs." if total > len(pairs) else ""
         scale = " (logarithmic)" if log else ""
@@ -303,7 +235,7 @@ def _spectra(board: Board, name: str, pairs: Sequence[_Pair], total: int) -> Pic
         )
         return f"{name}{scale}: {what}.{tail}"
 
-    return _picture(f"{board.spec.track.name}-{name}", draw, max(2.7 * len(pairs), 4.4), 2.8)
+    return picture(f"{board.spec.track.name}-{name}", draw, max(2.7 * len(pairs), 4.4), 2.8)
 
 
 def _pair(ax: Axes, pair: _Pair) -> None:
@@ -317,13 +249,13 @@ def _pair(ax: Axes, pair: _Pair) -> None:
             x, line.values, color=PALETTE[k], linestyle=style, linewidth=1.6, marker="." if line.named else ""
         )
         place: Any = {"xycoords": "axes fraction", "ha": "left", "va": "bottom"}
-        ax.annotate(_plain(row.label), (0.0, 1.09 - 0.08 * k), color=PALETTE[k], fontsize=8, **place)
+        ax.annotate(plain(row.label), (0.0, 1.09 - 0.08 * k), color=PALETTE[k], fontsize=8, **place)
     if pair.mine.named:
-        ax.set_xticks(x, [_plain(str(t)) for t in pair.mine.ticks or ()], rotation=60, ha="right", fontsize=7)
+        ax.set_xticks(x, [plain(str(t)) for t in pair.mine.ticks or ()], rotation=60, ha="right", fontsize=7)
     else:
-        ax.set_xlabel(_plain(pair.mine.dim))
-    ax.set_title(_plain(pair.task), loc="left", pad=26)
-    ax.grid(axis="y", color=_INK, alpha=0.18, linewidth=0.6)
+        ax.set_xlabel(plain(pair.mine.dim))
+    ax.set_title(plain(pair.task), loc="left", pad=26)
+    ax.grid(axis="y", color=INK, alpha=0.18, linewidth=0.6)
 
 
 # ------------------------------------------------------------------------------------------- status matrix
@@ -353,9 +285,9 @@ def status_matrix(board: Board) -> Picture | None:
                         _symbol(ax, left + width * 0.47, y + 0.5, state)
         ax.add_collection(PatchCollection(boxes, facecolors=colours, linewidths=0))
         ax.set(xlim=(0, len(tasks)), ylim=(len(rows), 0))
-        names = [_plain(t.name) for t in tasks]
+        names = [plain(t.name) for t in tasks]
         ax.set_xticks(np.arange(len(tasks)) + 0.5, names, rotation=0 if len(tasks) < 9 else 60)
-        ax.set_yticks(np.arange(len(rows)) + 0.5, [_plain(r.info.label) for r in rows])
+        ax.set_yticks(np.arange(len(rows)) + 0.5, [plain(r.info.label) for r in rows])
         ax.xaxis.tick_top()
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
@@ -363,10 +295,10 @@ def status_matrix(board: Board) -> Picture | None:
         return f"Every cell by its state, one box a seed; plain boxes are ok. {', '.join(said)}".strip()
 
     size = (min(2.6 + 0.85 * len(tasks), 11), 0.5 + 0.25 * len(rows))
-    return _picture(f"{board.spec.track.name}-states", draw, *size)
+    return picture(f"{board.spec.track.name}-states", draw, *size)
 
 
 def _symbol(ax: Axes, x: float, y: float, state: str) -> None:
     light = state in ("new", "skipped", "timeout", "lost", "oom")
-    ink = _INK if state == "unplanned" else "#1F2328" if light else "#FFFFFF"
+    ink = INK if state == "unplanned" else "#1F2328" if light else "#FFFFFF"
     ax.text(x, y, SYMBOL[state], ha="center", va="center", fontsize=8, color=ink)

@@ -6,8 +6,11 @@ import json
 import re
 import xml.etree.ElementTree as ET
 
+import pytest
+
 from bench.board import page, plots
 from bench.board.model import Board, RowInfo, Slot
+from bench.board.scatter import point
 from bench.contract import Task
 
 
@@ -108,6 +111,31 @@ def test_pictures_are_wellformed_text_svg(board):
     assert "<script>alert(1)</script>" in words
     assert "Prior" not in words
     assert "left out: Prior" in found["sample_ctr-axis"].caption
+
+
+def test_test_is_shown_against_validation_where_both_are_known(sample):
+    rows = [RowInfo(row=f"r{i}", label=f"Row {i}") for i in range(9)]
+    slots = [
+        Slot(row=r.row, task=t.name, seed=s, key=f"{r.row}{t.name}{s}", status="ok",
+             metrics={"auc": 0.7 + s / 100, "val_auc": 0.8 + i / 100 if s else None})
+        for i, r in enumerate(rows) for t in sample.tasks for s in range(3)
+    ]  # fmt: skip
+    board = Board.from_slots(sample.spec(rows=rows, published=()), slots)
+    found = {p.name: p for p in plots.pictures(board)}["sample_ctr-validation"]
+    drawn = ET.fromstring(found.svg)
+    words = "".join(drawn.itertext())
+    assert "auc on validation" in words
+    assert "auc on test" in words
+    assert "Row 6" in words
+    assert "Row 7" not in words, "after the seventh the rows share a colour"
+    assert "the others" in words
+    points = drawn.findall(".//*[@clip-path]")
+    assert len([p for p in points if p.tag.endswith("g")]) >= len(rows)
+    assert point(board.rows[0].cells[0], "auc") == pytest.approx((0.8 + _level(board), 0.715))
+
+
+def _level(board):
+    return int(board.rows[0].info.row[1:]) / 100
 
 
 def test_pictures_are_the_same_every_time_and_do_not_share_ids(board):
