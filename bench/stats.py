@@ -2,13 +2,15 @@
 
 Two questions are kept apart, because their samples differ. *Within a task* the seeds are the sample (or the
 examples, where the track keeps per-example scores). *Across tasks* the tasks are the sample: every test works
-on one difference a task. Pooling task × seed as if they were independent separates two equal rows in 16 to
-27 % of simulations once methods react differently to tasks (``tests/perf/test_stats_sim.py``).
+on one difference a task, and tasks that are points of one curve count as one (`samples`). Pooling task × seed
+as if they were independent separates two equal rows in 16 to 27 % of simulations once methods react
+differently to tasks (``tests/perf/test_stats_sim.py``).
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,15 +18,19 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.contract import Better
+from bench.contract import Better, Task, canonical
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Bound = Literal["", "≥", "≤"]
+#: What the observations of a test are; a curve is the mean of the tasks along a track's axis.
+Unit = Literal["tasks", "curves", "seeds", "examples"]
 Verdict = Literal["better", "worse", "different", "no difference shown", "not judged"]
 
 LEVEL = 0.95
 POWER = 0.80
+#: With fewer independent tasks than this, tests are over seeds and speak for these tasks alone.
+FEW = 5
 _MAX_SEEDS = 1000
 # Spread below this fraction of the values is rounding, not variation: a t ratio on it would mean nothing.
 _ROUNDING = 1e-12
@@ -119,14 +125,14 @@ def estimate(values: Iterable[Any], *, better: Better = "higher", deterministic:
 class Comparison:
     """A difference ``a − b`` over paired observations.
 
-    ``unit``: what the observations are (tasks, seeds or examples). ``half``: of the 95 % t interval, None
+    ``unit``: what the observations are. ``half``: of the 95 % t interval, None
     when there is none. ``wins``: pairs in which ``a`` is better. ``why``: why it was not judged.
     """
 
     diff: float
     half: float | None
     n: int
-    unit: Literal["tasks", "seeds", "examples"]
+    unit: Unit
     p: float | None
     verdict: Verdict
     wins: int
@@ -137,9 +143,7 @@ def _no_spread(d: Array, scale: Array) -> bool:
     return bool(np.ptp(d) <= _ROUNDING * max(float(np.abs(scale).max(initial=0.0)), 1e-300))
 
 
-def paired(
-    a: npt.ArrayLike, b: npt.ArrayLike, *, better: Better, unit: Literal["tasks", "seeds", "examples"]
-) -> Comparison:
+def paired(a: npt.ArrayLike, b: npt.ArrayLike, *, better: Better, unit: Unit) -> Comparison:
     """Paired t test of ``a`` against ``b``, both (n,), at 5 %.
 
     Equal differences that are not zero are *not judged*: without any spread there is no scale to judge by.
@@ -204,14 +208,51 @@ def paired_by_example(a: npt.ArrayLike, b: npt.ArrayLike, *, better: Better) -> 
     return paired(*means, better=better, unit="examples")
 
 
+def samples(tasks: Iterable[Task], axis: str | None) -> dict[str, str]:
+    """Task -> what it is an observation of: itself, or the curve along ``axis`` that it is a point of.
+
+    Points of a curve are measured on the same data with the same seeds, so what one row gains over another
+    at one point it mostly gains at the next: five points are not five observations. In simulation, taking
+    them for such separated equal rows in more than 80 % of boards (``tests/perf/test_stats_sim.py``).
+    """
+    return {
+        t.name: canonical({k: v for k, v in t.params.items() if k != axis}) if axis in t.params else t.name
+        for t in tasks
+    }
+
+
+def by_sample(
+    a: Mapping[tuple[str, int], float], b: Mapping[tuple[str, int], float], of: Mapping[str, str]
+) -> tuple[dict[tuple[str, int], float], dict[tuple[str, int], float]]:
+    """Two rows' ``{(task, seed): value}`` as ``{(sample, seed): mean}`` over the tasks that both have.
+
+    ``of``: as `samples` gives it. A seed counts only if the row has it on all of those tasks.
+    """
+    shared = {t for t, _ in a} & {t for t, _ in b}
+    size = Counter(of[t] for t in shared)
+
+    def averaged(values: Mapping[tuple[str, int], float]) -> dict[tuple[str, int], float]:
+        found: dict[tuple[str, int], list[float]] = {}
+        for (task, seed), value in values.items():
+            if task in shared:
+                found.setdefault((of[task], seed), []).append(value)
+        return {k: float(np.mean(v)) for k, v in found.items() if len(v) == size[k[0]]}
+
+    return averaged(a), averaged(b)
+
+
 def compare(
-    a: Mapping[tuple[str, int], float], b: Mapping[tuple[str, int], float], *, better: Better
+    a: Mapping[tuple[str, int], float],
+    b: Mapping[tuple[str, int], float],
+    *,
+    better: Better,
+    unit: Unit = "tasks",
 ) -> Comparison:
     """Two rows (or two stores), each ``{(task, seed): value}``, paired; the verdict is ``a``'s.
 
     From two shared tasks on, one difference a task is an observation: over the seeds both have, or of the two
     means where they share fewer than two (a deterministic row has one). With a single shared task its shared
-    seeds are.
+    seeds are. Tasks that are no independent observations go through `by_sample` first, ``unit`` says so.
     """
     by_task: dict[str, tuple[dict[int, float], dict[int, float]]] = {}
     for side, values in enumerate((a, b)):
@@ -226,7 +267,7 @@ def compare(
             right.append([float(np.mean(list(y.values())))] if whole else [y[s] for s in seeds])
     if len(left) == 1:
         return paired(left[0], right[0], better=better, unit="seeds")
-    return paired([np.mean(v) for v in left], [np.mean(v) for v in right], better=better, unit="tasks")
+    return paired([np.mean(v) for v in left], [np.mean(v) for v in right], better=better, unit=unit)
 
 
 # ------------------------------------------------------------------------------- many rows: who is separable

@@ -29,7 +29,7 @@ _COSTS = (
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """A row over its counterpart, paired by task; tasks on which one is an alias of the other are left
+    """A row over its counterpart; tasks on which one is an alias of the other are left
     out.
     """
 

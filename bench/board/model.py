@@ -179,6 +179,9 @@ class Board:
         n = self._means(spec.ranks_by).n
         #: Indices of the tasks on which at least one core row has a value: what means and tests are over.
         self.counted: tuple[int, ...] = tuple(int(t) for t in np.flatnonzero((n[core] > 0).any(0)))
+        self._sample_of = stats.samples(self.tasks, spec.track.axis)
+        #: The counted tasks by what they are observations of: tests take each of these as one.
+        self.samples: tuple[tuple[int, ...], ...] = self._sampled(self.counted)
         self._rank()
 
     @classmethod
@@ -282,13 +285,15 @@ class Board:
         return (sum(found) / len(found), len(found) == len(self.counted)) if found else None
 
     def _estimate(self, r: int, t: int, name: str) -> Estimate | None:
-        m = self._means(name)
+        return self._of(self._means(name), r, t, name)
+
+    def _of(self, m: _Means, r: int, t: int, name: str = "") -> Estimate | None:
         n = int(m.n[r, t])
         if n == 0:
             return None
         sd = float(m.sd[r, t]) if n > 1 else None
         half = None if sd is None or m.every[r, t] else float(stats.half_width(sd, n))
-        bound = self._bound(name, bool(m.some[r, t]))
+        bound = self._bound(name or self.spec.ranks_by, bool(m.some[r, t]))
         return Estimate(float(m.mean[r, t]), half, n, sd, bound, self.infos[r].deterministic)
 
     def _bound(self, name: str, censored: bool) -> stats.Bound:
@@ -324,16 +329,30 @@ class Board:
             self._view(i, None, None, bool(partial[i])) for i, r in enumerate(self.infos) if not r.core
         )
 
+    def _sampled(self, tasks: Iterable[int]) -> tuple[tuple[int, ...], ...]:
+        found: dict[str, list[int]] = {}
+        for t in tasks:
+            found.setdefault(self._sample_of[self.tasks[t].name], []).append(t)
+        return tuple(tuple(of) for of in found.values())
+
     def _tests(self, order: list[int]) -> tuple[Array, Array]:
-        m, t = self._means(self.spec.ranks_by), list(self.counted)
-        if len(t) >= 2:
-            return stats.task_pairs(m.mean[np.ix_(order, t)])
-        k = len(order)
-        if not t:
+        m, k = self._means(self.spec.ranks_by), len(order)
+        if not self.samples:
             return np.full((k, k), np.nan), np.full((k, k), np.nan)
+        if self.unit != "seeds":
+            means = [m.mean[np.ix_(order, t)].mean(1) for t in self.samples]
+            return stats.task_pairs(np.stack(means, axis=1))
+        one = self._averaged(self.counted)
         fixed = np.array([self.infos[i].deterministic for i in order], bool)
-        p = stats.welch_pairs(m.mean[order, t[0]], m.sd[order, t[0]], m.n[order, t[0]], fixed)
-        return p, m.sd[order, t[0]]
+        p = stats.welch_pairs(one.mean[order, 0], one.sd[order, 0], one.n[order, 0], fixed)
+        return p, one.sd[order, 0]
+
+    def _averaged(self, tasks: Sequence[int]) -> _Means:
+        """Each row's mean over some tasks, as if one task; its spread is over the seeds that have all."""
+        v, cens = self.values(self.spec.ranks_by)
+        t = list(tasks)
+        some = np.asarray(cens[:, t].any(1, keepdims=True), bool)
+        return self._summary(v[:, t].mean(1, keepdims=True), some)
 
     def _best_cells(self) -> Bools:
         """Per row and task: not separable from the task's best core row (Welch over seeds, Holm over its
@@ -388,16 +407,28 @@ class Board:
         return None if ref is None or ref == i else self.difference(i, ref)
 
     def difference(self, a: int, b: int, tasks: Iterable[int] | None = None) -> Comparison:
-        """Row ``a`` minus row ``b`` (indices) over the counted tasks both have; over seeds if that is one
-        task.
-        """
-        m = self._means(self.spec.ranks_by)
+        """Row ``a`` minus row ``b`` (indices), over the counted tasks that both have."""
+        m, better = self._means(self.spec.ranks_by), self.metric.better
         both = [t for t in (self.counted if tasks is None else tasks) if m.n[a, t] and m.n[b, t]]
-        if len(both) == 1:
-            sides = [self._estimate(r, both[0], self.spec.ranks_by) for r in (a, b)]
-            if sides[0] is not None and sides[1] is not None:
-                return stats.welch(sides[0], sides[1], better=self.metric.better)
-        return stats.paired(m.mean[a, both], m.mean[b, both], better=self.metric.better, unit="tasks")
+        samples = self._sampled(both)
+        if len(samples) == 1 or (both and self.unit == "seeds"):
+            one = self._averaged(both)
+            left, right = (self._of(one, r, 0) for r in (a, b))
+            if left is not None and right is not None:
+                return stats.welch(left, right, better=better)
+        means = [[float(m.mean[r, list(t)].mean()) for t in samples] for r in (a, b)]
+        return stats.paired(*means, better=better, unit=self.unit)
+
+    @property
+    def unit(self) -> stats.Unit:
+        """What tests take as one observation: tasks, or curves where some sample is several tasks.
+
+        With fewer than `stats.FEW` of them seeds, of which then each row needs two: a t test over three data
+        sets with Holm's correction separates nothing, so the board says what holds on these alone.
+        """
+        if len(self.samples) < stats.FEW and len(self.seeds) >= 2:
+            return "seeds"
+        return "curves" if len(self.samples) < len(self.counted) else "tasks"
 
     # ------------------------------------------------------------------------------------------------- power
 
@@ -414,14 +445,14 @@ class Board:
     def detectable(self, level: float = stats.LEVEL) -> float | None:
         """Smallest difference between two ranked rows that one test at ``level`` detects with 80 % power.
 
-        At the median spread of the pairs' differences over tasks (one task: of the rows' values over seeds).
+        At the median spread of the pairs' differences over tasks or curves (one: of rows over seeds).
         """
         sd = self._diff_sd[np.isfinite(self._diff_sd) & (self._diff_sd > 0)]
         if not len(sd):
             return None
         spread = float(np.sqrt(np.median(np.square(sd))))
-        if len(self.counted) >= 2:
-            return stats.detectable(spread, len(self.counted), level=level)
+        if self.unit != "seeds":
+            return stats.detectable(spread, len(self.samples), level=level)
         return stats.detectable_over_seeds(spread, len(self.seeds), level=level)
 
     @property
@@ -432,7 +463,9 @@ class Board:
         a, b = self.rows[:2]
         if b.partial or a.group != b.group:
             return None
-        v = self.values(self.spec.ranks_by)[0][:, list(self.counted)]
+        every = self.values(self.spec.ranks_by)[0]
+        tests = self.samples if self.unit != "seeds" else (self.counted,)
+        v = np.stack([every[:, list(t)].mean(1) for t in tests], axis=1)
         need = stats.seeds_needed(v[self._row[a.info.row]], v[self._row[b.info.row]], level=self.corrected)
         return a, b, need
 

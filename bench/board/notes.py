@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.board import text
 from bench.board.model import HELD
+from bench.stats import FEW
 
 if TYPE_CHECKING:
     from bench.board.model import Board
@@ -117,18 +118,22 @@ def _groups(board: Board) -> Note:
             "no tie groups claimed",
             f"none claimed: {why}. Ranks are the order of the means alone.",
         )
-    sample = (
-        f"paired t on task means (the {tasks} tasks are the sample)"
-        if tasks > 1
-        else "Welch's t over seeds, on this one task and test set only"
-    )
+    over, axis, apart = board.unit, board.spec.track.axis, len(board.samples)
+    few = f" ({apart} independent ones are too few to speak for others)" if 1 < apart < FEW else ""
+    sample = {
+        "tasks": f"paired t on task means (the {tasks} tasks are the sample)",
+        "curves": f"paired t on means over {axis} (the {apart} curves are the sample: the "
+        f"{tasks} tasks that are their points share data and seeds, so they are no {tasks} observations)",
+        "seeds": f"Welch's t over seeds, {'on means over the tasks, ' if tasks > 1 else ''}so for "
+        f"{'these tasks and test sets' if tasks > 1 else 'this one task and test set'} only{few}",
+    }[over]
     long = (
         "group a is the best row and all rows not separable from it, b the best of the rest with its ties, "
         f"and so on: {sample}, Holm-corrected over all pairs, 5 %. ± is a 95 % t interval over seeds in task "
-        f"columns; in Δ, one at a time, over {'tasks' if tasks > 1 else 'seeds'}. Bold: not separable from "
+        f"columns; in Δ, one at a time, over {over}. Bold: not separable from "
         "the best of its task (Welch over seeds, Holm over the task's pairs)."
     )
-    return Note("tie groups", "groups over tasks" if tasks > 1 else "groups over seeds", long)
+    return Note("tie groups", f"groups over {over}", long)
 
 
 def _power(board: Board) -> Note:
@@ -136,7 +141,7 @@ def _power(board: Board) -> Note:
     if d is None:
         return Note("detectable", "no detectable difference", "unknown: no spread to estimate it from.")
     size = text.number(d, board.metric.digits)
-    unit = f"{len(board.counted)} tasks" if len(board.counted) > 1 else f"{len(board.seeds)} seeds"
+    unit = f"{len(board.seeds) if board.unit == 'seeds' else len(board.samples)} {board.unit}"
     tail = ""
     if runner := board.runner_up:
         a, b, need = runner

@@ -38,7 +38,8 @@ def _gains(board: Board) -> TableView | None:
         gain = text.signed(g.comparison, board.metric.digits) or "–"
         wins = f"{_wins(board, g.by_task.values())}/{n}"
         rows.append((g.info.label, labels[g.counterpart], gain, wins, _p(g.adjusted)))
-    note = "paired by task, aliases of the counterpart left out; p Holm-corrected over this table"
+    how = "Welch over seeds" if board.unit == "seeds" else f"paired by {board.unit.removesuffix('s')}"
+    note = f"{how}, aliases of the counterpart left out; p Holm-corrected over this table"
     heads = ("row", "over", f"gain in {board.metric.name}", "better on", "p")
     return TableView("Gain over counterpart", note, heads, rows, frozenset({0, 1})) if rows else None
 

@@ -67,7 +67,11 @@ def command(
         sides = [[x for (t, _), x in values[r].items() if t == task] for r in (a, b)]
         means = [f"{sum(s) / len(s):.{declared.digits}f} (n={len(s)})" if s else "no record" for s in sides]
         console.print(f"  {escape(task):24} {escape(a)} {means[0]}   {escape(b)} {means[1]}")
-    c = stats.compare(values[a], values[b], better=declared.better)
+    of = stats.samples((c.task for c in plan.cells), plan.tracks[0].track.axis)
+    if len(set(of.values())) < stats.FEW and len({s for v in values.values() for _, s in v}) >= 2:
+        of = dict.fromkeys(of, "")  # so that the seeds are the sample, as on the board
+    unit: stats.Unit = "curves" if len(set(of.values())) < len(of) else "tasks"
+    c = stats.compare(*stats.by_sample(values[a], values[b], of), better=declared.better, unit=unit)
     half = f" ± {c.half:.{declared.digits}f}" if c.half is not None else ""
     p = f", p = {c.p:.3g}" if c.p is not None else ""
     said = f"{c.diff:+.{declared.digits}f}{half} over {c.n} {c.unit}{p}: {c.verdict}"

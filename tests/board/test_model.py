@@ -7,9 +7,11 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from bench.board.derived import costs, gains, slopes
 from bench.board.model import Board, RowInfo, Slot
+from bench.board.notes import notes
 from bench.contract import BenchError, Metric, Task
 
 
@@ -41,10 +43,59 @@ def test_ranks_groups_and_order_of_the_sample(board):
     names = [r.info.row for r in board.rows]
     assert names == ["multi/dcnv2", "multi/dnn", "single/dcnv2", "fm", "lr", "prior", "single/dnn", "mine"]
     assert [r.rank for r in board.rows] == [1, 2, 3, 4, 5, 6, None, None]
-    assert [r.group for r in board.rows] == [0, 0, 0, 0, 0, 1, None, None]
+    assert [r.group for r in board.rows] == [0, 1, 2, 3, 4, 5, None, None]
     assert [r.partial for r in board.rows] == [False] * 6 + [True] * 2
     assert [r.info.row for r in board.ablations] == ["multi/dcnv2-shared"]
     assert board.ablations[0].rank is None
+
+
+def test_points_of_a_curve_are_one_observation(sample):
+    tasks = [Task(name=f"{d}-{s}x", params={"dataset": d, "scale": s}) for d in "abcde" for s in (1, 4, 10)]
+    rng = np.random.default_rng(0)
+    # What row a gains differs between the data sets, not along scale.
+    by_dataset = np.array([0.010, 0.012, 0.002, -0.001, 0.001])[:, None, None]
+    noise = rng.normal(0, 0.001, (2, 5, 3, 3))
+    a = (0.75 + by_dataset + noise[0]).reshape(15, 3)
+    lr = (0.75 + noise[1]).reshape(15, 3)
+    spec = sample.spec(
+        tasks=tasks, rows=[RowInfo(row="a", label="a"), RowInfo(row="lr", label="lr")], published=()
+    )
+    slots = [
+        Slot(row=r, task=t.name, seed=s, key=f"{r}{t.name}{s}", status="ok", metrics={"auc": float(v[i, s])})
+        for r, v in (("a", a), ("lr", lr)) for i, t in enumerate(tasks) for s in range(3)
+    ]  # fmt: skip
+    board = Board.from_slots(spec, slots)
+    assert [len(s) for s in board.samples] == [3] * 5
+    means = [v.mean(1).reshape(5, 3).mean(1) for v in (a, lr)]
+    delta = row(board, "a").delta
+    assert (delta.n, delta.unit) == (5, "curves")
+    assert delta.p == pytest.approx(scipy.stats.ttest_rel(*means).pvalue)
+    assert scipy.stats.ttest_rel(a.mean(1), lr.mean(1)).pvalue < 0.05 < delta.p, (
+        "points taken for observations"
+    )
+    assert "the 5 curves are the sample" in {n.label: n.long for n in notes(board)}["tie groups"]
+
+
+def test_few_independent_tasks_are_tested_over_seeds(sample):
+    values = {r: [around(0.7 + i / 10, seed=i + k) for i in range(4)] for r, k in (("lr", 0), ("a", 9))}
+    delta = row(make(sample, values), "a").delta
+    a, lr = (np.mean(values[r], axis=0) for r in ("a", "lr"))
+    assert delta.unit == "seeds"
+    assert delta.p == pytest.approx(scipy.stats.ttest_ind(a, lr, equal_var=False).pvalue)
+    assert row(make(sample, {r: [v[:1] for v in of] for r, of in values.items()}), "a").delta.unit == "tasks"
+
+
+def test_one_curve_is_tested_over_seeds_on_its_mean(sample):
+    values = {
+        "lr": [around(0.7 + i, seed=i) for i in range(3)],
+        "a": [around(0.7 + i, seed=9 + i) for i in range(3)],
+    }
+    tasks = [Task(name=f"{s}x", params={"scale": s}) for s in (1, 4, 10)]
+    board = make(sample, values, tasks=tasks)
+    a, lr = (np.mean(values[r], axis=0) for r in ("a", "lr"))
+    delta = row(board, "a").delta
+    assert delta.unit == "seeds"
+    assert delta.p == pytest.approx(scipy.stats.ttest_ind(a, lr, equal_var=False).pvalue)
 
 
 def test_a_clear_winner_is_alone_in_its_group_and_lower_can_be_better(sample):

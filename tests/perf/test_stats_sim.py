@@ -48,6 +48,26 @@ def test_false_separations():
             assert pairs / runs <= 0.065
 
 
+def test_points_of_a_curve_taken_for_observations():
+    """Boards of equal rows on data sets × 5 scales × 3 seeds; a row's gain on a data set holds at all scales."""
+    rng = np.random.default_rng(2)
+    for datasets in (3, 5):
+        for tau in (0, 1, 3):
+            curves = points = 0
+            runs = 1000
+            for _ in range(runs):
+                x = rng.normal(0, tau, (8, datasets, 1, 1)) + rng.normal(0, 1, (8, datasets, 5, 3))
+                m = x.mean(3)
+                order = list(np.argsort(-m.mean((1, 2))))
+                curves += max(stats.tie_groups(order, stats.task_pairs(m.mean(2))[0])) > 0
+                points += max(stats.tie_groups(order, stats.task_pairs(m.reshape(8, -1))[0])) > 0
+            print(
+                f"{datasets} data sets, interaction {tau}: curves as observations {curves / runs:.3f},"
+                f" their points {points / runs:.3f}"
+            )
+            assert curves / runs <= 0.065
+
+
 def _holm_best(m, best):
     others = [i for i in range(len(m)) if i != best]
     p = [stats.paired(m[best], m[i], better="higher", unit="tasks").p for i in others]

@@ -71,6 +71,8 @@ def stages(task: Task, run: Run) -> Sequence[Stage]:
 
 def missing(task: Task, run: Run) -> str | None:
     """What has to be installed for the task, or None."""
+    if not WEIGHTS.is_file():
+        return f"ood: the package has no file {WEIGHTS.name}: bench artifacts build clip-lite"
     why = stamps.missing() if task.params["dataset"] == "stamps" else None
     return why or emoji.missing(_styles(task))
 
