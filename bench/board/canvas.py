@@ -11,10 +11,12 @@ import html
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,3 +83,13 @@ def plain(value: str) -> str:
     """A label without control characters, which SVG cannot hold, and not longer than a label should be."""
     text = "".join(c for c in value if c.isprintable())
     return text if len(text) <= 34 else text[:33] + "…"
+
+
+def outliers(means: Sequence[float]) -> set[int]:
+    """Rows so far from the rest (a floor such as the prior) that they would flatten every other curve."""
+    x = np.asarray(means, float)
+    if len(x) < 4:
+        return set()
+    away = np.abs(x - np.median(x))
+    spread = float(np.median(away))
+    return {int(i) for i in np.flatnonzero(away > 8 * spread)} if spread > 0 else set()

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.board import text
+from bench.board.canvas import outliers
 from bench.board.notes import lead, notes
-from bench.board.plots import outliers, pictures
+from bench.board.plots import pictures
 from bench.board.tables import derived
 from bench.contract import Record
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.board.canvas import INK, PALETTE, Picture, picture, plain
+from bench.board.canvas import INK, PALETTE, Picture, outliers, picture, plain
 from bench.board.derived import curves
 from bench.board.model import STATES, SYMBOL
 from bench.board.scatter import against_validation
@@ -80,16 +80,6 @@ def _families(infos: Sequence[RowInfo]) -> tuple[dict[str, str], set[str]]:
         if info.counterpart in dashed:
             colour.setdefault(info.counterpart, colour[info.row])
     return {i.row: colour.get(i.row, PALETTE[-1]) for i in infos}, {d for d in dashed if d}
-
-
-def outliers(means: Sequence[float]) -> set[int]:
-    """Rows so far from the rest (a floor such as the prior) that they would flatten every other curve."""
-    x = np.asarray(means, float)
-    if len(x) < 4:
-        return set()
-    away = np.abs(x - np.median(x))
-    spread = float(np.median(away))
-    return {int(i) for i in np.flatnonzero(away > 8 * spread)} if spread > 0 else set()
 
 
 def _curve(

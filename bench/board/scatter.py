@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.board.canvas import PALETTE, Picture, picture, plain
+from bench.board.canvas import PALETTE, Picture, outliers, picture, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +24,8 @@ def against_validation(board: Board) -> Picture | None:
     in-distribution against out-of-distribution. None if no record has a validation score.
     """
     rows = [r for r in (*board.rows, *board.ablations) if r.mean is not None]
+    off = outliers([r.mean.mean for r in rows if r.mean is not None])
+    rows = [r for i, r in enumerate(rows) if i not in off]
     points = {r.info.row: [p for c in r.cells if (p := point(c, board.metric.name))] for r in rows}
     if not any(points.values()):
         return None
@@ -42,6 +44,7 @@ def against_validation(board: Board) -> Picture | None:
                     x, y, s=16, color=PALETTE[min(i, _NAMED)], alpha=0.9 if named else 0.5, label=label,
                     linewidth=0,
                 )  # fmt: skip
+        ax.locator_params(nbins=5)
         unit = f" ({board.metric.unit})" if board.metric.unit else ""
         ax.set_xlabel(f"{board.metric.name} on validation{unit}")
         ax.set_ylabel(f"{board.metric.name} on test{unit}")
@@ -49,7 +52,7 @@ def against_validation(board: Board) -> Picture | None:
         return (
             f"{board.metric.name} on test against validation: a point a row and task, means over seeds. "
             "On the dashed line both are the same; rows of one validation score at different heights "
-            "hold differently well on what they were not chosen on."
+            "hold differently well on what they were not chosen on. Rows off the scale are left out."
         )
 
     return picture(f"{board.spec.track.name}-validation", draw, 6.2, 3.6)

@@ -3,6 +3,12 @@
 Adam with coupled weight decay, binary cross-entropy, early stopping on validation AUC, best epoch restored.
 One difference: the released code visits the rows in one fixed order, which its random split has shuffled;
 here the split is by time, so every epoch has its own order, drawn from the seed and the epoch's number.
+
+Adam is dense, as in the released code: coupled weight decay moves every row of every table at every step,
+also rows that the batch did not select, and a sparse optimiser would not. It is fused, so that costs little:
+57 of 1,557 ms of a step with ten sets of ten dimensions over 1.08 M rows on two cores, with or without the
+decay, where torch's default takes 1,164 (``tests/perf/test_embedding_step_perf.py``); in memory, gradients
+and two moments beside each table.
 """
 
 from __future__ import annotations
