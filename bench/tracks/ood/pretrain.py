@@ -35,14 +35,14 @@ class Recipe:
     """
 
     dim: int = 256
-    steps: int = 700
-    batch: int = 256
-    emoji: int = 96
-    first_block: int = 0
+    steps: int = 300
+    batch: int = 192
+    emoji: int = 72
+    first_block: int = 5
     lr: float = 5e-4
     head_lr: float = 2e-3
     weight_decay: float = 0.05
-    warmup: int = 50
+    warmup: int = 30
     scale: float = 14.0
     held_out: float = 0.15
     seed: int = 0
