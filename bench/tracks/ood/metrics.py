@@ -20,8 +20,8 @@ def balanced(correct: np.ndarray, y: np.ndarray) -> float:
 
 
 def harmonic(base: float, new: float) -> float:
-    """H = 2 B N / (B + N), in [0, 1]; 0 if both are 0."""
-    return 2 * base * new / (base + new) if base + new > 0 else 0.0
+    """H = 2 B N / (B + N), in [0, 1]; 0 if both are 0, NaN if one is NaN."""
+    return 2 * base * new / (base + new) if base + new != 0 else 0.0
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
