@@ -89,9 +89,14 @@ class Ood(Track):
                         f"ood: grid.{setting}: {dataset!r} is none of {', '.join(known)}; nearest: {near!r}"
                     )
                 found += _source(dataset).tasks(setting, dataset)
+        if not found and grid.targets:
+            raise BenchError("ood: grid.targets: no setting has a data set, so there is no target")
         if unknown := set(grid.targets) - {t.params["target"] for t in found}:
-            targets = ", ".join(sorted({t.params["target"] for t in found}))
-            raise BenchError(f"ood: grid.targets: {min(unknown)!r} is none of {targets}")
+            targets = sorted({t.params["target"] for t in found})
+            near = get_close_matches(min(unknown), targets, 1, 0)[0]
+            raise BenchError(
+                f"ood: grid.targets: {min(unknown)!r} is none of {', '.join(targets)}; nearest: {near!r}"
+            )
         return [t for t in found if not grid.targets or t.params["target"] in grid.targets]
 
     def stages(self, task: Task, run: settings.Run) -> Sequence[Stage]:
@@ -231,7 +236,10 @@ def _checked(answer: Any) -> Mapping[str, Any]:
 
 def _number(answer: Mapping[str, Any], key: str) -> float | None:
     value = answer.get(key)
-    return None if value is None else float(value)
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError) as e:
+        raise AnswerError(f"ood: answer[{key!r}] is {value!r}, expected a number or nothing") from e
 
 
 TRACK = Ood()
