@@ -52,21 +52,26 @@ class LossValley:
 
     def _look(self, loss: float) -> None:
         self._waiting.append((loss, self._since))
-        if self._valley is None:
-            if len(self._waiting) < self._begin:
-                return
-            losses = [at for at, _ in self._waiting]
-            if min(losses) < losses[0]:
-                self._waiting.popleft()
-                return
-            self._bound = self._tolerance * sum(losses) / len(losses)
-            self._valley = UniformAverage(self._parameters)
-            self._join(len(self._waiting))
+        begins = self._valley is None
+        if begins and not self._begun():
             return
-        if all(at > self._bound for at, _ in self._waiting):
-            self._over = len(self._waiting) >= self._end  # what waits is behind the valley
-        else:
-            self._join(len(self._waiting))
+        low = [n for n, (at, _) in enumerate(self._waiting, 1) if not at > self._bound]
+        self._join(max(low, default=0))  # what waits from here on lies above the bound
+        if len(self._waiting) >= self._end and not begins:
+            self._join(len(self._waiting) - self._end)
+            self._over = True
+
+    def _begun(self) -> bool:
+        """Whether the first of the last ``begin`` looks is the lowest: then the valley begins with it."""
+        if len(self._waiting) < self._begin:
+            return False
+        losses = [at for at, _ in self._waiting]
+        if min(losses) < losses[0]:
+            self._waiting.popleft()
+            return False
+        self._bound = max(losses[0], self._tolerance * sum(losses) / len(losses))
+        self._valley = UniformAverage(self._parameters)
+        return True
 
     def _join(self, n: int) -> None:
         assert self._valley is not None
@@ -74,7 +79,10 @@ class LossValley:
             self._valley.join(self._waiting.popleft()[1])
 
     def assign(self) -> None:
-        """Make the valley's mean the parameters; the last weights if no valley ever began."""
+        """Make the valley's mean the parameters; the last weights if no valley ever began.
+
+        There algorithm 1 would take the mean over all steps, and the released code that of the last look.
+        """
         if self._valley is None:
             return
         if not self._over:  # the training ended before the loss rose for good: all that waits is in it
