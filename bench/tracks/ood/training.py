@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bench.contract import Context
+from bench.contract import BenchError, Context
 from bench.nn.clip import DualEncoder
 from bench.tracks.ood.data import Labelled, OodData
 from bench.tracks.ood.scoring import BATCH, Predict
@@ -111,6 +111,12 @@ def _batches(
     model: DualEncoder, data: OodData, seed: int, first: int, steps: int, device: str
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Pictures (B, 3, S, S) and labels (B,) of the steps from ``first`` on."""
+    for i, domain in enumerate(data.domains):
+        if not (data.train.domain == i).any():
+            raise BenchError(
+                f"ood: no training picture of {domain!r} among the {len(data.train)} of {data.dataset};"
+                " expected some of every source domain: raise run.images"
+            )
     rows = list(_rows(data.train, data.recipe.batch, len(data.domains), seed, steps))[first:]
     pictures = data.train.pictures.stream(rows, seed, first)
     for at, images in zip(rows, pictures, strict=True):
@@ -121,14 +127,17 @@ def _rows(train: Labelled, batch: int, domains: int, seed: int, steps: int) -> I
     """Positions of each step's pictures: the same number from every domain, each domain in its own order.
 
     A domain starts again, in a new order, when it has been gone through; what does not divide evenly among
-    the domains goes to the first of them.
+    the domains goes to the first of them. Within a step the domains are mixed, so that a row which can use
+    only a few pictures of it does not learn from the first domain alone.
     """
     shares = [batch // domains + (i < batch % domains) for i in range(domains)]
     endless = [
         _endless(np.flatnonzero(train.domain == i), np.random.default_rng([seed, i])) for i in range(domains)
     ]
+    mixed = np.random.default_rng([seed, domains])
     for _ in range(steps):
-        yield np.array([next(e) for e, n in zip(endless, shares, strict=True) for _ in range(n)])
+        rows = [next(e) for e, n in zip(endless, shares, strict=True) for _ in range(n)]
+        yield mixed.permutation(rows)
 
 
 def _endless(rows: np.ndarray, random: np.random.Generator) -> Iterator[int]:
