@@ -260,6 +260,18 @@ def _known(folder: Path, ids: Sequence[str], names: Mapping[str, str]) -> Sequen
     return ids
 
 
+def wordnet_ids(name: str, images: Images) -> tuple[str, ...]:
+    """WordNet id of every class of ImageNet or of a variant; unlike the names, no two are the same."""
+    import numpy as np
+
+    _, first = np.unique(images.labels, return_index=True)
+    folders = [images.files[i].split("/")[-2] for i in first.tolist()]
+    if LAYOUTS[name].scan is not _numbered:
+        return tuple(folders)
+    ids = list(_class_names(CATALOG[name].folder / NAMES))
+    return tuple(ids[int(f)] for f in folders)
+
+
 def _by_class(
     name: str, groups: Mapping[str, str], ids: Sequence[str], names: Mapping[str, str], progress: Progress
 ) -> Images:

@@ -139,9 +139,15 @@ def _variant(task: Task, run: Run) -> Parts:
     if task.params["dataset"] == "imagenet":
         return parts
     other = image_sets.read(task.params["dataset"])
-    at = {c: i for i, c in enumerate(images.classes)}
+    # By id: ImageNet's list of names has two classes called missile and two called sunglasses.
+    at = {wnid: i for i, wnid in enumerate(coop.wordnet_ids("imagenet", images))}
+    mine = coop.wordnet_ids(task.params["dataset"], other)
+    if strange := [wnid for wnid in mine if wnid not in at]:
+        raise BenchError(
+            f"{task.params['dataset']}: class {strange[0]} is none of ImageNet's {n} classes here"
+        )
     rows = thinned(other.rows("test"), run.images)
-    y = np.array([at[other.classes[c]] for c in other.labels[rows]])
+    y = np.array([at[mine[c]] for c in other.labels[rows]])
     shown = Labelled(_files(other, rows, run), y, np.full(len(rows), -1), _ids(other, rows))
     return Parts(
         names=parts.names, base=n, domains=parts.domains, template=parts.template, train=parts.train,
