@@ -33,6 +33,7 @@ FURTHER: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 TEMPLATE = "an emoji of {}"
 DATASETS = ("emoji", "stamps")
+_MAKE = f"bench artifacts build clip-lite --out {WEIGHTS.parent}"
 
 
 def tasks(setting: Setting, dataset: str) -> list[Task]:
@@ -70,11 +71,13 @@ def stages(task: Task, run: Run) -> Sequence[Stage]:
 
 
 def missing(task: Task, run: Run) -> str | None:
-    """What has to be installed for the task, or None."""
-    if not WEIGHTS.is_file():
-        return f"ood: the package has no file {WEIGHTS.name}: bench artifacts build clip-lite"
+    """What has to be installed or made for the task, or None."""
     why = stamps.missing() if task.params["dataset"] == "stamps" else None
-    return why or emoji.missing(_styles(task))
+    if why := why or emoji.missing(_styles(task)):
+        return why
+    if not WEIGHTS.is_file():
+        return f"the dual encoder: no file {WEIGHTS}: install gridbench again, or: {_MAKE}"
+    return None
 
 
 def fingerprint(task: Task, run: Run) -> str:
