@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+TRACK = "embedding_scale"
 DCNV2 = Path("bench/tracks/embedding_scale/nets/dcnv2.py")
 
 
@@ -21,7 +22,7 @@ def clone(tmp_path_factory):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("bench.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
-    bench(folder, "run", "--local", "-p", "smoke")
+    bench(folder, "run", "--local", "-p", "smoke", "-t", TRACK)
     return folder
 
 
@@ -35,7 +36,9 @@ def bench(folder: Path, *args: str) -> str:
 
 def states(folder: Path) -> dict[str, str]:
     """Row -> state of its smoke cell."""
-    lines = [line.split() for line in bench(folder, "plan", "-p", "smoke", "--cells").splitlines()]
+    lines = [
+        line.split() for line in bench(folder, "plan", "-p", "smoke", "-t", TRACK, "--cells").splitlines()
+    ]
     return {words[6]: words[1] for words in lines if len(words) > 6 and len(words[0]) == 16}
 
 
@@ -54,5 +57,5 @@ def test_only_code_that_a_cell_rests_on_makes_it_stale(clone):
     (clone / DCNV2).write_text(docstring + "\nCHANGED = 1\n")
     after = states(clone)
     assert {row for row, state in after.items() if state == "stale"} == {"single/dcnv2", "multi/dcnv2"}
-    assert "nets.dcnv2 changed since" in bench(clone, "plan", "-p", "smoke")
-    assert "2 stale" in bench(clone, "board", "-p", "smoke")
+    assert "nets.dcnv2 changed since" in bench(clone, "plan", "-p", "smoke", "-t", TRACK)
+    assert "2 stale" in bench(clone, "board", TRACK, "-p", "smoke")

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from bench.nn.clip import DualEncoder, with_context
 from bench.tracks.ood.data import OodData
 
-
 #: What a context begins as where the template begins with the name (``{} texture.``): it would have no words
 #: to learn. The first words of CoOp's and CoCoOp's released code for every data set.
 WORDS = "a photo of a"
