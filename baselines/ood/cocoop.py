@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from bench.tracks.ood.data import OodData
 
+#: Texts through the text tower at once, a picture's all together.
+TEXTS = 256
+
 
 @method(
     "ood",
@@ -37,10 +40,11 @@ def cocoop(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]
     h = nn.Sequential(nn.Linear(D, D // 16), nn.ReLU(), nn.Linear(D // 16, W)).to(ctx.device)
 
     def logits(f: Tensor, names: tuple[str, ...]) -> Tensor:
-        contexts = learnt.vectors + h(f).unsqueeze(1)  # (B, M, W)
-        return torch.cat(
-            [model.logits(f[i : i + 1], learnt.features(names, c)) for i, c in enumerate(contexts)]
-        )
+        out = []
+        for some in f.split(max(1, TEXTS // len(names))):
+            t = learnt.features(names, learnt.vectors + h(some).unsqueeze(1))  # (B, C, D)
+            out.append(model.logit_scale * torch.einsum("bd,bcd->bc", some, t))
+        return torch.cat(out)
 
     def loss(x: Tensor, y: Tensor) -> Tensor:
         few = slice(0, hp["pictures"])
