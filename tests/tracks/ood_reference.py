@@ -123,12 +123,12 @@ def kept(setting="shift"):
     return Kept(setting=setting, names=NAMES, base=len(data.classes), val=data.val, targets=(target,))
 
 
-def context(folder: Path, data: OodData, seed=0, run=None, checkpoints=None):
+def context(folder: Path, data: OodData, seed=0, run=None, checkpoints=None, model=None):
     """The engine's own context, with the features of the frozen encoder as the stage gives them."""
     place = folder / "features"
     if not place.is_dir():
         place.mkdir()
-        model = encoder()
+        model = model or encoder()
         found = {"train": training.encoded(model, data.train), "val": training.encoded(model, data.val)}
         save_file(found, place / stages.FILE)
     return RunContext(
@@ -137,8 +137,8 @@ def context(folder: Path, data: OodData, seed=0, run=None, checkpoints=None):
     )  # fmt: skip
 
 
-def answered(method, folder, data, seed=0, **hp):
-    """A method's answer, started as a cell is."""
-    ctx = context(folder, data, seed)
+def answered(method, folder, data, seed=0, model=None, **hp):
+    """A method's answer, started as a cell is; ``model``: of which the frozen features are."""
+    ctx = context(folder, data, seed, model=model)
     set_seed(seed)
     return method.fn(data, {**method.hp_of(method.rows()[0]), **hp}, ctx)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import weakref
 
@@ -25,7 +26,7 @@ def of_domains(*sizes):
     return Labelled(None, np.zeros(n, np.int64), domain, np.arange(n).astype(str))
 
 
-# --------------------------------------------------------------------------------------- the pictures of a step
+# ------------------------------------------------------------------------------------- the pictures of a step
 
 
 def test_every_step_has_as_many_pictures_of_every_domain():
@@ -44,7 +45,7 @@ def test_a_domain_is_gone_through_before_a_picture_comes_again():
     steps = list(training._rows(train, 8, 2, seed=3, steps=30))
     for d, n in ((0, 20), (1, 12)):
         seen = np.concatenate([rows[train.domain[rows] == d] for rows in steps])
-        # A step is in no order of its own, so the border of a pass may lie inside of one: count after whole ones.
+        # Within a step the order is mixed, so a pass may end inside of one: counted after whole steps.
         for passes in range(4, len(seen) + 1, 4):
             often = np.bincount(seen[:passes], minlength=32)[train.domain == d]
             assert often.max() - often.min() <= 1, (d, passes)
@@ -72,15 +73,10 @@ def test_the_first_few_pictures_of_a_step_are_of_every_domain():
 
 def test_a_domain_without_a_picture_is_an_error_that_names_it():
     data = reference.given()
+    train = dataclasses.replace(data.train, domain=np.zeros_like(data.train.domain))
+    steps = training._batches(reference.encoder(), dataclasses.replace(data, train=train), 0, 0, 1, "cpu")
     with pytest.raises(BenchError, match=r"no training picture of 'plain'"):
-        empty = Labelled(data.train.pictures, data.train.y, np.zeros_like(data.train.domain), data.train.ids)
-        next(training._batches(reference.encoder(), changed(data, train=empty), 0, 0, 1, "cpu"))
-
-
-def changed(data, **fields):
-    import dataclasses
-
-    return dataclasses.replace(data, **fields)
+        next(steps)
 
 
 def test_crops_of_a_step_are_the_same_whenever_it_comes():
@@ -221,7 +217,7 @@ def test_it_learns(tmp_path):
     assert [c["step"] for c in ctx.curve] == list(range(4, 81, 4))
 
 
-# ------------------------------------------------------------------------------------------------- the recipes
+# ----------------------------------------------------------------------------------------------- the recipes
 
 #: The released scripts, sheet §2: (setting, data sets) -> batch, lr, steps, lambda, beta.
 SHEET = [
@@ -378,7 +374,7 @@ def test_memory_does_not_grow_with_the_steps(monkeypatch):
 @pytest.mark.parametrize("template", ["{} texture.", "{}"])
 def test_a_template_that_begins_with_the_name_still_has_words_to_learn(template):
     model, data = reference.encoder(), reference.given()
-    learnt = prompts.Context(model, changed(data, template=template))
+    learnt = prompts.Context(model, dataclasses.replace(data, template=template))
     assert torch.equal(learnt.vectors, model.word_embeddings("a photo of a"))
     got = learnt.features(data.classes, learnt.vectors)
     rest = template.removeprefix("{}")
