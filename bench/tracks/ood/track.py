@@ -187,7 +187,7 @@ class Ood(Track):
     def smoke(self) -> tuple[settings.Grid, settings.Run]:
         """Few pictures of one artist's, three steps; domain shift, which every row can do."""
         grid = settings.Grid(open=(), wild=(), targets=("noto",))
-        return grid, settings.Run(steps=3, batch=8, images=64)
+        return grid, settings.Run(steps=3, batch=8, images=16)
 
 
 class _Source(Protocol):
