@@ -302,6 +302,11 @@ def test_a_class_without_a_training_picture_is_never_chosen(tmp_path):
     logits = logits_of(answer)
     assert np.isfinite(logits).all()
     assert 2 not in logits.argmax(1)
+    x, val = features_of(fewer).numpy(), features_of(data.val).numpy()
+    fits = [LogisticRegression(C=c, max_iter=1000).fit(x, fewer.y) for c in heads.STRENGTHS]
+    best = fits[int(np.argmax([f.score(val, data.val.y) for f in fits]))]
+    expected = best.decision_function(features_of(TARGET).numpy())
+    np.testing.assert_allclose(logits[:, [0, 1, 3, 4]], expected, rtol=1e-3, atol=1e-2)
 
 
 def test_lp_ft_starts_from_the_probe(tmp_path):
@@ -376,6 +381,23 @@ def test_clip_adapter_of_ratio_0_is_zero_shot(tmp_path):
     got = logits_of(reference.answered(METHODS["clip-adapter"], tmp_path, data, ratio=0.0))
     np.testing.assert_allclose(got, zero, atol=1e-4)
     assert np.abs(logits_of(reference.answered(METHODS["clip-adapter"], tmp_path, data)) - zero).max() > 0.01
+
+
+def test_clip_adapter_is_its_formula(tmp_path, monkeypatch):
+    caught, plain = [], training.fit
+
+    def fit(model, groups, *rest, **more):
+        caught.extend(groups[0][0])
+        return plain(model, groups, *rest, **more)
+
+    monkeypatch.setattr(training, "fit", fit)
+    data = reference.given()
+    got = logits_of(reference.answered(METHODS["clip-adapter"], tmp_path, data, ratio=0.3))
+    w1, w2 = (p.detach() for p in caught)
+    f, t = features_of(TARGET), reference.encoder().text_features(data.prompts(NAMES))
+    moved = 0.3 * torch.relu(torch.relu(f @ w1.T) @ w2.T) + 0.7 * f
+    expected = reference.SCALE * (moved / moved.norm(dim=1, keepdim=True)) @ t.T
+    np.testing.assert_allclose(got, expected, atol=1e-3)
 
 
 def by_loops(f, t, keys, labels, known, names, alpha, beta):
