@@ -10,9 +10,7 @@ import torch.nn.functional as F
 
 from bench.data import emoji, icons
 from bench.nn import clip
-from bench.store.files import LocalFiles
-from bench.store.stages import Stages
-from bench.tracks.ood import contrastive, drawing, pretrain, splits
+from bench.tracks.ood import contrastive, drawing, emoji_tasks, pretrain, splits
 
 TINY = pretrain.Recipe(steps=3, batch=12, emoji=6, warmup=1)
 
@@ -39,7 +37,7 @@ def trained(tiny, **changes):
 
 
 def test_three_steps_train_the_tower_and_both_projections_and_nothing_else(tiny):
-    start, (model, said) = clip.lite(), trained(tiny)
+    start, (model, said) = clip.lite(), trained(tiny, first_block=0)
     assert not torch.equal(model.visual.trunk.conv_stem.weight, start.visual.trunk.conv_stem.weight)
     assert not torch.equal(model.visual.head.proj.weight, start.visual.head.proj.weight)
     assert not torch.equal(model.text.encoder.proj.weight, start.text.encoder.proj.weight)
@@ -126,20 +124,46 @@ def test_the_number_of_icons_it_says_it_has_seen():
 
 
 @pytest.fixture(scope="module")
-def embedded(tmp_path_factory):
-    """The weights that ship with the package, found as the engine finds them."""
-    stages = Stages(LocalFiles(tmp_path_factory.mktemp("store")), tmp_path_factory.mktemp("cache"))
-    folder = stages.stage_path(pretrain.STAGE)
-    assert folder is not None, f"no embedded weights for {pretrain.STAGE.address}: the recipe changed"
-    assert stages.problems == []
-    return pretrain.weights(folder)
+def embedded():
+    """The weights that ship with the package."""
+    made = pretrain.embedded(emoji_tasks.WEIGHTS)
+    assert made.recipe == pretrain.STAGE.address, "made by another recipe: bench artifacts build clip-lite"
+    return made.file
 
 
-def test_the_embedded_weights_are_of_this_recipe_and_small(embedded):
+def test_the_embedded_weights_are_small_and_hold_no_text_tower(embedded):
     assert embedded.stat().st_size < 12e6
     with safetensors.safe_open(embedded, "pt") as file:
-        assert file.metadata() == {"recipe": pretrain.STAGE.address}
-        assert not [k for k in file.keys() if k.startswith("text.") and "projection" not in k]  # noqa: SIM118
+        tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    assert sorted(k for k in tensors if not k.startswith("visual.")) == [
+        "logit_scale",
+        "text.projection.weight",
+    ]
+    assert {v.dtype for v in tensors.values() if v.ndim > 1} == {torch.float16}
+
+
+@pytest.mark.slow
+def test_the_embedded_weights_know_what_they_were_shown_and_no_evaluation_family(embedded):
+    """Asked for a Twemoji picture's own name among all, they are good at what was in training and no better
+    at evaluation families than at those held out: had one been shown, it would stand out."""
+    model = clip.lite(embedded)
+    drawn = emoji.read(["twemoji"])
+    with torch.no_grad():
+        images = torch.cat([model.image_features(model.preprocess(x)) for x in _parts(drawn.images)])
+        names = [f"an emoji of {n}" for n in drawn.name]
+        texts = torch.cat([model.text_features_from(*model.embed_tokens(x)) for x in _parts(names)])
+    logits = images @ texts.T
+    found = (logits > logits.diagonal()[:, None]).sum(1).numpy() < 10
+    shown, held_out = (set(p.id) for p in contrastive.pictures(pretrain.Recipe()))
+    part = splits.parts()
+    assert found[[i in shown for i in drawn.id]].mean() > 0.6
+    assert found[[i in held_out for i in drawn.id]].mean() < 0.25
+    for name in ("train", "val", "test"):
+        assert found[[part[i] == name for i in drawn.id]].mean() < 0.25, name
+
+
+def _parts(values):
+    return [values[i : i + 128] for i in range(0, len(values), 128)]
 
 
 @pytest.mark.parametrize("style", ["noto", "fluent-3d", pytest.param("openmoji", marks=pytest.mark.slow)])
