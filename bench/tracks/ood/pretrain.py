@@ -75,8 +75,3 @@ def embedded(file: Path) -> Embedded:
         return Embedded(stage=STAGE, file=file)
     with safe_open(file, framework="numpy") as opened:
         return Embedded(stage=STAGE, file=file, recipe=(opened.metadata() or {}).get("recipe", ""))
-
-
-def weights(folder: Path) -> Path:
-    """The file of weights in the stage's folder."""
-    return folder / FILE
