@@ -159,7 +159,9 @@ def test_the_embedded_weights_know_what_they_were_shown_and_no_evaluation_family
     assert found[[i in shown for i in drawn.id]].mean() > 0.6
     assert found[[i in held_out for i in drawn.id]].mean() < 0.25
     for name in ("train", "val", "test"):
-        assert found[[part[i] == name for i in drawn.id]].mean() < 0.25, name
+        assert found[[part[i] == name for i in drawn.id]].mean() < 0.2, (
+            name
+        )  # 0.27 with weights of another cut
 
 
 def _parts(values):
