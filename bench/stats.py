@@ -125,8 +125,8 @@ def estimate(values: Iterable[Any], *, better: Better = "higher", deterministic:
 class Comparison:
     """A difference ``a − b`` over paired observations.
 
-    ``unit``: what the observations are. ``half``: of the 95 % t interval, None
-    when there is none. ``wins``: pairs in which ``a`` is better. ``why``: why it was not judged.
+    ``unit``: what the observations are. ``half``: of the 95 % t interval, None when there is none. ``wins``:
+    pairs in which ``a`` is better. ``why``: why it was not judged.
     """
 
     diff: float
@@ -219,6 +219,17 @@ def samples(tasks: Iterable[Task], axis: str | None) -> dict[str, str]:
         t.name: canonical({k: v for k, v in t.params.items() if k != axis}) if axis in t.params else t.name
         for t in tasks
     }
+
+
+def unit_of(samples: int, tasks: int, seeds: int) -> Unit:
+    """What tests over so many tasks take as one observation: tasks, or curves where some sample is several.
+
+    With fewer than `FEW` samples it is seeds, of which then each row needs two: a t test over three data sets
+    with Holm's correction separates nothing, so what is said holds on these alone.
+    """
+    if samples < FEW and seeds >= 2:
+        return "seeds"
+    return "curves" if samples < tasks else "tasks"
 
 
 def by_sample(

@@ -29,9 +29,7 @@ _COSTS = (
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """A row over its counterpart; tasks on which one is an alias of the other are left
-    out.
-    """
+    """A row over its counterpart; tasks on which one is an alias of the other are left out."""
 
     info: RowInfo
     counterpart: str

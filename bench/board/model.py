@@ -287,13 +287,13 @@ class Board:
     def _estimate(self, r: int, t: int, name: str) -> Estimate | None:
         return self._of(self._means(name), r, t, name)
 
-    def _of(self, m: _Means, r: int, t: int, name: str = "") -> Estimate | None:
+    def _of(self, m: _Means, r: int, t: int, name: str) -> Estimate | None:
         n = int(m.n[r, t])
         if n == 0:
             return None
         sd = float(m.sd[r, t]) if n > 1 else None
         half = None if sd is None or m.every[r, t] else float(stats.half_width(sd, n))
-        bound = self._bound(name or self.spec.ranks_by, bool(m.some[r, t]))
+        bound = self._bound(name, bool(m.some[r, t]))
         return Estimate(float(m.mean[r, t]), half, n, sd, bound, self.infos[r].deterministic)
 
     def _bound(self, name: str, censored: bool) -> stats.Bound:
@@ -413,7 +413,7 @@ class Board:
         samples = self._sampled(both)
         if len(samples) == 1 or (both and self.unit == "seeds"):
             one = self._averaged(both)
-            left, right = (self._of(one, r, 0) for r in (a, b))
+            left, right = (self._of(one, r, 0, self.spec.ranks_by) for r in (a, b))
             if left is not None and right is not None:
                 return stats.welch(left, right, better=better)
         means = [[float(m.mean[r, list(t)].mean()) for t in samples] for r in (a, b)]
@@ -421,14 +421,8 @@ class Board:
 
     @property
     def unit(self) -> stats.Unit:
-        """What tests take as one observation: tasks, or curves where some sample is several tasks.
-
-        With fewer than `stats.FEW` of them seeds, of which then each row needs two: a t test over three data
-        sets with Holm's correction separates nothing, so the board says what holds on these alone.
-        """
-        if len(self.samples) < stats.FEW and len(self.seeds) >= 2:
-            return "seeds"
-        return "curves" if len(self.samples) < len(self.counted) else "tasks"
+        """What tests take as one observation (`stats.unit_of`)."""
+        return stats.unit_of(len(self.samples), len(self.counted), len(self.seeds))
 
     # ------------------------------------------------------------------------------------------------- power
 

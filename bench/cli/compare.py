@@ -68,9 +68,10 @@ def command(
         means = [f"{sum(s) / len(s):.{declared.digits}f} (n={len(s)})" if s else "no record" for s in sides]
         console.print(f"  {escape(task):24} {escape(a)} {means[0]}   {escape(b)} {means[1]}")
     of = stats.samples((c.task for c in plan.cells), plan.tracks[0].track.axis)
-    if len(set(of.values())) < stats.FEW and len({s for v in values.values() for _, s in v}) >= 2:
-        of = dict.fromkeys(of, "")  # so that the seeds are the sample, as on the board
-    unit: stats.Unit = "curves" if len(set(of.values())) < len(of) else "tasks"
+    seeds = {seed for v in values.values() for _, seed in v}
+    unit = stats.unit_of(len(set(of.values())), len(of), len(seeds))
+    if unit == "seeds":
+        of = dict.fromkeys(of, "")  # all tasks are one sample, and its seeds are tested
     c = stats.compare(*stats.by_sample(values[a], values[b], of), better=declared.better, unit=unit)
     half = f" ± {c.half:.{declared.digits}f}" if c.half is not None else ""
     p = f", p = {c.p:.3g}" if c.p is not None else ""
