@@ -17,7 +17,7 @@ from bench.registry import nearest
 if TYPE_CHECKING:
     from bench.data import image_files
     from bench.data.ctr_logs import Manifest
-    from bench.data.ctr_prepare import Progress
+    from bench.data.preparing import Progress
 
 ACTIONS = ("list", "check", "prepare")
 

@@ -21,14 +21,13 @@ from bench.data.catalog import CATALOG
 from bench.data.image_files import (
     Entry,
     Images,
-    Progress,
     class_name,
     collect,
     in_all,
-    silent,
     sizes_of,
     subfolders,
 )
+from bench.data.preparing import Progress, silent
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, digest
 from bench.data.catalog import CATALOG, VARIABLE
+from bench.data.preparing import read_manifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,11 +106,7 @@ class Manifest:
             FileNotFoundError: there is none.
             BenchError: it is damaged.
         """
-        try:
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{k: _frozen(v) for k, v in values.items()})
-        except (ValueError, TypeError, AttributeError) as e:
-            raise BenchError(f"{path}: no manifest of this version: {e}") from e
+        return read_manifest(path, cls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +132,6 @@ class Log:
         kept = (n if share == 1 else max(2, round(share * n)) for n in sizes)
         train, val, test = (slice(a, a + min(k, n)) for a, k, n in zip(starts, kept, sizes, strict=True))
         return train, val, test
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def missing(name: str) -> str | None:

@@ -16,7 +16,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,10 +28,9 @@ from bench.contract import BenchError
 from bench.data import ctr_logs, ctr_text
 from bench.data.catalog import CATALOG
 from bench.data.ctr_logs import FOLDER, LAYOUTS, MANIFEST, SHARES, SPLIT_SEED, Layout, Manifest
+from bench.data.preparing import Progress, silent
 
 T = TypeVar("T")
-#: (what is being done, units done, units in all).
-Progress = Callable[[str, int, int], None]
 
 #: Memory follows from these and not from the file: keys counted at once, entries of runs summed at once, rows
 #: of one stretch, rows dealt out at once (few, to stay in the cache: 131,072 take six times as long a row).
@@ -42,10 +41,6 @@ _PART_BITS = 6
 #: Fibonacci hashing: odd, so that distinct keys stay distinct; spreads them over the partitions.
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _WORK = "preparing"
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """No progress."""
 
 
 def prepare(

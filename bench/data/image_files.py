@@ -9,29 +9,23 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.contract import BenchError
+from bench.data.preparing import Progress, read_manifest
 
 if TYPE_CHECKING:
     import numpy as np
-
-#: (what is being done, units done, units in all).
-Progress = Callable[[str, int, int], None]
 
 #: What torchvision's ImageFolder takes for an image, in any case.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 MANIFEST, FILES = "manifest.json", "files.tsv"
 #: Folders read at once: the time goes into waiting where the data lie on a network.
 _THREADS = 16
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """No progress."""
 
 
 def class_name(folder: str) -> str:
@@ -214,15 +208,7 @@ class Manifest:
             FileNotFoundError: there is none.
             BenchError: it is damaged.
         """
-        try:
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{k: _frozen(v) for k, v in values.items()})
-        except (ValueError, TypeError, AttributeError) as e:
-            raise BenchError(f"{path}: no manifest of this version: {e}") from e
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+        return read_manifest(path, cls)
 
 
 def describe(dataset: str, images: Images, complete: bool, version: int) -> tuple[Manifest, bytes]:

@@ -18,13 +18,12 @@ from bench.data.image_files import (
     EXTENSIONS,
     Entry,
     Images,
-    Progress,
     class_name,
     collect,
     in_all,
-    silent,
     subfolders,
 )
+from bench.data.preparing import Progress, silent
 
 if TYPE_CHECKING:
     import numpy as np

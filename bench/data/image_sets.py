@@ -16,7 +16,8 @@ from types import ModuleType
 from bench.contract import BenchError, digest
 from bench.data import coop, image_folders
 from bench.data.catalog import CATALOG, VARIABLE, root
-from bench.data.image_files import MANIFEST, Images, Manifest, Progress, describe, load, silent, write
+from bench.data.image_files import MANIFEST, Images, Manifest, describe, load, write
+from bench.data.preparing import Progress, silent
 
 #: Raise when the order, a label or the format changes: what was prepared before is then prepared again.
 VERSION = 1
