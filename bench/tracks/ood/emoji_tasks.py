@@ -32,7 +32,6 @@ FURTHER: Mapping[str, tuple[str, ...]] = {
     "openmoji": ("openmoji-line",), "noto": (), "fluent-3d": ("fluent-flat", "fluent-hc"),
 }  # fmt: skip
 TEMPLATE = "an emoji of {}"
-DATASETS = ("emoji", "stamps")
 _MAKE = f"bench artifacts build clip-lite --out {WEIGHTS.parent}"
 
 

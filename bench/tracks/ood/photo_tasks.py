@@ -7,7 +7,6 @@ as it does training (a side effect of DomainBed's splits).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,6 @@ from bench.tracks.ood.settings import Run, Setting
 if TYPE_CHECKING:
     from bench.nn.clip import DualEncoder
 
-DATASETS = tuple(image_sets.LAYOUTS)
 #: CLIP's input: its own mean and deviation are the encoder's business, here pictures stay uint8.
 SIZE = 224
 
@@ -125,9 +123,9 @@ def _domains(task: Task, run: Run) -> Parts:
 def _open(task: Task, run: Run) -> Parts:
     """``shots`` pictures of each class of the base half; all test pictures."""
     images = image_sets.read(task.params["dataset"])
-    base = math.ceil(len(images.classes) / 2)
-    few = coop.few_shot(images, range(base), run.shots)
-    return _parts(task, run, images, base, ("train",), few.train, few.val, images.rows("test"))
+    base, _ = coop.halves(len(images.classes))
+    few = coop.few_shot(images, base, run.shots)
+    return _parts(task, run, images, len(base), ("train",), few.train, few.val, images.rows("test"))
 
 
 def _variant(task: Task, run: Run) -> Parts:

@@ -177,10 +177,9 @@ class Ood(Track):
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
         """For emoji: which model stands in for CLIP, and what it has seen."""
-        from bench.tracks.ood.emoji_tasks import DATASETS
         from bench.tracks.ood.pretrain import SEEN
 
-        if not any(t.params["dataset"] in DATASETS for t in tasks):
+        if not any(t.params["dataset"] in settings.LAPTOP for t in tasks):
             return {}
         return {"model": f"CLIP-style, trained in the suite, not CLIP. It has seen: {'; '.join(SEEN)}."}
 
@@ -207,7 +206,7 @@ class _Source(Protocol):
 
 
 def _source(dataset: str) -> _Source:
-    if dataset in ("emoji", "stamps"):
+    if dataset in settings.LAPTOP:
         from bench.tracks.ood import emoji_tasks
 
         return emoji_tasks

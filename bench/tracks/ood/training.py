@@ -158,9 +158,14 @@ def encoded(model: DualEncoder, of: Labelled) -> Tensor:
     """Features (n, D) of all pictures of a set, cut for evaluation, by the image tower as it is."""
     parts = []
     for rows in np.split(np.arange(len(of)), range(BATCH, len(of), BATCH)):
-        images = torch.from_numpy(np.ascontiguousarray(of.pictures.read(rows))).to(model.device)
-        parts.append(model.image_features(model.preprocess(images)))
+        parts.append(_features(model, of.pictures.read(rows)))
     return torch.cat(parts)
+
+
+def _features(model: DualEncoder, pictures: np.ndarray) -> Tensor:
+    """(n, S, S, 3) uint8 -> (n, D) of length 1."""
+    images = torch.from_numpy(np.ascontiguousarray(pictures)).to(model.device)
+    return model.image_features(model.preprocess(images))
 
 
 def frozen(ctx: Context, device: str) -> tuple[Tensor, Tensor]:
@@ -188,8 +193,7 @@ def by_features(model: DualEncoder, logits: Callable[[Tensor, tuple[str, ...]], 
 
     @torch.no_grad()
     def predict(images: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-        pictures = torch.from_numpy(np.ascontiguousarray(images)).to(model.device)
-        out: np.ndarray = logits(model.image_features(model.preprocess(pictures)), names).cpu().numpy()
+        out: np.ndarray = logits(_features(model, images), names).cpu().numpy()
         return out
 
     return predict
