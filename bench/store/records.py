@@ -239,8 +239,10 @@ class Store:
         for path in new:
             if path.startswith("segments/"):
                 settled &= self._take_sealed(path)
-        if settled and not all(key in self._heads for key in orphans):
-            self._forget()  # somebody removed a record by hand: an older one of its key may count again
+        if not all(key in self._heads for key in orphans):
+            # What was read before and counted for less (a copy in another segment, an older record of the key
+            # once somebody removed the newer by hand) counts again; it is known only if all is read anew.
+            self._forget()
             return False
         return settled
 
@@ -384,14 +386,10 @@ class Store:
             if data is None:
                 continue
             try:
-                raw = parse(data)
-                check_shape(raw, path.rpartition("/")[2].partition(".")[0])
+                self._count(newest, data, path)
             except (ShapeError, NewerError):
                 continue  # told and set aside when it is read
-            head = head_of(raw, self._pool, path, 0, len(data))
             taken.append(path)
-            if head.key not in newest or head.rank() > newest[head.key][0].rank():
-                newest[head.key] = head, orjson.dumps(raw)
             held += len(data)
             if held >= _SEGMENT_BYTES:
                 folded += self._close(newest.values(), taken)
@@ -413,30 +411,36 @@ class Store:
         return path
 
     def _compact(self) -> None:
-        """Fold many small segments into one: of each key the record that counts, if it lies in one of
-        them.
+        """Fold many small segments into one.
+
+        Of each key the newest record *in these segments* is kept, even where another file holds a newer one:
+        a second process may be folding that file away at this moment, and would in turn rely on this one.
         """
         sizes = self._files.names("segments")
-        small = [f"segments/{n}" for n, size in sizes.items() if _SEALED.fullmatch(n) and size < _SMALL_BYTES]
+        small = {f"segments/{n}" for n, size in sizes.items() if _SEALED.fullmatch(n) and size < _SMALL_BYTES}
         if len(small) < _MANY_SMALL:
             return
         self._refresh()
-        small = sorted(set(small) & self._read - self._held)
-        count = {(h.file, h.offset) for h in self._heads.values()}
-        lines: list[bytes] = []
+        small &= self._read - self._held  # whole, and of a schema that this code can read
+        newest: dict[str, tuple[Head, bytes]] = {}
         try:
-            for path in small:
-                offset = 0
+            for path in sorted(small):
                 for line in self._files.lines(path):
-                    if (path, offset) in count:
-                        lines.append(line.rstrip(b"\n"))
-                    offset += len(line)
-        except FileNotFoundError:
-            return  # another process compacts
-        if lines:
-            made = self._write_segment(max(int(p[9:15]) for p in small), lines)
-            small = [p for p in small if p != made]
-        self._files.remove(small)
+                    self._count(newest, line, path)
+        except (FileNotFoundError, ShapeError):
+            return  # another process compacts; or damaged since, which the next reading from anew sets aside
+        if not newest:
+            return
+        made = self._write_segment(max(int(p[9:15]) for p in small), [x for _, x in newest.values()])
+        self._files.remove(sorted(small - {made}))
+
+    def _count(self, newest: dict[str, tuple[Head, bytes]], data: bytes, path: str) -> None:
+        """Take a record into ``newest`` unless one of its key there counts for more."""
+        raw = parse(data)
+        check_shape(raw, path.rpartition("/")[2].partition(".")[0] if path.startswith("records/") else None)
+        head = head_of(raw, self._pool, path, 0, len(data))
+        if head.key not in newest or head.rank() > newest[head.key][0].rank():
+            newest[head.key] = head, orjson.dumps(raw)
 
 
 @contextmanager

@@ -142,8 +142,66 @@ def test_killing_a_writer_leaves_a_readable_store(local):
     assert all(seen.read(k) is not None for k in heads)
 
 
-def test_two_processes_write_and_seal_at_once_and_lose_nothing(local, record, monkeypatch):
-    processes = [writer(local, 0, 120), writer(local, 80, 120)]  # forty cells are written by both
+@pytest.fixture
+def twice(local, record):
+    """A store that was read while another process compacted it: each record lies in a segment that counts
+    and in one of lower rank, and the first of them is removed now."""
+    reader = Store.open(local.url)
+    wanted = {record(i).key for i in range(4)}
+    for i in range(4):
+        local.write(record(i))
+    local.seal(1)
+    (name,) = local._files.names("segments")
+    lines = local._files.read(f"segments/{name}").splitlines()
+    local._write_segment(0, lines)
+    assert set(reader.heads()) == wanted
+    local._files.remove([f"segments/{name}"])
+    return reader, wanted
+
+
+def test_a_record_whose_segment_goes_while_another_file_vanishes_is_found_again(
+    twice, local, record, monkeypatch
+):
+    reader, wanted = twice
+    local.write(record(4))
+    read_many = reader._files.read_many
+
+    def sealed_meanwhile(paths):
+        monkeypatch.setattr(reader._files, "read_many", read_many)
+        return ((path, None) for path in paths)
+
+    monkeypatch.setattr(reader._files, "read_many", sealed_meanwhile)
+    assert set(reader.heads()) == wanted | {record(4).key}
+
+
+def test_compaction_drops_no_record_for_one_that_it_does_not_copy_itself(local, record, monkeypatch):
+    """What counts for this process may lie in a segment that a second process is folding away, because what
+    counts for that one lies here."""
+    for i in range(20):
+        local.write(record(i))
+        if i < 15:
+            local.seal(1)
+    wanted = set(local.heads())
+    refresh = local._refresh
+
+    def another_compacts_first():
+        for name in local._files.names("segments"):
+            local._write_segment(999_999, local._files.read(f"segments/{name}").splitlines())
+        refresh()
+
+    monkeypatch.setattr(local, "_refresh", another_compacts_first)
+    local.seal(1)
+    monkeypatch.undo()
+    names = local._files.names("segments")
+    theirs = [n for n in names if n.startswith("999999")]
+    assert len(theirs) == 16
+    assert len(names) == 17
+    local._files.remove([f"segments/{n}" for n in theirs])
+    assert set(Store.open(local.url).heads()) == wanted
+
+
+def test_processes_write_and_seal_at_once_and_lose_nothing(local, record):
+    processes = [writer(local, start, 80) for start in (0, 40, 80, 120)]  # neighbours write forty cells both
     deadline = time.monotonic() + 60
     while any(p.poll() is None for p in processes) and time.monotonic() < deadline:
         seen = set(local.heads())
