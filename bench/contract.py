@@ -61,9 +61,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One column of a board. A sweep axis (scale, condition, held-out domain) is a task, with its value in
-    ``params``.
-    """
+    """One column of a board. A value of a sweep axis (scale, condition, held-out domain) is in ``params``."""
 
     name: str
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -151,15 +149,21 @@ class Censored:
     bound: float
 
 
+#: Squares a row of a view that shows examples.
+SHEET_COLUMNS = 20
+
+
 @dataclass(frozen=True, slots=True)
 class Units:
     """Per-example scores whose mean is the metric, for tests paired by example.
 
-    ``ids``: (n,) integers or strings, unique, the same examples for every method. ``values``: (n,) float.
+    ``ids``: (n,) integers or strings, unique, the same for every method. ``values``: (n,) float. ``groups``:
+    (n,) which examples are not independent (of one family, one user); None: each stands alone.
     """
 
     ids: np.ndarray
     values: np.ndarray
+    groups: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +172,9 @@ class Score:
 
     ``metrics``: one value a metric that the track declares, plus ``val_*`` (the same function on the labelled
     part of ``given``); ``None`` = does not apply (never for the ranking metric), NaN or infinite = the cell
-    ``diverged``.
-    ``series``: small named arrays (by lead, domain, step, singular value). ``units``: by metric name.
-    ``views``: few small pictures, uint8 (height, width, 3).
+    ``diverged``. ``series``: small named arrays (by lead, domain, step). ``units``: by metric name.
+    ``views``: few small pictures, uint8 (height, width, 3); one named as an entry of ``units`` shows its
+    examples in their order, `SHEET_COLUMNS` squares a row.
     """
 
     metrics: Mapping[str, float | Censored | None]
@@ -223,8 +227,7 @@ class Context(Protocol):
 
     ``seed``: seeds were already set for random, numpy and torch; use it for your own generators. ``device``:
     ``cpu`` or ``cuda``. ``amp``: whether mixed precision is wanted. ``workdir``: an empty folder, gone
-    afterwards.
-    ``run``: the track's run settings.
+    afterwards. ``run``: the track's run settings.
     """
 
     seed: int
@@ -488,9 +491,8 @@ class Record:
     ``curve``: what the method reported; ``history``: its snapshots. ``cost``: ``load_s, run_s, score_s,
     snapshot_s, peak_mem_mb, gpu_mem_mb`` and ``shared_s`` by stage. ``where``: host, hardware label, cpus,
     gpus, threads. ``provenance``: ``sources`` (module -> AST digest), ``data`` (fingerprint), ``stages``
-    (name -> digest), ``packages``, ``commit``, ``dirty``.
-    ``error``: ``type, message, last_lines``. ``marks``: words a board must show (``fallback``, ``accepted:
-    …``).
+    (name -> digest), ``packages``, ``commit``, ``dirty``. ``error``: ``type, message, last_lines``.
+    ``marks``: words a board must show (``fallback``, ``accepted: …``).
     """
 
     key: str

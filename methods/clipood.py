@@ -51,4 +51,5 @@ def clipood(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any
     seconds = training.fit(model, groups, loss, data, ctx, after=average.update, keep=[average])
     if hp["average"]:
         average.assign()
-    return training.answer(training.by_name(model, data), theta, seconds)
+    shares = average.weights if hp["average"] else None
+    return training.answer(training.by_name(model, data), theta, seconds, shares)

@@ -18,7 +18,7 @@ def ema(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     d = 1 - 1 / (share * T): the average remembers about that share of the T steps, so that a short training
     forgets where it began as much as a long one does.
     """
-    from bench.nn.averaging import ExponentialAverage
+    from bench.nn.averaging import ExponentialAverage, exponential_weights
     from bench.tracks.ood import training
 
     model = data.encoder().to(ctx.device)
@@ -29,4 +29,5 @@ def ema(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
         model, [(theta, data.recipe.lr)], loss, data, ctx, after=average.update, keep=[average]
     )
     average.assign()
-    return training.answer(training.by_name(model, data), theta, seconds)
+    shares = exponential_weights(data.recipe.steps, average.decay)
+    return training.answer(training.by_name(model, data), theta, seconds, shares)

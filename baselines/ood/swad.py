@@ -38,4 +38,5 @@ def swad(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
         model, [(theta, data.recipe.lr)], loss, data, ctx, after=valley.update, keep=[valley]
     )
     valley.assign()
-    return training.answer(training.by_name(model, data), theta, seconds)
+    shares = valley.shares(data.recipe.steps)
+    return training.answer(training.by_name(model, data), theta, seconds, shares)

@@ -22,6 +22,7 @@ def wise_ft(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any
 
     alpha = 0.5 is what the paper recommends where no target data may choose it.
     """
+    import numpy as np
     import torch
 
     from bench.nn.averaging import interpolate
@@ -35,4 +36,6 @@ def wise_ft(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any
     with torch.no_grad():
         for p, mixed in zip(theta, interpolate(theta_0, theta, hp["alpha"]), strict=True):
             p.copy_(mixed)
-    return training.answer(training.by_name(model, data), theta, seconds)
+    shares = np.zeros(data.recipe.steps + 1)
+    shares[[0, -1]] = 1 - hp["alpha"], hp["alpha"]
+    return training.answer(training.by_name(model, data), theta, seconds, shares)

@@ -77,8 +77,9 @@ class BetaAverage(RunningAverage):
 
     def __init__(self, parameters: Iterable[Tensor], steps: int, beta: float) -> None:
         super().__init__(parameters)
-        a = beta_weights(steps, beta)
-        self._shares = a / np.cumsum(a)
+        #: What each step counts for, (T + 1,), summing to 1.
+        self.weights = beta_weights(steps, beta)
+        self._shares = self.weights / np.cumsum(self.weights)
         self.step = 0
 
     def update(self) -> None:
@@ -108,6 +109,13 @@ class ExponentialAverage(RunningAverage):
     def update(self) -> None:
         """Take in the parameters after one more step."""
         self.move(1 - self.decay)
+
+
+def exponential_weights(steps: int, decay: float) -> np.ndarray:
+    """Weights a_0 … a_T of `ExponentialAverage` over T = ``steps`` steps, (T + 1,), summing to 1."""
+    a: np.ndarray = (1 - decay) * decay ** np.arange(steps, -1.0, -1.0)
+    a[0] = decay**steps
+    return a
 
 
 class UniformAverage(RunningAverage):

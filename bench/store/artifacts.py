@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Units
 from bench.store.files import Files, StoreError, check_key
@@ -141,33 +141,49 @@ class Artifacts(Stages):
 
 
 def pack_units(units: Units) -> bytes:
-    """Per-example scores as a compressed npz: ids (integers as narrow as they fit) and values as fp16.
+    """Per-example scores as a compressed npz: integers as narrow as they fit, values as fp16.
 
     Values beyond fp16's range stay float32. Equal units give equal bytes.
 
     Raises:
-        BenchError: ids and values differ in length, ids repeat, or ids are neither integers nor strings.
+        BenchError: ids, groups and values differ in length, ids repeat, or ids or groups are neither integers
+            nor strings.
     """
     import numpy as np
 
-    ids, values = np.asarray(units.ids), np.asarray(units.values, dtype=np.float64)
-    if ids.dtype == object:
-        ids = np.asarray([str(i) for i in ids])
+    ids, values = _names("ids", units.ids), np.asarray(units.values, dtype=np.float64)
     if ids.ndim != 1 or ids.shape != values.shape or len(np.unique(ids)) != len(ids):
         raise BenchError(
             f"units: ids {ids.shape} and values {values.shape} have to be one list each, ids unique"
         )
-    if ids.dtype.kind not in "iuU":
-        raise BenchError(f"units: ids are {ids.dtype}, expected integers or strings")
-    if ids.dtype.kind in "iu" and len(ids):
-        narrow = np.promote_types(np.min_scalar_type(ids.min()), np.min_scalar_type(ids.max()))
-        ids = ids.astype(narrow) if narrow.kind in "iu" else ids  # -1 and 2**63-1 would meet in a float
     with np.errstate(over="ignore"):
         half = values.astype(np.float16)
     kept = half if np.array_equal(np.isfinite(half), np.isfinite(values)) else values.astype(np.float32)
+    parts: dict[str, Any] = {"ids": ids, "values": kept}
+    if units.groups is not None:
+        parts["groups"] = _names("groups", units.groups)
+        if parts["groups"].shape != ids.shape:
+            raise BenchError(
+                f"units: groups {parts['groups'].shape}, expected one for each of {len(ids)} ids"
+            )
     out = io.BytesIO()
-    np.savez_compressed(out, ids=ids, values=kept)
+    np.savez_compressed(out, **parts)
     return out.getvalue()
+
+
+def _names(what: str, given: np.ndarray) -> np.ndarray:
+    """Strings, or integers as narrow as they fit; `BenchError` for anything else."""
+    import numpy as np
+
+    names = np.asarray(given)
+    if names.dtype == object:
+        names = np.asarray([str(i) for i in names])
+    if names.dtype.kind not in "iuU":
+        raise BenchError(f"units: {what} are {names.dtype}, expected integers or strings")
+    if names.dtype.kind in "iu" and len(names):
+        narrow = np.promote_types(np.min_scalar_type(names.min()), np.min_scalar_type(names.max()))
+        return names.astype(narrow) if narrow.kind in "iu" else names  # -1 and 2**63-1 would meet in a float
+    return names
 
 
 def unpack_units(data: bytes, name: str = "units") -> Units:
@@ -180,7 +196,8 @@ def unpack_units(data: bytes, name: str = "units") -> Units:
 
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as found:
-            return Units(ids=found["ids"], values=found["values"].astype(np.float64))
+            values = found["values"].astype(np.float64)
+            return Units(ids=found["ids"], values=values, groups=found.get("groups"))
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise BenchError(f"{name} holds no units: {error}") from error
 

@@ -94,13 +94,15 @@ class Files:
 class Labelled:
     """Pictures with labels. ``y``: (n,) int64, positions in the task's names; ``domain``: (n,) int64.
 
-    ``ids``: (n,) strings, unique; the same picture has the same id for every method.
+    ``ids``: (n,) strings, unique; the same picture has the same id for every method. ``groups``: (n,)
+    strings, equal for pictures of variants of one thing, whoever drew them; None: each stands alone.
     """
 
     pictures: Pictures
     y: np.ndarray
     domain: np.ndarray
     ids: np.ndarray
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -144,7 +146,7 @@ class Kept:
     """What only the scorer sees.
 
     ``names``: of all classes, the first ``base`` of which are in training. ``targets``: the first is ranked;
-    the others share its artist and are only shown.
+    the others share its artist and are only shown. ``free``: its licence lets a board print its pictures.
     """
 
     setting: Setting
@@ -152,11 +154,12 @@ class Kept:
     base: int
     val: Labelled
     targets: tuple[Target, ...]
+    free: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """A task's data before it is divided between a method and the scorer."""
+    """A task's data before it is divided between a method and the scorer; see there."""
 
     names: tuple[str, ...]
     base: int
@@ -165,6 +168,7 @@ class Parts:
     train: Labelled
     val: Labelled
     targets: tuple[Target, ...]
+    free: bool = False
 
 
 def thinned(rows: np.ndarray, n: int) -> np.ndarray:

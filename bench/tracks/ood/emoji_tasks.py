@@ -123,6 +123,8 @@ def parts(task: Task, run: Run, inputs: Inputs) -> Parts:
         train=take(thinned(_few(np.flatnonzero(source & (part == "train")), y, shots), run.images)),
         val=take(thinned(_few(np.flatnonzero(source & (part == "val")), y, min(shots, 4)), run.images)),
         targets=tuple(targets or _stamps(classes, run, inputs)),
+        # Drawn from a package means: its terms do not let the repository hold its pictures.
+        free=bool(targets) and emoji.STYLES[targets[0].name].package is None,
     )
 
 
@@ -147,7 +149,11 @@ def _taker(
     where = {s: i for i, s in enumerate(domains)}
     domain = np.array([where.get(s, -1) for s in drawn.style])
     ids = np.char.add(np.char.add(drawn.style, "/"), drawn.id)
-    return lambda rows: Labelled(_held(drawn.images[rows], run), y[rows], domain[rows], ids[rows])
+    family = splits.family_of()
+    groups = np.array([family[i] for i in drawn.id])
+    return lambda rows: Labelled(
+        _held(drawn.images[rows], run), y[rows], domain[rows], ids[rows], groups[rows]
+    )
 
 
 def _stamps(classes: Sequence[str], run: Run, inputs: Inputs) -> list[Target]:

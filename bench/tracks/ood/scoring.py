@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
-from bench.contract import AnswerError
-from bench.tracks.ood.data import Kept, Labelled, Target
+from bench.contract import SHEET_COLUMNS, AnswerError
+from bench.tracks.ood.data import Kept, Labelled, Pictures, Target
 from bench.tracks.ood.metrics import confidence
 
 #: Pictures (n, S, S, 3) uint8 and the names of C classes -> logits (n, C).
 Predict = Callable[[np.ndarray, tuple[str, ...]], np.ndarray]
 #: Pictures in one call.
 BATCH = 256
+#: Pixels of a picture on a sheet.
+_SIDE = 40
+#: Steps of an average whose shares are kept.
+_SHARES = 101
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +86,39 @@ def _logits(values: Any, shape: tuple[int, int], where: str) -> np.ndarray:
             f"ood: predict gave shape {logits.shape} for {where}, expected {shape}: pictures, class names"
         )
     return logits
+
+
+def shares(given: Any) -> xr.DataArray | None:
+    """What each step's weights count for in an answer's average, relative to equal shares: (step,).
+
+    Of a long training about 100 steps, evenly, with both ends. Raises `AnswerError` unless the shares are
+    numbers that sum to 1.
+    """
+    if given is None:
+        return None
+    try:
+        a = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as e:
+        raise AnswerError(f"ood: answer['average'] is no array of numbers: {e}") from e
+    if a.ndim != 1 or len(a) < 2 or not np.isclose(a.sum(), 1, atol=1e-3):
+        raise AnswerError(
+            f"ood: answer['average'] has shape {a.shape} and sum {a.sum():g}, expected (T + 1,) and sum 1:"
+            " a share for the weights before training and one for those after each step"
+        )
+    steps = np.unique(np.linspace(0, len(a) - 1, _SHARES).round().astype(np.int64))
+    return xr.DataArray(a[steps] * len(a), dims=("step",), coords={"step": steps})
+
+
+def sheet(pictures: Pictures) -> np.ndarray:
+    """All pictures in their order, as a view shows examples: (rows * 40, columns * 40, 3) uint8."""
+    import torch
+    import torch.nn.functional as F
+
+    x = torch.from_numpy(pictures.read(np.arange(len(pictures)))).movedim(-1, 1).float()
+    x = F.interpolate(x, (_SIDE, _SIDE), mode="bilinear", antialias=True).round().clamp(0, 255).byte()
+    rows = -(-len(x) // SHEET_COLUMNS)
+    tiles = torch.full((rows * SHEET_COLUMNS, 3, _SIDE, _SIDE), 255, dtype=torch.uint8)
+    tiles[: len(x)] = x
+    tiles = tiles.view(rows, SHEET_COLUMNS, 3, _SIDE, _SIDE).permute(0, 3, 1, 4, 2)
+    flat: np.ndarray = tiles.reshape(rows * _SIDE, SHEET_COLUMNS * _SIDE, 3).numpy()
+    return flat

@@ -90,7 +90,7 @@ def parts() -> Mapping[str, Part]:
     cut fairly too; families of one size come in an order drawn from `SEED`. A family that spans subcategories
     is dealt out where it has most members.
     """
-    family = _families()
+    family = family_of()
     members: dict[str, list[emoji.Emoji]] = defaultdict(list)
     for e in emoji.labels():
         members[family[e.id]].append(e)
@@ -106,7 +106,8 @@ def parts() -> Mapping[str, Part]:
 
 
 @lru_cache(maxsize=1)
-def _families() -> Mapping[str, str]:
+def family_of() -> Mapping[str, str]:
+    """The family of every emoji, by id: what two drawings of one thing share, and variants of it."""
     return families(emoji.labels())
 
 
@@ -124,7 +125,7 @@ def _dealt(subcategory: str, sizes: Mapping[str, int]) -> dict[str, Part]:
 def classes(ids: Collection[str]) -> tuple[str, ...]:
     """The subcategories that are classes, in Unicode's order, given the emoji that exist in every style."""
     there = set(ids)
-    part, family = parts(), _families()
+    part, family = parts(), family_of()
     found: dict[str, list[str]] = defaultdict(list)
     for e in emoji.labels():
         if e.id in there and part[e.id] != "pretrain":

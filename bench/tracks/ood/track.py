@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bench.tracks.ood.data import Kept, OodData, Parts
 
 _COSTS = ("parameters", "seconds_per_step")
-_KEYS = ("predict", *_COSTS)
+_KEYS = ("predict", "average", *_COSTS)
 _SETTINGS: tuple[settings.Setting, ...] = ("shift", "open", "wild", "variant")
 
 
@@ -39,8 +39,9 @@ class Ood(Track):
 
     A method is given `OodData` and answers with a mapping: ``"predict"``, a function of pictures (n, S, S, 3)
     uint8 and a tuple of C class names that gives logits (n, C), a numpy array; and, if it likes,
-    ``"parameters"``, how many numbers it trained, and ``"seconds_per_step"`` of its training. It is called
-    with the names of all classes, or of some, in an order of the scorer's.
+    ``"parameters"``, how many numbers it trained, ``"seconds_per_step"`` of its training, and ``"average"``,
+    (T + 1,) shares of the weights before training and after each of T steps if it answers with an average of
+    them. It is called with the names of all classes, or of some, in an order of the scorer's.
 
     The ranked accuracy is over a target's pictures. ``shift``, ``variant``: among the names of all its
     classes. ``open``: pictures of base classes among base names, of new ones among new names. ``wild``: all
@@ -66,6 +67,8 @@ class Ood(Track):
         ),
     )  # fmt: skip
     reference = "fine-tune"
+    # A target has the same pictures in every setting, so its tasks are one observation.
+    axis = "setting"
     Grid = settings.Grid
     Run = settings.Run
     preload = (
@@ -131,7 +134,7 @@ class Ood(Track):
         parts = _source(task.params["dataset"]).parts(task, run, inputs)
         return Kept(
             setting=task.params["setting"], names=parts.names, base=parts.base, val=parts.val,
-            targets=parts.targets,
+            targets=parts.targets, free=parts.free,
         )  # fmt: skip
 
     def score(self, task: Task, answer: Any, kept: Kept, history: Sequence[Snapshot]) -> Score:
@@ -144,11 +147,12 @@ class Ood(Track):
         import xarray as xr
 
         from bench.tracks.ood import metrics as m
-        from bench.tracks.ood.scoring import judged_sources, judged_target
+        from bench.tracks.ood import scoring
 
         answer = _checked(answer)
-        on_val = judged_sources(answer["predict"], kept)
-        judged = [judged_target(answer["predict"], kept, t) for t in kept.targets]
+        average = scoring.shares(answer.get("average"))
+        on_val = scoring.judged_sources(answer["predict"], kept)
+        judged = [scoring.judged_target(answer["predict"], kept, t) for t in kept.targets]
         main, y = judged[0], kept.targets[0].labelled.y
         metrics: dict[str, float | None] = {key: _number(answer, key) for key in _COSTS}
         metrics |= {
@@ -166,8 +170,11 @@ class Ood(Track):
             np.array([j.mean() for j in judged]), dims=("target",),
             coords={"target": [t.name for t in kept.targets]},
         )  # fmt: skip
-        units = {"accuracy": Units(kept.targets[0].labelled.ids, main.correct)} if main.finite else {}
-        return Score(metrics=metrics, series={"accuracy": by_target}, units=units)
+        asked = kept.targets[0].labelled
+        units = {"accuracy": Units(asked.ids, main.correct, asked.groups)} if main.finite else {}
+        series = {"accuracy": by_target} | ({} if average is None else {"average": average})
+        views = {"accuracy": scoring.sheet(asked.pictures)} if kept.free and main.finite else {}
+        return Score(metrics=metrics, series=series, units=units, views=views)
 
     def embedded(self) -> Sequence[Embedded]:
         """The dual encoder of the laptop's tasks."""

@@ -199,10 +199,16 @@ def by_features(model: DualEncoder, logits: Callable[[Tensor, tuple[str, ...]], 
     return predict
 
 
-def answer(predict: Predict, trained: Iterable[Tensor], seconds: float | None = None) -> dict[str, Any]:
+def answer(
+    predict: Predict,
+    trained: Iterable[Tensor],
+    seconds: float | None = None,
+    average: np.ndarray | None = None,
+) -> dict[str, Any]:
     """What the track asks for: ``trained`` are the parameters that gradients changed."""
     return {
         "predict": predict,
         "parameters": sum(p.numel() for p in trained),
         "seconds_per_step": seconds,
+        "average": average,
     }

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from bench.nn.averaging import UniformAverage
@@ -33,7 +34,7 @@ class LossValley:
     ) -> None:  # fmt: skip
         self._parameters, self._loss = parameters, loss
         self._every, self._begin, self._end, self._tolerance = every, begin, end, tolerance
-        self._step = 0
+        self._step = self._start = 0
         self._since = UniformAverage(parameters)
         self._waiting: deque[tuple[float, UniformAverage]] = deque()
         self._valley: UniformAverage | None = None
@@ -67,7 +68,7 @@ class LossValley:
             return False
         losses = [at for at, _ in self._waiting]
         if min(losses) < losses[0]:
-            self._waiting.popleft()
+            self._start += self._waiting.popleft()[1].count
             return False
         self._bound = max(losses[0], self._tolerance * sum(losses) / len(losses))
         self._valley = UniformAverage(self._parameters)
@@ -90,10 +91,19 @@ class LossValley:
             self._valley.join(self._since)
         self._valley.assign()
 
+    def shares(self, steps: int) -> np.ndarray:
+        """What the weights before training and after each of ``steps`` count for in what `assign` gives."""
+        a = np.zeros(steps + 1)
+        if self._valley is None:
+            a[-1] = 1.0
+        else:
+            a[self._start + 1 : self._start + 1 + self._valley.count] = 1 / self._valley.count
+        return a
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint has to keep."""
         return {
-            "step": self._step, "over": self._over, "bound": self._bound,
+            "step": self._step, "start": self._start, "over": self._over, "bound": self._bound,
             "since": self._since.state_dict(),
             "waiting": [(at, w.state_dict()) for at, w in self._waiting],
             "valley": None if self._valley is None else self._valley.state_dict(),
@@ -101,7 +111,8 @@ class LossValley:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-        self._step, self._over, self._bound = state["step"], state["over"], state["bound"]
+        self._step, self._start = state["step"], state["start"]
+        self._over, self._bound = state["over"], state["bound"]
         self._since = self._restored(state["since"])
         self._waiting = deque((at, self._restored(w)) for at, w in state["waiting"])
         self._valley = None if state["valley"] is None else self._restored(state["valley"])
