@@ -198,14 +198,34 @@ def _verdict(diff: float, p: float, better: Better) -> Verdict:
     return "better" if (diff > 0) == (better == "higher") else "worse"
 
 
-def paired_by_example(a: npt.ArrayLike, b: npt.ArrayLike, *, better: Better) -> Comparison:
-    """Paired t test over the examples of one task: the test set is the sample, not the seeds.
+def paired_by_example(parts: Sequence[tuple[Array, npt.NDArray[Any]]], *, better: Better) -> Comparison:
+    """Paired t test over the examples of one or several tasks: the test sets are the sample, not the seeds.
 
-    ``a``, ``b``: (seeds, examples) per-example scores, the same examples in the same order; seeds (their
-    number may differ) are averaged first, since repeats of one example are not new examples.
+    The difference is the mean over tasks of each task's mean, as on a board. Examples of one group, in
+    whichever task, are one observation (cluster-robust variance with G / (G - 1), t with G - 1 degrees of
+    freedom; Liang and Zeger, Biometrika 1986): ``n`` of the result is G. With groups of one example and one
+    task it is the plain paired t test.
+
+    Args:
+        parts: of each task ``a - b`` (n,), seeds averaged first, since repeats of one example are not new
+            examples; and the group of each example (n,).
+        better: direction of the score.
     """
-    means = (np.atleast_2d(np.asarray(a, float)).mean(0), np.atleast_2d(np.asarray(b, float)).mean(0))
-    return paired(*means, better=better, unit="examples")
+    means = [float(d.mean()) for d, _ in parts]
+    moved = [(d - m) / (len(parts) * len(d)) for (d, _), m in zip(parts, means, strict=True)]
+    names, at = np.unique(np.concatenate([np.asarray(g, str) for _, g in parts]), return_inverse=True)
+    diff, n = float(np.mean(means)), len(names)
+    d = np.concatenate([d for d, _ in parts])
+    wins = int(((-d if better == "lower" else d) > 0).sum()) if better != "neither" else 0
+    if n < 2:
+        return Comparison(diff, None, n, "examples", None, "not judged", wins, f"{n} of at least 2 examples")
+    total = np.bincount(at, weights=np.concatenate(moved), minlength=n)
+    se = math.sqrt(n / (n - 1) * float(np.square(total).sum()))
+    if se <= _ROUNDING * max(float(np.abs(d).max()), 1e-300):
+        same: Verdict = "no difference shown" if diff == 0 else "not judged"
+        return Comparison(diff, None, n, "examples", 1.0 if diff == 0 else None, same, wins, "no spread")
+    p = float(two_sided(diff / se, n - 1))
+    return Comparison(diff, float(t_quantile(n - 1)) * se, n, "examples", p, _verdict(diff, p, better), wins)
 
 
 def samples(tasks: Iterable[Task], axis: str | None) -> dict[str, str]:
@@ -388,6 +408,13 @@ def detectable(sd: float, n: int, *, level: float = LEVEL, power: float = POWER)
     if n < 2 or not math.isfinite(sd):
         return None
     return _noncentrality(n - 1, level, power) * sd / math.sqrt(n)
+
+
+def detectable_like(c: Comparison) -> float | None:
+    """Smallest difference that a test of that spread and size detects at 5 % with 80 % power."""
+    if c.half is None or c.n < 2:
+        return None
+    return _noncentrality(c.n - 1) * c.half / float(t_quantile(c.n - 1))
 
 
 def detectable_over_seeds(sd: float, n: int, *, level: float = LEVEL, power: float = POWER) -> float | None:

@@ -160,13 +160,55 @@ def test_compare_pairs_a_deterministic_row_with_the_mean_of_the_other():
     assert c.verdict == "worse"
 
 
-def test_paired_by_example_averages_seeds_before_testing():
+def test_paired_by_example_is_the_paired_t_where_every_example_stands_alone():
     rng = np.random.default_rng(4)
-    a = rng.normal(0, 1, (3, 200))
-    b = a.mean(0) + 0.2 + rng.normal(0, 0.5, 200)
-    c = stats.paired_by_example(a, b, better="lower")
+    a, b = rng.normal(0, 1, (2, 200))
+    c = stats.paired_by_example([(a - b - 0.3, np.arange(200))], better="lower")
+    plain = ss.ttest_rel(a - 0.3, b)
     assert (c.unit, c.n, c.verdict) == ("examples", 200, "better")
-    assert c.p == pytest.approx(ss.ttest_rel(a.mean(0), b).pvalue)
+    assert c.p == pytest.approx(plain.pvalue)
+    low, high = plain.confidence_interval()
+    assert (c.diff - c.half, c.diff + c.half) == pytest.approx((low, high))
+
+
+def test_examples_of_a_group_are_one_observation_in_whichever_task():
+    """Each example ten times, over two tasks: the test of the ten times fewer, and the board's difference."""
+    d = np.random.default_rng(5).normal(0.1, 1, 40)
+    once = stats.paired_by_example([(d, np.arange(40))], better="higher")
+    many = [(np.tile(d, k), np.tile(np.arange(40), k)) for k in (4, 6)]
+    again = stats.paired_by_example(many, better="higher")
+    assert again.n == 40
+    assert (again.diff, again.half, again.p) == pytest.approx((once.diff, once.half, once.p))
+    uneven = [(np.array([1.0, 1.0, 1.0, 1.0]), np.arange(4)), (np.array([0.0]), np.array([9]))]
+    assert stats.paired_by_example(uneven, better="higher").diff == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("size", [1, 6])
+def test_paired_by_example_covers_what_it_says_with_groups(size):
+    """Equal rows, 60 groups of ``size`` alike examples in two tasks: about 5 % false verdicts."""
+    rng = np.random.default_rng(6)
+    false = 0
+    for _ in range(600):
+        shared = rng.normal(0, 1, 60)
+        groups = np.repeat(np.arange(60), size)
+        parts = [(np.repeat(shared, size) + rng.normal(0, 0.3, len(groups)), groups) for _ in range(2)]
+        false += stats.paired_by_example(parts, better="higher").verdict != "no difference shown"
+    assert false / 600 == pytest.approx(0.05, abs=0.028)
+
+
+def test_paired_by_example_does_not_judge_without_spread():
+    equal = stats.paired_by_example([(np.zeros(5), np.arange(5))], better="higher")
+    assert (equal.diff, equal.verdict) == (0.0, "no difference shown")
+    shifted = stats.paired_by_example([(np.ones(5), np.arange(5))], better="higher")
+    assert shifted.verdict == "not judged"
+    assert stats.paired_by_example([(np.ones(5), np.zeros(5))], better="higher").verdict == "not judged"
+
+
+def test_detectable_like_a_comparison_is_that_of_its_spread():
+    d = np.random.default_rng(7).normal(0, 2, 80)
+    c = stats.paired_by_example([(d, np.arange(80))], better="higher")
+    assert stats.detectable_like(c) == pytest.approx(stats.detectable(d.std(ddof=1), 80))
+    assert stats.detectable_like(stats.paired_by_example([(d[:1], d[:1])], better="higher")) is None
 
 
 def test_detectable_difference_has_the_power_it_promises():

@@ -31,7 +31,7 @@ def _board(plan: Plan, p: TrackPlan, store: Readable, published: Path) -> Board:
         published=read_published(published) if published.is_file() else (),
         note="only the cells that were asked for" if plan.filtered else "",
     )
-    return Board.from_slots(spec, [slot(c) for c in cells], store.read)
+    return Board.from_slots(spec, [slot(c) for c in cells], store.read, store.artifacts)
 
 
 def _row(c: PlannedCell) -> RowInfo:

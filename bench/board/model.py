@@ -20,6 +20,7 @@ from bench import stats
 from bench.board.published import Published
 from bench.contract import STATUSES, SYMBOLS, BenchError, Metric, Record, Task, Track
 from bench.stats import Array, Bools, Comparison, Estimate
+from bench.store.heads import Details
 
 __all__ = [
     "HELD", "STATES", "Board", "BoardSpec", "CellView", "Published", "RowInfo",
@@ -163,9 +164,11 @@ class Board:
         spec: BoardSpec,
         slots: Sequence[Slot],
         detail: Callable[[str], Record | None] | None,
+        artifacts: Details | None,
     ) -> None:
         self.spec = spec
         self.detail = detail
+        self.artifacts = artifacts
         self.slots = slots
         self.tasks = tuple(spec.tasks)
         self.infos = tuple(spec.rows)
@@ -186,19 +189,24 @@ class Board:
 
     @classmethod
     def from_slots(
-        cls, spec: BoardSpec, slots: Iterable[Slot], detail: Callable[[str], Record | None] | None = None
+        cls,
+        spec: BoardSpec,
+        slots: Iterable[Slot],
+        detail: Callable[[str], Record | None] | None = None,
+        artifacts: Details | None = None,
     ) -> Board:
         """Compute a board.
 
         Args:
             spec: what it is of. slots: the planned cells, in any order; a (row, task, seed) without a slot is
             ``unplanned``, several with one seed are replicates and are averaged before they count as one
-            observation. detail: reads one whole record by key; only the page and the plots call it.
+            observation. detail: reads one whole record by key, artifacts: what it names; only the tables by
+            example, the page and the plots call them.
 
         Raises:
             BenchError: a slot names a row, task or status, or ``ranks_by`` a metric, that is not known.
         """
-        return cls(spec, list(slots), detail)
+        return cls(spec, list(slots), detail, artifacts)
 
     # ------------------------------------------------------------------------------------------- into arrays
 

@@ -12,8 +12,11 @@ import numpy as np
 
 from bench.board.canvas import INK, PALETTE, Picture, outliers, picture, plain
 from bench.board.derived import curves
+from bench.board.gallery import gallery
+from bench.board.heat import by_name
 from bench.board.model import STATES, SYMBOL
 from bench.board.scatter import against_validation
+from bench.board.steps import over_steps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +35,10 @@ _MAX_PANELS = 6
 
 def pictures(board: Board) -> list[Picture]:
     """Every picture this board has data for: curves, series of pairs (only with ``detail``), states."""
-    found = [along_axis(board), *paired_series(board), against_validation(board), status_matrix(board)]
+    found = [
+        along_axis(board), *paired_series(board), *over_steps(board), *by_name(board),
+        against_validation(board), gallery(board), status_matrix(board),
+    ]  # fmt: skip
     return [p for p in found if p is not None]
 
 

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench import stats
 from bench.board import text
 from bench.board.derived import beside, costs, curves, gains, slopes
+from bench.board.examples import MOST_CELLS, against_reference, kept
 
 if TYPE_CHECKING:
     from bench.board.model import Board
@@ -26,7 +28,14 @@ class TableView:
 
 def derived(board: Board) -> list[TableView]:
     """Every derived table that this board has something for, in the order in which it is printed."""
-    found = [_gains(board), _slopes(board), _others(board), _costs(board), _published(board)]
+    found = [
+        _gains(board),
+        _by_example(board),
+        _slopes(board),
+        _others(board),
+        _costs(board),
+        _published(board),
+    ]
     return [t for t in found if t is not None]
 
 
@@ -51,6 +60,26 @@ def _p(p: float | None) -> str:
 def _wins(board: Board, gains: Iterable[float]) -> int:
     sign = -1 if board.metric.better == "lower" else 1
     return sum(sign * g > 0 for g in gains)
+
+
+def _by_example(board: Board) -> TableView | None:
+    title = f"Paired by example: {board.metric.name} against {board.spec.track.reference}"
+    if len(board.slots) > MOST_CELLS and kept(board):
+        return TableView(title, f"left out: more than {MOST_CELLS:,} cells", (), (), frozenset())
+    digits, rows = board.metric.digits, []
+    for b in against_reference(board):
+        c, least = b.comparison, stats.detectable_like(b.comparison)
+        rows.append((
+            b.info.label, text.signed(c, digits), f"{c.wins}/{b.worse}", f"{b.n} in {c.n}", str(b.tasks),
+            _p(b.adjusted), "–" if least is None else text.half(least, digits),
+        ))  # fmt: skip
+    heads = ("row", "difference", "better/worse", "examples in groups", "tasks", "p", "detectable")
+    note = (
+        "mean over the tasks both have, seeds averaged: test examples are the sample, so this holds for the "
+        "networks trained here, on examples like these; those of one group (see the track) count as one; p "
+        "Holm-corrected over this table; detectable: found in 80 % of such test sets by one test at 5 %"
+    )
+    return TableView(title, note, heads, rows, frozenset({0})) if rows else None
 
 
 def _slopes(board: Board) -> TableView | None:

@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from bench.contract import STATUSES, BenchError, Record, digest
+from bench.contract import STATUSES, BenchError, Record, Units, digest
 from bench.store.files import check_key
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: The schema of records that this code writes.
 SCHEMA = 1
@@ -107,6 +110,16 @@ class Head:
         return self.ended, self.accepted, self.file.startswith("records/"), self.file
 
 
+class Details(Protocol):
+    """What is too big for a record and yet shown on a board; `BenchError` where it is absent or damaged."""
+
+    def units(self, name: str) -> Units:
+        """Per-example scores."""
+
+    def view(self, name: str) -> np.ndarray:
+        """A picture, uint8 (height, width, 3)."""
+
+
 class Readable(Protocol):
     """What a board needs of a store: `bench.store.records.Store` and `bench.store.publish.Published` are
     such.
@@ -114,6 +127,10 @@ class Readable(Protocol):
 
     url: str
     problems: list[str]
+
+    @property
+    def artifacts(self) -> Details:
+        """Units and views by the names that records give them."""
 
     def heads(self) -> dict[str, Head]:
         """The record that counts of each key."""

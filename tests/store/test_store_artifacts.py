@@ -83,6 +83,13 @@ def test_units_come_back_as_fp16_with_their_ids(store):
     np.testing.assert_array_equal(back.values, np.array([np.float16(0.1), 1.0, np.nan], dtype=np.float64))
 
 
+@pytest.mark.parametrize("groups", [None, np.array(["b", "a", "b"]), np.array([7, 7, 300])])
+def test_units_keep_their_groups(local, groups):
+    units = Units(ids=np.arange(3), values=np.ones(3), groups=groups)
+    back = local.artifacts.units(local.artifacts.put_units(units)).groups
+    assert (back is None) if groups is None else back.tolist() == groups.tolist()
+
+
 def test_units_beyond_fp16_and_wide_ids_are_kept(local):
     ids = np.array([-1, 2**63 - 1])
     back = local.artifacts.units(local.artifacts.put_units(Units(ids=ids, values=np.array([1e6, 0.5]))))
@@ -99,6 +106,8 @@ def test_units_beyond_fp16_and_wide_ids_are_kept(local):
         Units(ids=np.array([1, 1]), values=np.array([1.0, 2.0])),
         Units(ids=np.array([1]), values=np.array([1.0, 2.0])),
         Units(ids=np.array([1.5, 2.5]), values=np.array([1.0, 2.0])),
+        Units(ids=np.array([1, 2]), values=np.array([1.0, 2.0]), groups=np.array([1])),
+        Units(ids=np.array([1, 2]), values=np.array([1.0, 2.0]), groups=np.array([0.5, 1.0])),
     ],
 )
 def test_units_that_cannot_be_paired_are_refused(local, units):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from bench.contract import AnswerError, BenchError, Task
+from bench import stats
+from bench.contract import SHEET_COLUMNS, AnswerError, BenchError, Task
 from bench.data import coop, image_folders
 from bench.data.pictures import Evaluation, Training
 from bench.suite import Suite
@@ -38,6 +39,14 @@ def test_the_laptop_has_every_artist_in_every_setting():
     stamps = TRACK.tasks(settings.Grid(wild=("emoji", "stamps")))[-1]
     assert stamps.name == "wild-stamps"
     assert stamps.params == {"setting": "wild", "dataset": "stamps", "target": "stamps"}
+
+
+def test_a_target_is_one_observation_in_whatever_setting():
+    grid = settings.Grid(wild=("emoji", "stamps"))
+    of = stats.samples(TRACK.tasks(grid), TRACK.axis)
+    assert len(of) == 10
+    assert len(set(of.values())) == 4
+    assert of["shift-noto"] == of["open-noto"] == of["wild-noto"] != of["wild-openmoji"]
 
 
 def test_the_papers_tasks_are_all_there():
@@ -243,6 +252,34 @@ def test_units_are_the_pictures_and_their_mean_is_the_accuracy():
         assert units.values.mean() == pytest.approx(got.metrics["accuracy"])
         assert units.values.tolist() == [1, 1, 1, 1, 1, 1, 0, 0, 1, 1]
         assert units.ids.tolist() == [f"p{i}" for i in range(10)]
+
+
+def test_units_are_grouped_by_family_and_a_free_target_brings_its_sheet():
+    of = kept()
+    assert score(Oracle(), of).views == {}
+    target = dataclasses.replace(of.targets[0].labelled, groups=np.array([f"f{i // 2}" for i in range(10)]))
+    free = dataclasses.replace(of, targets=(Target("main", target),), free=True)
+    got = score(Oracle(), free)
+    assert got.units["accuracy"].groups.tolist() == target.groups.tolist()
+    sheet = got.views["accuracy"]
+    assert (sheet.dtype, sheet.shape) == (np.uint8, (40, 40 * SHEET_COLUMNS, 3))
+    assert sheet[20, 20::40, 0].tolist() == [*TARGET_Y, *[255] * 10]
+
+
+def test_the_shares_of_an_average_are_kept_relative_to_equal_ones():
+    got = score(Oracle(), kept(), average=[0.5, 0.25, 0.25]).series["average"]
+    assert (got.dims, got["step"].values.tolist()) == (("step",), [0, 1, 2])
+    assert got.values.tolist() == [1.5, 0.75, 0.75]
+    long = score(Oracle(), kept(), average=np.full(5001, 1 / 5001)).series["average"]
+    assert long.values == pytest.approx(np.ones(101))
+    assert long["step"].values[[0, 1, -1]].tolist() == [0, 50, 5000]
+    assert "average" not in score(Oracle(), kept()).series
+
+
+@pytest.mark.parametrize("average", [[0.5, 0.2], [[0.5, 0.5]], [1.0], "half", [np.nan, 1.0]])
+def test_wrong_shares_say_what_was_expected(average):
+    with pytest.raises(AnswerError, match=r"answer\['average'\]"):
+        score(Oracle(), kept(), average=average)
 
 
 def test_further_targets_are_shown_and_not_ranked():

@@ -115,6 +115,15 @@ def test_emoji_are_apart_by_family_and_by_style(name, loaded):
         assert "twitter" not in artists
 
 
+def test_pictures_are_grouped_by_family_and_only_free_drawings_may_be_printed(loaded):
+    for name in ("shift-noto", "shift-fluent-3d", "shift-openmoji"):
+        kept = loaded(name)[1]
+        target = kept.targets[0].labelled
+        assert target.groups.tolist() == [FAMILY[i.partition("/")[2]] for i in target.ids]
+        assert 100 < len(set(target.groups)) < len(target)
+        assert kept.free == (name != "shift-openmoji")  # CC BY-SA: not for the repository
+
+
 @pytest.mark.parametrize("name", EMOJI)
 def test_emoji_have_the_label_of_their_subcategory(name, loaded):
     data, kept = loaded(name)

@@ -265,6 +265,32 @@ def test_an_average_that_remembers_one_step_is_fine_tuning(tmp_path):
     np.testing.assert_allclose(logits_of(long), logits_of(start), atol=1e-3)
 
 
+@pytest.mark.parametrize("row", ["clipood", "ema", "wise-ft", "swad"])
+def test_the_shares_that_a_row_says_are_those_of_its_weights(row, tmp_path, monkeypatch):
+    """Taken anew from the weights of each step, which all these rows go through alike."""
+    data = reference.given(steps=12)
+    looks = iter([3.0, 2.0, 1.0, 1.0, 1.1, 1.2, *[9.0] * 10])
+    monkeypatch.setattr(training, "val_loss", lambda *_: next(looks))
+    stored = [[p.detach().clone() for p in reference.encoder().visual.parameters()]]
+    step = torch.optim.AdamW.step
+
+    def stepped(self, *args, **kwargs):
+        step(self, *args, **kwargs)
+        stored.append([p.detach().clone() for g in self.param_groups for p in g["params"]])
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", stepped)
+    more = {"margin": False} if row == "clipood" else {}
+    answer = reference.answered(METHODS[row], tmp_path, data, **more)
+    a = torch.from_numpy(answer["average"])
+    assert len(a) == len(stored) == 13
+    assert a.sum() == pytest.approx(1)
+    if row == "swad":
+        assert a.nonzero().flatten().tolist() == list(range(3, 7))
+    for i, p in enumerate(data.encoder.given[0].visual.parameters()):
+        direct = torch.tensordot(a, torch.stack([s[i].double() for s in stored]), 1)
+        assert (p.detach().double() - direct).abs().max() < 1e-6
+
+
 def test_swad_without_a_valley_is_fine_tuning_and_with_one_it_is_not(tmp_path, monkeypatch):
     data = reference.given(steps=12)
     plain = logits_of(reference.answered(METHODS["fine-tune"], tmp_path, data))

@@ -1,0 +1,126 @@
+"""Pictures over the steps of training: what rows recorded by step, and the metric at their snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.board.canvas import INK, PALETTE, Picture, picture, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from bench.board.model import Board, CellView
+    from bench.contract import Record
+
+_MAX_LINES = 10
+_MAX_PANELS = 4
+_DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)))
+
+#: Row label -> steps and values.
+_Lines = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def over_steps(board: Board) -> list[Picture]:
+    """A picture a series along ``step``, and one of the ranking metric at the rows' snapshots."""
+    if board.detail is None:
+        return []
+    panels: dict[str, dict[str, _Lines]] = {}
+    for row in (*board.rows, *board.ablations):
+        for cell in row.cells:
+            if cell.alias_of:
+                continue
+            records = _records(board, cell)
+            for name, line in _recorded(records, board.metric.name).items():
+                panels.setdefault(name, {}).setdefault(cell.task, {})[row.info.label] = line
+            if not records or not (records[0].history or _by_step(records[0])):
+                break  # a row that keeps nothing by step on its first task keeps nothing on the others
+    order = [t.name for t in board.tasks]
+    return [
+        _picture(board, name, sorted(tasks.items(), key=lambda item: order.index(item[0])))
+        for name, tasks in sorted(panels.items())
+    ]
+
+
+def _records(board: Board, cell: CellView) -> list[Record]:
+    assert board.detail is not None
+    found = [board.detail(s.key) for s in cell.slots if s.status == "ok"]
+    return [r for r in found if r is not None]
+
+
+def _by_step(record: Record) -> Mapping[str, Any]:
+    return {name: raw for name, raw in record.series.items() if list(raw["dims"]) == ["step"]}
+
+
+def _recorded(records: Sequence[Record], metric: str) -> _Lines:
+    """Name of what is drawn -> steps, and the mean over the seeds with the same steps as the first one."""
+    every: dict[str, list[tuple[tuple[float, ...], list[float]]]] = {}
+    for r in records:
+        for name, raw in _by_step(r).items():
+            steps = raw["coords"].get("step", range(len(raw["data"])))
+            every.setdefault(name, []).append((tuple(steps), raw["data"]))
+        looks = [(h["step"], v) for h in r.history if isinstance(v := h["metrics"].get(metric), float)]
+        if len(looks) > 1:
+            every.setdefault(f"{metric} by step", []).append(
+                (tuple(s for s, _ in looks), [float(v) for _, v in looks])
+            )
+    return {
+        name: (
+            np.array(seen[0][0], float),
+            np.mean([_numbers(v) for s, v in seen if s == seen[0][0]], axis=0),
+        )
+        for name, seen in every.items()
+    }
+
+
+def _numbers(values: Sequence[float | None]) -> np.ndarray:
+    return np.array([np.nan if v is None else v for v in values], float)
+
+
+def _picture(board: Board, name: str, tasks: Sequence[tuple[str, _Lines]]) -> Picture:
+    # What is the same on every task, such as the shares of an average, needs one panel.
+    shown = [tasks[0]] if all(_same(tasks[0][1], lines) for _, lines in tasks) else tasks[:_MAX_PANELS]
+    labels = list(dict.fromkeys(label for _, lines in shown for label in lines))[:_MAX_LINES]
+
+    def draw(figure: Figure) -> str:
+        axes = figure.subplots(1, len(shown), squeeze=False)[0]
+        for ax, (task, lines) in zip(axes, shown, strict=True):
+            _panel(ax, task, {label: lines[label] for label in labels if label in lines}, labels)
+        axes[0].set_ylabel(plain(name))
+        handles = axes[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside right upper", frameon=False, fontsize=8)
+        cut = f" The first {len(shown)} of {len(tasks)} tasks." if len(shown) < len(tasks) else ""
+        return f"{name} over the steps of training, mean over seeds.{cut}"
+
+    slug = name.replace(" ", "-")
+    return picture(f"{board.spec.track.name}-{slug}", draw, 2.4 + 2.6 * len(shown), 2.9)
+
+
+def _same(a: _Lines, b: _Lines) -> bool:
+    return a.keys() == b.keys() and all(
+        np.array_equal(a[k][0], b[k][0]) and np.allclose(a[k][1], b[k][1], equal_nan=True) for k in a
+    )
+
+
+def _panel(ax: Axes, task: str, lines: _Lines, labels: Sequence[str]) -> None:
+    values = np.concatenate([v[np.isfinite(v) & (v > 0)] for _, v in lines.values()])
+    log = len(values) > 0 and values.max() / values.min() > 50
+    for label, (x, y) in lines.items():
+        k = labels.index(label)
+        shown = y > 0 if log else np.isfinite(y)
+        lone = shown & ~(np.roll(shown, 1) | np.roll(shown, -1))
+        style: dict[str, Any] = {"color": PALETTE[k % len(PALETTE)], "linewidth": 1.5}
+        few = len(x) <= 12 or lone.any() or shown.sum() <= 2
+        ax.plot(
+            x, np.where(shown, y, np.nan), label=plain(label), marker="o" if few else "", markersize=3.5,
+            linestyle=_DASHES[k // len(PALETTE) % len(_DASHES)], **style,
+        )  # fmt: skip
+    if log:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
+    ax.set_xlabel("step")
+    ax.set_title(plain(task))
+    ax.grid(axis="y", color=INK, alpha=0.18, linewidth=0.6)

@@ -1,0 +1,212 @@
+"""What a board says example by example, over steps and by name: small records with known answers."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from bench import stats
+from bench.board import examples, markdown
+from bench.board.gallery import gallery
+from bench.board.heat import by_name
+from bench.board.model import Board, BoardSpec, RowInfo, Slot
+from bench.board.page import render
+from bench.board.steps import over_steps
+from bench.contract import SHEET_COLUMNS, BenchError, Metric, Record, Task, Track, Units
+from bench.store.artifacts import artifact_name
+
+
+class Named(Track):
+    name = "named"
+    metrics = (Metric(name="accuracy", better="higher", digits=3),)
+    reference = "plain"
+
+    def tasks(self, grid): ...
+    def load(self, task, run, inputs): ...
+    def truth(self, task, run, inputs): ...
+    def score(self, task, answer, kept, history): ...
+    def smoke(self): ...
+
+
+class Fake:
+    """Artifacts in memory."""
+
+    def __init__(self):
+        self.of = {}
+
+    def units(self, name):
+        return self._get(name)
+
+    def view(self, name):
+        return self._get(name)
+
+    def _get(self, name):
+        if name not in self.of:
+            raise BenchError(f"no artifact {name}")
+        return self.of[name]
+
+    def put(self, thing, label):
+        self.of[artifact_name(label.encode(), "npz")] = thing
+        return artifact_name(label.encode(), "npz")
+
+
+N = 60
+SHEET = np.repeat(np.arange(N, dtype=np.uint8), 4 * 4 * 3).reshape(3, SHEET_COLUMNS, 4, 4, 3)
+SHEET = SHEET.transpose(0, 2, 1, 3, 4).reshape(12, SHEET_COLUMNS * 4, 3)
+
+
+def board(scores, *, groups=None, sheet=True, series=None, history=(), shuffled=()):
+    """``scores``: {(row, task): (seeds, N) right or wrong}."""
+    artifacts, records, slots = Fake(), {}, []
+    ids = np.array([f"e{i:02}" for i in range(N)])
+    for (row, task), values in scores.items():
+        for seed, v in enumerate(np.atleast_2d(values)):
+            key = f"{row}{task}{seed}"
+            order = np.random.default_rng(seed).permutation(N) if row in shuffled else np.arange(N)
+            units = Units(ids[order], np.asarray(v, float)[order], None if groups is None else groups[order])
+            records[key] = Record(
+                key=key, kind="cell", cell={}, status="ok", units={"accuracy": artifacts.put(units, key)},
+                views={"accuracy": artifacts.put(SHEET, "sheet")} if sheet else {},
+                series=(series or {}).get(row, {}), history=history,
+            )  # fmt: skip
+            slots.append(
+                Slot(
+                    row=row,
+                    task=task,
+                    seed=seed,
+                    key=key,
+                    status="ok",
+                    metrics={"accuracy": float(np.mean(v))},
+                )
+            )
+    rows = list(dict.fromkeys(r for r, _ in scores))
+    spec = BoardSpec(
+        track=Named(), profile="laptop", ranks_by="accuracy", seeds=max(s.seed for s in slots) + 1,
+        tasks=[Task(name=t) for t in dict.fromkeys(t for _, t in scores)],
+        rows=[RowInfo(row=r, label=r.title(), role="method" if r == "mine" else "baseline") for r in rows],
+    )  # fmt: skip
+    return Board.from_slots(spec, slots, records.get, artifacts)
+
+
+def right(*wrong):
+    v = np.ones(N)
+    v[list(wrong)] = 0
+    return v
+
+
+def test_the_difference_is_that_of_the_board_and_its_test_that_of_the_examples():
+    rng = np.random.default_rng(1)
+    scores = {(r, t): rng.random((3, N)) < p for r, p in (("plain", 0.5), ("mine", 0.7)) for t in ("a", "b")}
+    made = board(scores, groups=np.arange(N) // 3, shuffled={"mine"})
+    (got,) = examples.against_reference(made)
+    d = [scores["mine", t].mean(0) - scores["plain", t].mean(0) for t in ("a", "b")]
+    assert got.comparison.diff == pytest.approx(made.rows[0].delta.diff)
+    assert got.comparison == stats.paired_by_example([(x, np.arange(N) // 3) for x in d], better="higher")
+    assert (got.n, got.comparison.n, got.tasks) == (120, 20, 2)
+    assert (got.comparison.wins, got.worse) == tuple(int((s * np.concatenate(d) > 0).sum()) for s in (1, -1))
+
+
+def test_p_is_holms_over_the_rows_and_the_detectable_difference_is_printed():
+    rng = np.random.default_rng(2)
+    scores = {(r, "a"): rng.random((2, N)) < p for r, p in (("plain", 0.4), ("mine", 0.8), ("other", 0.45))}
+    made = board(scores)
+    got = {g.info.row: g for g in examples.against_reference(made)}
+    raw = [g.comparison.p for g in got.values()]
+    assert [g.adjusted for g in got.values()] == pytest.approx(stats.holm(raw).tolist())
+    said = markdown.render(made)
+    assert "### Paired by example: accuracy against plain" in said
+    least = stats.detectable_like(got["mine"].comparison)
+    line = next(x for x in said.splitlines() if x.startswith("| Mine | +"))
+    assert line.rstrip(" |").endswith(f"{least:.3f}".removeprefix("0"))
+    assert "60 in 60" in line
+
+
+def test_a_row_is_compared_on_the_tasks_that_both_have_and_on_equal_test_sets():
+    scores = {("plain", "a"): right(1), ("plain", "b"): right(1), ("mine", "a"): right(2, 3)}
+    (got,) = examples.against_reference(board(scores))
+    assert (got.tasks, got.comparison.wins, got.worse) == (1, 1, 2)
+    other = board({("plain", "a"): right(1), ("mine", "a"): right(2)})
+    name = other.detail("minea0").units["accuracy"]
+    other.artifacts.of[name] = Units(np.array([f"x{i}" for i in range(N)]), right(2))
+    assert examples.against_reference(other) == []
+
+
+def test_without_sidecars_or_scores_there_is_no_table_and_no_picture():
+    made = board({("plain", "a"): right(1), ("mine", "a"): right(2)})
+    made.artifacts.of.clear()
+    assert examples.against_reference(made) == []
+    assert gallery(made) is None
+    assert "Paired by example" not in markdown.render(made)
+    bare = Board.from_slots(made.spec, made.slots)
+    assert not examples.kept(bare)
+    assert examples.against_reference(bare) == []
+
+
+def test_too_many_cells_are_left_out_aloud(monkeypatch):
+    made = board({("plain", "a"): right(1), ("mine", "a"): right(2)})
+    monkeypatch.setattr("bench.board.examples.MOST_CELLS", 1)
+    monkeypatch.setattr("bench.board.tables.MOST_CELLS", 1)
+    assert "left out: more than 1 cells" in markdown.render(made)
+
+
+def test_the_gallery_shows_what_one_row_gets_right_and_the_other_wrong():
+    made = board({("plain", "a"): right(5, 6, 7), ("mine", "a"): right(50)}, shuffled={"mine"})
+    picture = gallery(made)
+    assert picture is not None
+    titles = re.findall(r"a: \w+ better than \w+ by 1.00 on \d of 60", picture.svg)
+    assert titles == [
+        "a: Mine better than Plain by 1.00 on 3 of 60",
+        "a: Plain better than Mine by 1.00 on 1 of 60",
+    ]
+    assert "<image" in picture.svg
+    assert gallery(board({("plain", "a"): right(5), ("mine", "a"): right(6)}, sheet=False)) is None
+
+
+def test_the_tiles_are_those_examples(monkeypatch):
+    tiles = []
+
+    def strip(ax, line):
+        tiles.append([t[0, 0, 0] for t in line.tiles])
+
+    monkeypatch.setattr("bench.board.gallery._strip", strip)
+    gallery(board({("plain", "a"): right(5, 19, 20, 41), ("mine", "a"): right(50)}))
+    assert tiles == [[5, 19, 20, 41], [50]]
+
+
+def test_series_over_steps_and_snapshots_are_drawn():
+    steps = {"dims": ["step"], "coords": {"step": [0, 1, 2]}, "data": [2.0, 0.5, 0.5]}
+    history = [{"step": s, "seconds": 1.0, "metrics": {"accuracy": a}} for s, a in ((10, 0.2), (20, 0.4))]
+    made = board(
+        {(row, task): right(1) for row in ("plain", "mine") for task in ("a", "b")},
+        series={"mine": {"average": steps}}, history=history,
+    )  # fmt: skip
+    pictures = {p.name: p for p in over_steps(made)}
+    assert set(pictures) == {"named-average", "named-accuracy-by-step"}
+    assert "Plain" not in pictures["named-average"].svg
+    assert {"Plain", "Mine"} <= set(re.findall(r">(Plain|Mine)<", pictures["named-accuracy-by-step"].svg))
+    assert over_steps(board({("plain", "a"): right(1)})) == []
+
+
+def test_the_heat_map_has_the_references_values_and_the_others_differences():
+    def of(*v):
+        return {"accuracy": {"dims": ["domain"], "coords": {"domain": ["x", "y"]}, "data": list(v)}}
+
+    made = board(
+        {("plain", "a"): right(1), ("mine", "a"): right(2)},
+        series={"plain": of(0.5, 0.25), "mine": of(0.75, 0.2)},
+    )
+    (picture,) = by_name(made)
+    assert picture.name == "named-accuracy-by-name"
+    words = re.findall(r"<text[^>]*>([^<]+)</text>", picture.svg)
+    assert {".500", ".250", "−.050", "a: x", "a: y"} <= set(words)
+    assert words.count(".250") == 2  # the reference's y, and mine at x over the reference
+    assert by_name(board({("plain", "a"): right(1), ("mine", "a"): right(2)})) == []
+
+
+def test_the_page_holds_them_all():
+    made = board({("plain", "a"): right(5), ("mine", "a"): right(6)})
+    page = render([made])
+    assert "Paired by example" in page
+    assert "data:image/png;base64" in page
