@@ -195,6 +195,28 @@ def test_show_prints_a_record_and_as_json(lab, bench):
     assert "no record of" in wrong.err
 
 
+def test_compare_pairs_the_examples_that_a_track_keeps(lab, bench):
+    lab.use("names").of("names", seeds=2, ranks_by="all_names")
+    lab.run("zero-shot", "tuned")
+    said = bench(*lab.arguments("compare", "tuned", "zero-shot"))
+    records = lab.records()
+    store = lab.store()
+    means = {
+        row: [
+            store.artifacts.units(r.units["all_names"]).values.mean() for r in records if r.cell["row"] == row
+        ]
+        for row in ("tuned", "zero-shot")
+    }
+    diff = sum(means["tuned"]) / len(means["tuned"]) - sum(means["zero-shot"]) / len(means["zero-shot"])
+    (line,) = [x for x in said.out.splitlines() if "paired by example" in x]
+    assert f"{diff:+.3f}" in line
+    assert "groups" in line
+    assert (
+        "paired by example"
+        not in bench(*lab.arguments("compare", "tuned", "zero-shot", "--metric", "base")).out
+    )
+
+
 def test_why_names_the_cause_or_what_was_declared_otherwise(ran):
     grids, bench, _ = ran
     records = {(r.cell["row"], r.cell["task"]): r.key for r in grids.records()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,10 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class ByExample:
-    """A row minus the reference over the examples of ``tasks`` tasks; ``better`` and ``worse``: of ``n``."""
+    """A row minus another over ``n`` examples of ``tasks`` tasks; on ``worse`` of them it is the worse one.
+
+    ``adjusted``: p after Holm, if this is one of several comparisons.
+    """
 
     info: RowInfo
     comparison: Comparison
@@ -55,35 +58,35 @@ def kept(board: Board) -> bool:
 
 
 def against_reference(board: Board) -> list[ByExample]:
-    """Every row with scores against the track's reference, over the tasks that both have.
-
-    p is Holm's over these comparisons. Seeds are averaged first: what is said holds for the networks trained
-    here, on examples like these.
-    """
-    scores = by_cell(board)
+    """Every row with scores against the track's reference; p is Holm's over these comparisons."""
     reference = board.spec.track.reference
-    found: list[ByExample] = []
-    for view in (*board.rows, *board.ablations):
-        row = view.info.row
-        parts, worse = [], 0
-        for t in board.counted:
-            task = board.tasks[t].name
-            mine, theirs = scores.get((row, task)), scores.get((reference, task))
-            if row == reference or view.cells[t].alias_of or mine is None or theirs is None:
-                continue
-            if not np.array_equal(mine.ids, theirs.ids):
-                continue  # another version of the test set: nothing to pair
-            d = mine.values - theirs.values
-            worse += int(((d if board.metric.better != "lower" else -d) < 0).sum())
-            parts.append((d, mine.groups))
-        if parts:
-            c = stats.paired_by_example(parts, better=board.metric.better)
-            found.append(ByExample(view.info, c, None, len(parts), sum(len(d) for d, _ in parts), worse))
+    rows = [v.info.row for v in (*board.rows, *board.ablations) if v.info.row != reference]
+    found = [b for row in rows if (b := paired(board, row, reference)) is not None]
     p = stats.holm([np.nan if b.comparison.p is None else b.comparison.p for b in found])
-    return [
-        ByExample(b.info, b.comparison, None if np.isnan(q) else float(q), b.tasks, b.n, b.worse)
-        for b, q in zip(found, p, strict=True)
-    ]
+    return [replace(b, adjusted=None if np.isnan(q) else float(q)) for b, q in zip(found, p, strict=True)]
+
+
+def paired(board: Board, row: str, other: str) -> ByExample | None:
+    """A row minus another over the tasks on which both have scores of the same examples; None without any.
+
+    Seeds are averaged first: what is said holds for the networks trained here, on examples like these.
+    """
+    scores, views = by_cell(board), {v.info.row: v for v in (*board.rows, *board.ablations)}
+    if row not in views or other not in views:
+        return None
+    parts = []
+    for t in board.counted:
+        task = board.tasks[t].name
+        mine, theirs = scores.get((row, task)), scores.get((other, task))
+        alias = views[row].cells[t].alias_of or views[other].cells[t].alias_of
+        # Other ids are another version of the test set: nothing to pair.
+        if not alias and mine is not None and theirs is not None and np.array_equal(mine.ids, theirs.ids):
+            parts.append((mine.values - theirs.values, mine.groups))
+    if not parts:
+        return None
+    c = stats.paired_by_example(parts, better=board.metric.better)
+    n, equal = sum(len(d) for d, _ in parts), sum(int((d == 0).sum()) for d, _ in parts)
+    return ByExample(views[row].info, c, None, len(parts), n, n - equal - c.wins)
 
 
 @lru_cache(maxsize=4)  # the table and the picture of a board both ask, and a page is several renderers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from bench.cli.common import (
 from bench.contract import BenchError
 from bench.plan import Plan
 from bench.registry import nearest
+
+if TYPE_CHECKING:
+    from bench.board.examples import ByExample
 
 TrackName = Annotated[
     str | None, typer.Option("-t", "--track", help="The track (needed if there are several).")
@@ -40,6 +43,7 @@ def command(
     worse.
     """
     from bench import stats
+    from bench.board import examples
 
     session = Session.open(suite, store, plugin)
     wanted = [track] if track else [p.track.name for p in session.suite.tracks(profile, session.registry)]
@@ -79,7 +83,21 @@ def command(
     console.print(
         f"[bold]{escape(a)}[/] against [bold]{escape(b)}[/], {name}: {said}{f' ({c.why})' if c.why else ''}"
     )
+    if name == plan.tracks[0].ranks_by:
+        (board,) = session.boards(profile, holding, [a, b], filter)
+        if (by := examples.paired(board, a, b)) is not None:
+            console.print(f"  paired by example: {_by_example(by, declared.digits)}")
     raise typer.Exit(1 if c.verdict == "worse" else 0)
+
+
+def _by_example(by: ByExample, digits: int) -> str:
+    c = by.comparison
+    half = f" ± {c.half:.{digits}f}" if c.half is not None else ""
+    p = f", p = {c.p:.3g}" if c.p is not None else ""
+    return (
+        f"{c.diff:+.{digits}f}{half}, better on {c.wins} and worse on {by.worse} of {by.n} in {c.n} groups"
+        f"{p}: {c.verdict} (for the networks trained here)"
+    )
 
 
 def _values(plan: Plan, row: str, metric: str, without: set[str]) -> dict[tuple[str, int], float]:
