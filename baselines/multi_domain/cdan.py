@@ -1,0 +1,48 @@
+"""CDAN-MDL: DANN-MDL where the discriminator also sees the predicted class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bench.contract import Context, method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.tracks.multi_domain.data import MultiDomainData
+    from bench.tracks.multi_domain.training import Batch
+
+
+@method(
+    "multi_domain",
+    name="CDAN-MDL",
+    hp={"weight": 1.0, "hidden": 64},
+    ref="Long et al., Conditional Adversarial Domain Adaptation, NeurIPS 2018",
+)
+def cdan(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+    """min over psi, h_d and max over D of L(h_d(f), y) - lambda_p L(D(f (x) g), d), f = psi(x).
+
+    g: class probabilities, without a gradient as in the released code; (x): the outer product, randomised
+    where it is large (equation 6). Without the entropy weights of CDAN+E. The source adapts to a domain
+    without labels; here all T domains have labels and heads, and D tells T domains apart.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    from bench.tracks.multi_domain import adversarial, nets, training
+
+    body, T = data.body(), len(data.domains)
+    net = nets.MultiHead(nets.Plain(body), [body.head() for _ in range(T)])
+    combined = adversarial.Multilinear(body.width, data.classes)
+    D = adversarial.discriminator(combined.width, T, hp["hidden"])
+
+    def loss(batch: Batch) -> Tensor:
+        f = net.psi(batch.x, batch.domain)
+        z = net.classify(f, batch.domain)
+        fg = combined(f, training.probabilities(z).detach())
+        reversed_fg = adversarial.reversed_gradient(fg, hp["weight"] * adversarial.ramp(batch.progress))
+        return training.losses(z, batch.y).mean() + F.cross_entropy(D(reversed_fg), batch.domain)
+
+    training.fit(torch.nn.ModuleList([net, combined, D]), loss, data, ctx)
+    return training.answer(net, data, ctx)

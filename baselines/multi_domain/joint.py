@@ -1,0 +1,22 @@
+"""Joint training: one network that does not know the domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bench.contract import Context, method
+
+if TYPE_CHECKING:
+    from bench.tracks.multi_domain.data import MultiDomainData
+
+
+@method("multi_domain", name="Joint", ref="empirical risk minimisation over all domains together")
+def joint(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+    """h(psi(x)) for every domain: where two domains give one input different labels, it cannot be right."""
+    from bench.tracks.multi_domain import nets, training
+
+    body = data.body()
+    net = nets.MultiHead(nets.Plain(body), [body.head()])
+    training.fit(net, training.mean_loss(net), data, ctx)
+    return training.answer(net, data, ctx)

@@ -1,0 +1,37 @@
+"""PLE: experts for all and experts for one domain, mixed level by level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bench.contract import Context, method
+
+if TYPE_CHECKING:
+    from bench.tracks.multi_domain.data import MultiDomainData
+
+
+@method(
+    "multi_domain",
+    name="PLE",
+    hp={"own": 1, "shared": 2, "levels": 2},
+    ref="Tang et al., Progressive Layered Extraction (PLE): A Novel Multi-Task Learning Model for"
+    " Personalized Recommendations, RecSys 2020",
+)
+def ple(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+    """y = h_d(g_d^N), and at each level j (equations 1 to 6):
+
+        g_d^j = softmax(W_d^j g_d^{j-1}) . [own experts of d (g_d^{j-1}), shared experts (g_s^{j-1})]
+        g_s^j = softmax(W_s^j g_s^{j-1}) . [own experts of every d, shared experts],   g^0 = stem(x)
+
+    ``levels`` = 1 is the paper's CGC. Experts are trunks. A task of the paper is a domain here: at the last
+    level a row needs only its own domain's experts; before it, the shared way reads those of all.
+    torch-rechub's PLE wants a label of every task for a row.
+    """
+    from bench.tracks.multi_domain import nets, training
+
+    body, T = data.body(), len(data.domains)
+    psi = nets.Progressive(body, T, own=hp["own"], shared=hp["shared"], levels=hp["levels"])
+    net = nets.MultiHead(psi, [body.head() for _ in range(T)])
+    training.fit(net, training.mean_loss(net), data, ctx)
+    return training.answer(net, data, ctx)
