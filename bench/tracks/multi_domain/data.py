@@ -165,7 +165,7 @@ class MultiDomainData:
 class Kept:
     """What only the scorer sees: labels and domains of validation and test, ids and groups of test.
 
-    ``test_ids``: (n,) strings, unique; the same example has the same id for every method.
+    ``test_ids``: (n,) strings, unique; the same picture has the same id for every method. None for a table.
     """
 
     kind: Kind
@@ -175,7 +175,7 @@ class Kept:
     val_domain: np.ndarray
     test_y: np.ndarray
     test_domain: np.ndarray
-    test_ids: np.ndarray
+    test_ids: np.ndarray | None
     test_groups: np.ndarray | None
 
 
@@ -183,9 +183,10 @@ class Kept:
 class Parts:
     """A task's data before it is divided between a method and the scorer.
 
-    ``y``, ``domain``, ``ids``, ``groups``: of all n examples. ``train``, ``val``, ``test``: positions in
-    them. ``inputs``: positions -> those examples. ``cardinalities``: of each field, for a table.
-    ``weights``: file that the network starts from, where it is the user's.
+    ``y``, ``domain``: of all n examples, integers of any size; so ``ids`` and ``groups``, of pictures.
+    ``train``, ``val``, ``test``: positions in them. ``inputs``: positions -> those examples.
+    ``cardinalities``: of each field, for a table. ``weights``: file that the network starts from, where it is
+    the user's.
     """
 
     kind: Kind
@@ -193,19 +194,21 @@ class Parts:
     classes: int
     y: np.ndarray
     domain: np.ndarray
-    ids: np.ndarray
-    groups: np.ndarray | None
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
     inputs: Callable[[np.ndarray], Examples]
+    ids: np.ndarray | None = None
+    groups: np.ndarray | None = None
     cardinalities: tuple[int, ...] = ()
     weights: Path | None = None
 
     def labelled(self, rows: np.ndarray) -> Labelled:
         """Those examples with their labels."""
         groups = None if self.groups is None else self.groups[rows]
-        return Labelled(self.inputs(rows), self.y[rows], self.domain[rows], groups)
+        return Labelled(
+            self.inputs(rows), self.y[rows].astype(np.int64), self.domain[rows].astype(np.int64), groups
+        )
 
 
 def thinned(rows: np.ndarray, domain: np.ndarray, n: int) -> np.ndarray:

@@ -48,7 +48,7 @@ def parts(dataset: str, run: Run, inputs: Inputs) -> Parts:
     x, cardinalities = encode(fields, train, events.rare)
     return Parts(
         kind="table", domains=tuple(f"{prefix}{n}" for n in names), classes=2,
-        y=events.label.astype(np.int64), domain=domain, ids=np.arange(len(x)).astype(str), groups=None,
+        y=events.label.astype(np.int64), domain=domain,
         train=thinned(train, domain, run.rows), val=thinned(val, domain, run.rows),
         test=thinned(test, domain, run.rows),
         inputs=partial(_inputs, x), cardinalities=cardinalities,

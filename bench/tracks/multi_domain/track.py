@@ -92,10 +92,11 @@ class MultiDomain(Track):
 
         dataset = task.params["dataset"]
         parts, recipe = _source(task).parts(dataset, run, inputs), settings.recipe(dataset, run)
+        domain = parts.domain[parts.test].astype("int64")
         return MultiDomainData(
             dataset=dataset, kind=parts.kind, domains=parts.domains, classes=parts.classes,
             train=parts.labelled(parts.train), val=parts.labelled(parts.val),
-            test=Unlabelled(parts.inputs(parts.test), parts.domain[parts.test]),
+            test=Unlabelled(parts.inputs(parts.test), domain),
             recipe=recipe, body=_body(parts, recipe),
         )  # fmt: skip
 
@@ -120,7 +121,7 @@ class MultiDomain(Track):
         return Kept(
             kind=parts.kind, domains=parts.domains, classes=parts.classes,
             val_y=parts.y[val], val_domain=parts.domain[val], test_y=parts.y[test],
-            test_domain=parts.domain[test], test_ids=parts.ids[test],
+            test_domain=parts.domain[test], test_ids=None if parts.ids is None else parts.ids[test],
             test_groups=None if parts.groups is None else parts.groups[test],
         )  # fmt: skip
 
@@ -145,7 +146,7 @@ class MultiDomain(Track):
         }  # fmt: skip
         series = {"score": xr.DataArray(test, dims=("domain",), coords={"domain": list(kept.domains)})}
         units = {}
-        if kept.kind == "images":
+        if kept.test_ids is not None:
             each = scoring.correct(p["test"], kept.test_y) * weights(kept.test_y, kept.test_domain)
             units = {"average": Units(kept.test_ids, each, kept.test_groups)}
         return Score(metrics=metrics, series=series, units=units)

@@ -1,0 +1,329 @@
+"""Amazon's product ratings as a click log over several domains: a proxy for the set of the D-Train paper.
+
+What the paper did is not known. These are the rules of the loader in thuml/Multi-Embedding, whose authors it
+shares: a user counts in a domain with at least `LEAST` ratings there; each of these is a positive, whatever
+the stars, and comes with one item drawn at random that the user has not rated in the domain, a negative;
+80 % and 90 % of the domain's ratings, in order of time, are where validation and test begin. Users and items
+are counted over all domains together, and negatives are drawn from the items of all.
+
+`prepare` makes the form that is trained on once, below ``prepared/amazon``: ``x.npy`` (n, 2) int32, user and
+item; ``y.npy`` and ``domain.npy`` (n,) uint8; ``manifest.json``. Rows stand part by part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.contract import BenchError, digest
+from bench.data.catalog import CATALOG, VARIABLE, root
+from bench.data.preparing import Progress, read_manifest, silent
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+#: Raise when a rule changes: what was prepared before is then prepared again.
+VERSION = 1
+NAME = "amazon"
+#: Assumed: the paper's categories were not found. From the largest to a small one, all with long histories.
+DOMAINS = ("Books", "Electronics", "Movies_and_TV", "Video_Games", "Musical_Instruments")
+LEAST = 5
+#: Where validation and test begin, as shares of a domain's ratings in order of time.
+CUTS = (0.8, 0.9)
+
+_COLUMNS = ("user", "item", "rating", "time")
+_FILES, _MANIFEST = ("x", "y", "domain"), "manifest.json"
+#: Drawings of a negative before it is given up: a user may have rated nearly everything.
+_TRIES = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a prepared folder holds. ``parts``: rows of training, validation and test; ``rows``: by domain.
+
+    ``users``, ``items``: how many of each; ``sha256``: of the arrays, in the order x, y, domain.
+    """
+
+    version: int
+    domains: tuple[str, ...]
+    rows: tuple[int, ...]
+    parts: tuple[int, ...]
+    users: int
+    items: int
+    sha256: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratings:
+    """A prepared log, memory-mapped, in the order of its parts."""
+
+    manifest: Manifest
+    x: np.ndarray
+    y: np.ndarray
+    domain: np.ndarray
+
+
+def missing() -> str | None:
+    """Why the ratings cannot be read here and what to do about it, or None. Cheap."""
+    command = f"bench data prepare {NAME}"
+    try:
+        manifest = _manifest()
+    except FileNotFoundError:
+        if why := _absent():
+            return f"{NAME}: {why}, then: {command}"
+        return f"{NAME}: {CATALOG[NAME].folder} is not prepared: {command}"
+    except BenchError as e:
+        return f"{e}: {command} --again"
+    if manifest.version != VERSION:
+        return f"{NAME}: prepared under rules {manifest.version}, today's are {VERSION}: {command}"
+    return None
+
+
+def _absent() -> str | None:
+    dataset = CATALOG[NAME]
+    for domain in DOMAINS:
+        if not _raw(domain).is_file():
+            return (
+                f"no file {_raw(domain).name} in {dataset.folder} (${VARIABLE}/{dataset.folder.name}):"
+                f" get it from {dataset.get}"
+            )
+    return None
+
+
+def _raw(domain: str) -> Path:
+    return CATALOG[NAME].folder / f"ratings_{domain}.csv"
+
+
+def fingerprint() -> str:
+    """16 hex digits over what was prepared. Cheap: of the manifest."""
+    return digest(asdict(_manifest()))
+
+
+def read() -> Ratings:
+    """The prepared log.
+
+    Raises:
+        BenchError: it is not here, not prepared, or cannot be read.
+    """
+    import numpy as np
+
+    if why := missing():
+        raise BenchError(why)
+    place = _place()
+    try:
+        # Copy-on-write: who changes a map changes only what he sees himself.
+        x, y, domain = (np.load(place / f"{f}.npy", mmap_mode="c") for f in _FILES)
+    except (OSError, ValueError) as e:
+        raise BenchError(f"{place}: cannot be read: {e}: bench data prepare {NAME} --again") from e
+    return Ratings(_manifest(), x, y, domain)
+
+
+def verify() -> Manifest:
+    """Hold the prepared arrays against their digests.
+
+    Raises:
+        BenchError: they are not here, or one changed.
+    """
+    if why := missing():
+        raise BenchError(why)
+    manifest = _manifest()
+    for name, said in zip(_FILES, manifest.sha256, strict=True):
+        path = _place() / f"{name}.npy"
+        if not path.is_file() or _sha256(path) != said:
+            raise BenchError(f"{path}: is not what was prepared: bench data prepare {NAME} --again")
+    return manifest
+
+
+# -------------------------------------------------------------------------------------------------- preparing
+
+
+def prepare(*, again: bool = False, progress: Progress = silent) -> Manifest:
+    """Make the ratings ready, whole or not at all.
+
+    Args:
+        again: although it has been done.
+        progress: told how many domains are read.
+
+    Raises:
+        BenchError: a file is missing or not in its layout (named), or there is no pyarrow.
+    """
+    if not again and missing() is None:
+        return _manifest()
+    if why := _absent():
+        raise BenchError(f"{NAME}: {why}")
+    arrays, users, items = _made(progress)
+    place, work = _place(), root() / "prepared" / f".{NAME}"
+    shutil.rmtree(work, ignore_errors=True)  # of a killed process
+    try:
+        work.mkdir(parents=True)
+        manifest = _written(work, arrays, users, items)
+        # The old one goes first: for a moment there is none, never a mixture.
+        shutil.rmtree(place, ignore_errors=True)
+        work.rename(place)
+    except OSError as e:
+        raise BenchError(f"{place}: cannot be written: {e.strerror}") from e
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class _Domain:
+    """One file. ``users``, ``items``: their names, once each; ``user``, ``item``: (n,) positions in them."""
+
+    users: pa.Array
+    items: pa.Array
+    user: np.ndarray
+    item: np.ndarray
+    time: np.ndarray
+
+
+def _made(progress: Progress) -> tuple[Sequence[np.ndarray], int, int]:
+    """Part, x, y and domain of every row in the order of the parts; the numbers of users and items."""
+    import numpy as np
+
+    found = []
+    for i, domain in enumerate(DOMAINS):
+        found.append(_parsed(_raw(domain)))
+        progress(f"{NAME}: files", i + 1, len(DOMAINS))
+    users, user_of = _joined([d.users.take(_often(d.user)) for d in found], [d.users for d in found])
+    items, item_of = _joined([d.items for d in found], [d.items for d in found])
+    rows = []
+    for d, domain in enumerate(found):
+        user, item = user_of[d][domain.user], item_of[d][domain.item]
+        of_frequent = np.bincount(domain.user)[domain.user] >= LEAST
+        chosen = np.flatnonzero(of_frequent)
+        chosen = chosen[np.lexsort((item[chosen], user[chosen], domain.time[chosen]))]
+        ordered = np.sort(domain.time)
+        begins = ordered[[int(share * len(ordered)) for share in CUTS]]
+        part = np.searchsorted(begins, domain.time[chosen], side="right")
+        rows.append((part, user[chosen], item[chosen], _negatives(user[chosen], item[chosen], items, d)))
+        progress(f"{NAME}: negatives", d + 1, len(DOMAINS))
+    part = np.concatenate([np.repeat(part, 2) for part, *_ in rows])
+    x = np.concatenate([np.stack([np.repeat(u, 2), np.stack([i, n], 1).ravel()], 1) for _, u, i, n in rows])
+    y = np.tile(np.array([1, 0], np.uint8), len(x) // 2)
+    domain_of = np.repeat(np.arange(len(rows), dtype=np.uint8), [2 * len(r[0]) for r in rows])
+    order = np.argsort(part, kind="stable")
+    return [part[order], x[order].astype(np.int32), y[order], domain_of[order]], users, items
+
+
+def _parsed(path: Path) -> _Domain:
+    """One file of ratings.
+
+    Raises:
+        BenchError: it is not four columns with a whole number of seconds in the last, or there is no pyarrow.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import csv
+    except ModuleNotFoundError as e:
+        raise BenchError(f"preparing data takes pyarrow: pip install 'gridbench[paper]' ({e})") from e
+    name = pa.dictionary(pa.int32(), pa.string())
+    try:
+        table = csv.read_csv(
+            path,
+            # One thread: only then does pyarrow know the number of a bad line.
+            read_options=csv.ReadOptions(column_names=_COLUMNS, use_threads=False),
+            convert_options=csv.ConvertOptions(
+                column_types={"user": name, "item": name, "time": pa.int64()},
+                include_columns=["user", "item", "time"],
+                null_values=[],
+            ),
+        )
+    except (pa.ArrowInvalid, OSError) as e:
+        raise BenchError(f"{path}: expected lines of {','.join(_COLUMNS)}: {e}") from e
+    if not len(table):
+        raise BenchError(f"{path}: expected lines of {','.join(_COLUMNS)}: it is empty")
+    table = table.unify_dictionaries().combine_chunks()
+    user, item = (table[c].chunk(0) for c in ("user", "item"))
+    return _Domain(
+        user.dictionary, item.dictionary, user.indices.to_numpy(), item.indices.to_numpy(),
+        table["time"].to_numpy(),
+    )  # fmt: skip
+
+
+def _often(user: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.flatnonzero(np.bincount(user) >= LEAST)
+
+
+def _joined(names: Sequence[pa.Array], asked: Sequence[pa.Array]) -> tuple[int, list[np.ndarray]]:
+    """How many different ``names`` there are, and of each one ``asked`` for its place among them, sorted.
+
+    -1 for what is none of them.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = pc.unique(pa.concat_arrays(list(names)))
+    found = found.take(pc.sort_indices(found))
+    places = (pc.fill_null(pc.index_in(a, value_set=found), -1).to_numpy() for a in asked)
+    return len(found), [p.astype(np.int64) for p in places]
+
+
+def _negatives(user: np.ndarray, item: np.ndarray, items: int, domain: int) -> np.ndarray:
+    """For each rating an item that its user has not rated in the domain, drawn from a fixed seed.
+
+    Raises:
+        BenchError: a user has rated nearly every item there is.
+    """
+    import numpy as np
+
+    random = np.random.default_rng([0, domain])
+    rated = np.unique(user * items + item)
+    drawn: np.ndarray = random.integers(items, size=len(user))
+    again = np.arange(len(user))
+    for _ in range(_TRIES):
+        pairs = user[again] * items + drawn[again]
+        at = np.minimum(np.searchsorted(rated, pairs), len(rated) - 1)
+        again = again[rated[at] == pairs]
+        if not len(again):
+            return drawn
+        drawn[again] = random.integers(items, size=len(again))
+    raise BenchError(f"{NAME}: a user of {DOMAINS[domain]} has rated nearly all of the {items:,} items")
+
+
+def _written(work: Path, arrays: Sequence[np.ndarray], users: int, items: int) -> Manifest:
+    """Write the arrays and what they are."""
+    import numpy as np
+
+    part, *kept = arrays
+    for name, values in zip(_FILES, kept, strict=True):
+        np.save(work / f"{name}.npy", values)
+    manifest = Manifest(
+        version=VERSION, domains=DOMAINS,
+        rows=tuple(np.bincount(kept[-1], minlength=len(DOMAINS)).tolist()),
+        parts=tuple(np.bincount(part, minlength=3).tolist()),
+        users=users, items=items, sha256=tuple(_sha256(work / f"{f}.npy") for f in _FILES),
+    )  # fmt: skip
+    (work / _MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
+    return manifest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _place() -> Path:
+    return root() / "prepared" / NAME
+
+
+def _manifest() -> Manifest:
+    path = _place() / _MANIFEST
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, changed: int) -> Manifest:
+    # ``changed`` is part of the cache's key only: a plan asks once a task, the file is read once.
+    return read_manifest(path, Manifest)
