@@ -55,8 +55,11 @@ def d_train(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[
     psi = nets.Experts(body, hp["experts"], gates=1) if hp["experts"] else nets.Plain(body)
     net = nets.MultiHead(psi, [body.head()])
 
+    answers = []
+
     def look(step: int) -> None:
-        ctx.snapshot(step, training.answer(net, data, ctx))
+        answers.append(training.answer(net, data, ctx))
+        ctx.snapshot(step, answers[-1])
 
     pre, post, tune = divided(data.recipe.steps, hp["shares"])
     phases = [
@@ -64,5 +67,5 @@ def d_train(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[
         Phase(steps=post, begin=lambda: net.split(T), end=look),
         Phase(steps=tune, part=lambda: net.heads, end=look),
     ]
-    training.fit(net, training.mean_loss(net), data, ctx, phases=phases)
-    return training.answer(net, data, ctx)
+    done = training.fit(net, training.mean_loss(net), data, ctx, phases=phases)
+    return answers[-1] if done else training.answer(net, data, ctx)

@@ -131,7 +131,8 @@ class Pretrained(Stem):
         frozen: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.network = network
+        # On a CPU a step of EfficientNet-Lite0 takes 0.6 of the time that it takes with channels first.
+        self.network = network.to(memory_format=torch.channels_last)
         for name in frozen:
             network.get_submodule(name).requires_grad_(False)
         self.register_buffer("mean", torch.tensor(pixels[0])[:, None, None], persistent=False)

@@ -25,13 +25,14 @@ def checked(answer: Any) -> Mapping[str, Any]:
     """
     if not isinstance(answer, Mapping):
         raise AnswerError(
-            f"multi_domain: the answer is a {type(answer).__name__},"
-            " expected a mapping with 'val' and 'test'"
+            f"multi_domain: the answer is a {type(answer).__name__}, expected a mapping with 'val' and 'test'"
         )
     for key in answer:
         if key not in KEYS:
             near = get_close_matches(str(key), KEYS, 1, 0)[0]
-            raise AnswerError(f"multi_domain: answer[{key!r}] is none of {', '.join(KEYS)}; nearest: {near!r}")
+            raise AnswerError(
+                f"multi_domain: answer[{key!r}] is none of {', '.join(KEYS)}; nearest: {near!r}"
+            )
     for key in ("val", "test"):
         if key not in answer:
             raise AnswerError(

@@ -51,6 +51,8 @@ class MultiDomain(Track):
         ),
     )  # fmt: skip
     reference = "separate"
+    # Digits of unequal domains have the test sets of the equal ones: both are one observation.
+    axis = "dataset"
     Grid = settings.Grid
     Run = settings.Run
     preload = (
@@ -72,7 +74,7 @@ class MultiDomain(Track):
                     f"multi_domain: grid.datasets: {dataset!r} is none of {', '.join(known)};"
                     f" nearest: {near!r}"
                 )
-        return [Task(name=d, params={"dataset": d}) for d in grid.datasets]
+        return [Task(name=d, params={"dataset": d, "of": d.removesuffix("-unequal")}) for d in grid.datasets]
 
     def stages(self, task: Task, run: settings.Run) -> Sequence[Stage]:
         """What has to be drawn before the pictures can be read."""
@@ -144,7 +146,7 @@ class MultiDomain(Track):
             "val_average": float(val.mean()), "val_worst": float(val.min()),
             "parameters": scoring.parameters(answer),
         }  # fmt: skip
-        series = {"score": xr.DataArray(test, dims=("domain",), coords={"domain": list(kept.domains)})}
+        series = {"average": xr.DataArray(test, dims=("domain",), coords={"domain": list(kept.domains)})}
         units = {}
         if kept.test_ids is not None:
             each = scoring.correct(p["test"], kept.test_y) * weights(kept.test_y, kept.test_domain)

@@ -73,7 +73,7 @@ def fit(
     *,
     phases: Sequence[Phase] = (),
     shares: Shares = "natural",
-) -> None:
+) -> bool:
     """Train ``net`` in place for the steps of the recipe, in one phase unless several are given.
 
     Goes on from the last checkpoint of a killed cell. Stops for good when the loss is not finite.
@@ -83,6 +83,9 @@ def fit(
         loss: of a step's rows.
         phases: their steps add up to the recipe's.
         shares: of the domains in a batch; see `bench.tracks.multi_domain.sampling`.
+
+    Returns:
+        whether it came to its end.
     """
     net.to(ctx.device)
     phases = phases or [Phase(steps=data.recipe.steps)]
@@ -98,8 +101,9 @@ def fit(
             continue
         mine = state if state is not None and number == state["phase"] else None
         if not _phase(net, loss, data, ctx, phase, steps, shares, number, mine):
-            return
+            return False
         phase.end(steps.stop)
+    return True
 
 
 def _phase(
