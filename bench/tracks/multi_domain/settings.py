@@ -67,8 +67,7 @@ class Recipe:
 # (shared bottom alone): at 48 or 32 pixels .52 after 120 or 240 steps at 2e-4, .48 at 5e-4, chance at 1e-3.
 _DIGITS = Recipe(network="cnn", batch=64, steps=450, lr=3e-3, head_lr=3e-3)
 _TABLE = Recipe(network="fields", batch=512, steps=600, lr=1e-2, hidden=(64, 32))
-#: As long as ForkMerge's released code trains on DomainNet would be 50,000 steps (sheet §7); the others have
-#: a tenth as many images.
+#: Steps of DomainNet: as many as ForkMerge's released code takes in its joint phase (20 x 2,500; sheet §7).
 _PHOTOS = Recipe(
     network="resnet50",
     batch=48,
