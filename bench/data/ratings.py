@@ -190,8 +190,8 @@ def _made(progress: Progress) -> tuple[Sequence[np.ndarray], int, int]:
     import numpy as np
 
     found = []
-    for i, domain in enumerate(DOMAINS):
-        found.append(_parsed(_raw(domain)))
+    for i, name in enumerate(DOMAINS):
+        found.append(_parsed(_raw(name)))
         progress(f"{NAME}: files", i + 1, len(DOMAINS))
     users, user_of = _joined([d.users.take(_often(d.user)) for d in found], [d.users for d in found])
     items, item_of = _joined([d.items for d in found], [d.items for d in found])

@@ -25,7 +25,7 @@ class _Reversal(torch.autograd.Function):
 
 def reversed_gradient(x: Tensor, strength: float) -> Tensor:
     """``x`` itself; on the way back its gradient is multiplied by ``-strength`` (Ganin et al., 2016)."""
-    out: Tensor = _Reversal.apply(x, strength)  # type: ignore[no-untyped-call]
+    out: Tensor = _Reversal.apply(x, strength)
     return out
 
 

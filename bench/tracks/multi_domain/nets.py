@@ -29,7 +29,7 @@ def routed(parts: Iterable[Callable[[Tensor], Tensor]], domain: Tensor, x: Tenso
     if len(parts) == 1:
         return parts[0](x)
     order = torch.argsort(domain, stable=True)
-    mine = x[order].split(torch.bincount(domain, minlength=len(parts)).tolist())
+    mine = torch.split(x[order], torch.bincount(domain, minlength=len(parts)).tolist())
     out = torch.cat([part(rows) for part, rows in zip(parts, mine, strict=True) if len(rows)])
     return out[torch.argsort(order)]
 
@@ -141,7 +141,7 @@ class Progressive(nn.Module):
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
         """Features (B, W)."""
         s = self.stem(x)
-        *before, last = self.levels
+        *before, last = (level for level in self.levels if isinstance(level, _Level))
         ways: list[Tensor] = [s] * (len(last.own) + 1)
         for level in before:
             ways = level(ways)

@@ -62,8 +62,8 @@ class Recipe:
 
 
 # Of the laptop's recipes the best on validation, mean of shared bottom and separate networks, one seed:
-# digits .979 with rates of 1e-3 and 300 steps at most, .982 with 3e-3 and 450; InstEval .673 with 300 steps,
-# .662 with 600; flights .646 with 600, .636 with 1,200; rates of 3e-3 and 3e-2 for tables differ by .002. Emoji
+# digits .975 with rates of 1e-3 and 300 steps, .982 with 3e-3 and 450; InstEval .673 with 300 steps, .662
+# with 600; flights .646 with 600, .636 with 1,200; tables at 3e-3 and 3e-2 differ by .002 at most. Emoji
 # (shared bottom alone): at 48 or 32 pixels .52 after 120 or 240 steps at 2e-4, .48 at 5e-4, chance at 1e-3.
 _DIGITS = Recipe(network="cnn", batch=64, steps=450, lr=3e-3, head_lr=3e-3)
 _TABLE = Recipe(network="fields", batch=512, steps=600, lr=1e-2, hidden=(64, 32))
