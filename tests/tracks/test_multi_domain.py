@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from bench import stats
 from bench.board.published import read_published
 from bench.contract import AnswerError, BenchError, Task
 from bench.suite import Suite
@@ -161,7 +162,7 @@ def test_a_perfect_and_a_constant_answer():
     assert constant.metrics["worst"] == pytest.approx(1 / 3)
     assert constant.metrics["parameters"] is None
     assert constant.metrics["val_average"] == 1
-    by = constant.series["score"]
+    by = constant.series["average"]
     assert by.dims == ("domain",)
     assert by.sel(domain="small").item() == pytest.approx(1 / 2)
     assert set(constant.metrics) >= {m.name for m in TRACK.metrics}
@@ -182,7 +183,7 @@ def test_a_table_is_scored_by_auc_of_each_domain():
     kept = table()
     p = np.concatenate([kept.test_y[:20] * 0.8, np.full(20, 0.1)])
     score = TRACK.score(TABLE, {"val": p, "test": p}, kept, ())
-    assert score.series["score"].values.tolist() == [1.0, 0.5]
+    assert score.series["average"].values.tolist() == [1.0, 0.5]
     assert score.metrics["average"] == 0.75
     assert score.metrics["worst"] == 0.5
     # Over all rows at once it would be another number: the domains' levels differ.
@@ -240,3 +241,10 @@ def test_what_is_kept_has_no_field_that_a_method_is_given():
 
     assert {f.name for f in dataclasses.fields(Unlabelled)} == {"inputs", "domain"}
     assert not {"test_y", "y"} & {f.name for f in dataclasses.fields(MultiDomainData)}
+
+
+def test_digits_of_equal_and_unequal_domains_are_one_observation():
+    every = ("emoji", "digits", "digits-unequal", "insteval", "flights")
+    of = stats.samples(TRACK.tasks(settings.Grid(datasets=every)), TRACK.axis)
+    assert of["digits"] == of["digits-unequal"]
+    assert len(set(of.values())) == 4
