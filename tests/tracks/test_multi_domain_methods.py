@@ -149,7 +149,7 @@ def test_opposite_labels_joint_cannot_and_separate_and_d_train_can(tmp_path):
 
 @pytest.mark.parametrize("row", ["dann", "cdan"])
 def test_without_weight_the_discriminator_does_not_reach_the_features(row, tmp_path):
-    """Then the row is shared bottom, bit for bit; with weight it is not. The reversal has a test of its own."""
+    """Then the row is shared bottom, bit for bit; with weight it is not. (The reversal has its own test.)"""
     data, _ = toy.images((40, 24), steps=12)
     shared = run("shared-bottom", data, tmp_path)[0]["test"]
     assert np.array_equal(run(row, data, tmp_path, weight=0.0)[0]["test"], shared)
