@@ -3,7 +3,8 @@
 Only what can change a number counts as a source: tracks, networks, data, methods and baselines. The contract,
 the registry, the engine, the store, the board and the commands are left out: they decide which cells run,
 where, and how a result is kept and shown, never what a method computes or how an answer is scored. (What they
-do hand to a method, its seed, hyper-parameters and settings, is in the cell's key.)
+do hand to a method, its seed, hyper-parameters and settings, is in the cell's key.) So is the catalogue of
+data sets: names, terms and where a set is looked for; what is found there is in the data's fingerprint.
 
 ``extra`` in this module names code that is not ours: ``{"plugin:<file name>": its path}`` for a file given
 with ``--plugin``, ``{"<top-level package>": its folder or file}`` for an entry point. Modules beside a plugin
@@ -33,6 +34,8 @@ import bench
 from bench.store.heads import Head
 
 _DECIDES = re.compile(r"bench\.(tracks|nn|data|methods|baselines)(\.|$)")
+#: Modules of those packages that decide nothing; a record that names one of them is not held to it.
+_TELLS = frozenset({"bench.data.catalog"})
 _PLUGIN = "plugin:"
 _ROOT = Path(bench.__file__).resolve().parent.parent
 _PACKAGES = (
@@ -143,6 +146,8 @@ def loaded_sources(extra: Mapping[str, Path], declared: Iterable[str] = ()) -> d
         if not isinstance(file, str) or not file.endswith(".py"):
             continue
         path = Path(file)
+        if name in _TELLS:
+            continue
         if _DECIDES.match(name) or name.partition(".")[0] in packages_of_others:
             called = name
         elif beside and not name.startswith("bench.") and path.resolve().parent in beside:
@@ -247,12 +252,12 @@ def _changed(sources: Mapping[str, str], extra: Mapping[str, Path]) -> list[str]
         if _still:
             _seen_still.add(at)
         return known.words
-    files = {m: _source_file(m, extra) for m in sources}
+    files = {m: _source_file(m, extra) for m in sources if m not in _TELLS}
     paths = [str(path) for path in files.values() if path is not None]
     state = _state(paths)
     words = []
-    for module, then in sources.items():
-        path = files[module]
+    for module, path in files.items():
+        then = sources[module]
         if path is None:
             words.append(f"source {module} is gone")
         elif ast_digest(path) != then:

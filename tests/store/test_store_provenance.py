@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 import platform
@@ -242,6 +243,17 @@ def test_each_cause_is_said_in_words(head, house):
     assert why(head) == ["source bench.tracks.demo.track is gone"]
     track.write_text("size = 1\n")
     assert why(head) == []
+
+
+def test_the_catalogue_of_data_sets_decides_nothing(head):
+    """A data set that is added to it must not make the records of every other one stale."""
+    import bench.data.catalog
+
+    assert bench.data.catalog.__name__ not in loaded_sources({})
+    older = dataclasses.replace(head, sources={**head.sources, "bench.data.catalog": "0" * 12})
+    assert why(older) == []
+    other = dataclasses.replace(head, sources={**head.sources, "bench.data.sheets": "0" * 12})
+    assert why(other) == ["source bench.data.sheets changed since 0000…"]
 
 
 def test_records_that_share_sources_are_compared_once(head, house, monkeypatch):
