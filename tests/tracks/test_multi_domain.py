@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from bench import stats
@@ -86,7 +84,8 @@ def test_balanced_accuracy_of_known_values():
     assert np.isnan(metrics.balanced(np.array([1, 1, 1, 0, 1, 0, np.nan]), y))
 
 
-@given(st.integers(0, 10_000))
+@pytest.mark.filterwarnings("ignore:y_pred contains classes")  # classes that are guessed only: left out
+@pytest.mark.parametrize("seed", range(12))
 def test_balanced_accuracy_is_scikit_learns_and_the_weighted_mean_is_the_mean_over_domains(seed):
     random = np.random.default_rng(seed)
     n = int(random.integers(30, 90))
@@ -94,7 +93,6 @@ def test_balanced_accuracy_is_scikit_learns_and_the_weighted_mean_is_the_mean_ov
     by = [balanced_accuracy_score(y[domain == d], guess[domain == d]) for d in np.unique(domain)]
     right = (guess == y).astype(float)
     ours = [metrics.balanced(right[domain == d], y[domain == d]) for d in np.unique(domain)]
-    # scikit-learn warns of classes that are guessed only; both leave them out.
     assert ours == pytest.approx(by)
     weights = metrics.weights(y, domain)
     assert weights.mean() == pytest.approx(1)
