@@ -7,7 +7,7 @@ from importlib import metadata
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 
 from bench.contract import BenchError
 from bench.data import digits
@@ -44,7 +44,7 @@ def test_labels_belong_to_the_pictures(found, domain):
     x = mine.images.reshape(len(mine), -1)[:, ::3] / 255
     order = np.random.default_rng(0).permutation(len(mine))
     train, test = order[:1_000], order[1_000:1_500]
-    fitted = LogisticRegression(max_iter=60).fit(x[train], mine.y[train])
+    fitted = KNeighborsClassifier(1).fit(x[train], mine.y[train])
     assert fitted.score(x[test], mine.y[test]) > 0.8
 
 
