@@ -91,13 +91,15 @@ def _lines(
         most = float(d.max())
         if most <= 0:
             continue
-        top = np.flatnonzero(d >= most - 1e-6)
-        chosen = top[np.linspace(0, len(top) - 1, min(_EACH, len(top))).astype(int)]
+        order = np.argsort(-d, kind="stable")[:_EACH]
+        least = float(d[order].min(where=d[order] >= most / 2, initial=most))
+        chosen = order[d[order] >= least]
+        as_far = int((d >= least - 1e-6).sum())
         at = [divmod(int(mine.order[i]), SHEET_COLUMNS) for i in chosen]
         tiles = [sheet[r * side : (r + 1) * side, c * side : (c + 1) * side] for r, c in at]
         title = (
-            f"{task}: {plain(x.info.label)} better than {plain(y.info.label)} by {most:.2f} on {len(top)}"
-            f" of {len(d)}"
+            f"{task}: {plain(x.info.label)} better than {plain(y.info.label)} by {least:.2f} and more on"
+            f" {as_far} of {len(d)}"
         )
         lines.append(_Line(title, tiles))
     return lines
@@ -109,8 +111,8 @@ def _drawn(board: Board, lines: list[_Line]) -> Picture:
         for ax, line in zip(axes, lines, strict=True):
             _strip(ax, line)
         return (
-            f"Examples on which two rows' {board.metric.name}, mean over seeds, differs most: evenly taken "
-            "out of all with that difference, in the order of the test set."
+            f"Examples on which two rows' {board.metric.name}, mean over seeds, differs most, the largest "
+            f"differences first, at most {_EACH}."
         )
 
     return picture(f"{board.spec.track.name}-examples", draw, 6.6, 0.95 * len(lines))

@@ -140,6 +140,7 @@ def _choose_views(
     left = int(limits.views_mb * 2**20)
     seen: set[tuple[str, str]] = set()
     chosen: dict[str, tuple[str, ...]] = {}
+    held: set[str] = set()
     dropped = 0
     for record in records:
         at = record.cell["task"], record.cell["row"]
@@ -149,9 +150,13 @@ def _choose_views(
         kept = []
         for name in names:
             data = _artifact(store, name, record, report)
-            if data is not None and len(data) <= left:
+            size = (
+                0 if data is None or name in held else len(data)
+            )  # a sheet that many records show is one file
+            if data is not None and size <= left:
                 kept.append(name)
-                left -= len(data)
+                held.add(name)
+                left -= size
         dropped += len(record.views) - len(kept)
         chosen[record.key] = tuple(kept)
     if dropped:

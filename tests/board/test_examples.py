@@ -155,10 +155,10 @@ def test_the_gallery_shows_what_one_row_gets_right_and_the_other_wrong():
     made = board({("plain", "a"): right(5, 6, 7), ("mine", "a"): right(50)}, shuffled={"mine"})
     picture = gallery(made)
     assert picture is not None
-    titles = re.findall(r"a: \w+ better than \w+ by 1.00 on \d of 60", picture.svg)
+    titles = re.findall(r"a: \w+ better than \w+ by 1.00 and more on \d of 60", picture.svg)
     assert titles == [
-        "a: Mine better than Plain by 1.00 on 3 of 60",
-        "a: Plain better than Mine by 1.00 on 1 of 60",
+        "a: Mine better than Plain by 1.00 and more on 3 of 60",
+        "a: Plain better than Mine by 1.00 and more on 1 of 60",
     ]
     assert "<image" in picture.svg
     assert gallery(board({("plain", "a"): right(5), ("mine", "a"): right(6)}, sheet=False)) is None
@@ -173,6 +173,13 @@ def test_the_tiles_are_those_examples(monkeypatch):
     monkeypatch.setattr("bench.board.gallery._strip", strip)
     gallery(board({("plain", "a"): right(5, 19, 20, 41), ("mine", "a"): right(50)}))
     assert tiles == [[5, 19, 20, 41], [50]]
+
+
+def test_the_largest_differences_come_first_and_small_ones_not_at_all():
+    scores = {("plain", "a"): np.stack([right(1, 2, 3), right(2), right(2)]), ("mine", "a"): np.ones((3, N))}
+    picture = gallery(board(scores))
+    assert picture is not None
+    assert "by 1.00 and more on 1 of 60" in picture.svg  # the others differ in one seed of three
 
 
 def test_series_over_steps_and_snapshots_are_drawn():

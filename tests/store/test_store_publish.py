@@ -140,6 +140,23 @@ def test_units_and_a_capped_set_of_views_lie_beside(local, record, tmp_path):
     assert report.left_out == ["3 views of embedding_scale"]
 
 
+def test_a_view_that_many_records_show_counts_once(tmp_path, local, record):
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    name = local.artifacts.put_view(picture)
+    keys = []
+    for i in range(4):
+        made = record(i, views={"auc": name})
+        local.write(made)
+        keys.append(made.key)
+    size = len(local.artifacts.get(name)) / 2**20
+    report = publish(local, keys, tmp_path, Limits(views_mb=1.5 * size))
+    assert report.left_out == []
+    shown = [r.views for k in keys if (r := load_published(tmp_path).read(k)) is not None]
+    assert sum(bool(v) for v in shown) == len(
+        {(r["task"], r["row"]) for r in (load_published(tmp_path).read(k).cell for k in keys)}
+    )
+
+
 def test_an_artifact_that_is_gone_is_said_and_damaged_ones_are_found(local, record, tmp_path):
     name = local.artifacts.put_units(Units(np.arange(2), np.zeros(2)))
     r = record(1, units={"auc": name})
