@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
-import pandas as pd
 
 from bench.contract import Inputs, Stage
 from bench.data import tabular
@@ -38,6 +37,8 @@ def fingerprint(dataset: str, run: Run) -> str:
 
 def parts(dataset: str, run: Run, inputs: Inputs) -> Parts:
     """The rows; about a second."""
+    import pandas as pd
+
     events = tabular.read(dataset)
     column, prefix = COLUMNS[dataset]
     values = events.columns[column]
@@ -63,6 +64,8 @@ def encode(
     Returns:
         (n, fields) int64, and each field's number of indices.
     """
+    import pandas as pd
+
     coded, cardinalities = [], []
     for values in columns.values():
         codes, found = pd.factorize(values, use_na_sentinel=False)
