@@ -1,0 +1,202 @@
+"""Distances between two sets of pictures, on features of EfficientNet-Lite0.
+
+Stand-ins where no Inception network is at hand, named after what they stand on: ``KID-lite0``, ``FD-lite0``.
+Neither is comparable with a published KID or FID, and `frechet` only with itself at one number of pictures.
+
+Sets of features are (n, D) arrays; all sums are in double precision.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+#: Features of a picture.
+FEATURES = 1280
+
+
+class Lite0:
+    """EfficientNet-Lite0 with its ImageNet weights, up to the pooled features.
+
+    Args:
+        size: pixels a side that pictures are brought to. Its own are 224; the fewer, the cheaper (a picture
+            costs size^2) and the coarser: the last map has size / 32 cells a side.
+        device: where it runs.
+        batch: pictures at a time.
+
+    Raises:
+        BenchError: the package with its weights is missing.
+    """
+
+    def __init__(self, size: int = 128, device: str = "cpu", batch: int = 64) -> None:
+        import timm
+
+        from bench.nn.clip import Preprocess, imagenet_weights
+
+        net = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
+        net.load_state_dict(imagenet_weights())
+        self._net: Any = net.eval().requires_grad_(False).to(device)
+        self._preprocess = Preprocess(size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic")
+        self._device, self._batch = device, batch
+
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
+        """(n, H, W, 3) uint8 -> (n, FEATURES) float32."""
+        import torch
+
+        out = np.empty((len(pictures), FEATURES), np.float32)
+        with torch.no_grad():
+            for i in range(0, len(pictures), self._batch):
+                x = self._preprocess(pictures[i : i + self._batch]).to(self._device)
+                out[i : i + self._batch] = self._net(x).float().cpu().numpy()
+        return out
+
+
+class Estimate(NamedTuple):
+    """A value with its standard error (or deviation, where said)."""
+
+    value: float
+    error: float
+
+
+def kernel_distance(real: np.ndarray, fake: np.ndarray) -> Estimate:
+    """Squared maximum mean discrepancy under ``k(x, y) = (x.y / D + 1)^3``, and its standard error.
+
+    Unbiased at any number of pictures, so it may be negative: two sets of one distribution have 0 on average.
+    The error is the jackknife's over the pictures of both sets; of two sets of one distribution it comes out
+    too large (by a factor of up to about the square root of 2), never too small.
+
+    Args:
+        real: (m, D), at least 3.
+        fake: (n, D), at least 3.
+
+    Source: Bińkowski et al., Demystifying MMD GANs (ICLR 2018); Arvesen (1969) for two-sample U-statistics.
+    """
+    x, y = real.astype(np.float64), fake.astype(np.float64)
+    m, n = len(x), len(y)
+    if min(m, n) < 3:
+        raise ValueError(f"{m} and {n} pictures: expected at least 3 in each set")
+    within = [_kernel(s, s) for s in (x, y)]
+    for k in within:
+        np.fill_diagonal(k, 0)
+    rows_x, rows_y = (k.sum(1) for k in within)
+    across = _kernel(x, y)
+    to_y, to_x, both = across.sum(1), across.sum(0), across.sum()
+    mean_x, mean_y = rows_x.sum() / (m * (m - 1)), rows_y.sum() / (n * (n - 1))
+    less_x = (rows_x.sum() - 2 * rows_x) / ((m - 1) * (m - 2)) + mean_y - 2 * (both - to_y) / ((m - 1) * n)
+    less_y = (rows_y.sum() - 2 * rows_y) / ((n - 1) * (n - 2)) + mean_x - 2 * (both - to_x) / (m * (n - 1))
+    variance = (m - 1) * less_x.var() + (n - 1) * less_y.var()
+    return Estimate(float(mean_x + mean_y - 2 * both / (m * n)), float(np.sqrt(variance)))
+
+
+def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    k: np.ndarray = (x @ y.T / x.shape[1] + 1) ** 3
+    return k
+
+
+def frechet(real: np.ndarray, fake: np.ndarray, *, n: int, dims: int = 64, seed: int = 0) -> float:
+    """Fréchet distance of two Gaussians fitted to n pictures of each set: 0 for equal sets, biased upwards.
+
+    The bias falls with n and depends on what is compared, so a board has one n for all of its rows. Features
+    are projected to ``dims`` directions drawn from ``seed``, the same for all, scaled so that squared
+    distances are kept on average: a covariance of all `FEATURES` has no full rank at a few hundred pictures.
+
+    Args:
+        real: (at least n, D).
+        fake: (at least n, D).
+        n: pictures of each set, drawn from ``seed`` where there are more.
+        dims: directions, fewer than n.
+        seed: of the draws.
+
+    Source: Dowson and Landau (1982); Heusel et al. (NeurIPS 2017).
+    """
+    rng = np.random.default_rng(seed)
+    directions = projection(real.shape[1], dims, seed)
+    return _frechet(*(_some(s, n, rng) @ directions for s in (real, fake)))
+
+
+def frechet_floor(real: np.ndarray, *, n: int, dims: int = 64, seed: int = 0, draws: int = 10) -> Estimate:
+    """What `frechet` gives for two disjoint halves of one set, n pictures each: its bias at this n.
+
+    Args:
+        real: (at least 2 n, D).
+        n: as of the comparisons that it stands beside.
+        dims: as there.
+        seed: as there.
+        draws: pairs of halves.
+
+    Returns:
+        the mean over the draws, and their standard deviation (draws overlap: it is no error of the mean).
+    """
+    rng = np.random.default_rng([seed, 1])
+    projected = real.astype(np.float64) @ projection(real.shape[1], dims, seed)
+    found = []
+    for _ in range(draws):
+        both = _some(projected, 2 * n, rng)
+        found.append(_frechet(both[:n], both[n:]))
+    return Estimate(float(np.mean(found)), float(np.std(found, ddof=1)) if draws > 1 else 0.0)
+
+
+def projection(size: int, dims: int, seed: int) -> np.ndarray:
+    """(size, dims): orthogonal directions of length ``sqrt(size / dims)``; the identity if as many."""
+    if dims >= size:
+        return np.eye(size)
+    drawn = np.random.default_rng([seed, size, dims]).standard_normal((size, dims))
+    directions: np.ndarray = np.linalg.qr(drawn)[0] * np.sqrt(size / dims)
+    return directions
+
+
+def _some(values: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """n rows in random order."""
+    if len(values) < n:
+        raise ValueError(f"{len(values)} pictures: expected at least {n}")
+    return values[rng.permutation(len(values))[:n]].astype(np.float64)
+
+
+def _frechet(x: np.ndarray, y: np.ndarray) -> float:
+    if min(len(x), len(y)) <= x.shape[1]:
+        raise ValueError(
+            f"{min(len(x), len(y))} pictures for {x.shape[1]} directions: expected more pictures"
+        )
+    return gaussian_distance(x.mean(0), np.cov(x.T), y.mean(0), np.cov(y.T))
+
+
+def gaussian_distance(mean: np.ndarray, cov: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
+    """Fréchet distance of two Gaussians: ``|m - m'|^2 + tr(C + C' - 2 (C^1/2 C' C^1/2)^1/2)``."""
+    cov, cov2 = np.atleast_2d(cov), np.atleast_2d(cov2)
+    values, vectors = np.linalg.eigh(cov)
+    root = vectors * np.sqrt(values.clip(min=0)) @ vectors.T
+    shared = np.sqrt(np.linalg.eigvalsh(root @ cov2 @ root).clip(min=0)).sum()
+    gap = mean - mean2
+    return float(max(0.0, gap @ gap + np.trace(cov) + np.trace(cov2) - 2 * shared))
+
+
+class Coverage(NamedTuple):
+    """``precision``: share of the fakes where real ones are; ``recall``: of the real ones where fakes are."""
+
+    precision: float
+    recall: float
+
+
+def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Coverage:
+    """Improved precision and recall: what lies in a ball around a picture that holds its k nearest ones.
+
+    Both depend on the numbers of pictures: compare only at the same.
+
+    Args:
+        real: (m, D), more than k.
+        fake: (n, D), more than k.
+        k: neighbours, the picture itself not counted.
+
+    Source: Kynkäänniemi et al. (NeurIPS 2019).
+    """
+    from scipy.spatial.distance import cdist
+
+    x, y = real.astype(np.float64), fake.astype(np.float64)
+    if min(len(x), len(y)) <= k:
+        raise ValueError(f"{len(x)} and {len(y)} pictures: expected more than {k} in each set")
+    around_x, around_y = (np.partition(cdist(s, s), k, axis=1)[:, k] for s in (x, y))
+    across = cdist(x, y)
+    held = (across <= around_x[:, None]).any(0)
+    covered = (across <= around_y[None]).any(1)
+    return Coverage(float(held.mean()), float(covered.mean()))
