@@ -55,9 +55,12 @@ class RowsSpec(_Model):
 
 class ProfileOfTrack(_Model):
     """A track's settings in one profile. ``hp`` and ``needs``: by row pattern. ``rows``: core rows of this
-    profile.
+    profile, which then has no ablations. ``ranks_by``, ``ablations``: in place of the track's; a row that is
+    an ablation of the track is core nowhere.
     """
 
+    ranks_by: str | None = None
+    ablations: Ablations | None = None
     grid: Mapping[str, Any] = {}
     run: Mapping[str, Any] = {}
     rows: tuple[str, ...] | None = None
@@ -258,12 +261,12 @@ class Suite:
         track = registry.track(name)
         quality = [m.name for m in track.metrics if m.kind == "quality"]
         spec = self.spec.tracks.get(name, TrackSpec.model_validate({"ranks_by": quality[0]}))
-        if spec.ranks_by not in quality:
-            where = self.lines.where("tracks", name, "ranks_by")
-            raise BenchError(
-                f"{where}: {spec.ranks_by!r} is no quality metric{nearest(spec.ranks_by, quality)}"
-            )
         mine = spec.profiles.get(profile)
+        ranks_by = (mine and mine.ranks_by) or spec.ranks_by
+        if ranks_by not in quality:
+            of = (profile,) if mine and mine.ranks_by else ()
+            where = self.lines.where("tracks", name, *of, "ranks_by")
+            raise BenchError(f"{where}: {ranks_by!r} is no quality metric{nearest(ranks_by, quality)}")
         if mine is None:
             if profile != "smoke":
                 return None
@@ -276,12 +279,13 @@ class Suite:
             grid = settings(track.Grid, mine.grid, partial(at, "grid"))
             run = settings(track.Run, mine.run, partial(at, "run"))
             seeds = self.spec.profiles[profile].seeds
-            ablation_tasks = spec.rows.ablations.tasks if spec.rows.ablations else ()
+            ablations_spec = mine.ablations or spec.rows.ablations
+            ablation_tasks = ablations_spec.tasks if ablations_spec else ()
         core, ablations = self._rows(name, profile, spec, mine, registry)
         return TrackPlan(
             track=track,
             profile=profile,
-            ranks_by=spec.ranks_by,
+            ranks_by=ranks_by,
             seeds=seeds,
             grid=grid,
             run=run,
@@ -297,13 +301,17 @@ class Suite:
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Core rows and ablations of a profile. Plugins are always core: who names one wants to see it."""
         at = self.lines.where("tracks", name, "rows") + ": "
-        extra = registry.match(name, spec.rows.ablations.rows, at) if spec.rows.ablations else []
+        of_track = registry.match(name, spec.rows.ablations.rows, at) if spec.rows.ablations else []
+        extra = of_track
+        if mine.ablations is not None:
+            here = self.lines.where("tracks", name, profile, "ablations") + ": "
+            extra = registry.match(name, mine.ablations.rows, here)
         if mine.rows is None:
             wanted = registry.match(name, spec.rows.core, at)
         else:
             wanted = registry.match(name, mine.rows, self.lines.where("tracks", name, profile, "rows") + ": ")
         brought = [r for r, f in registry.rows(name).items() if f.role == "plugin"]
-        core = dict.fromkeys(r for r in (*wanted, *brought) if r not in extra)
+        core = dict.fromkeys(r for r in (*wanted, *brought) if r not in {*of_track, *extra})
         return tuple(core), tuple(extra) if mine.rows is None else ()
 
     def _hp(

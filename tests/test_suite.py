@@ -118,6 +118,24 @@ def test_a_good_suite_says_what_it_says(grids):
     assert (smoke.ablations, smoke.ablation_tasks) == (("single/wide",), ("*",)), "bench check sees every row"
 
 
+def test_a_profile_may_rank_by_another_metric_and_run_fewer_ablations(grids):
+    grids.write(
+        GOOD.replace('rows: ["single/wide"]', 'rows: ["single/wide", "multi/shared"]').replace(
+            "    tour:\n",
+            "    tour:\n      ranks_by: loss\n      ablations: {rows: [multi/shared], tasks: [a-1x]}\n",
+        )
+    )
+    (laptop,), (tour,) = read(grids), read(grids, "tour")
+    assert (laptop.ranks_by, laptop.ablations) == ("value", ("single/wide", "multi/shared"))
+    assert (tour.ranks_by, tour.ablations, tour.ablation_tasks) == ("loss", ("multi/shared",), ("a-1x",))
+    assert tour.core == laptop.core == ("single", "multi/dnn", "prior", "small"), (
+        "an ablation is core nowhere"
+    )
+    grids.write(GOOD.replace("    tour:\n", "    tour:\n      ranks_by: size\n"))
+    with pytest.raises(BenchError, match=f"{re.escape(str(grids.suite))}:27: .*'size' is no quality metric"):
+        read(grids, "tour")
+
+
 @pytest.mark.parametrize(
     ("profile", "only", "said"),
     [
