@@ -139,7 +139,15 @@ def _tidy() -> None:
 def _probe(preload: list[str], send: Connection) -> None:
     missing = [m for m in preload if m not in sys.modules]
     torch = sys.modules.get("torch")
-    send.send((missing, bool(torch and torch.cuda._is_in_bad_fork())))
+    send.send((missing, bool(torch and torch.cuda._is_in_bad_fork() and _has_driver(torch))))
+
+
+def _has_driver(torch: Any) -> bool:
+    """Whether there is a GPU's driver: without one, having asked for devices (as the import of diffusers
+    does where NVML is missing too) spoils nothing.
+    """
+    count = torch.cuda._device_count_amdsmi if torch.version.hip else torch.cuda._device_count_nvml
+    return bool(count() >= 0)
 
 
 @contextmanager

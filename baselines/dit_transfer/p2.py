@@ -1,0 +1,28 @@
+"""P2: the loss weighted towards noisy steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bench.contract import Context, method
+
+if TYPE_CHECKING:
+    from bench.tracks.dit_transfer.data import TransferData
+
+
+@method(
+    "dit_transfer",
+    name="P2",
+    hp={"gamma": 0.5, "k": 1.0},
+    ref="Choi et al., Perception Prioritized Training of Diffusion Models, CVPR 2022",
+)
+def p2(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+    """min over theta of E_t (k + SNR(t))^-gamma L(x, y, t), all weights."""
+    from bench.nn import diffusion
+    from bench.tracks.dit_transfer import training
+
+    theta = training.start(data, "full", ctx)
+    loss = training.denoising(theta, weight=lambda snr: diffusion.p2(snr, hp["gamma"], hp["k"]))
+    fitted = training.fit(theta, loss, data, ctx)
+    return training.answer(data, fitted.model, fitted.seconds)

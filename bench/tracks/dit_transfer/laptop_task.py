@@ -1,0 +1,136 @@
+"""The laptop's targets: pictures of 32 pixels a side out of packages, for a network trained on emoji."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.contract import Inputs, Needs, Stage, StageContext, digest
+from bench.data import emoji, transfer_sets
+from bench.tracks.dit_transfer import pretrain, stages
+from bench.tracks.dit_transfer.settings import Run, recipe
+
+if TYPE_CHECKING:
+    from bench.nn.dit import DiT
+    from bench.tracks.dit_transfer.data import Parts
+
+#: The pre-trained weights that travel with the package; `pretrain` says how they were made.
+WEIGHTS = Path(transfer_sets.__file__).parent / "embedded" / pretrain.FILE
+_MAKE = f"bench artifacts build dit-lite --out {WEIGHTS.parent}"
+
+
+def missing(target: str, run: Run) -> str | None:
+    """What has to be installed or made, or None."""
+    if why := transfer_sets.missing(target) or emoji.missing(transfer_sets.SOURCE_STYLES):
+        return why
+    if not WEIGHTS.is_file():
+        return f"the pre-trained network: no file {WEIGHTS}: install gridbench again, or: {_MAKE}"
+    return None
+
+
+def fingerprint(target: str, run: Run) -> str:
+    """Digest of the pictures' sources and of the weights."""
+    of = [transfer_sets.fingerprint(target), emoji.fingerprint(transfer_sets.SOURCE_STYLES)]
+    return digest([*of, _weights(WEIGHTS.stat().st_mtime_ns)])
+
+
+@lru_cache(maxsize=1)
+def _weights(changed: int) -> str:
+    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:16]
+
+
+def data_stages(target: str, run: Run) -> Sequence[Stage]:
+    """The drawing of the target's pictures and of the source's."""
+    both = (*transfer_sets.stages(target), *emoji.stages(transfer_sets.SOURCE_STYLES))
+    return tuple({s.name: s for s in both}.values())
+
+
+def parts(target: str, run: Run, inputs: Inputs) -> Parts:
+    """The target's training pictures; milliseconds."""
+    from bench.tracks.dit_transfer.data import Parts, Pixels
+
+    found = transfer_sets.read(target, stage=inputs.stage)
+    rows = _some(np.flatnonzero(found.part == "train"), run)
+    return Parts(
+        classes=found.classes, x=Pixels(found.images[rows]), y=found.label[rows],
+        pretrained=partial(pretrained, len(found.classes)), bank=bank, decode=_decoded,
+    )  # fmt: skip
+
+
+def real(target: str, run: Run, stage: Callable[[str], Path]) -> dict[str, np.ndarray]:
+    """Pictures whose features the scorer keeps: held-out and training ones, and some of the source's."""
+    found = transfer_sets.read(target, stage=stage)
+    source = transfer_sets.source(stage=stage).images
+    shown = np.random.default_rng(0).permutation(len(source))[: stages.SOURCES]
+    both = {p: found.images[_some(np.flatnonzero(found.part == p), run)] for p in ("test", "train")}
+    return both | {"source": source[_some(np.sort(shown), run)]}
+
+
+def inception(run: Run) -> None:
+    """FID is for the paper's pictures."""
+
+
+def _some(rows: np.ndarray, run: Run) -> np.ndarray:
+    """At most ``run.pictures`` of them, spread evenly."""
+    if not run.pictures or len(rows) <= run.pictures:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, run.pictures).astype(int)]
+
+
+def pretrained(classes: int | None = None) -> DiT:
+    """The network as it was pre-trained; with ``classes``, with a label table for so many of a target."""
+    from bench.nn import dit
+
+    model = dit.load(WEIGHTS)
+    if classes is not None:
+        model.relabel(classes)
+    return model
+
+
+def _decoded(x: Any) -> np.ndarray:
+    from bench.nn.diffusion import to_pictures
+
+    return to_pictures(x)
+
+
+# -------------------------------------------------------------------------------------------------- the bank
+
+
+def bank_stages(target: str, run: Run) -> Sequence[Stage]:
+    """One bank for all targets: it is the source's."""
+    r = recipe(target, run)
+    params = {"n": r.bank, "chain": r.chain, "guidance": r.guidance}
+    weights = _weights(WEIGHTS.stat().st_mtime_ns) if WEIGHTS.is_file() else None
+    return (
+        Stage(
+            name=stages.BANK, build=draw_bank, params={**params, "weights": weights},
+            needs=Needs(mem_gb=4, minutes=30),
+        ),
+    )  # fmt: skip
+
+
+def draw_bank(ctx: StageContext) -> None:
+    """Write pictures (n, 32, 32, 3) uint8."""
+    import torch
+
+    from bench.nn.diffusion import Sampling, sample, to_pictures
+    from bench.tracks.dit_transfer.training import DIFFUSION
+
+    model = pretrained().to(ctx.device).eval()
+    y = torch.arange(ctx.params["n"], device=ctx.device) % model.null
+    how = Sampling(steps=ctx.params["chain"], guidance=ctx.params["guidance"], batch=256)
+    with torch.autocast(torch.device(ctx.device).type, torch.bfloat16):
+        x = sample(model, DIFFUSION, y, model.null, model.shape, torch.Generator().manual_seed(0), how)
+    np.save(ctx.outdir / stages.BANK_FILE, to_pictures(x))
+
+
+def bank(folder: Path) -> Any:
+    """The bank in its folder."""
+    from bench.tracks.dit_transfer.data import Pixels
+
+    return Pixels(np.load(folder / stages.BANK_FILE))
