@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -97,15 +98,16 @@ def _known(names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
 
 def _check(names: Sequence[str]) -> None:
     """One line a data set; exit code 1 if one is missing or damaged."""
-    from bench.data import ctr_logs, ctr_prepare, image_sets, ratings
+    from bench.data import ctr_logs, ctr_prepare, ratings
 
     wrong = False
     for name in names:
         try:
-            if name in image_sets.LAYOUTS:
-                with _progress() as told:
-                    listed = image_sets.verify(name, told)
-                _say_images(listed)
+            if lists := _lists(name):
+                for module in lists:
+                    with _progress() as told:
+                        listed = module.verify(name, told)
+                    _say_images(listed)
                 continue
             if name == ratings.NAME:
                 _say_ratings(ratings.verify())
@@ -147,19 +149,22 @@ def _shipped(name: str) -> str:
 
 
 def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
-    from bench.data import ctr_logs, ctr_prepare, image_sets, ratings
+    from bench.data import class_trees, ctr_logs, ctr_prepare, image_sets, ratings
 
-    brought = [*ctr_logs.LAYOUTS, *image_sets.LAYOUTS, ratings.NAME]
+    brought = list(
+        dict.fromkeys([*ctr_logs.LAYOUTS, *image_sets.LAYOUTS, *class_trees.LAYOUTS, ratings.NAME])
+    )
     if not names:
         raise BenchError(f"bench data prepare: which? {', '.join(brought)}")
     for name in names:
         if name in CATALOG and name not in brought:
             raise BenchError(f"{name} needs no preparation: it ships inside a package")
     for name in _known(names, brought):
-        if name in image_sets.LAYOUTS:
-            with _progress() as told:
-                listed = image_sets.prepare(name, partial=partial, again=again, progress=told)
-            _say_images(listed)
+        if lists := _lists(name):
+            for module in lists:
+                with _progress() as told:
+                    listed = module.prepare(name, partial=partial, again=again, progress=told)
+                _say_images(listed)
             continue
         if name == ratings.NAME:
             with _progress() as told:
@@ -169,6 +174,16 @@ def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
         with _progress() as told:
             manifest = ctr_prepare.prepare(name, partial=partial, again=again, progress=told)
         _say(manifest)
+
+
+def _lists(name: str) -> list[ModuleType]:
+    """The modules that list an image data set; of two with splits of their own, those with their files."""
+    from bench.data import class_trees, image_sets
+
+    both = [m for m in (image_sets, class_trees) if name in m.LAYOUTS]
+    folder = CATALOG[name].folder
+    here = [m for m in both if all((folder / place).exists() for place in m.LAYOUTS[name].places)]
+    return here or both
 
 
 def _say_ratings(m: ratings.Manifest) -> None:

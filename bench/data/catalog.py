@@ -291,10 +291,10 @@ CATALOG: Mapping[str, DataSet] = {
         ),
         DataSet(
             name="caltech101",
-            title="Caltech101: 100 classes of objects",
+            title="Caltech101: 101 classes of objects, 100 in CoOp's split",
             get=_COOP,
             terms=f"CC BY 4.0 ({_UNVERIFIED})",
-            layout="unpacked; 101_ObjectCategories/ and split_zhou_Caltech101.json",
+            layout="unpacked; 101_ObjectCategories/, and for CoOp's split split_zhou_Caltech101.json",
             place="caltech-101",
         ),
         DataSet(
@@ -310,7 +310,8 @@ CATALOG: Mapping[str, DataSet] = {
             title="Stanford Cars: 196 models",
             get=_COOP,
             terms=f"non-commercial research ({_UNVERIFIED})",
-            layout="unpacked; cars_train/, cars_test/ and split_zhou_StanfordCars.json",
+            layout="unpacked; cars_train/, cars_test/; split_zhou_StanfordCars.json for CoOp's split,"
+            " cars_test_annos_withlabels.mat and devkit/ for its own",
             place="stanford_cars",
         ),
         DataSet(
@@ -326,7 +327,7 @@ CATALOG: Mapping[str, DataSet] = {
             title="Food101: 101 dishes",
             get=_COOP,
             terms=f"ships license_agreement.txt (seen); Foodspotting images, fair use ({_UNVERIFIED})",
-            layout="unpacked; images/ and split_zhou_Food101.json",
+            layout="unpacked; images/; split_zhou_Food101.json for CoOp's split, meta/ for its own",
             place="food-101",
         ),
         DataSet(
@@ -342,7 +343,7 @@ CATALOG: Mapping[str, DataSet] = {
             title="SUN397: 397 kinds of scenes",
             get=_COOP,
             terms=f"no clear licence; research use ({_UNVERIFIED})",
-            layout="unpacked; SUN397/ and split_zhou_SUN397.json",
+            layout="unpacked; SUN397/, and for CoOp's split split_zhou_SUN397.json",
             place="sun397",
         ),
         DataSet(
@@ -400,6 +401,38 @@ CATALOG: Mapping[str, DataSet] = {
             terms="licence text was not found",
             layout="unpacked; imagenet-r/ by WordNet id, classnames.txt",
             place="imagenet-rendition",
+        ),
+        DataSet(
+            name="df20-mini",
+            title="Danish Fungi 2020 - Mini: 182 species",
+            get="the publisher's page (BohemianVRA/DanishFungiDataset): DF20M-images and DF20M-metadata",
+            terms="non-commercial research (seen in its README)",
+            layout="unpacked; DF20M/, DF20M-{train,public_test}_metadata_PROD.csv beside it",
+            place="DF20-Mini",
+        ),
+        DataSet(
+            name="cub-200-2011",
+            title="Caltech-UCSD Birds: 200 species",
+            get="CaltechDATA",
+            terms=f"no explicit licence was found; non-commercial research ({_UNVERIFIED})",
+            layout="unpacked; images/, images.txt, image_class_labels.txt, train_test_split.txt",
+            place="CUB_200_2011",
+        ),
+        DataSet(
+            name="artbench-10",
+            title="ArtBench-10: 60,000 works of art in ten styles",
+            get="the README of liaopeiyuan/artbench: 256x256 ImageFolder with train-test split",
+            terms="fair use (seen in its abstract); no licence text was found",
+            layout="unpacked; {train,test}/<style>/<image>",
+            place="artbench-10-imagefolder-split",
+        ),
+        DataSet(
+            name="oxford-flowers",
+            title="Oxford Flowers: 102 kinds, with its own split",
+            get="the Visual Geometry Group's page of 102 flowers; lies where flowers102 lies",
+            terms=f"no explicit licence was found; research use ({_UNVERIFIED})",
+            layout="unpacked; jpg/, imagelabels.mat, setid.mat",
+            place="oxford_flowers",
         ),
     )
 }
