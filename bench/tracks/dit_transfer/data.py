@@ -76,7 +76,6 @@ class Kept:
     train: np.ndarray
     source: np.ndarray | None
     labels: np.ndarray
-    classes: tuple[str, ...]
     recipe: Recipe
     switches: tuple[int, ...]
     device: str

@@ -79,7 +79,8 @@ def _some(rows: np.ndarray, run: Run) -> np.ndarray:
     """At most ``run.pictures`` of them, spread evenly."""
     if not run.pictures or len(rows) <= run.pictures:
         return rows
-    return rows[np.linspace(0, len(rows) - 1, run.pictures).astype(int)]
+    some: np.ndarray = rows[np.linspace(0, len(rows) - 1, run.pictures).astype(int)]
+    return some
 
 
 def pretrained(classes: int | None = None) -> DiT:
@@ -95,7 +96,8 @@ def pretrained(classes: int | None = None) -> DiT:
 def _decoded(x: Any) -> np.ndarray:
     from bench.nn.diffusion import to_pictures
 
-    return to_pictures(x)
+    pictures: np.ndarray = to_pictures(x)
+    return pictures
 
 
 # -------------------------------------------------------------------------------------------------- the bank

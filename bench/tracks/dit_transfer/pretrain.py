@@ -10,22 +10,17 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from bench.contract import Embedded, Needs, Stage, StageContext
-from bench.data import emoji
+from bench.data import emoji, transfer_sets
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from bench.nn.dit import DiT
 
 FILE = "dit_lite.safetensors"
-STYLES = ("twemoji", "openmoji", "noto")
-#: Emoji of this category are left out: a target shows flags.
-LEFT_OUT = "Flags"
-SIDE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,41 +48,27 @@ class Recipe:
 
 def build(ctx: StageContext) -> None:
     """Train, and write the averaged weights in half precision."""
+    import torch
+
+    from bench.nn.diffusion import from_pictures
+
     recipe = Recipe(**ctx.params["recipe"])
-    x, y, classes = source()
-    model = _trained(recipe, x, y, len(classes), ctx)
+    shown = transfer_sets.source()
+    x, y = from_pictures(shown.images), torch.from_numpy(shown.label)
+    model = _trained(recipe, x, y, len(shown.classes), ctx)
     model.save(ctx.outdir / FILE, half=True, about={"recipe": STAGE.address})
 
 
 STAGE = Stage(
     name="dit-lite",
     build=build,
-    params={"recipe": asdict(Recipe()), "styles": list(STYLES), "pictures": emoji.VERSION},
+    params={
+        "recipe": asdict(Recipe()),
+        "styles": list(transfer_sets.SOURCE_STYLES),
+        "pictures": emoji.VERSION,
+    },
     needs=Needs(cpu=2, mem_gb=4, minutes=120),
 )
-
-
-def source() -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Pictures (n, 3, SIDE, SIDE) in [-1, 1], labels (n,) and the names of the classes."""
-    import numpy as np
-    import torch
-
-    from bench.nn.diffusion import from_pictures
-
-    drawn = emoji.read(STYLES, everything=True)
-    drawn = drawn.where(drawn.category != LEFT_OUT)
-    classes = tuple(sorted({str(c) for c in drawn.category}))
-    label = torch.from_numpy(np.searchsorted(np.array(classes), drawn.category).astype("int64"))
-    return from_pictures(reduced(drawn.images)), label, classes
-
-
-def reduced(images: np.ndarray) -> np.ndarray:
-    """(n, 64, 64, 3) uint8 -> (n, 32, 32, 3) uint8: means of four pixels."""
-    import numpy as np
-
-    n, side = len(images), images.shape[1] // 2
-    means = images.reshape(n, side, 2, side, 2, 3).mean(axis=(2, 4), dtype=np.float32)
-    return (means + 0.5).astype(np.uint8)
 
 
 def _trained(recipe: Recipe, x: Tensor, y: Tensor, classes: int, ctx: StageContext) -> DiT:
@@ -99,9 +80,13 @@ def _trained(recipe: Recipe, x: Tensor, y: Tensor, classes: int, ctx: StageConte
 
     torch.manual_seed(recipe.seed)
     draw = torch.Generator().manual_seed(recipe.seed)
-    shape = {"layers": recipe.layers, "width": recipe.width, "heads": recipe.heads, "patch": recipe.patch}
-    model = DiT(DiTConfig(size=SIDE, classes=classes, **shape)).to(ctx.device)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))
+    config = DiTConfig(
+        size=transfer_sets.SIDE, classes=classes, layers=recipe.layers, width=recipe.width,
+        heads=recipe.heads, patch=recipe.patch,
+    )  # fmt: skip
+    model = DiT(config).to(ctx.device)
+    law: Any = get_ema_multi_avg_fn
+    average = AveragedModel(model, multi_avg_fn=law(recipe.average))
     model.net.compile()  # a quarter faster; the steps of a cell are too few for it
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=0.0, fused=True)
     rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: _rate(k, recipe))
@@ -114,7 +99,7 @@ def _trained(recipe: Recipe, x: Tensor, y: Tensor, classes: int, ctx: StageConte
         t = t.to(ctx.device)
         with torch.autocast(ctx.device, torch.bfloat16):
             losses = diffusion.losses(model, x[rows].to(ctx.device), labels, t, noise)
-        (losses * min_snr(diffusion.snr(t), recipe.snr)).mean().backward()
+        torch.autograd.backward((losses * min_snr(diffusion.snr(t), recipe.snr)).mean())
         optimiser.step()
         optimiser.zero_grad()
         rate.step()
@@ -123,8 +108,7 @@ def _trained(recipe: Recipe, x: Tensor, y: Tensor, classes: int, ctx: StageConte
         if (step + 1) % 200 == 0:
             ctx.log.info("step %d of %d: mean squared error %.4f", step + 1, recipe.steps, seen / 200)
             seen = 0.0
-    averaged: DiT = average.module
-    return averaged
+    return cast(DiT, average.module)
 
 
 def _rate(step: int, recipe: Recipe) -> float:

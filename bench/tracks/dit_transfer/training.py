@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ def losses(
     t, weight = zip(*(law.draw(len(x), draw) for x, _, law in parts), strict=True)
     noise = torch.randn(x.shape, generator=draw).to(x.device)
     each = DIFFUSION.losses(model, x, y, torch.cat(t).to(x.device), noise) * torch.cat(weight).to(x.device)
-    return list(each.split([len(x) for x, _, _ in parts]))
+    return list(torch.split(each, [len(x) for x, _, _ in parts]))
 
 
 #: DiT's forward process, of the laptop's network too.
@@ -123,8 +123,9 @@ def fit(
     parameters = list(tuning.trained(model).values())
     every = len(parameters) == len(model.weights())
     optimiser = torch.optim.AdamW(parameters, lr=r.lr if every else r.small_lr, weight_decay=0.0, fused=True)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(r.average)) if r.average else None
-    drawn: DiT = model if average is None else average.module
+    law: Any = get_ema_multi_avg_fn
+    average = AveragedModel(model, multi_avg_fn=law(r.average)) if r.average else None
+    drawn = model if average is None else cast(DiT, average.module)
     first = _resumed(parameters, optimiser, average, ctx)
     at = {round(r.steps * k / (looks + 1)) for k in range(1, looks + 1)}
     begun, paused, done = time.perf_counter(), 0.0, 0
