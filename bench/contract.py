@@ -173,8 +173,8 @@ class Score:
     ``metrics``: one value a metric that the track declares, plus ``val_*`` (the same function on the labelled
     part of ``given``); ``None`` = does not apply (never for the ranking metric), NaN or infinite = the cell
     ``diverged``. ``series``: small named arrays (by lead, domain, step). ``units``: by metric name.
-    ``views``: few small pictures, uint8 (height, width, 3); one named as an entry of ``units`` shows its
-    examples in their order, `SHEET_COLUMNS` squares a row.
+    ``views``: few small pictures, uint8 (height, width, 3), of squares, `SHEET_COLUMNS` a row: one named as
+    an entry of ``units`` shows its examples in order, ``samples`` what was drawn, the same noise for all.
     """
 
     metrics: Mapping[str, float | Censored | None]
@@ -269,12 +269,13 @@ class Track(ABC):
     Grid: ClassVar[type]
     Run: ClassVar[type]
     split_per_seed: ClassVar[bool] = False
-    #: Heavy libraries that the engine imports once, in its fork server, for all cells of this track. One left
-    #: out here is imported anew by every cell (xarray: 0.5 s). Only libraries: a module of ours would count
-    #: as a source of every cell.
+    #: Heavy libraries that the engine imports once, in its fork server, for all cells; without, every cell
+    #: does (xarray: 0.5 s). Only libraries: a module of ours would count as a source of every cell.
     preload: ClassVar[tuple[str, ...]] = ()
     #: Task parameters that make a curve on the board (x axis) and the ones that tell curves apart.
     axis: ClassVar[str | None] = None
+    #: What the paper claims of relative changes, if it does: the board puts its own beside it.
+    claim: ClassVar[str] = ""
 
     @abstractmethod
     def tasks(self, grid: Any) -> Sequence[Task]:

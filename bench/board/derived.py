@@ -92,6 +92,35 @@ def gains(board: Board) -> tuple[Gain, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """A row's relative change of the ranking metric against the reference, task by task and on average."""
+
+    info: RowInfo
+    comparison: Comparison
+    by_task: Mapping[str, float]
+
+
+def relative(board: Board) -> tuple[Relative, ...]:
+    """Each row over the reference, minus 1, on tasks where both are there and the reference is above 0."""
+    views = {v.info.row: v for v in (*board.rows, *board.ablations)}
+    ours = views.get(board.spec.track.reference)
+    found = []
+    for row, view in views.items():
+        if ours is None or row == board.spec.track.reference:
+            continue
+        by_task = {
+            board.tasks[t].name: a.mean / b.mean - 1
+            for t in board.counted
+            if (a := view.cells[t].estimate) and (b := ours.cells[t].estimate) and b.mean > 0
+        }
+        change = list(by_task.values())
+        if change:
+            compared = stats.paired(change, np.zeros(len(change)), better=board.metric.better, unit="tasks")
+            found.append(Relative(view.info, compared, by_task))
+    return tuple(found)
+
+
 def curves(board: Board) -> tuple[list[tuple[str, np.ndarray, list[int]]], bool]:
     """Curves along ``track.axis``: (name, x, task indices) each, sorted by x; and whether x is read in
     doublings.

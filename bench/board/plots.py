@@ -12,6 +12,7 @@ import numpy as np
 
 from bench.board.canvas import INK, PALETTE, Picture, outliers, picture, plain
 from bench.board.derived import curves
+from bench.board.drawn import samples
 from bench.board.gallery import gallery
 from bench.board.heat import by_name
 from bench.board.model import STATES, SYMBOL
@@ -37,7 +38,7 @@ def pictures(board: Board) -> list[Picture]:
     """Every picture this board has data for: curves, series of pairs (only with ``detail``), states."""
     found = [
         along_axis(board), *paired_series(board), *over_steps(board), *by_name(board),
-        against_validation(board), gallery(board), status_matrix(board),
+        against_validation(board), gallery(board), *samples(board), status_matrix(board),
     ]  # fmt: skip
     return [p for p in found if p is not None]
 

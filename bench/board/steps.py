@@ -1,8 +1,10 @@
-"""Pictures over the steps of training: what rows recorded by step, and the metric at their snapshots."""
+"""Pictures over the steps of training: what rows recorded, and the metric at their snapshots; and over
+any other number by which a track keeps a metric, such as a time step of a sampler.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,18 +27,19 @@ _Lines = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def over_steps(board: Board) -> list[Picture]:
-    """A picture a series along ``step``, and one of the ranking metric at the rows' snapshots."""
+    """A picture a series along ``step`` or of a metric along numbers, and one of the rows' snapshots."""
     if board.detail is None:
         return []
+    metrics = {m.name for m in board.spec.track.metrics}
     panels: dict[str, dict[str, _Lines]] = {}
     for row in (*board.rows, *board.ablations):
         for cell in row.cells:
             if cell.alias_of:
                 continue
             records = _records(board, cell)
-            for name, line in _recorded(records, board.metric.name).items():
+            for name, line in _recorded(records, board.metric.name, metrics).items():
                 panels.setdefault(name, {}).setdefault(cell.task, {})[row.info.label] = line
-            if not records or not (records[0].history or _by_step(records[0])):
+            if not records or not (records[0].history or _along(records[0], metrics)):
                 break  # a row that keeps nothing by step on its first task keeps nothing on the others
     order = [t.name for t in board.tasks]
     return [
@@ -51,17 +54,27 @@ def _records(board: Board, cell: CellView) -> list[Record]:
     return [r for r in found if r is not None]
 
 
-def _by_step(record: Record) -> Mapping[str, Any]:
-    return {name: raw for name, raw in record.series.items() if list(raw["dims"]) == ["step"]}
+def _along(record: Record, metrics: Collection[str]) -> Mapping[str, tuple[Sequence[float], Any]]:
+    """Name of what is drawn -> places and values: series by step, and metrics by another number."""
+    found: dict[str, tuple[Sequence[float], Any]] = {}
+    for name, raw in record.series.items():
+        if len(raw["dims"]) != 1:
+            continue
+        dim = raw["dims"][0]
+        places = raw["coords"].get(dim, ())
+        if dim == "step":
+            found[name] = (places or range(len(raw["data"])), raw["data"])
+        elif name in metrics and places and not any(isinstance(x, str) for x in places):
+            found[f"{name} by {dim}"] = (places, raw["data"])
+    return found
 
 
-def _recorded(records: Sequence[Record], metric: str) -> _Lines:
-    """Name of what is drawn -> steps, and the mean over the seeds with the same steps as the first one."""
+def _recorded(records: Sequence[Record], metric: str, metrics: Collection[str]) -> _Lines:
+    """Name of what is drawn -> places, and the mean over the seeds with the same places as the first one."""
     every: dict[str, list[tuple[tuple[float, ...], list[float]]]] = {}
     for r in records:
-        for name, raw in _by_step(r).items():
-            steps = raw["coords"].get("step", range(len(raw["data"])))
-            every.setdefault(name, []).append((tuple(steps), raw["data"]))
+        for name, (places, data) in _along(r, metrics).items():
+            every.setdefault(name, []).append((tuple(places), data))
         looks = [(h["step"], v) for h in r.history if isinstance(v := h["metrics"].get(metric), float)]
         if len(looks) > 1:
             every.setdefault(f"{metric} by step", []).append(
@@ -85,15 +98,19 @@ def _picture(board: Board, name: str, tasks: Sequence[tuple[str, _Lines]]) -> Pi
     shown = [tasks[0]] if all(_same(tasks[0][1], lines) for _, lines in tasks) else tasks[:_MAX_PANELS]
     labels = list(dict.fromkeys(label for _, lines in shown for label in lines))[:_MAX_LINES]
 
+    by = name.partition(" by ")[2] or "step"
+    what = f"{name} over the steps of training" if by == "step" else name
+
     def draw(figure: Figure) -> str:
         axes = figure.subplots(1, len(shown), squeeze=False)[0]
         for ax, (task, lines) in zip(axes, shown, strict=True):
             _panel(ax, task, {label: lines[label] for label in labels if label in lines}, labels)
+            ax.set_xlabel(by)
         axes[0].set_ylabel(plain(name))
         handles = axes[0].get_legend_handles_labels()
         figure.legend(*handles, loc="outside right upper", frameon=False, fontsize=8)
         cut = f" The first {len(shown)} of {len(tasks)} tasks." if len(shown) < len(tasks) else ""
-        return f"{name} over the steps of training, mean over seeds.{cut}"
+        return f"{what}, mean over seeds.{cut}"
 
     slug = name.replace(" ", "-")
     return picture(f"{board.spec.track.name}-{slug}", draw, 2.4 + 2.6 * len(shown), 2.9)
@@ -121,6 +138,5 @@ def _panel(ax: Axes, task: str, lines: _Lines, labels: Sequence[str]) -> None:
     if log:
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
-    ax.set_xlabel("step")
     ax.set_title(plain(task))
     ax.grid(axis="y", color=INK, alpha=0.18, linewidth=0.6)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench import stats
 from bench.board import text
-from bench.board.derived import beside, costs, curves, gains, slopes
+from bench.board.derived import beside, costs, curves, gains, relative, slopes
 from bench.board.examples import MOST_CELLS, against_reference, kept
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def derived(board: Board) -> list[TableView]:
     """Every derived table that this board has something for, in the order in which it is printed."""
     found = [
         _gains(board),
+        _relative(board),
         _by_example(board),
         _slopes(board),
         _others(board),
@@ -51,6 +52,27 @@ def _gains(board: Board) -> TableView | None:
     note = f"{how}, aliases of the counterpart left out; p Holm-corrected over this table"
     heads = ("row", "over", f"gain in {board.metric.name}", "better on", "p")
     return TableView("Gain over counterpart", note, heads, rows, frozenset({0, 1})) if rows else None
+
+
+def _relative(board: Board) -> TableView | None:
+    """Only where the paper claims a relative change."""
+    if not board.spec.track.claim:
+        return None
+    rows = []
+    for r in relative(board):
+        c, values = r.comparison, r.by_task.values()
+        half = "" if c.half is None else f" ±{text.half(100 * c.half, 1)}"
+        span = f"{100 * min(values):+.0f} to {100 * max(values):+.0f}".replace("-", "−")
+        change = f"{100 * c.diff:+.1f}".replace("-", "−")
+        rows.append((r.info.label, f"{change}{half}", span, f"{c.wins}/{c.n}"))
+    note = (
+        f"the paper: {board.spec.track.claim}. Here: mean over tasks of {board.metric.name} over the "
+        "reference's, minus 1; ± is a 95 % t interval over tasks, one row at a time; tasks where the "
+        "reference is not above 0 are left out"
+    )
+    heads = ("row", "change, %", "of tasks, %", "better on")
+    title = f"Relative change against {board.spec.track.reference}"
+    return TableView(title, note, heads, rows, frozenset({0})) if rows else None
 
 
 def _p(p: float | None) -> str:
@@ -97,8 +119,11 @@ def _slopes(board: Board) -> TableView | None:
 
 def _others(board: Board) -> TableView | None:
     metrics = [m for m in board.spec.track.metrics if m.kind != "cost" and m.name != board.spec.ranks_by]
+    every = (*board.rows, *board.ablations)
+    # FID applies in no row of the laptop's: a column of nothing tells nothing.
+    metrics = [m for m in metrics if any(board.over_tasks(r.info.row, m.name) for r in every)]
     rows = []
-    for r in (*board.rows, *board.ablations):
+    for r in every:
         found = [(m, board.over_tasks(r.info.row, m.name)) for m in metrics]
         cells = [text.number(x[0], m.digits) + ("" if x[1] else "*") if x else "–" for m, x in found]
         rows.append((r.info.label, *cells))

@@ -19,8 +19,8 @@ KEYS = ("sample", "relay", "parameters", "seconds_per_step")
 DIMS = 64
 #: Seed of the noise from which every row's pictures are drawn, whatever the cell's seed.
 NOISE = 0
-#: Rows of a sheet.
-_ROWS = 2
+#: Pixels a side of a picture that the board shows.
+_SHOWN = 64
 
 
 def checked(answer: Any) -> Mapping[str, Any]:
@@ -121,13 +121,15 @@ def _floor(kept: Kept, n: int) -> float:
 
 
 def sheet(pictures: np.ndarray) -> np.ndarray:
-    """The first pictures, `SHEET_COLUMNS` a row: (height, width, 3) uint8."""
-    shown = pictures[: _ROWS * SHEET_COLUMNS]
-    rows = max(1, len(shown) // SHEET_COLUMNS)
-    across = min(len(shown), SHEET_COLUMNS)
-    _, height, width, _ = shown.shape
-    grid = shown[: rows * across].reshape(rows, across, height, width, 3).swapaxes(1, 2)
-    return np.ascontiguousarray(grid.reshape(rows * height, across * width, 3))
+    """The first `SHEET_COLUMNS` pictures in a line, at most `_SHOWN` pixels each: (side, width, 3) uint8."""
+    from PIL import Image
+
+    side = min(_SHOWN, pictures.shape[1])
+    line = np.full((side, SHEET_COLUMNS * side, 3), 255, np.uint8)
+    for k, picture in enumerate(pictures[:SHEET_COLUMNS]):
+        small = Image.fromarray(picture).resize((side, side), Image.Resampling.BOX)
+        line[:, k * side : (k + 1) * side] = np.asarray(small)
+    return line
 
 
 def asked(y: np.ndarray, classes: int, n: int) -> np.ndarray:

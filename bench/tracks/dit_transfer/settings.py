@@ -67,7 +67,7 @@ class Recipe:
     guidance: float = 1.5
     drop: float = 0.1
     average: float = 0.0
-    features: int = 64
+    features: int = 128
 
 
 #: A cell takes about half a minute. Without guidance, which would double what most of it goes to; without a
