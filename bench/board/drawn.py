@@ -24,7 +24,7 @@ def samples(board: Board) -> list[Picture]:
     """Of each task a line a row, best rows first: the first `SHEET_COLUMNS` pictures of its first seed."""
     if board.detail is None or board.artifacts is None:
         return []
-    found = []
+    found: list[Picture] = []
     for t, task in enumerate(board.tasks):
         lines = [
             (plain(row.info.label), sheet)

@@ -26,6 +26,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench.contract import BenchError, Needs, Status
 from bench.engine.child import Job, main
 
@@ -252,8 +254,15 @@ class _Watch:
     def _died(self) -> Outcome:
         self.process.join()
         code = self.process.exitcode or 0
-        if code in (-signal.SIGKILL, -signal.SIGTERM):
-            text = f"killed from outside by {signal.Signals(-code).name}"
+        # A scheduler's SIGTERM goes to every process of a job, and with the fork server goes all word of how
+        # its children ended: multiprocessing then says 255.
+        orphaned = code == 255 and _server_gone()
+        if orphaned or code in (-signal.SIGKILL, -signal.SIGTERM):
+            text = (
+                f"killed from outside by {signal.Signals(-code).name}" if code < 0 else "the fork server died"
+            )
+            if self.cancel is not None and self.cancel.is_set():
+                return Outcome(None, "cancelled")
             return Outcome("lost", text, error={"type": "lost", "message": text, "last_lines": []})
         how = (
             f"crashed with {signal.Signals(-code).name}"
@@ -265,6 +274,19 @@ class _Watch:
     def _done(self, outcome: Outcome) -> Outcome:
         outcome.peak_mem_mb, outcome.wall_s = self.peak, time.monotonic() - self.started
         return outcome
+
+
+def _server_gone(within: float = 2.0) -> bool:
+    """Whether the fork server has ended: its pipes close before it is seen to be gone."""
+    pid, until = forkserver._forkserver._forkserver_pid, time.monotonic() + within  # type: ignore[attr-defined]
+    while pid is not None and time.monotonic() < until:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return pid is None
 
 
 def _kill(process: BaseProcess) -> None:

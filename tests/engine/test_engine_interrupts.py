@@ -52,12 +52,16 @@ def gone(lab, seconds=10):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [LOCAL, RAY])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_a_store_that_goes_on(sweep, how, number):
+@pytest.mark.parametrize(
+    ("number", "all_of_them"),
+    [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGTERM, True)],
+    ids=["terminal", "kill", "scheduler"],
+)
+def test_an_interrupt_leaves_a_store_that_goes_on(sweep, how, number, all_of_them):
     process = sweep.start("run", *how, "--cpus", "2")
     wait_for(lambda: len(said(sweep, "end")) >= 3)
-    if number is signal.SIGINT:
-        os.killpg(process.pid, number)  # a terminal sends it to the whole group
+    if all_of_them:
+        os.killpg(process.pid, number)  # a terminal, or a scheduler, sends it to the whole group
     else:
         process.send_signal(number)
     code, out = ended(process)
@@ -67,6 +71,7 @@ def test_an_interrupt_leaves_a_store_that_goes_on(sweep, how, number):
     assert gone(sweep)
     recorded = {int(r.cell["task"][1:]) for r in sweep.records()}
     assert len(recorded) >= 2
+    assert {r.status for r in sweep.records()} <= {"ok", "lost"}, [r.error for r in sweep.records()]
     assert sweep.store().problems == []
     code, out = ended(sweep.start("run", "--local", "--cpus", "2"))
     assert code == 0, out
