@@ -20,10 +20,11 @@ SOURCES = 1_000
 
 def features(task: Task, run: Run, reads: Sequence[Stage], data: str | None) -> Stage:
     """Features of a target's held-out and training pictures, and of the source's."""
+    side = settings.recipe(task.params["target"], run).features
     return Stage(
         name=FEATURES,
         build=encode,
-        params={"of": dict(task.params), "run": asdict(run), "data": data},
+        params={"of": dict(task.params), "run": asdict(run), "data": data, "side": side},
         needs=Needs(mem_gb=4, minutes=30),
         stages=tuple(reads),
     )
@@ -36,7 +37,7 @@ def encode(ctx: StageContext) -> None:
 
     run = Run(**{**ctx.params["run"], "switches": tuple(ctx.params["run"]["switches"])})
     target = ctx.params["of"]["target"]
-    net = scoring.lite0(settings.recipe(target, run).features, ctx.device)
+    net = scoring.lite0(ctx.params["side"], ctx.device)
     pictures = source_of(target).real(target, run, ctx.stage)
     np.savez(ctx.outdir / FEATURES_FILE, **{name: net(p) for name, p in pictures.items()})  # type: ignore[arg-type]
 
