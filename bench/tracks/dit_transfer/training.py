@@ -116,7 +116,7 @@ def fit(
         data: what is trained on.
         ctx: of the cell.
         batch: pictures of the target a step; 0: the recipe's.
-        looks: snapshots on the way, evenly spaced, the end not among them.
+        looks: snapshots on the way, evenly spaced, the last one at the end.
         answer: the network as it is then -> what a look scores.
     """
     r = data.recipe
@@ -127,7 +127,7 @@ def fit(
     average = AveragedModel(model, multi_avg_fn=law(r.average)) if r.average else None
     drawn = model if average is None else cast(DiT, average.module)
     first = _resumed(parameters, optimiser, average, ctx)
-    at = {round(r.steps * k / (looks + 1)) for k in range(1, looks + 1)}
+    at = {round(r.steps * k / looks) for k in range(1, looks + 1)}
     begun, paused, done = time.perf_counter(), 0.0, 0
     for step, now in enumerate(_batches(model, data, batch or r.batch, first, ctx), first + 1):
         with torch.autocast(torch.device(ctx.device).type, torch.bfloat16):
