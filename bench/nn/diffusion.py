@@ -238,7 +238,9 @@ def sample(
     chunks = zip(torch.split(noise, how.batch), torch.split(y, how.batch), strict=True)
     with torch.no_grad():
         parts = [
-            _denoised(predict, diffusion.schedule, x.to(c.device), c, null, how).cpu() for x, c in chunks
+            _denoised(predict, diffusion.schedule, x.to(c.device), c, null, how).cpu()
+            for x, c in chunks
+            if len(c)  # of no conditions there is one empty chunk
         ]
     return torch.cat(parts) if parts else noise
 

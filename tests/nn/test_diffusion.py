@@ -180,6 +180,12 @@ def test_what_cannot_be_sampled():
     assert sample(points(d, torch.zeros(2)), d, y[:0], 1, SHAPE, generator()).shape == (0, *SHAPE)
 
 
+def test_of_no_conditions_nothing_is_drawn_and_no_network_is_asked():
+    none = torch.zeros(0, dtype=torch.int64)
+    found = sample(lambda x, t, y: pytest.fail("asked"), Diffusion(), none, 0, SHAPE, generator())
+    assert found.shape == (0, *SHAPE)
+
+
 def test_labels_are_dropped_at_their_rate_and_once():
     y = torch.arange(20_000) % 8
     dropped = df.drop_labels(y, 8, 0.1, generator())

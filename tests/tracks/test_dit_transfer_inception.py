@@ -10,7 +10,7 @@ import torch
 
 from bench.contract import BenchError
 from bench.tracks.dit_transfer import inception
-from bench.tracks.dit_transfer.inception import FEATURES, Inception, features, fid, missing, original
+from bench.tracks.dit_transfer.inception import FEATURES, Inception, fid, missing, original
 
 fidelity = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3", reason="extra paper")
 
@@ -39,7 +39,7 @@ def pictures(n, size=32, seed=0):
 
 def test_features_are_the_packages_own(net, weights):
     x = pictures(5)
-    found = features(x, weights, batch=2)
+    found = Inception(weights, batch=2)(x)
     assert found.shape == (5, FEATURES)
     assert found.dtype == np.float32
     with torch.no_grad():

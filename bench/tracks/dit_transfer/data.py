@@ -23,7 +23,7 @@ class Examples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, rows: np.ndarray, draw: torch.Generator) -> Tensor:
+    def batch(self, rows: np.ndarray, draw: torch.Generator, /) -> Tensor:
         """Those at ``rows`` (B,), (B, C, H, W) float32 on the CPU; what is random comes from ``draw``."""
 
 
@@ -39,6 +39,20 @@ class Pixels:
     def batch(self, rows: np.ndarray, draw: torch.Generator) -> Tensor:
         """(B, 3, H, W) in [-1, 1]."""
         return from_pictures(self.images[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Latents (n, C, h, w) float16 as a network drew them, scaled as it sees them."""
+
+    latents: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def batch(self, rows: np.ndarray, draw: torch.Generator) -> Tensor:
+        """(B, C, h, w); nothing is random."""
+        return torch.from_numpy(self.latents[rows]).float()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 The network is torch-fidelity's port of it (the extra ``paper``), its weights a file that has to be brought;
 nothing is downloaded. Pictures are resized inside the network, as its TensorFlow original does it.
 
-Imports torch: import it inside functions.
+A plan asks this module what is missing: torch is imported inside functions.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from bench.contract import BenchError
-from bench.nn import weights as files
 from bench.nn.distances import gaussian_distance
 
 #: Features of a picture.
@@ -60,7 +58,10 @@ class Inception:
     def __init__(self, weights: Path, device: str = "cpu", batch: int = 64) -> None:
         if why := missing(weights):
             raise BenchError(why)
+        import torch
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        from bench.nn import weights as files
 
         # The package unpickles what it is given: it gets tensors that were read without executing a thing.
         tensors = BytesIO()
@@ -75,17 +76,14 @@ class Inception:
 
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """(n, H, W, 3) uint8 -> (n, FEATURES) float32."""
+        import torch
+
         out = np.empty((len(pictures), FEATURES), np.float32)
         with torch.no_grad():
             for i in range(0, len(pictures), self._batch):
                 x = torch.from_numpy(pictures[i : i + self._batch]).permute(0, 3, 1, 2).to(self._device)
                 out[i : i + self._batch] = self._net(x)[0].float().cpu().numpy()
         return out
-
-
-def features(pictures: np.ndarray, weights: Path, device: str = "cpu", batch: int = 64) -> np.ndarray:
-    """(n, H, W, 3) uint8 -> (n, FEATURES) float32, by a network that is loaded for them alone."""
-    return Inception(weights, device, batch)(pictures)
 
 
 def fid(real: np.ndarray, fake: np.ndarray) -> float:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bench.nn.dit import DiT
     from bench.tracks.dit_transfer.data import Parts
 
+#: Of the features of real pictures.
+NEEDS = Needs(mem_gb=4, minutes=30)
 #: The pre-trained weights that travel with the package; `pretrain` says how they were made.
 WEIGHTS = Path(transfer_sets.__file__).parent / "embedded" / pretrain.FILE
 _MAKE = f"bench artifacts build dit-lite --out {WEIGHTS.parent}"
@@ -55,32 +57,25 @@ def parts(target: str, run: Run, inputs: Inputs) -> Parts:
     from bench.tracks.dit_transfer.data import Parts, Pixels
 
     found = transfer_sets.read(target, stage=inputs.stage)
-    rows = _some(np.flatnonzero(found.part == "train"), run)
+    rows = stages.thinned(np.flatnonzero(found.part == "train"), run.pictures)
     return Parts(
         classes=found.classes, x=Pixels(found.images[rows]), y=found.label[rows],
         pretrained=partial(pretrained, len(found.classes)), bank=bank, decode=_decoded,
     )  # fmt: skip
 
 
-def real(target: str, run: Run, stage: Callable[[str], Path]) -> dict[str, np.ndarray]:
+def real(target: str, run: Run, stage: Callable[[str], Path]) -> dict[str, list[np.ndarray]]:
     """Pictures whose features the scorer keeps: held-out and training ones, and some of the source's."""
     found = transfer_sets.read(target, stage=stage)
     source = transfer_sets.source(stage=stage).images
     shown = np.random.default_rng(0).permutation(len(source))[: stages.SOURCES]
-    both = {p: found.images[_some(np.flatnonzero(found.part == p), run)] for p in ("test", "train")}
-    return both | {"source": source[_some(np.sort(shown), run)]}
+    rows = {p: stages.thinned(np.flatnonzero(found.part == p), run.pictures) for p in ("test", "train")}
+    both = {p: [found.images[r]] for p, r in rows.items()}
+    return both | {"source": [source[stages.thinned(np.sort(shown), run.pictures)]]}
 
 
 def inception(run: Run) -> None:
     """FID is for the paper's pictures."""
-
-
-def _some(rows: np.ndarray, run: Run) -> np.ndarray:
-    """At most ``run.pictures`` of them, spread evenly."""
-    if not run.pictures or len(rows) <= run.pictures:
-        return rows
-    some: np.ndarray = rows[np.linspace(0, len(rows) - 1, run.pictures).astype(int)]
-    return some
 
 
 def pretrained(classes: int | None = None) -> DiT:
@@ -120,14 +115,12 @@ def draw_bank(ctx: StageContext) -> None:
     """Write pictures (n, 32, 32, 3) uint8."""
     import torch
 
-    from bench.nn.diffusion import Sampling, sample, to_pictures
-    from bench.tracks.dit_transfer.training import DIFFUSION
+    from bench.nn.diffusion import to_pictures
+    from bench.tracks.dit_transfer import training
 
-    model = pretrained().to(ctx.device).eval()
-    y = torch.arange(ctx.params["n"], device=ctx.device) % model.null
-    how = Sampling(steps=ctx.params["chain"], guidance=ctx.params["guidance"], batch=256)
-    with torch.autocast(torch.device(ctx.device).type, torch.bfloat16):
-        x = sample(model, DIFFUSION, y, model.null, model.shape, torch.Generator().manual_seed(0), how)
+    p, model = ctx.params, pretrained().to(ctx.device)
+    labels, draw = np.arange(p["n"]) % model.null, torch.Generator().manual_seed(0)
+    x = training.drawn(model, model, labels, draw, chain=p["chain"], guidance=p["guidance"])
     np.save(ctx.outdir / stages.BANK_FILE, to_pictures(x))
 
 

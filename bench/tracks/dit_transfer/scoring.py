@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from bench.contract import SHEET_COLUMNS, AnswerError
+from bench.contract import SHEET_COLUMNS, AnswerError, BenchError
 from bench.nn import distances
 from bench.tracks.dit_transfer.data import Kept
+
+if TYPE_CHECKING:
+    from bench.tracks.dit_transfer.inception import Inception
 
 KEYS = ("sample", "relay", "parameters", "seconds_per_step")
 #: Directions that features are projected to for the Fréchet distance.
@@ -88,6 +92,24 @@ def lite0(size: int, device: str) -> distances.Lite0:
     return distances.Lite0(size, device)
 
 
+@lru_cache(maxsize=1)
+def inception_net(weights: Path, device: str) -> Inception:
+    """The network of FID, loaded once a process: a curve asks for it again and again.
+
+    Raises:
+        BenchError: the file is missing or is not the published one.
+    """
+    from bench.tracks.dit_transfer import inception
+
+    net = inception.Inception(weights, device)
+    if not inception.original(weights):
+        raise BenchError(
+            f"{weights}: not the published weights, whose sha-256 begins {inception.SHA256}: distances by"
+            " others are no FID"
+        )
+    return net
+
+
 def scores(pictures: np.ndarray, kept: Kept) -> dict[str, float | None]:
     """Every distance of the drawn pictures."""
     fake = lite0(kept.recipe.features, kept.device)(pictures)
@@ -103,10 +125,9 @@ def scores(pictures: np.ndarray, kept: Kept) -> dict[str, float | None]:
         "fid": None,
     }  # fmt: skip
     if kept.inception is not None and kept.weights is not None:
-        from bench.tracks.dit_transfer import inception
+        from bench.tracks.dit_transfer.inception import fid
 
-        ours = inception.features(pictures, kept.weights, kept.device)
-        found["fid"] = inception.fid(kept.inception, ours)
+        found["fid"] = fid(kept.inception, inception_net(kept.weights, kept.device)(pictures))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -14,32 +14,54 @@ from bench.tracks.dit_transfer.settings import Run
 FEATURES, BANK = "dit-features", "dit-bank"
 #: Files of the stages.
 FEATURES_FILE, BANK_FILE = "features.npz", "bank.npy"
+#: The set of real pictures whose features are Inception's; those of all others are EfficientNet-Lite0's.
+INCEPTION = "inception"
 #: Pictures of the pre-training that what was forgotten is measured against.
 SOURCES = 1_000
 
 
-def features(task: Task, run: Run, reads: Sequence[Stage], data: str | None) -> Stage:
+def thinned(rows: np.ndarray, n: int) -> np.ndarray:
+    """At most ``n`` of rows, spread evenly; 0: all."""
+    if not n or len(rows) <= n:
+        return rows
+    some: np.ndarray = rows[np.linspace(0, len(rows) - 1, n).astype(int)]
+    return some
+
+
+def features(task: Task, run: Run, reads: Sequence[Stage], data: str | None, needs: Needs) -> Stage:
     """Features of a target's held-out and training pictures, and of the source's."""
     side = settings.recipe(task.params["target"], run).features
     return Stage(
         name=FEATURES,
         build=encode,
         params={"of": dict(task.params), "run": asdict(run), "data": data, "side": side},
-        needs=Needs(mem_gb=4, minutes=30),
+        needs=needs,
         stages=tuple(reads),
     )
 
 
 def encode(ctx: StageContext) -> None:
-    """Write ``test``, ``train`` and, if there is one, ``source``: (n, 1280) float32 each."""
+    """Write ``test``, ``train`` and, where there are some, ``source``: (n, 1280) float32 each.
+
+    Where FID applies ``inception`` too, (m, 2048).
+
+    Raises:
+        BenchError: the file of Inception's weights is not the published one.
+    """
     from bench.tracks.dit_transfer import scoring
     from bench.tracks.dit_transfer.track import source_of
 
     run = Run(**{**ctx.params["run"], "switches": tuple(ctx.params["run"]["switches"])})
     target = ctx.params["of"]["target"]
-    net = scoring.lite0(ctx.params["side"], ctx.device)
-    pictures = source_of(target).real(target, run, ctx.stage)
-    np.savez(ctx.outdir / FEATURES_FILE, **{name: net(p) for name, p in pictures.items()})  # type: ignore[arg-type]
+    source, found = source_of(target), {}
+    lite = scoring.lite0(ctx.params["side"], ctx.device)
+    nets: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
+    if (weights := source.inception(run)) is not None:
+        nets[INCEPTION] = scoring.inception_net(weights, ctx.device)
+    for name, batches in source.real(target, run, ctx.stage).items():
+        net = nets.get(name, lite)
+        found[name] = np.concatenate([net(pictures) for pictures in batches])
+    np.savez(ctx.outdir / FEATURES_FILE, **found)  # type: ignore[arg-type]
 
 
 def bank(task: Task, run: Run) -> Sequence[Stage]:

@@ -5,12 +5,12 @@ Paper: Zhong et al., Diffusion Tuning: Transferring Diffusion Models via Chain o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bench.contract import BenchError, Embedded, Inputs, Metric, Score, Snapshot, Stage, Task, Track
+from bench.contract import BenchError, Embedded, Inputs, Metric, Needs, Score, Snapshot, Stage, Task, Track
 from bench.tracks.dit_transfer import settings, stages
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class DitTransfer(Track):
         target = task.params["target"]
         reads = source_of(target).data_stages(target, run)
         data = self.fingerprint(task, run) if self.missing(task, run) is None else None
-        return (*reads, stages.features(task, run, reads, data))
+        return (*reads, stages.features(task, run, reads, data, source_of(target).NEEDS))
 
     def missing(self, task: Task, run: settings.Run) -> str | None:
         """Which package has to be installed or which file brought, or None."""
@@ -188,7 +188,13 @@ class DitTransfer(Track):
 
 
 class _Source(Protocol):
-    """A module that reads some targets."""
+    """A module that reads some targets.
+
+    ``NEEDS``: of the stage that keeps features of real pictures. ``real``: names of `stages.encode` -> those
+    pictures, (n, H, W, 3) uint8 a batch.
+    """
+
+    NEEDS: Needs
 
     def missing(self, target: str, run: settings.Run) -> str | None: ...
 
@@ -202,7 +208,7 @@ class _Source(Protocol):
 
     def real(
         self, target: str, run: settings.Run, stage: Callable[[str], Path]
-    ) -> Mapping[str, np.ndarray]: ...
+    ) -> Mapping[str, Iterable[np.ndarray]]: ...
 
     def inception(self, run: settings.Run) -> Path | None: ...
 

@@ -234,7 +234,10 @@ def answer(
     """
 
     def drawing(predict: Predict) -> Callable[[np.ndarray, torch.Generator], np.ndarray]:
-        return lambda labels, draw: data.decode(_drawn(predict, model, data, labels, draw))
+        r = data.recipe
+        return lambda labels, draw: data.decode(
+            drawn(predict, model, labels, draw, chain=r.chain, guidance=r.guidance)
+        )
 
     found: dict[str, Any] = {
         "sample": drawing(model),
@@ -246,13 +249,23 @@ def answer(
     return found
 
 
-def _drawn(
-    predict: Predict, model: DiT, data: TransferData, labels: np.ndarray, draw: torch.Generator
+def drawn(
+    predict: Predict, model: DiT, labels: np.ndarray, draw: torch.Generator, *, chain: int, guidance: float
 ) -> Tensor:
-    device, r = model.labels.weight.device, data.recipe
+    """What a network draws for labels (n,): (n, C, H, W) float32 on the CPU. The banks are drawn so too.
+
+    Args:
+        predict: what predicts at a step: the network, or a relay of it.
+        model: the network, on its device.
+        labels: (n,) of its table.
+        draw: of the noise.
+        chain: reverse steps.
+        guidance: as of `Recipe`; of latents the first three channels alone are moved (DiT's released code).
+    """
+    device = model.labels.weight.device
     latent = model.config.channels == 4
     how = Sampling(
-        steps=r.chain, guidance=r.guidance, clip=not latent, guided_channels=3 if latent else None,
+        steps=chain, guidance=guidance, clip=not latent, guided_channels=3 if latent else None,
         batch=_AT_ONCE,
     )  # fmt: skip
     training = model.training
