@@ -59,13 +59,13 @@ def diff_tuning(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict
     s, s_bank, w = hp["power"], hp["bank_power"], hp["bank_weight"]
     rising, falling = psi(s, by=hp["by"]), xi(s if s_bank is None else s_bank, by=hp["by"])
     k = int(hp["bank_share"] * data.recipe.batch)
-    D_s = training.Bank(data.bank(ctx.stage("dit-bank")), k, theta, ctx.seed)
+    D_s = training.Bank(data.bank(ctx.stage("dit-bank")), k, data.recipe.steps, theta, ctx.seed)
 
     def loss(batch: Batch) -> Tensor:
         target = (batch.x, batch.y, rising)
         if k == 0:
             return training.losses(theta, [target], batch.draw)[0].mean()
-        L_target, L_bank = training.losses(theta, [target, (*D_s(batch.draw), falling)], batch.draw)
+        L_target, L_bank = training.losses(theta, [target, (*D_s(batch), falling)], batch.draw)
         return L_target.mean() + w * L_bank.mean()
 
     fitted = training.fit(

@@ -40,13 +40,13 @@ def distillation(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dic
     theta = training.start(data, "full", ctx)
     f_0 = data.pretrained().to(ctx.device).eval()
     k = int(hp["share"] * data.recipe.batch)
-    D_s = training.Bank(data.bank(ctx.stage("dit-bank")), k, theta, ctx.seed)
+    D_s = training.Bank(data.bank(ctx.stage("dit-bank")), k, data.recipe.steps, theta, ctx.seed)
     ordinary = training.denoising(theta)
 
     def loss(batch: Batch) -> Tensor:
         if k == 0:
             return ordinary(batch)
-        x, y = D_s(batch.draw)
+        x, y = D_s(batch)
         t = training.UNIFORM.draw(k, batch.draw)[0].to(x.device)
         x_t = training.DIFFUSION.noised(x, torch.randn(x.shape, generator=batch.draw).to(x.device), t)
         with torch.no_grad():

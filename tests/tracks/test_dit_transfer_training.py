@@ -90,7 +90,6 @@ class KilledAt:
         return self.pictures.batch(rows, draw)
 
 
-@pytest.mark.xfail(strict=True, reason="Bank: a resumed training goes through the bank from its start again")
 @pytest.mark.parametrize("row", ["diff-tuning", "distillation"])
 def test_a_killed_row_with_a_bank_goes_on_to_the_same_pictures(row, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINT", 4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 
 import numpy as np
 
@@ -16,6 +15,8 @@ FEATURES, BANK = "dit-features", "dit-bank"
 FEATURES_FILE, BANK_FILE = "features.npz", "bank.npy"
 #: The set of real pictures whose features are Inception's; those of all others are EfficientNet-Lite0's.
 INCEPTION = "inception"
+#: What of a run's settings decides which pictures are real, and by which networks' features.
+_READ = ("pictures", "inception")
 #: Pictures of the pre-training that what was forgotten is measured against.
 SOURCES = 1_000
 
@@ -34,7 +35,12 @@ def features(task: Task, run: Run, reads: Sequence[Stage], data: str | None, nee
     return Stage(
         name=FEATURES,
         build=encode,
-        params={"of": dict(task.params), "run": asdict(run), "data": data, "side": side},
+        params={
+            "of": dict(task.params),
+            "run": {k: getattr(run, k) for k in _READ},
+            "data": data,
+            "side": side,
+        },
         needs=needs,
         stages=tuple(reads),
     )
@@ -51,7 +57,7 @@ def encode(ctx: StageContext) -> None:
     from bench.tracks.dit_transfer import scoring
     from bench.tracks.dit_transfer.track import source_of
 
-    run = Run(**{**ctx.params["run"], "switches": tuple(ctx.params["run"]["switches"])})
+    run = Run(**ctx.params["run"])
     target = ctx.params["of"]["target"]
     source, found = source_of(target), {}
     lite = scoring.lite0(ctx.params["side"], ctx.device)

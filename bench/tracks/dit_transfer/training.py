@@ -35,11 +35,14 @@ _AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A step's pictures ``x`` (B, C, H, W) and labels ``y`` (B,), some dropped, and where to draw from."""
+    """Pictures ``x`` (B, C, H, W) and labels ``y`` (B,), some dropped, of a ``step`` (from 0), and where to
+    draw from.
+    """
 
     x: Tensor
     y: Tensor
     draw: torch.Generator
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,7 @@ def _batches(model: DiT, data: TransferData, size: int, first: int, ctx: Context
         draw = generator(ctx.seed, step)
         x = data.x.batch(rows[step], draw).to(ctx.device)
         y = torch.from_numpy(data.y[rows[step]]).to(ctx.device)
-        yield Batch(x, drop_labels(y, model.null, data.recipe.drop, draw), draw)
+        yield Batch(x, drop_labels(y, model.null, data.recipe.drop, draw), draw, step)
 
 
 def generator(*key: int) -> torch.Generator:
@@ -205,18 +208,19 @@ def endless(n: int, seed: int) -> Iterator[int]:
 class Bank:
     """What the pre-trained network drew, gone through in random orders, as pictures without a label.
 
-    ``n`` of them a step, on the device of ``model``.
+    ``n`` of them at each of so many ``steps``, on the device of ``model``. Which ones is of the seed and the
+    step alone, so that a resumed training goes on where it was.
     """
 
-    def __init__(self, pictures: Examples, n: int, model: DiT, seed: int) -> None:
+    def __init__(self, pictures: Examples, n: int, steps: int, model: DiT, seed: int) -> None:
         self._pictures, self._n, self._null = pictures, n, model.null
-        self._order = endless(len(pictures), seed + 1)
+        order = endless(len(pictures), seed + 1)
+        self._rows = np.fromiter(order, np.int64, n * steps).reshape(steps, n)
         self._device = model.labels.weight.device
 
-    def __call__(self, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Pictures (n, C, H, W) and null labels (n,)."""
-        rows = np.fromiter(self._order, np.int64, self._n)
-        x = self._pictures.batch(rows, draw).to(self._device)
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Pictures (n, C, H, W) and null labels (n,) to go with a batch."""
+        x = self._pictures.batch(self._rows[batch.step], batch.draw).to(self._device)
         return x, torch.full((self._n,), self._null, device=self._device)
 
 
