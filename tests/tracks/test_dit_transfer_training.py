@@ -104,7 +104,7 @@ def test_a_killed_row_with_a_bank_goes_on_to_the_same_pictures(row, tmp_path, mo
     np.testing.assert_array_equal(pictures_of(again), whole)
 
 
-@pytest.mark.parametrize("row", ["full", "scratch", "lora/r8", "adapter/parallel", "vpt-deep", "min-snr"])
+@pytest.mark.parametrize("row", ["scratch", "lora/r8", "adapter/parallel", "vpt-deep"])
 def test_a_killed_row_goes_on_to_the_same_pictures(row, tmp_path, monkeypatch):
     """The control of the test above; what a row draws before it trains (LoRA's factors) comes back too."""
     monkeypatch.setattr(training, "CHECKPOINT", 2)
@@ -149,8 +149,7 @@ def test_the_moving_average_is_what_is_drawn_from(tmp_path):
     assert answer["parameters"] == sum(p.numel() for p in by_hand.weights().values())
 
 
-@pytest.mark.parametrize("average", [0.0, 0.8])
-def test_looks_are_taken_at_their_steps_and_change_nothing(average, tmp_path):
+def test_looks_are_taken_at_their_steps_and_change_nothing(tmp_path):
     seen = []
 
     def scorer(answer, history):
@@ -160,12 +159,12 @@ def test_looks_are_taken_at_their_steps_and_change_nothing(average, tmp_path):
 
     for name in ("with", "without", "shorter"):
         (tmp_path / name).mkdir()
-    ctx, with_looks, *_ = fitted(tmp_path / "with", looks=3, steps=12, average=average, scorer=scorer)
-    _, without, *_ = fitted(tmp_path / "without", steps=12, average=average)
+    ctx, with_looks, *_ = fitted(tmp_path / "with", looks=3, steps=12, average=0.8, scorer=scorer)
+    _, without, *_ = fitted(tmp_path / "without", steps=12, average=0.8)
     assert [s.step for s in ctx.history] == [4, 8, 12]
     assert same(with_looks.model, without.model)
     # A look at step 8 shows what a training of 8 steps ends with.
-    _, shorter, *_ = fitted(tmp_path / "shorter", steps=8, average=average)
+    _, shorter, *_ = fitted(tmp_path / "shorter", steps=8, average=0.8)
     np.testing.assert_array_equal(seen[1], pictures_of(training.answer(given(), shorter.model)))
     assert not np.array_equal(seen[0], seen[1])
 
@@ -245,8 +244,8 @@ def test_rows_that_train_everything_have_the_rate_and_others_the_small_one(row, 
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", stepped)
-    answered(row, tmp_path, given(steps=3, lr=0.0125, small_lr=0.025))
-    assert seen == [(0.025 if small else 0.0125, 0.0)] * 3
+    answered(row, tmp_path, given(steps=1, lr=0.0125, small_lr=0.025))
+    assert seen == [(0.025 if small else 0.0125, 0.0)]
 
 
 def test_it_learns(tmp_path):
@@ -384,21 +383,21 @@ RISING, FALLING, FLAT = I + 1, 1000 - I, np.ones(1000)
 
 
 def test_a_step_of_diff_tuning_is_26_pictures_of_the_target_and_6_of_the_bank(tmp_path, monkeypatch):
-    data = given(steps=300, drop=0.1)
+    data = given(steps=200, drop=0.1)
     watch = watched(monkeypatch, tmp_path, data)
     assert {len(x) for x in watch.x} == {32}
     assert {int((x > reference.BORDER).sum()) for x in watch.x} == {6}
     (_, y, t), (_, y_bank, t_bank) = watch.split()
     null = len(reference.CLASSES)
     assert (y_bank == null).all()
-    assert abs((y == null).float().mean() - 0.1) < 0.02
+    assert abs((y == null).float().mean() - 0.1) < 4 * math.sqrt(0.09 / 5200)
     assert follows(t, RISING) > 1e-3
     assert follows(t_bank, FALLING) > 1e-3
     assert follows(t, FLAT) < 1e-6
     assert follows(t_bank, FLAT) < 1e-6
     # The bank is gone through, as the target is, before a picture comes again.
     often = np.bincount(np.concatenate(data.bank(tmp_path).rows), minlength=reference.BANK)
-    assert often.sum() == 1800
+    assert often.sum() == 1200
     assert often.max() - often.min() <= 1
     assert {len(r) for r in data.x.rows} == {26}
 
@@ -414,7 +413,7 @@ def test_a_step_of_diff_tuning_is_26_pictures_of_the_target_and_6_of_the_bank(tm
     ],
 )
 def test_time_steps_of_the_variants(row, target, bank, tmp_path, monkeypatch):
-    watch = watched(monkeypatch, tmp_path, given(steps=250), row)
+    watch = watched(monkeypatch, tmp_path, given(steps=150), row)
     (_, _, t), (_, _, t_bank) = watch.split()
     assert follows(t, target) > 1e-3
     assert follows(t_bank, bank) > 1e-3
@@ -548,8 +547,10 @@ def test_scratch_starts_from_the_weights_of_a_new_network(tmp_path, monkeypatch)
     assert all(not torch.equal(first[k], other[k]) for k in matrices)
 
 
-@pytest.mark.parametrize("average", [0.0, 0.8])
-@pytest.mark.parametrize("row", ["bitfit", "lora/r8", "adapter/parallel", "vpt-deep"])
+@pytest.mark.parametrize(
+    ("row", "average"),
+    [("bitfit", 0.0), ("bitfit", 0.8), ("lora/r8", 0.0), ("adapter/parallel", 0.0), ("vpt-deep", 0.8)],
+)
 def test_small_rows_leave_every_matrix_of_the_network_as_it_was(row, average, tmp_path):
     data = given(steps=4, average=average)
     answered(row, tmp_path, data)
@@ -567,7 +568,7 @@ def test_small_rows_leave_every_matrix_of_the_network_as_it_was(row, average, tm
     assert any(table in k for k in moved)
 
 
-@pytest.mark.parametrize("row", [r for r in TUNINGS if r != "vpt-deep"])
+@pytest.mark.parametrize("row", [r for r in TUNINGS if r != "vpt-deep" and "diff-tuning" not in r])
 def test_of_no_step_a_row_draws_what_the_pre_trained_network_does(row, tmp_path):
     data = given(steps=0)
     before = pictures_of(training.answer(data, reference.network())).astype(int)
@@ -599,12 +600,6 @@ def test_a_relay_goes_from_the_tuned_network_to_the_pre_trained_one(tmp_path):
     # The chain of four steps is at 999, 749, 499, 249: between two of them a switch changes nothing.
     np.testing.assert_array_equal(pictures_of(answer, switch=700), middle)
     assert not np.array_equal(pictures_of(answer, switch=800), middle)
-
-
-def test_only_full_fine_tuning_with_looks_relays(tmp_path):
-    rows = ("full", "full/looks", "diff-tuning/looks")
-    answers = {r: answered(r, tmp_path, given(steps=4)) for r in rows}
-    assert [r for r, a in answers.items() if "relay" in a] == ["full/looks"]
 
 
 def test_drawing_leaves_training_mode_and_asks_no_gradient(tmp_path):

@@ -46,6 +46,11 @@ def checked(answer: Any) -> Mapping[str, Any]:
             )
     if not callable(answer.get("sample")):
         raise AnswerError("dit_transfer: the answer lacks a function 'sample' of labels and a generator")
+    if answer.get("relay") is not None and not callable(answer["relay"]):
+        raise AnswerError(
+            f"dit_transfer: answer['relay'] is {answer['relay']!r}, expected a function of a time step, labels"
+            " and a generator, or nothing"
+        )
     return answer
 
 
@@ -62,8 +67,10 @@ def number(answer: Mapping[str, Any], key: str) -> float | None:
         raise AnswerError(f"dit_transfer: answer[{key!r}] is {value!r}, expected a number or nothing") from e
 
 
-def drawn(answer: Mapping[str, Any], kept: Kept, switch: int | None = None) -> np.ndarray:
+def drawn(answer: Mapping[str, Any], kept: Kept, switch: int | None = None) -> np.ndarray | None:
     """The pictures (n, H, W, 3) uint8 for the labels asked for, from the same noise whoever draws.
+
+    None if the sampler says by numbers that are not finite that there are none.
 
     Raises:
         AnswerError: another shape or type.
@@ -72,7 +79,12 @@ def drawn(answer: Mapping[str, Any], kept: Kept, switch: int | None = None) -> n
     labels = kept.labels.copy()
     found = answer["sample"](labels, draw) if switch is None else answer["relay"](switch, labels, draw)
     name = "sample" if switch is None else "relay"
-    pictures = np.asarray(found)
+    try:
+        pictures = np.asarray(found)
+    except ValueError as e:
+        raise AnswerError(f"dit_transfer: {name}() gave pictures of several shapes: {e}") from e
+    if pictures.dtype.kind == "f" and pictures.size and np.isnan(pictures).all():
+        return None
     if (
         pictures.ndim != 4
         or len(pictures) != len(labels)
@@ -110,8 +122,11 @@ def inception_net(weights: Path, device: str) -> Inception:
     return net
 
 
-def scores(pictures: np.ndarray, kept: Kept) -> dict[str, float | None]:
-    """Every distance of the drawn pictures."""
+def scores(pictures: np.ndarray | None, kept: Kept) -> dict[str, float | None]:
+    """Every distance of the drawn pictures; NaN by name of the first two if there are none."""
+    if pictures is None:
+        none = ("fd_lite0", "fd_floor", "precision", "recall", "source_kid", "fid")
+        return {"kid_lite0": float("nan"), "val_kid_lite0": float("nan"), **dict.fromkeys(none)}
     fake = lite0(kept.recipe.features, kept.device)(pictures)
     near = distances.precision_recall(kept.test, fake)
     n = frechet_size(kept)

@@ -67,7 +67,7 @@ class Recipe:
     guidance: float = 1.5
     drop: float = 0.1
     average: float = 0.0
-    features: int = 96
+    features: int = 128
 
 
 # A cell takes half a minute, half of it drawing: without guidance, which would double that, and without a
@@ -75,7 +75,7 @@ class Recipe:
 # pictures (100 steps, one seed; icons, earth): full 3e-4 .998, .230; 1e-3 .700, .234; 2e-3 1.017, .333.
 # BitFit and LoRA r8 together: 3e-3 .906, .294; 1e-2 .877, .272.
 _LAPTOP = Recipe(
-    steps=75, batch=32, lr=1e-3, small_lr=1e-2, samples=512, chain=20, bank=1024, guidance=1.0
+    steps=70, batch=32, lr=1e-3, small_lr=1e-2, samples=512, chain=20, bank=1024, guidance=1.0
 )  # fmt: skip
 #: From the released code: steps, batch, rates (1e-3 is DiffFit's, here of every small part), average, share
 #: of labels dropped. Assumed: 10,000 samples in 50 steps with guidance 1.5, a bank of 10,000.

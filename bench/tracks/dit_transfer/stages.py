@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from bench.contract import Needs, Stage, StageContext, Task
 from bench.tracks.dit_transfer import settings
 from bench.tracks.dit_transfer.settings import Run
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FEATURES, BANK = "dit-features", "dit-bank"
 #: Files of the stages.
@@ -23,6 +25,8 @@ SOURCES = 1_000
 
 def thinned(rows: np.ndarray, n: int) -> np.ndarray:
     """At most ``n`` of rows, spread evenly; 0: all."""
+    import numpy as np
+
     if not n or len(rows) <= n:
         return rows
     some: np.ndarray = rows[np.linspace(0, len(rows) - 1, n).astype(int)]
@@ -54,6 +58,8 @@ def encode(ctx: StageContext) -> None:
     Raises:
         BenchError: the file of Inception's weights is not the published one.
     """
+    import numpy as np
+
     from bench.tracks.dit_transfer import scoring
     from bench.tracks.dit_transfer.track import source_of
 

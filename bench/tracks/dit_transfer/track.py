@@ -30,7 +30,8 @@ class DitTransfer(Track):
     step, labels and a generator: pictures that the tuned network draws down to that step, and the pre-trained
     one from there.
 
-    Every row is asked for the same labels with the same noise, whatever its seed.
+    Every row is asked for the same labels with the same noise, whatever its seed. A sampler whose network has
+    diverged gives an array of NaN.
     """
 
     name = "dit_transfer"
@@ -149,7 +150,7 @@ class DitTransfer(Track):
         metrics = scoring.scores(pictures, kept)
         metrics |= {k: scoring.number(answer, k) for k in ("parameters", "seconds_per_step")}
         series = {}
-        if answer.get("relay") is not None:
+        if answer.get("relay") is not None and pictures is not None:
             at = sorted(kept.switches)
             distances = [scoring.scores(scoring.drawn(answer, kept, s), kept)["kid_lite0"] for s in at]
             # At 0 the tuned network draws it all.
@@ -157,7 +158,8 @@ class DitTransfer(Track):
                 np.array([metrics["kid_lite0"], *distances], float), dims=("switch",),
                 coords={"switch": [0, *at]},
             )  # fmt: skip
-        return Score(metrics=metrics, series=series, views={"samples": scoring.sheet(pictures)})
+        views = {} if pictures is None else {"samples": scoring.sheet(pictures)}
+        return Score(metrics=metrics, series=series, views=views)
 
     def embedded(self) -> Sequence[Embedded]:
         """The pre-trained network of the laptop's tasks."""

@@ -239,9 +239,14 @@ def answer(
 
     def drawing(predict: Predict) -> Callable[[np.ndarray, torch.Generator], np.ndarray]:
         r = data.recipe
-        return lambda labels, draw: data.decode(
-            drawn(predict, model, labels, draw, chain=r.chain, guidance=r.guidance)
-        )
+
+        def shown(labels: np.ndarray, draw: torch.Generator) -> np.ndarray:
+            x = drawn(predict, model, labels, draw, chain=r.chain, guidance=r.guidance)
+            if not torch.isfinite(x).all():
+                return np.full(x.shape, np.nan, np.float32)  # as bytes they would be ordinary pictures
+            return data.decode(x)
+
+        return shown
 
     found: dict[str, Any] = {
         "sample": drawing(model),
