@@ -48,8 +48,8 @@ def checked(answer: Any) -> Mapping[str, Any]:
         raise AnswerError("dit_transfer: the answer lacks a function 'sample' of labels and a generator")
     if answer.get("relay") is not None and not callable(answer["relay"]):
         raise AnswerError(
-            f"dit_transfer: answer['relay'] is {answer['relay']!r}, expected a function of a time step, labels"
-            " and a generator, or nothing"
+            f"dit_transfer: answer['relay'] is {answer['relay']!r}, expected a function of a time step,"
+            " labels and a generator, or nothing"
         )
     return answer
 
