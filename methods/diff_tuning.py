@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bench.contract import Context, Stage, Task, method
+from bench.contract import Context, method
+from bench.tracks.dit_transfer import stages
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,12 +16,6 @@ if TYPE_CHECKING:
 
 #: Exponents that the authors launched (sheet §9); 1 is the default.
 POWERS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.05, 1.1, 1.3, 1.5)
-
-
-def _bank(task: Task, run: Any) -> tuple[Stage, ...]:
-    from bench.tracks.dit_transfer import stages
-
-    return tuple(stages.bank(task, run))
 
 
 @method(
@@ -39,7 +34,7 @@ def _bank(task: Task, run: Any) -> tuple[Stage, ...]:
         **{f"power-{s:g}": {"power": s} for s in POWERS},
         "looks": {"looks": 3},
     },
-    stages=_bank,
+    stages=stages.bank,
     ref="Zhong et al., Diffusion Tuning: Transferring Diffusion Models via Chain of Forgetting, NeurIPS 2024",
 )  # fmt: skip
 def diff_tuning(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
@@ -59,7 +54,7 @@ def diff_tuning(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict
     s, s_bank, w = hp["power"], hp["bank_power"], hp["bank_weight"]
     rising, falling = psi(s, by=hp["by"]), xi(s if s_bank is None else s_bank, by=hp["by"])
     k = int(hp["bank_share"] * data.recipe.batch)
-    D_s = training.Bank(data.bank(ctx.stage("dit-bank")), k, data.recipe.steps, theta, ctx.seed)
+    D_s = training.Bank(data.bank(ctx.stage(stages.BANK)), k, data.recipe.steps, theta, ctx.seed)
 
     def loss(batch: Batch) -> Tensor:
         target = (batch.x, batch.y, rising)

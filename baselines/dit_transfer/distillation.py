@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bench.contract import Context, Stage, Task, method
+from bench.contract import Context, method
+from bench.tracks.dit_transfer import stages
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,17 +15,11 @@ if TYPE_CHECKING:
     from bench.tracks.dit_transfer.training import Batch
 
 
-def _bank(task: Task, run: Any) -> tuple[Stage, ...]:
-    from bench.tracks.dit_transfer import stages
-
-    return tuple(stages.bank(task, run))
-
-
 @method(
     "dit_transfer",
     name="Distillation",
     hp={"weight": 0.1, "share": 0.2},
-    stages=_bank,
+    stages=stages.bank,
     ref="the variant in Diff-Tuning's released code that it never calls; Hinton et al., 2015",
 )
 def distillation(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
@@ -40,7 +35,7 @@ def distillation(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dic
     theta = training.start(data, "full", ctx)
     f_0 = data.pretrained().to(ctx.device).eval()
     k = int(hp["share"] * data.recipe.batch)
-    D_s = training.Bank(data.bank(ctx.stage("dit-bank")), k, data.recipe.steps, theta, ctx.seed)
+    D_s = training.Bank(data.bank(ctx.stage(stages.BANK)), k, data.recipe.steps, theta, ctx.seed)
     ordinary = training.denoising(theta)
 
     def loss(batch: Batch) -> Tensor:
