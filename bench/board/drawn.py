@@ -26,12 +26,14 @@ def samples(board: Board) -> list[Picture]:
         return []
     found: list[Picture] = []
     for t, task in enumerate(board.tasks):
+        if len(found) == _MAX_TASKS:
+            break  # reading the sheets of tasks that are not shown costs a file a row
         lines = [
             (plain(row.info.label), sheet)
             for row in (*board.rows, *board.ablations)
             if (sheet := _sheet(board, row.cells[t])) is not None
         ]
-        if lines and len(found) < _MAX_TASKS:
+        if lines:
             found.append(_drawn(board, task.name, lines[:_MAX_ROWS], len(lines)))
     return found
 
