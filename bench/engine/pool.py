@@ -81,7 +81,7 @@ class Pool:
             receive, send = self._context.Pipe(False)
             with receive:
                 with send:
-                    process = self._start(_probe, (self.preload, send))
+                    process, _ = self._start(_probe, (self.preload, send))
                 try:
                     missing, bad_fork = receive.recv()
                 except EOFError:
@@ -110,8 +110,8 @@ class Pool:
         kills = _oom_kills()
         with receive:
             with send:
-                process = self._start(main, (job, str(folder), send))
-            watch = _Watch(process, receive, needs, cancel, tell)
+                process, server = self._start(main, (job, str(folder), send))
+            watch = _Watch(process, server, receive, needs, cancel, tell)
             try:
                 outcome = watch.until_end()
             finally:
@@ -123,11 +123,24 @@ class Pool:
             outcome.error["last_lines"] = outcome.log[-15:]
         return outcome
 
-    def _start(self, target: Callable[..., None], args: tuple[Any, ...]) -> BaseProcess:
+    def _start(self, target: Callable[..., None], args: tuple[Any, ...]) -> tuple[BaseProcess, int | None]:
+        """A started child and the fork server its fork server (killed, that one is followed by another)."""
         process = self._context.Process(target=target, args=args, daemon=False)
         with _starting, _without_main():
-            process.start()
-        return process
+            try:
+                process.start()
+            except (EOFError, ConnectionError):
+                # The server was killed and not yet gone when it was asked; one that does not come up at all
+                # fails the second time too.
+                if not _gone(_server()):
+                    raise
+                process.start()
+            return process, _server()
+
+
+def _server() -> int | None:
+    pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return pid
 
 
 def _tidy() -> None:
@@ -175,12 +188,14 @@ class _Watch:
     def __init__(
         self,
         process: BaseProcess,
+        server: int | None,
         receive: Connection,
         needs: Needs,
         cancel: threading.Event | None,
         tell: Callable[[str, Any], None] | None,
     ) -> None:
         self.process, self.receive, self.needs, self.cancel, self.tell = process, receive, needs, cancel, tell
+        self.server = server
         self.phase, self.since, self.spent = "load", time.monotonic(), {"run": 0.0}
         self.started, self.peak, self.resident, self.open = time.monotonic(), 0.0, 0.0, True
         self.last: Outcome | None = None
@@ -256,7 +271,7 @@ class _Watch:
         code = self.process.exitcode or 0
         # A scheduler's SIGTERM goes to every process of a job, and with the fork server goes all word of how
         # its children ended: multiprocessing then says 255.
-        orphaned = code == 255 and _server_gone()
+        orphaned = code == 255 and _gone(self.server)
         if orphaned or code in (-signal.SIGKILL, -signal.SIGTERM):
             text = (
                 f"killed from outside by {signal.Signals(-code).name}" if code < 0 else "the fork server died"
@@ -276,17 +291,17 @@ class _Watch:
         return outcome
 
 
-def _server_gone(within: float = 2.0) -> bool:
-    """Whether the fork server has ended: its pipes close before it is seen to be gone."""
-    pid, until = forkserver._forkserver._forkserver_pid, time.monotonic() + within  # type: ignore[attr-defined]
-    while pid is not None and time.monotonic() < until:
+def _gone(server: int | None, within: float = 2.0) -> bool:
+    """Whether a fork server has ended: its pipes close before it is seen to be gone."""
+    until = time.monotonic() + within
+    while server is not None and time.monotonic() < until:
         try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            if psutil.Process(server).status() == psutil.STATUS_ZOMBIE:
                 return True
         except psutil.NoSuchProcess:
             return True
         time.sleep(0.05)
-    return pid is None
+    return server is None
 
 
 def _kill(process: BaseProcess) -> None:

@@ -120,6 +120,8 @@ class DiT(nn.Module):
         )
         _tie(self.net)
         _fuse(self.net)
+        for block in self.net.transformer_blocks:
+            block.ff.net[0].gelu = _gelu
         self.reset()
 
     @property
@@ -238,6 +240,15 @@ def _fuse(net: Any) -> None:
         attention.fuse_projections()
         del attention.to_q, attention.to_k, attention.to_v
         attention.set_processor(FusedAttnProcessor2_0())  # type: ignore[no-untyped-call]
+
+
+def _gelu(x: Tensor) -> Tensor:
+    """GELU by its tanh, the original's; half precision on a CPU: exact, which torch does four times as fast.
+
+    They are at most 5e-4 apart, less than what bfloat16 keeps of a value of 0.1.
+    """
+    exact = x.dtype is torch.bfloat16 and x.device.type == "cpu"
+    return nn.functional.gelu(x, approximate="none" if exact else "tanh")
 
 
 def _filled(config: DiTConfig, tensors: Mapping[str, Tensor], path: Path) -> DiT:
