@@ -104,6 +104,26 @@ def test_a_cell_killed_by_somebody_is_retried_and_a_terminated_one_too(lab):
     assert (record.status, record.attempts, record.metrics["value"]) == ("ok", 3, 1.0)
 
 
+def test_cells_whose_fork_server_is_killed_are_all_retried(lab):
+    """The first of them starts the next server before the others have looked."""
+    lab.use("slow").of("slow", grid={"cells": 3}, run={"seconds": 3.0, "log": str(lab.folder / "log")})
+
+    def kill_server():
+        until = time.time() + 60
+        while time.time() < until:
+            for server in psutil.Process().children():
+                if len(server.children()) >= 3:
+                    server.kill()
+                    return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=kill_server)
+    thread.start()
+    lab.run(cpus=3)
+    thread.join()
+    assert {(r.status, r.attempts) for r in lab.records()} == {("ok", 2)}, [r.error for r in lab.records()]
+
+
 def test_a_lower_limit_ends_a_cell_and_a_higher_one_makes_it_new_again(lab):
     lab.use("faults").of("faults", run={"seconds": 1.0}, needs={"fine": {"minutes": 0.005}})
     lab.run("fine")
