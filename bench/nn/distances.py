@@ -37,8 +37,14 @@ class Lite0:
 
         net = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
         net.load_state_dict(imagenet_weights())
-        # Channels last and few at a time: the maps stay in the cache, which on a CPU is 1.7 x as fast.
-        self._net: Any = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        # Channels last and few at a time: the maps stay in the cache, which on a CPU is 1.3 x as fast.
+        self._net: Any = (
+            net.eval()
+            .requires_grad_(False)
+            .to(  # type: ignore[call-overload]
+                device, memory_format=torch.channels_last
+            )
+        )
         self._preprocess = Preprocess(size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic")
         self._device, self._batch = device, batch
 
