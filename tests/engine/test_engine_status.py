@@ -105,15 +105,21 @@ def test_a_cell_killed_by_somebody_is_retried_and_a_terminated_one_too(lab):
 
 
 def test_cells_whose_fork_server_is_killed_are_all_retried(lab):
-    """The first of them starts the next server before the others have looked."""
-    lab.use("slow").of("slow", grid={"cells": 3}, run={"seconds": 3.0, "log": str(lab.folder / "log")})
+    """The first of them starts the next server before the others have looked. No cell can end before the
+    server and its cells are gone, however slow the machine is: they wait for a file."""
+    go = lab.folder / "go"
+    run = {"seconds": 0.0, "log": str(lab.folder / "log"), "until": str(go)}
+    lab.use("slow").of("slow", grid={"cells": 3}, run=run)
 
     def kill_server():
         until = time.time() + 60
         while time.time() < until:
             for server in psutil.Process().children():
-                if len(server.children()) >= 3:
+                cells = server.children()
+                if len(cells) >= 3:
                     server.kill()
+                    psutil.wait_procs(cells, timeout=30)
+                    go.touch()
                     return
             time.sleep(0.05)
 

@@ -19,6 +19,7 @@ class Grid:
 class Run:
     seconds: float = 0.5
     log: str = ""
+    until: str = ""  # a cell waits for this file, if one is named
 
 
 class Slow(Track):
@@ -55,6 +56,8 @@ def work(data, ctx):
     i, run = data
     _say(run, f"start {i}")
     time.sleep(run.seconds)
+    while run.until and not Path(run.until).exists():
+        time.sleep(0.05)
     _say(run, f"end {i}")
     return float(i)
 
