@@ -119,11 +119,16 @@ def test_cells_whose_fork_server_is_killed_are_all_retried(lab):
                 if len(cells) >= 3:
                     server.kill()
                     psutil.wait_procs(cells, timeout=30)
-                    go.touch()
                     return
             time.sleep(0.05)
 
-    thread = threading.Thread(target=kill_server)
+    def kill_and_let_go():
+        try:
+            kill_server()
+        finally:
+            go.touch()  # cells that were never killed end too: the test fails, it does not hang
+
+    thread = threading.Thread(target=kill_and_let_go)
     thread.start()
     lab.run(cpus=3)
     thread.join()
