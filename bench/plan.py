@@ -59,7 +59,7 @@ class PlannedCell:
 @dataclass(slots=True)
 class PlannedStage:
     """One shard of a stage that some cell to run needs; ``reads``: keys of the stages that it needs
-    itself.
+    itself. ``replaces``: when the shard was built that is there now and is stale, else "".
     """
 
     stage: Stage
@@ -71,6 +71,7 @@ class PlannedStage:
     state: State = "new"
     reason: str = ""
     reads: tuple[str, ...] = ()
+    replaces: str = ""
 
 
 @dataclass(slots=True)
@@ -272,6 +273,8 @@ class _Marker:
         self.stages: dict[str, PlannedStage] = {}
         self._data: dict[tuple[str, str], tuple[str | None, str]] = {}
         self._reads: dict[tuple[str, str, str], tuple[list[Stage], dict[str, str]]] = {}
+        self._digests: dict[str, str] = {}
+        self._aged: dict[tuple[str, int], list[str]] = {}
 
     def mark(self, c: PlannedCell) -> None:
         """Set state, reason, causes and stages of one cell."""
@@ -287,7 +290,7 @@ class _Marker:
         if c.head is not None:
             c.state, c.reason = _from_record(c, c.head)
             if not missing:
-                c.causes = self._causes(c.head, data, digests)
+                c.causes = self._causes(c.head, data, stages, digests)
                 if c.causes and c.state in ("done", "failed"):
                     # A failed cell whose code changed has nothing to lose: it is simply to be run.
                     c.state = "stale" if c.state == "done" and c.head.status == "ok" else "new"
@@ -302,39 +305,82 @@ class _Marker:
         stage = self.stages[key]
         return stage.state == "failed" or any(self._broken(k) for k in stage.reads)
 
-    def _causes(self, head: Head, data: str, digests: Mapping[str, str]) -> list[str]:
+    def _causes(
+        self, head: Head, data: str, stages: Sequence[Stage], digests: Mapping[str, str]
+    ) -> list[str]:
         if head.status == "skipped":
             return []
-        return provenance.causes(head, data=data, stages=digests, extra=self.extra)
+        words = provenance.causes(head, data=data, stages=digests, extra=self.extra)
+        return words + [f"stage {s.name} is stale: {_brief(why)}" for s in stages if (why := self._old(s))]
 
     def _stages(self, c: PlannedCell) -> tuple[list[Stage], dict[str, str]]:
         at = (c.plan.track.name, c.task.name, c.found.method.id)
         if at not in self._reads:
             stages = all_stages(c.plan.track, c.found, c.task, c.plan.run)
-            found = {s.name: d for s in stages if self.store and (d := self.store.artifacts.stage_digest(s))}
-            self._reads[at] = (stages, found)
+            self._reads[at] = (stages, {s.name: d for s in stages if (d := self._digest(s))})
         return self._reads[at]
 
+    def _digest(self, stage: Stage) -> str:
+        """Digest of a stage that is there whole, else ""."""
+        if self.store is None:
+            return ""
+        if stage.address not in self._digests:
+            self._digests[stage.address] = self.store.artifacts.stage_digest(stage) or ""
+        return self._digests[stage.address]
+
+    def _old(self, stage: Stage) -> list[str]:
+        """Why a stage that is there is not what would be built today; empty if it is, or is not there."""
+        return [why for i in range(stage.shards) for why in self._old_shard(stage, i)]
+
+    def _old_shard(self, stage: Stage, shard: int) -> list[str]:
+        """The same of one shard. Judged by its record, which one that ships with the package has not: that is
+        built anew on purpose only (`bench artifacts build`).
+        """
+        at = stage.address, shard
+        if at not in self._aged:
+            head = self.heads.get(stage_key(stage, shard))
+            there = self.store is not None and self.store.artifacts.has_shard(stage.address, shard)
+            self._aged[at] = self._outdated(stage, head) if there and head is not None else []
+        return self._aged[at]
+
+    def _outdated(self, stage: Stage, head: Head) -> list[str]:
+        if head.status != "ok":  # it was stale, and building it anew failed
+            return [f"building it again ended as {head.status}"]
+        reads = {s.name: d for s in stage.stages if (d := self._digest(s))}
+        words = provenance.causes(head, data=head.data, stages=reads, extra=self.extra)
+        return words + [f"stage {s.name} is stale" for s in stage.stages if self._old(s)]
+
     def _need(self, stage: Stage, c: PlannedCell) -> list[str]:
-        """Plan the shards of a stage that is not there yet; their keys."""
-        if self.store is not None and self.store.artifacts.stage_digest(stage):
+        """Plan the shards of a stage that are not there yet or are stale; their keys. Whether or not stale
+        cells are to run: one that runs today never reads a stage that other code built.
+        """
+        if self._digest(stage) and not self._old(stage):
             return []
         reads = tuple(k for s in stage.stages for k in self._need(s, c))
         keys = []
         for shard in range(stage.shards):
             key = stage_key(stage, shard)
-            if self.store is not None and self.store.artifacts.has_shard(stage.address, shard):
+            old = self._old_shard(stage, shard)
+            if not old and self.store is not None and self.store.artifacts.has_shard(stage.address, shard):
                 continue
             keys.append(key)
             if key not in self.stages:
                 planned = PlannedStage(stage, shard, key, c.task, c.found, c.plan, reads=reads)
                 head = self.heads.get(key)
+                if old and head is not None:
+                    planned.state, planned.reason, planned.replaces = "stale", _brief(old), head.ended
                 if head is not None and head.status in ENDED_BADLY:
                     current = provenance.causes(head, data=head.data, stages=head.stages, extra=self.extra)
                     if not current and not _limited(head, stage.needs):
                         planned.state, planned.reason = "failed", f"{head.status}: {head.error}"
                 self.stages[key] = planned
         return keys
+
+
+def _brief(words: Sequence[str]) -> str:
+    """The first of several causes, and how many more there are."""
+    distinct = [*dict.fromkeys(words)]
+    return distinct[0] + (f" (and {len(distinct) - 1} more)" if len(distinct) > 1 else "")
 
 
 def _limited(head: Head, needs: Needs) -> bool:

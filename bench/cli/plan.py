@@ -56,7 +56,7 @@ def summary(plan: Plan) -> str:
     count = plan.count()
     states = ", ".join(f"{count[s]} {s}" for s in STATES if s in count) or "no cell"
     todo = [c for c in plan.to_run() if c.skip is None]
-    stages = [s for s in plan.stages.values() if s.state == "new"]
+    stages = [s for s in plan.stages.values() if s.state in ("new", "stale")]
     parts = [f"profile {plan.profile}: {states}"]
     if stages:
         parts.append(f"{len(stages)} stage{'s' if len(stages) > 1 else ''} to build first")

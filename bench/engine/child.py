@@ -269,7 +269,17 @@ def _stage(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
     stage.build(ctx)
     if not any(p.is_file() for p in out.rglob("*")):
         raise AnswerError(f"stage {stage.name} built no file in ctx.outdir")
-    return {"cost": {"run_s": time.monotonic() - clock}, **_facts(job)}
+    facts = _facts(job)
+    if job.method.source_name != job.track.source_name and not _same_file(stage.build, method.fn):
+        # The method only was the first to ask: no change of it may make the stage stale for all others.
+        facts["provenance"]["sources"].pop(job.method.source_name, None)
+    return {"cost": {"run_s": time.monotonic() - clock}, **facts}
+
+
+def _same_file(one: Any, other: Any) -> bool:
+    """Whether two functions are written in one file; where one has no code to ask, it is taken to be so."""
+    files = [getattr(getattr(f, "__code__", None), "co_filename", None) for f in (one, other)]
+    return None in files or files[0] == files[1]
 
 
 def _by_address(job: Job, track: Track, method: Method, run: Any) -> Stage:

@@ -298,7 +298,7 @@ def _stage_unit(s: PlannedStage, registry: Registry) -> Unit:
         **_device(s.stage.needs),
     )
     label = f"{s.plan.track.name} · stage {s.stage.name}{shard}"
-    return Unit(job=job, needs=s.stage.needs, label=label, reads=s.reads)
+    return Unit(job=job, needs=s.stage.needs, label=label, reads=s.reads, replaces=s.replaces)
 
 
 def left_out(units_: list[Unit], largest: Needs) -> dict[str, str]:

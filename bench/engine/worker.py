@@ -27,13 +27,16 @@ LEASE_LOOK_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """One cell or stage shard to be done. ``reads``: keys of stage shards that must be there first."""
+    """One cell or stage shard to be done. ``reads``: keys of stage shards that must be there first.
+    ``replaces``: when the stage shard was built that is stale and gives way, else "".
+    """
 
     job: Job
     needs: Needs
     label: str
     data: str = ""
     reads: tuple[str, ...] = ()
+    replaces: str = ""
     fallback: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
     attempt: int = 1
@@ -97,7 +100,9 @@ class _Doing:
             return None
         self.store.heads()
         record = self.store.read(self.unit.key)
-        return record if record is not None and record.status == "ok" else None
+        if record is None or record.status != "ok" or record.ended == self.unit.replaces:
+            return None
+        return record
 
     def run(self) -> Record | None:
         """Run it, again by cause, and write its record."""
@@ -153,7 +158,9 @@ class _Doing:
             cost.setdefault("run_s", round(outcome.wall_s, 4))
         cost["peak_mem_mb"] = round(outcome.peak_mem_mb, 1)
         if job.kind == "stage" and outcome.status == "ok" and outcome.folder is not None:
-            made["artifact"] = artifacts.put_stage(job.address, job.shard, outcome.folder / "out")
+            made["artifact"] = artifacts.put_stage(
+                job.address, job.shard, outcome.folder / "out", replace=bool(self.unit.replaces)
+            )
         here = {**provenance.environment(), "threads": job.threads, "device": job.device}
         return Record(
             key=self.unit.key,
@@ -181,16 +188,20 @@ class _Doing:
 
 
 def _stages(job: Job, store: Store) -> tuple[dict[str, str], dict[str, str], dict[str, float]]:
-    """Folders, digests and building times (s) of the stages that a job may read and that are there."""
+    """Folders, digests and building times (s) of the stages that a job may read and that are there: a cell
+    all of its track and method, a stage those that it declares.
+    """
     from bench.plan import all_stages, stage_key
     from bench.registry import Found
 
     track, method = find(job)
     stages = all_stages(track, Found(method, job.method, "method"), job.task, run_settings(job, track))
+    if job.kind == "stage":
+        stages = [read for s in stages if s.address == job.address for read in s.stages]
     heads = store.heads() if stages else {}
     paths, digests, shared = {}, {}, {}
     for stage in stages:
-        path = store.artifacts.stage_path(stage) if stage.address != job.address else None
+        path = store.artifacts.stage_path(stage)
         if path is not None:
             paths[stage.name] = str(path)
             digests[stage.name] = store.artifacts.stage_digest(stage) or ""

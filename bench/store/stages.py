@@ -73,10 +73,13 @@ class Stages:
         """Whether one shard of a stage is in this store already."""
         return self._manifest(check_key(address), shard) is not None
 
-    def put_stage(self, address: str, shard: int, folder: Path) -> str:
+    def put_stage(self, address: str, shard: int, folder: Path, *, replace: bool = False) -> str:
         """Publish a built shard, complete or not at all, and return the digest of what the store then has.
 
-        The first of two builds wins. ``folder`` is used up: moved into a store on the same file system, else
+        The first of two builds wins, unless ``replace``: then what is there is stale and gives way (into the
+        store's ``aside/``; of an object store the manifest alone is replaced), if its files differ at all. A
+        cell of another driver that reads it at that moment may fail or mix the two; its record names the old
+        digest and so is stale. ``folder`` is used up: moved into a store on the same file system, else
         copied.
 
         Raises:
@@ -87,9 +90,9 @@ class Stages:
         made = _describe(folder, address, shard)
         try:
             if isinstance(self._files, LocalFiles):
-                return self._publish(self._files, made, folder)
+                return self._publish(self._files, made, folder, replace)
             there = self._manifest(address, shard)
-            if there is not None:
+            if there is not None and (not replace or there["digest"] == made["digest"]):
                 return str(there["digest"])
             at = f"stages/{address}/{shard}"
             for name in made["files"]:
@@ -109,7 +112,7 @@ class Stages:
         assert self._files.root is not None
         return self._files.root / "stages" / address
 
-    def _publish(self, files: LocalFiles, made: _Manifest, folder: Path) -> str:
+    def _publish(self, files: LocalFiles, made: _Manifest, folder: Path, replace: bool) -> str:
         address, shard = str(made["address"]), int(made["shard"])
         target = self._local(address) / str(shard)
         scratch = files.scratch()
@@ -117,6 +120,9 @@ class Stages:
             _take(folder, scratch)
             (scratch / MANIFEST).write_bytes(_dump(made))
             target.parent.mkdir(parents=True, exist_ok=True)
+            before = _load(target, address, shard) if replace else None
+            if before is not None and before["digest"] != made["digest"]:
+                self._set_aside(target, "is stale")
             try:
                 os.rename(scratch, target)
             except OSError as error:
@@ -126,7 +132,7 @@ class Stages:
                 if there is not None and self._sound(target, address, shard, True, mine=True):
                     return str(there["digest"])
                 if target.exists():  # without a manifest: not one of ours
-                    self._set_aside(target, "it has no valid manifest")
+                    self._set_aside(target, "is damaged (it has no valid manifest)")
                 os.rename(scratch, target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -143,7 +149,7 @@ class Stages:
         if not why:
             return True
         if mine:
-            self._set_aside(folder, why)
+            self._set_aside(folder, f"is damaged ({why})")
         else:
             self.problems.append(f"{folder} is damaged: {why}")
         return False
@@ -167,14 +173,14 @@ class Stages:
         self._verified[folder] = tuple(seen)
         return ""
 
-    def _set_aside(self, folder: Path, why: str) -> None:
-        """Out of the way with a damaged shard: into the store's ``aside/``, or away if it is only a cached
-        copy.
+    def _set_aside(self, folder: Path, state: str) -> None:
+        """Out of the way with a shard that is damaged or stale: into the store's ``aside/``, or away if it is
+        only a cached copy. ``state``: what is said of it, a verb first.
         """
         root = self._files.root
         if root is None:
             shutil.rmtree(folder, ignore_errors=True)
-            self.problems.append(f"cached stage {folder} was damaged ({why}); it is fetched again")
+            self.problems.append(f"cached stage {folder} {state}; it is fetched again")
             return
         to = root / "aside" / f"stage-{folder.parent.name}-{folder.name}-{secrets.token_hex(3)}"
         try:
@@ -183,9 +189,9 @@ class Stages:
         except FileNotFoundError:
             return  # another process was quicker
         except OSError as error:
-            self.problems.append(f"stage {folder} is damaged ({why}); it cannot be moved to aside/: {error}")
+            self.problems.append(f"stage {folder} {state}; it cannot be moved to aside/: {error}")
         else:
-            self.problems.append(f"stage {folder} is damaged ({why}); moved to {to}")
+            self.problems.append(f"stage {folder} {state}; moved to {to}")
 
     # ---------------------------------------------------------------------------------------- an object store
 

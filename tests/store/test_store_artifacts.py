@@ -174,6 +174,18 @@ def test_of_two_builds_the_first_wins(store, tmp_path):
     assert (store.artifacts.stage_path(ONE) / "a.bin").read_text() == "first"
 
 
+def test_a_stale_build_gives_way_and_is_kept_aside(store, tmp_path):
+    first = store.artifacts.put_stage(ONE.address, 0, folder(tmp_path, "first", "o1"))
+    again = folder(tmp_path, "first", "o2")
+    assert store.artifacts.put_stage(ONE.address, 0, again, replace=True) == first
+    assert not list(tmp_path.rglob("aside/*")), "the same files: nothing was replaced"
+    made = store.artifacts.put_stage(ONE.address, 0, folder(tmp_path, "second", "o3"), replace=True)
+    assert made == store.artifacts.stage_digest(ONE) != first
+    assert (store.artifacts.stage_path(ONE) / "a.bin").read_text() == "second"
+    for old in tmp_path.rglob("aside/*"):
+        assert (old / "a.bin").read_text() == "first"
+
+
 def test_the_same_files_have_the_same_digest_anywhere(local, tmp_path):
     other = Store.open(tmp_path / "other")
     first = local.artifacts.put_stage(ONE.address, 0, folder(tmp_path, name="o1"))
