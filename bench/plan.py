@@ -112,6 +112,11 @@ def stage_key(stage: Stage, shard: int) -> str:
     return digest({"stage": stage.address, "shard": shard})
 
 
+def shard_label(stage: Stage, shard: int) -> str:
+    """How one shard of a stage is called: ``bank 2/3``, or ``bank`` where there is but one."""
+    return f"{stage.name} {shard + 1}/{stage.shards}" if stage.shards > 1 else stage.name
+
+
 def all_stages(track: Track, found: Found, task: Task, run: Any) -> list[Stage]:
     """Stages that a cell may read, those read by others first, each once."""
     out: dict[str, Stage] = {}
@@ -272,7 +277,7 @@ class _Marker:
         self.extra = registry.plugin_files()
         self.stages: dict[str, PlannedStage] = {}
         self._data: dict[tuple[str, str], tuple[str | None, str]] = {}
-        self._reads: dict[tuple[str, str, str], tuple[list[Stage], dict[str, str]]] = {}
+        self._reads: dict[tuple[str, str, str], tuple[list[Stage], dict[str, str], list[str]]] = {}
         self._digests: dict[str, str] = {}
         self._aged: dict[tuple[str, int], list[str]] = {}
 
@@ -284,13 +289,13 @@ class _Marker:
             why = track.missing(c.task, run)
             self._data[here] = (why, "" if why else track.fingerprint(c.task, run))
         missing, data = self._data[here]
-        stages, digests = self._stages(c)
+        stages, digests, aged = self._stages(c)
         c.head = self.heads.get(c.key)
         c.state, c.reason = ("blocked", missing) if missing else ("new", c.skip or "")
         if c.head is not None:
             c.state, c.reason = _from_record(c, c.head)
             if not missing:
-                c.causes = self._causes(c.head, data, stages, digests)
+                c.causes = self._causes(c.head, data, digests, aged)
                 if c.causes and c.state in ("done", "failed"):
                     # A failed cell whose code changed has nothing to lose: it is simply to be run.
                     c.state = "stale" if c.state == "done" and c.head.status == "ok" else "new"
@@ -305,19 +310,19 @@ class _Marker:
         stage = self.stages[key]
         return stage.state == "failed" or any(self._broken(k) for k in stage.reads)
 
-    def _causes(
-        self, head: Head, data: str, stages: Sequence[Stage], digests: Mapping[str, str]
-    ) -> list[str]:
+    def _causes(self, head: Head, data: str, digests: Mapping[str, str], aged: list[str]) -> list[str]:
         if head.status == "skipped":
             return []
-        words = provenance.causes(head, data=data, stages=digests, extra=self.extra)
-        return words + [f"stage {s.name} is stale: {_brief(why)}" for s in stages if (why := self._old(s))]
+        return provenance.causes(head, data=data, stages=digests, extra=self.extra) + aged
 
-    def _stages(self, c: PlannedCell) -> tuple[list[Stage], dict[str, str]]:
+    def _stages(self, c: PlannedCell) -> tuple[list[Stage], dict[str, str], list[str]]:
+        """The stages that a cell may read, the digests of those that are there, and why some are stale."""
         at = (c.plan.track.name, c.task.name, c.found.method.id)
         if at not in self._reads:
             stages = all_stages(c.plan.track, c.found, c.task, c.plan.run)
-            self._reads[at] = (stages, {s.name: d for s in stages if (d := self._digest(s))})
+            digests = {s.name: d for s in stages if (d := self._digest(s))}
+            aged = [f"stage {s.name} is stale: {_brief(why)}" for s in stages if (why := self._old(s))]
+            self._reads[at] = (stages, digests, aged)
         return self._reads[at]
 
     def _digest(self, stage: Stage) -> str:
@@ -327,6 +332,9 @@ class _Marker:
         if stage.address not in self._digests:
             self._digests[stage.address] = self.store.artifacts.stage_digest(stage) or ""
         return self._digests[stage.address]
+
+    def _has(self, stage: Stage, shard: int) -> bool:
+        return self.store is not None and self.store.artifacts.has_shard(stage.address, shard)
 
     def _old(self, stage: Stage) -> list[str]:
         """Why a stage that is there is not what would be built today; empty if it is, or is not there."""
@@ -339,8 +347,10 @@ class _Marker:
         at = stage.address, shard
         if at not in self._aged:
             head = self.heads.get(stage_key(stage, shard))
-            there = self.store is not None and self.store.artifacts.has_shard(stage.address, shard)
-            self._aged[at] = self._outdated(stage, head) if there and head is not None else []
+            if head is not None and self._has(stage, shard):
+                self._aged[at] = self._outdated(stage, head)
+            else:
+                self._aged[at] = []
         return self._aged[at]
 
     def _outdated(self, stage: Stage, head: Head) -> list[str]:
@@ -361,7 +371,7 @@ class _Marker:
         for shard in range(stage.shards):
             key = stage_key(stage, shard)
             old = self._old_shard(stage, shard)
-            if not old and self.store is not None and self.store.artifacts.has_shard(stage.address, shard):
+            if not old and self._has(stage, shard):
                 continue
             keys.append(key)
             if key not in self.stages:

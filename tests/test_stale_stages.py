@@ -28,7 +28,7 @@ def sampler(lab):
     path = lab.copy("sampler")
     text = path.read_text()
     for old, new in {
-        "import numpy as np\n": "import sys\nsys.path.insert(0, __file__[:-11])\nimport numpy as np\n",
+        "import numpy as np\n": f"import sys\nsys.path.insert(0, {str(lab.folder)!r})\nimport numpy as np\n",
         '    """One file:': '    import encoder_numbers\n\n    encoder_numbers.use()\n    """One file:',
         "rng.normal(mean, 10.0, 50)": "rng.normal(mean, __import__('bank_numbers').WIDTH, 50)",
     }.items():
@@ -39,12 +39,8 @@ def sampler(lab):
     (lab.folder / "bank_numbers.py").write_text("WIDTH = 10.0\n")
     lab.of("sampler", ranks_by="distance", grid={"targets": ["bright"]})
     lab.run()
-    assert set(rows(lab).values()) == {"done"}
+    assert set(lab.states().values()) == {"done"}
     return lab
-
-
-def rows(lab):
-    return {c.row: c.state for c in lab.plan().cells}
 
 
 def causes(lab, row):
@@ -75,12 +71,12 @@ def test_readers_of_a_stage_that_other_code_built_are_stale_until_it_is_built_ag
     after = banks(sampler)
     assert all(after[k].provenance["artifact"] != before[k].provenance["artifact"] for k in (0, 1))
     assert len(list((sampler.store_folder / "aside").iterdir())) == 2
-    assert set(rows(sampler).values()) == {"done"}
+    assert set(sampler.states().values()) == {"done"}
 
 
 def test_a_new_cell_has_stale_stages_built_first_and_equal_files_make_the_others_fresh(sampler):
     (sampler.folder / "encoder_numbers.py").write_text("def use():\n    return 2\n")
-    assert set(rows(sampler).values()) == {"stale"}
+    assert set(sampler.states().values()) == {"stale"}
     assert causes(sampler, "full")[0].startswith("stage encoder is stale: source plugin:encoder_numbers.py")
     assert "stage bank is stale: stage encoder is stale" in causes(sampler, "banked")
     first = {r.key: r.ended for r in sampler.records() if r.kind == "cell"}
@@ -101,7 +97,7 @@ def test_a_stage_that_cannot_be_built_again_is_failed_and_its_old_files_stay(sam
     assert not (sampler.store_folder / "aside").exists()
     (sampler.folder / "bank_numbers.py").write_text("WIDTH = 10.0\n")
     sampler.run(stale=True, failed=True)
-    assert set(rows(sampler).values()) == {"done"}
+    assert set(sampler.states().values()) == {"done"}
     assert {r.status for r in sampler.records()} == {"ok"}
 
 
@@ -128,7 +124,7 @@ def test_the_method_that_asked_first_does_not_make_the_tracks_stage_stale(lab):
     (encoder,) = [r for r in lab.records() if r.cell.get("stage") == "encoder"]
     assert encoder.status == "ok"
     mine.write_text(MINE.replace("shift = 0.0", "shift = 1.0"))
-    assert rows(lab)["full"] == "done"
+    assert lab.states()["full"] == "done"
     assert [c.partition(" changed")[0] for c in causes(lab, "mine")] == ["source plugin:mine.py"]
 
 
@@ -138,5 +134,5 @@ def test_accepting_a_cell_accepts_the_stale_stages_that_it_reads(sampler, bench)
     said = bench(*sampler.arguments("accept", key, "--reason", "adds zero"))
     assert said.code == 0, said.err
     assert "stage bank 2/2 accepted" in said.out
-    assert set(rows(sampler).values()) == {"done"}
+    assert set(sampler.states().values()) == {"done"}
     assert banks(sampler)[1].marks == ["accepted: adds zero"]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import Annotated
 
 import typer
 
 from bench.cli.common import PluginOption, Session, StoreOption, SuiteOption, console, escape
 from bench.cli.why import find
 from bench.contract import BenchError, Stage
-from bench.plan import all_stages, stage_key
-
-if TYPE_CHECKING:
-    from bench.store.records import Store
+from bench.plan import PlannedCell, all_stages, shard_label, stage_key
 
 
 def command(
@@ -45,31 +41,25 @@ def command(
         stages = all_stages(c.plan.track, c.found, c.task, c.plan.run)
         digests = {s.name: d for s in stages if (d := session.store.artifacts.stage_digest(s))}
         data = c.plan.track.fingerprint(c.task, c.plan.run)
-        extra = session.registry.plugin_files()
         for stage in stages:
-            _accept_stage(session.store, stage, c.reads, reason, digests, extra)
-        accept(session.store, match, reason, data=data, stages=digests, extra=extra)
+            _accept_stage(session, c, stage, digests, reason)
+        accept(session.store, match, reason, data=data, stages=digests, extra=session.registry.plugin_files())
         console.print(f"{match} accepted: {escape(reason)}")
 
 
 def _accept_stage(
-    store: Store,
-    stage: Stage,
-    stale: Collection[str],
-    reason: str,
-    digests: Mapping[str, str],
-    extra: Mapping[str, Path],
+    session: Session, c: PlannedCell, stage: Stage, digests: Mapping[str, str], reason: str
 ) -> None:
-    """Stamp the stale shards of a stage; then no other cell is stale for them either."""
+    """Stamp the stale shards of a stage that a cell reads; then no other cell is stale for them either."""
     from bench.store.publish import accept
 
+    store, extra = session.store, session.registry.plugin_files()
     for shard in range(stage.shards):
         key = stage_key(stage, shard)
-        record = store.read(key) if key in stale and store.artifacts.has_shard(stage.address, shard) else None
+        there = key in c.reads and store.artifacts.has_shard(stage.address, shard)
+        record = store.read(key) if there else None
         if record is None or record.status != "ok":
             continue
         reads = {s.name: digests[s.name] for s in stage.stages if s.name in digests}
         accept(store, key, reason, data=record.provenance.get("data", ""), stages=reads, extra=extra)
-        console.print(
-            f"stage {stage.name}{f' {shard + 1}/{stage.shards}' if stage.shards > 1 else ''} accepted"
-        )
+        console.print(f"stage {shard_label(stage, shard)} accepted")

@@ -16,7 +16,7 @@ from typing import Any
 from bench.contract import BenchError, Needs, Record
 from bench.engine.child import Job
 from bench.engine.worker import LOST_RETRIES, Unit
-from bench.plan import Plan, PlannedCell, PlannedStage
+from bench.plan import Plan, PlannedCell, PlannedStage, shard_label
 from bench.registry import Registry
 from bench.store import provenance
 from bench.store.records import Store
@@ -280,7 +280,6 @@ def _cell_unit(c: PlannedCell, registry: Registry) -> Unit:
 
 def _stage_unit(s: PlannedStage, registry: Registry) -> Unit:
     origin = registry.track_found(s.plan.track.name)[1]
-    shard = f" {s.shard + 1}/{s.stage.shards}" if s.stage.shards > 1 else ""
     cell = {"track": s.plan.track.name, "stage": s.stage.name, "address": s.stage.address, "shard": s.shard}
     job = Job(
         key=s.key,
@@ -297,7 +296,7 @@ def _stage_unit(s: PlannedStage, registry: Registry) -> Unit:
         shard=s.shard,
         **_device(s.stage.needs),
     )
-    label = f"{s.plan.track.name} · stage {s.stage.name}{shard}"
+    label = f"{s.plan.track.name} · stage {shard_label(s.stage, s.shard)}"
     return Unit(job=job, needs=s.stage.needs, label=label, reads=s.reads, replaces=s.replaces)
 
 

@@ -120,18 +120,17 @@ class Stages:
             _take(folder, scratch)
             (scratch / MANIFEST).write_bytes(_dump(made))
             target.parent.mkdir(parents=True, exist_ok=True)
-            before = _load(target, address, shard) if replace else None
-            if before is not None and before["digest"] != made["digest"]:
-                self._set_aside(target, "is stale")
             try:
                 os.rename(scratch, target)
             except OSError as error:
                 if error.errno not in _TAKEN:
                     raise
                 there = _load(target, address, shard)
-                if there is not None and self._sound(target, address, shard, True, mine=True):
+                if replace and there is not None and there["digest"] != made["digest"]:
+                    self._set_aside(target, "is stale")
+                elif there is not None and self._sound(target, address, shard, True, mine=True):
                     return str(there["digest"])
-                if target.exists():  # without a manifest: not one of ours
+                elif target.exists():  # without a manifest: not one of ours
                     self._set_aside(target, "is damaged (it has no valid manifest)")
                 os.rename(scratch, target)
         finally:
