@@ -120,8 +120,14 @@ class Stage:
 
     @property
     def address(self) -> str:
-        """16 hex digits over name, version, parameters, shards and the addresses of the stages it reads."""
-        build = f"{self.build.__module__}:{self.build.__qualname__}"
+        """16 hex digits over name, version, parameters, shards and the addresses of the stages it reads.
+
+        The module of ``build`` is not in it: a move of the code makes no other stage.
+        """
+        return self.address_by(self.build.__qualname__)
+
+    def address_by(self, build: str) -> str:
+        """The address with another name for ``build``, as it may have been when a file was made."""
         reads = [s.address for s in self.stages]
         declared = {"stage": self.name, "version": self.version, "params": dict(self.params), "build": build}
         return digest({**declared, "shards": self.shards, "reads": reads})
@@ -269,6 +275,9 @@ class Track(ABC):
     Grid: ClassVar[type]
     Run: ClassVar[type]
     split_per_seed: ClassVar[bool] = False
+    #: Constants of the track's own modules out of which `recipe` chooses: a record keeps what it chose, so a
+    #: change of one entry makes stale the cells of the tasks that use it, and no other.
+    by_value: ClassVar[tuple[str, ...]] = ()
     #: Heavy libraries that the engine imports once, in its fork server, for all cells; without, every cell
     #: does (xarray: 0.5 s). Only libraries: a module of ours would count as a source of every cell.
     preload: ClassVar[tuple[str, ...]] = ()
@@ -308,6 +317,19 @@ class Track(ABC):
     @abstractmethod
     def smoke(self) -> tuple[Any, Any]:
         """The (grid, run) of the ``smoke`` profile: one small task on which any row takes at most 3 s."""
+
+    def recipe(self, task: Task, run: Any) -> Mapping[str, Any]:
+        """What a task is trained and scored with beside its run settings, resolved for it, as plain values.
+
+        A record keeps it; another value today makes the record stale. See ``by_value``.
+        """
+        return {}
+
+    def kind(self, task: Task) -> str:
+        """Tasks of one kind go the same way through the code: data set, split and network. `bench accept
+        --verify` runs cells of every kind again. By default each task is a kind of its own.
+        """
+        return task.name
 
     def embedded(self) -> Sequence[Embedded]:
         """Networks trained here whose weights travel with the package; ``bench artifacts`` builds them."""
@@ -491,8 +513,9 @@ class Record:
     ``{"dims", "coords", "data"}``. ``units`` and ``views``: name -> artifact name ``sha256-….ext``.
     ``curve``: what the method reported; ``history``: its snapshots. ``cost``: ``load_s, run_s, score_s,
     snapshot_s, peak_mem_mb, gpu_mem_mb`` and ``shared_s`` by stage. ``where``: host, hardware label, cpus,
-    gpus, threads. ``provenance``: ``sources`` (module -> AST digest), ``data`` (fingerprint), ``stages``
-    (name -> digest), ``packages``, ``commit``, ``dirty``. ``error``: ``type, message, last_lines``.
+    gpus, threads. ``provenance``: ``code`` (the artifact that lists its definitions), ``ran_with`` (settings
+    by value), ``data`` (fingerprint), ``stages`` (name -> digest), ``packages``, ``commit``, ``dirty``; and
+    ``accepted`` or ``verified`` if it was re-stamped. ``error``: ``type, message, last_lines``.
     ``marks``: words a board must show (``fallback``, ``accepted: …``).
     """
 

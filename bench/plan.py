@@ -17,15 +17,28 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.contract import BenchError, Cell, Needs, Stage, Task, Track, canonical, digest
 from bench.registry import Found, Registry, nearest
-from bench.store import provenance
+from bench.store import closure, provenance
 from bench.suite import Suite, TrackPlan, changed
 
 if TYPE_CHECKING:
+    from bench.store.names import Closure
     from bench.store.publish import Published
     from bench.store.records import Head, Store
 
 State = Literal["new", "done", "stale", "failed", "blocked"]
 ENDED_BADLY = ("failed", "oom", "timeout", "diverged")
+
+
+@dataclass(frozen=True, slots=True)
+class Rests:
+    """What a cell would rest on today: its code, its settings by value (`provenance.ran_with`), the
+    fingerprint of its data (None if they are not here), and name -> digest of its stages that are built.
+    """
+
+    code: Closure
+    ran_with: Mapping[str, Any]
+    data: str | None
+    stages: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -34,7 +47,7 @@ class PlannedCell:
 
     ``row``, ``shown``: the row under which the board shows it, and that row's method; another than
     ``cell.row`` if this cell is that row's by construction (``alias_of``). ``skip``: the method's own reason
-    not to do this task (the cell is recorded as ``skipped``, never run).
+    not to do this task (the cell is recorded as ``skipped``, never run). ``rests``: on what it would rest.
     """
 
     cell: Cell
@@ -52,6 +65,7 @@ class PlannedCell:
     alias_of: str | None = None
     skip: str | None = None
     head: Head | None = None
+    rests: Rests | None = None
     reads: tuple[str, ...] = ()
     seconds: float | None = None
 
@@ -59,7 +73,8 @@ class PlannedCell:
 @dataclass(slots=True)
 class PlannedStage:
     """One shard of a stage that some cell to run needs; ``reads``: keys of the stages that it needs
-    itself. ``replaces``: when the shard was built that is there now and is stale, else "".
+    itself. ``replaces``: when the shard was built that is there now and is stale, else "". ``code``: of
+    today.
     """
 
     stage: Stage
@@ -72,6 +87,7 @@ class PlannedStage:
     reason: str = ""
     reads: tuple[str, ...] = ()
     replaces: str = ""
+    code: Closure | None = None
 
 
 @dataclass(slots=True)
@@ -195,7 +211,7 @@ def make_plan(
         turns = zip_longest(*([b for is_abl, b in track if is_abl is ablation] for track in blocks))
         cells += [c for turn in turns for block in turn if block for c in block]
     marker = _Marker(store, heads, registry)
-    with provenance.still():
+    with marker.code.still():
         for c in cells:
             marker.mark(c)
     plan = Plan(
@@ -274,31 +290,23 @@ class _Marker:
         self, store: Store | Published | None, heads: Mapping[str, Head], registry: Registry
     ) -> None:
         self.store, self.heads = store, heads
-        self.extra = registry.plugin_files()
+        self.code = closure.code(registry.plugin_files())
         self.stages: dict[str, PlannedStage] = {}
-        self._data: dict[tuple[str, str], tuple[str | None, str]] = {}
+        self._data: dict[tuple[str, str], tuple[str | None, str | None]] = {}
         self._reads: dict[tuple[str, str, str], tuple[list[Stage], dict[str, str], list[str]]] = {}
+        self._rests: dict[tuple[str, str, str], Rests] = {}
         self._digests: dict[str, str] = {}
         self._aged: dict[tuple[str, int], list[str]] = {}
+        self._listings: dict[str, tuple[tuple[str, str], ...] | None] = {}
 
     def mark(self, c: PlannedCell) -> None:
         """Set state, reason, causes and stages of one cell."""
-        run, track = c.plan.run, c.plan.track
-        here = (track.name, c.task.name)
-        if here not in self._data:
-            why = track.missing(c.task, run)
-            self._data[here] = (why, "" if why else track.fingerprint(c.task, run))
-        missing, data = self._data[here]
-        stages, digests, aged = self._stages(c)
-        c.head = self.heads.get(c.key)
-        c.state, c.reason = ("blocked", missing) if missing else ("new", c.skip or "")
-        if c.head is not None:
-            c.state, c.reason = _from_record(c, c.head)
-            if not missing:
-                c.causes = self._causes(c.head, data, digests, aged)
-                if c.causes and c.state in ("done", "failed"):
-                    # A failed cell whose code changed has nothing to lose: it is simply to be run.
-                    c.state = "stale" if c.state == "done" and c.head.status == "ok" else "new"
+        stages, _, aged = self._stages(c)
+        c.head, c.rests = self.heads.get(c.key), self._rest(c)
+        if c.head is not None and c.head.status != "skipped" and c.rests.data is not None:
+            # Without its data it is not known which stages a cell reads, so its code is not either.
+            c.causes = self._causes(c.head, c.rests) + aged
+        c.state, c.reason = _state(c, self._data_of(c)[0])
         if c.state in ("new", "stale", "failed") and not c.skip:
             c.reads = tuple(k for s in stages for k in self._need(s, c))
             broken = [k for k in c.reads if self._broken(k)]
@@ -306,14 +314,45 @@ class _Marker:
                 # It was skipped for a stage that still fails: as failed as the stage, and shown as skipped.
                 c.state, c.reason = "failed", f"skipped: {c.head.reason}"
 
+    def _causes(self, head: Head, today: Rests) -> list[str]:
+        """Why a cell's record is stale. A published one read the stages of where it ran: that those built
+        here have other bits, as another processor makes them, says nothing about it.
+        """
+        return provenance.causes(
+            head, code=today.code, ran_with=today.ran_with, data=today.data,
+            stages={} if head.layer else today.stages, listing=self._listing,
+        )  # fmt: skip
+
+    def _rest(self, c: PlannedCell) -> Rests:
+        track, run, stages = c.plan.track, c.plan.run, self._stages(c)
+        at = (track.name, c.task.name, c.cell.row)
+        if at not in self._rests:
+            code = self.code.of_cell(track, c.found.method, c.cell.hp, stages[0])
+            ran_with = provenance.ran_with(track, c.task, run, stages[0])
+            self._rests[at] = Rests(code, ran_with, self._data_of(c)[1], stages[1])
+        return self._rests[at]
+
+    def _data_of(self, c: PlannedCell) -> tuple[str | None, str | None]:
+        """Why a task's data are missing, or their fingerprint."""
+        at = (c.plan.track.name, c.task.name)
+        if at not in self._data:
+            why = c.plan.track.missing(c.task, c.plan.run)
+            self._data[at] = (why, None if why else c.plan.track.fingerprint(c.task, c.plan.run))
+        return self._data[at]
+
+    def _listing(self, name: str) -> tuple[tuple[str, str], ...] | None:
+        """The definitions behind the name of a code, if they are kept."""
+        if name not in self._listings:
+            try:
+                found = None if self.store is None else self.store.artifacts.get(name)
+                self._listings[name] = None if found is None else closure.unpack_listing(found)
+            except BenchError:
+                self._listings[name] = None
+        return self._listings[name]
+
     def _broken(self, key: str) -> bool:
         stage = self.stages[key]
         return stage.state == "failed" or any(self._broken(k) for k in stage.reads)
-
-    def _causes(self, head: Head, data: str, digests: Mapping[str, str], aged: list[str]) -> list[str]:
-        if head.status == "skipped":
-            return []
-        return provenance.causes(head, data=data, stages=digests, extra=self.extra) + aged
 
     def _stages(self, c: PlannedCell) -> tuple[list[Stage], dict[str, str], list[str]]:
         """The stages that a cell may read, the digests of those that are there, and why some are stale."""
@@ -321,7 +360,8 @@ class _Marker:
         if at not in self._reads:
             stages = all_stages(c.plan.track, c.found, c.task, c.plan.run)
             digests = {s.name: d for s in stages if (d := self._digest(s))}
-            aged = [f"stage {s.name} is stale: {_brief(why)}" for s in stages if (why := self._old(s))]
+            old = {s.name: self._old(s, c.plan.track) for s in stages}
+            aged = [f"stage {name} is stale: {_brief(why)}" for name, why in old.items() if why]
             self._reads[at] = (stages, digests, aged)
         return self._reads[at]
 
@@ -336,11 +376,11 @@ class _Marker:
     def _has(self, stage: Stage, shard: int) -> bool:
         return self.store is not None and self.store.artifacts.has_shard(stage.address, shard)
 
-    def _old(self, stage: Stage) -> list[str]:
+    def _old(self, stage: Stage, track: Track) -> list[str]:
         """Why a stage that is there is not what would be built today; empty if it is, or is not there."""
-        return [why for i in range(stage.shards) for why in self._old_shard(stage, i)]
+        return [why for i in range(stage.shards) for why in self._old_shard(stage, i, track)]
 
-    def _old_shard(self, stage: Stage, shard: int) -> list[str]:
+    def _old_shard(self, stage: Stage, shard: int, track: Track) -> list[str]:
         """The same of one shard. Judged by its record, which one that ships with the package has not: that is
         built anew on purpose only (`bench artifacts build`).
         """
@@ -348,39 +388,47 @@ class _Marker:
         if at not in self._aged:
             head = self.heads.get(stage_key(stage, shard))
             if head is not None and self._has(stage, shard):
-                self._aged[at] = self._outdated(stage, head)
+                self._aged[at] = self._outdated(stage, head, track)
             else:
                 self._aged[at] = []
         return self._aged[at]
 
-    def _outdated(self, stage: Stage, head: Head) -> list[str]:
+    def _outdated(self, stage: Stage, head: Head, track: Track) -> list[str]:
         if head.status != "ok":  # it was stale, and building it anew failed
             return [f"building it again ended as {head.status}"]
         reads = {s.name: d for s in stage.stages if (d := self._digest(s))}
-        words = provenance.causes(head, data=head.data, stages=reads, extra=self.extra)
-        return words + [f"stage {s.name} is stale" for s in stage.stages if self._old(s)]
+        words = self._stage_causes(stage, head, track, reads)
+        return words + [f"stage {s.name} is stale" for s in stage.stages if self._old(s, track)]
+
+    def _stage_causes(self, stage: Stage, head: Head, track: Track, reads: Mapping[str, str]) -> list[str]:
+        """Why a stage's record is stale. What it was built with is in its address, its data too."""
+        return provenance.causes(
+            head, code=self.code.of_stage(track, stage), ran_with={}, data=None, stages=reads,
+            listing=self._listing,
+        )  # fmt: skip
 
     def _need(self, stage: Stage, c: PlannedCell) -> list[str]:
         """Plan the shards of a stage that are not there yet or are stale; their keys. Whether or not stale
         cells are to run: one that runs today never reads a stage that other code built.
         """
-        if self._digest(stage) and not self._old(stage):
+        if self._digest(stage) and not self._old(stage, c.plan.track):
             return []
         reads = tuple(k for s in stage.stages for k in self._need(s, c))
         keys = []
         for shard in range(stage.shards):
             key = stage_key(stage, shard)
-            old = self._old_shard(stage, shard)
+            old = self._old_shard(stage, shard, c.plan.track)
             if not old and self._has(stage, shard):
                 continue
             keys.append(key)
             if key not in self.stages:
                 planned = PlannedStage(stage, shard, key, c.task, c.found, c.plan, reads=reads)
+                planned.code = self.code.of_stage(c.plan.track, stage)
                 head = self.heads.get(key)
                 if old and head is not None:
                     planned.state, planned.reason, planned.replaces = "stale", _brief(old), head.ended
                 if head is not None and head.status in ENDED_BADLY:
-                    current = provenance.causes(head, data=head.data, stages=head.stages, extra=self.extra)
+                    current = self._stage_causes(stage, head, c.plan.track, head.stages)
                     if not current and not _limited(head, stage.needs):
                         planned.state, planned.reason = "failed", f"{head.status}: {head.error}"
                 self.stages[key] = planned
@@ -401,18 +449,21 @@ def _limited(head: Head, needs: Needs) -> bool:
     return then.below(needs)
 
 
-def _from_record(c: PlannedCell, head: Head) -> tuple[State, str]:
-    if head.status == "ok":
-        return "done", ""
-    if (
-        head.status == "skipped"
-    ):  # a declared reason stands as long as it is declared; a missing stage may be built now
-        return ("done", head.reason) if c.skip else ("new", "")
-    if c.skip:
-        return "new", c.skip
-    if head.status == "lost" or _limited(head, c.needs):
+def _state(c: PlannedCell, missing: str | None) -> tuple[State, str]:
+    """The state of a cell from its record, its data and today's code, and the reason for it."""
+    head = c.head
+    if head is not None and head.status == "ok" and not c.causes:
+        return "done", ""  # a number stands, whether or not its data are still here
+    if c.skip:  # needs no data; a declared reason stands as long as it is declared
+        return ("done", head.reason) if head is not None and head.status == "skipped" else ("new", c.skip)
+    if missing:
+        return "blocked", missing
+    if head is None or head.status in ("lost", "skipped") or _limited(head, c.needs):
         return "new", ""
-    return "failed", f"{head.status}: {head.error}"
+    if head.status == "ok":
+        return "stale", ""
+    # One that failed and whose code changed has nothing to lose: it is simply to be run.
+    return ("new", "") if c.causes else ("failed", f"{head.status}: {head.error}")
 
 
 def _estimate(plan: Plan, heads: Mapping[str, Head]) -> None:

@@ -1,65 +1,207 @@
-"""`bench accept KEY… --reason TEXT`: a change proven harmless, visibly."""
+"""`bench accept`: a change proven harmless, by a reason or by a sample that is run again, visibly."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
 
 import typer
 
-from bench.cli.common import PluginOption, Session, StoreOption, SuiteOption, console, escape
-from bench.cli.why import find
-from bench.contract import BenchError, Stage
-from bench.plan import PlannedCell, all_stages, shard_label, stage_key
+from bench.cli.common import (
+    FilterOption,
+    FreshOption,
+    PluginOption,
+    ProfileOption,
+    RowOption,
+    Session,
+    StoreOption,
+    SuiteOption,
+    TrackOption,
+    console,
+    errors,
+    escape,
+)
+from bench.cli.run import CpusOption, sweep_plan
+from bench.contract import BenchError, Record
+from bench.plan import Plan, PlannedCell, PlannedStage, shard_label
+from bench.store import provenance
+from bench.store.accepting import Aside, differences, keep, restamp, sample, stamped
+from bench.store.layers import Layered, published_folder
+from bench.store.names import Closure
+from bench.store.records import Store
 
 
 def command(
-    key: Annotated[list[str], typer.Argument(help="Keys of stale cells, or enough of their beginnings.")],
+    key: Annotated[
+        list[str] | None, typer.Argument(help="Keys of stale cells, or enough of their beginnings.")
+    ] = None,
     reason: Annotated[
         str, typer.Option("--reason", help="Why the change changes no number; shown on the board.")
-    ],
+    ] = "",
+    verify: Annotated[
+        int, typer.Option("--verify", min=0, help="Run so many cells of each row and kind of task again.")
+    ] = 0,
+    profile: ProfileOption = "laptop",
+    track: TrackOption = [],  # noqa: B006
+    row: RowOption = [],  # noqa: B006
+    filter: FilterOption = "",
+    fresh: FreshOption = False,
+    cpus: CpusOption = None,
     suite: SuiteOption = None,
     store: StoreOption = None,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
-    """Stamp stale records with today's code and data, and the stale stages that they read. The board marks
-    them with ‡ and your reason.
+    """Stamp stale records with today's code, settings, data and stages, published ones in their files.
+
+    With --reason the board marks each of them with ‡ and your reason. With --verify N a sample is run again
+    here; if every number is as it was, the rest is stamped, and the board's header tells on how many cells
+    that stands; if one is not, nothing is stamped.
     """
-    from bench.store.publish import accept
+    if bool(reason.strip()) == bool(verify):
+        raise BenchError(
+            "give either --reason (why the change changes no number) or --verify N (run N cells of each row "
+            "and kind of task again)"
+        )
+    if not (key or track or row or filter or verify):
+        raise BenchError("say which cells: keys, -t TRACK, -m ROW or -k FILTER")
+    session = Session.open(suite, store, plugin, fresh=fresh)
+    records = session.layered(profile, track)
+    plan = session.plan(profile, track, row, filter, records)
+    stale = _stale(plan, records, key or [])
+    if not stale:
+        console.print("no cell of these is stale: nothing to accept")
+        return
+    verified: dict[str, Any] = {}
+    if verify:
+        verified = _verified(session, plan, stale, verify, cpus) or {}
+        if not verified:
+            raise typer.Exit(1)
+        # Stages that the sample needed were built anew: what the others rest on is seen once more.
+        plan = session.plan(profile, track, row, filter, records)
+        stale = _stale(plan, records, [c.key for c in stale])
+    _accept_stages(session.store, plan, stale, reason, verified)
+    _accept_cells(session.store, records, stale, reason, verified, profile)
 
-    if not reason.strip():
-        raise BenchError("--reason: say why the change changes no number")
-    session = Session.open(suite, store, plugin)
-    for start in key:
-        match = session.store.match(start)
-        c = find(session, match)
-        if c is None:
-            raise BenchError(f"no profile plans {match} today; bench why {match} says more")
-        if not c.causes:
+
+def _stale(plan: Plan, records: Store | Layered, starts: Sequence[str]) -> list[PlannedCell]:
+    """The stale cells with a number, each once; only those that the keys name, if there are any."""
+    cells = {c.key: c for c in plan.cells if c.causes and c.head is not None and c.head.status == "ok"}
+    if not starts:
+        return list(cells.values())
+    found = []
+    for start in starts:
+        match = records.match(start)
+        if match not in {c.key for c in plan.cells}:
+            raise BenchError(
+                f"profile {plan.profile} does not plan {match}; name its profile with -p (bench why {match})"
+            )
+        if match in cells:
+            found.append(cells[match])
+        else:
             console.print(f"{match} is not stale: nothing to accept")
-            continue
-        stages = all_stages(c.plan.track, c.found, c.task, c.plan.run)
-        digests = {s.name: d for s in stages if (d := session.store.artifacts.stage_digest(s))}
-        data = c.plan.track.fingerprint(c.task, c.plan.run)
-        for stage in stages:
-            _accept_stage(session, c, stage, digests, reason)
-        accept(session.store, match, reason, data=data, stages=digests, extra=session.registry.plugin_files())
-        console.print(f"{match} accepted: {escape(reason)}")
+    return found
 
 
-def _accept_stage(
-    session: Session, c: PlannedCell, stage: Stage, digests: Mapping[str, str], reason: str
+# ----------------------------------------------------------------------------------------------- verifying
+
+
+def _verified(
+    session: Session, plan: Plan, stale: list[PlannedCell], each: int, cpus: int | None
+) -> dict[str, Any] | None:
+    """Run a sample again; what to stamp the rest with, or None if a number is not what it was."""
+    able = [c for c in stale if c.state == "stale"]
+    if blocked := len(stale) - len(able):
+        errors.print(f"[yellow]note[/] {blocked} stale cells cannot run: their data are not here")
+    kinds = [((c.cell.track, c.cell.row, c.plan.track.kind(c.task)), c.task.name, c.key) for c in able]
+    chosen = set(sample(kinds, each))
+    if not chosen:
+        raise BenchError("--verify: none of the stale cells can be run here")
+    said = f"{len(stale)} stale cells; {len(chosen)} of them are run again, {each} of each row and kind of task"
+    console.print(said)
+    aside = Aside.open(session.store.url)
+    again = replace(plan, cells=[c for c in able if c.key in chosen])
+    sweep_plan(replace(session, store=aside), again, local=True, stale=True, cpus=cpus)
+    if missing := chosen - set(aside.cells):
+        console.print(f"{len(missing)} of them did not run to an end: nothing is stamped")
+        return None
+    wrong = list(_differing(session, plan.profile, again.cells, aside))
+    for text in wrong:
+        console.print(f"[red]differs[/] {escape(text)}", soft_wrap=True)
+    if wrong:
+        console.print(f"{len(wrong)} numbers differ: nothing is stamped")
+        return None
+    made = provenance.commit()
+    commit = str(made["commit"])[:7] + ("+changes" if made["dirty"] else "")
+    return {"cells": len(stale), "on": len(chosen), "commit": commit, "at": provenance.now()}
+
+
+def _differing(
+    session: Session, profile: str, cells: Iterable[PlannedCell], aside: Aside
+) -> Iterable[str]:
+    records = session.layered(profile, [])
+    for c in {c.key: c for c in cells}.values():
+        old = records.read(c.key)
+        assert old is not None
+        for words in differences(old, aside.cells[c.key], c.plan.track.metrics):
+            yield f"{c.cell} ({c.key}): {words}"
+
+
+# ------------------------------------------------------------------------------------------------ stamping
+
+
+def _accept_cells(
+    store: Store,
+    records: Store | Layered,
+    stale: list[PlannedCell],
+    reason: str,
+    verified: Mapping[str, Any],
+    profile: str,
 ) -> None:
-    """Stamp the stale shards of a stage that a cell reads; then no other cell is stale for them either."""
-    from bench.store.publish import accept
+    """Stamp all cells in one pass: own ones in the store, published ones in their files."""
+    own: list[tuple[Record, Closure]] = []
+    published: list[tuple[Record, Closure]] = []
+    for c in stale:
+        record = records.read(c.key)
+        assert record is not None
+        assert c.rests is not None
+        assert c.head is not None
+        layer = bool(c.head.layer)
+        made = stamped(
+            record, code=c.rests.code, ran_with=c.rests.ran_with, data=c.rests.data,
+            stages={} if layer else c.rests.stages, reason=reason, verified=verified,
+        )  # fmt: skip
+        (published if layer else own).append((made, c.rests.code))
+    keep(store, own)
+    files = restamp(published_folder() / profile, published)
+    on = f"verified on {verified['on']}" if verified else f"accepted: {escape(reason.strip())}"
+    parts = [f"{len(own)} in {store.url}"] if own else []
+    parts += [f"{len(published)} published ({', '.join(f.name for f in files)})"] if published else []
+    console.print(f"{len(stale)} cells stamped, {on}: {escape('; '.join(parts))}", soft_wrap=True)
 
-    store, extra = session.store, session.registry.plugin_files()
-    for shard in range(stage.shards):
-        key = stage_key(stage, shard)
-        there = key in c.reads and store.artifacts.has_shard(stage.address, shard)
-        record = store.read(key) if there else None
-        if record is None or record.status != "ok":
-            continue
-        reads = {s.name: digests[s.name] for s in stage.stages if s.name in digests}
-        accept(store, key, reason, data=record.provenance.get("data", ""), stages=reads, extra=extra)
-        console.print(f"stage {shard_label(stage, shard)} accepted")
+
+def _accept_stages(
+    store: Store, plan: Plan, stale: list[PlannedCell], reason: str, verified: Mapping[str, Any]
+) -> None:
+    """Stamp the stale shards of stages that these cells read; then no other cell is stale for them either."""
+    wanted = {k for c in stale for k in c.reads}
+    done = 0
+    for planned in plan.stages.values():
+        if planned.key in wanted and planned.state == "stale":
+            done += _accept_stage(store, planned, reason, verified)
+    if done:
+        console.print(f"{done} stale shards of stages stamped with them")
+
+
+def _accept_stage(store: Store, planned: PlannedStage, reason: str, verified: Mapping[str, Any]) -> int:
+    record = store.read(planned.key)
+    if record is None or record.status != "ok" or planned.code is None:
+        return 0
+    found = {s.name: store.artifacts.stage_digest(s) for s in planned.stage.stages}
+    reads = {name: digest for name, digest in found.items() if digest}
+    made = stamped(
+        record, code=planned.code, ran_with={}, data=None, stages=reads, reason=reason, verified=verified
+    )
+    keep(store, [(made, planned.code)])
+    console.print(f"stage {shard_label(planned.stage, planned.shard)} accepted")
+    return 1

@@ -44,7 +44,8 @@ def tables(record: Record) -> list[Table]:
         "marks": ", ".join(record.marks), "hp": _pairs(c.get("hp", {})), "run": _pairs(c.get("run", {})),
         "limits": _pairs(record.limits), "where": _pairs(record.where),
         "code": " ".join(str(record.provenance.get(k, "")) for k in ("commit", "data")).strip(),
-        "sources": ", ".join(record.provenance.get("sources", {})),
+        "definitions": str(record.provenance.get("code", "")),
+        "recipe": _pairs((record.provenance.get("ran_with") or {}).get("recipe", {})),
     }  # fmt: skip
     costs = {
         k: duration(v) if k.endswith("_s") else v for k, v in record.cost.items() if not isinstance(v, dict)

@@ -36,7 +36,7 @@ class Job:
     """Everything a child needs, as plain values: it finds code by ``Origin`` and data by its track.
 
     ``stages``: name -> folder, already fetched and verified by the parent. ``address``/``shard``: set for a
-    stage.
+    stage. ``made_by``: digest of the code and settings that it runs with, for its checkpoints.
     """
 
     key: str
@@ -58,6 +58,7 @@ class Job:
     address: str = ""
     shard: int = 0
     checkpoints: str | None = None
+    made_by: str = ""
 
 
 def run_settings(job: Job, track: Track) -> Any:
@@ -85,7 +86,7 @@ def main(job: Job, folder: str, pipe: Connection) -> None:
         result = _stage(job, Path(folder), tell) if job.kind == "stage" else _cell(job, Path(folder), tell)
         tell("result", result)
     except BaseException as e:
-        tell("error", {**_error(e), "facts": _facts(job)})
+        tell("error", _error(e))
         if not isinstance(e, Exception):
             raise
     finally:
@@ -226,7 +227,7 @@ def _cell(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
     )
     tell("phase", "run")
     ctx.start_clock()
-    ctx.made_by, ctx.stands = (lambda: _sources(job)), (lambda then: _unchanged(job, then))
+    ctx.made_by = job.made_by
     answer = method.fn(given, dict(job.hp), ctx)
     cost |= {"run_s": ctx.seconds(), "snapshot_s": ctx.snapshot_s}
     if job.device == "cuda":
@@ -243,7 +244,6 @@ def _cell(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
         "cost": cost,
         "curve": ctx.curve,
         "history": _history(ctx.history),
-        **_facts(job),
     }
 
 
@@ -269,17 +269,7 @@ def _stage(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
     stage.build(ctx)
     if not any(p.is_file() for p in out.rglob("*")):
         raise AnswerError(f"stage {stage.name} built no file in ctx.outdir")
-    facts = _facts(job)
-    if job.method.source_name != job.track.source_name and not _same_file(stage.build, method.fn):
-        # The method only was the first to ask: no change of it may make the stage stale for all others.
-        facts["provenance"]["sources"].pop(job.method.source_name, None)
-    return {"cost": {"run_s": time.monotonic() - clock}, **facts}
-
-
-def _same_file(one: Any, other: Any) -> bool:
-    """Whether two functions are written in one file; where one has no code to ask, it is taken to be so."""
-    files = [getattr(getattr(f, "__code__", None), "co_filename", None) for f in (one, other)]
-    return None in files or files[0] == files[1]
+    return {"cost": {"run_s": time.monotonic() - clock}}
 
 
 def _by_address(job: Job, track: Track, method: Method, run: Any) -> Stage:
@@ -335,31 +325,6 @@ def _history(history: list[Snapshot]) -> list[dict[str, Any]]:
         }
         for s in history
     ]
-
-
-def _sources(job: Job) -> dict[str, str]:
-    """Module -> digest of what this process has loaded so far and what decides a number."""
-    from bench.store import provenance
-
-    named = [job.track.source_name, job.method.source_name]
-    return provenance.loaded_sources({**job.track.code, **job.method.code}, named)
-
-
-def _unchanged(job: Job, then: Mapping[str, str]) -> bool:
-    """Whether all those modules are today what they were then."""
-    from bench.store import provenance
-
-    code = {**job.track.code, **job.method.code}
-    return all(provenance.current_source(m, code) == d for m, d in then.items())
-
-
-def _facts(job: Job) -> dict[str, Any]:
-    """What this process rested on: the modules it loaded, the packages, the machine."""
-    from bench.store import provenance
-
-    where = {**provenance.environment(), "threads": job.threads, "device": job.device}
-    facts = {"sources": _sources(job), "packages": provenance.packages(), **provenance.commit()}
-    return {"where": where, "provenance": facts}
 
 
 def _error(error: BaseException) -> dict[str, Any]:

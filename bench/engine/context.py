@@ -141,9 +141,8 @@ class RunStageContext:
 class RunContext:
     """A method's only door outside.
 
-    ``made_by`` and ``stands``: the code that a checkpoint is made by, and whether that is today's still.
-    ``tell`` passes phases and numbers on to the engine; a notebook ignores
-    them.
+    ``made_by``: digest of the code and the settings that a checkpoint is made by; one made by others is not
+    used. ``tell`` passes phases and numbers on to the engine; a notebook ignores them.
     """
 
     seed: int
@@ -156,8 +155,7 @@ class RunContext:
     stages: Mapping[str, Path] = field(default_factory=dict)
     checkpoints: Path | None = None
     tell: Callable[[str, Any], None] = lambda kind, value: None
-    made_by: Callable[[], Mapping[str, str]] = dict
-    stands: Callable[[Mapping[str, str]], bool] = lambda sources: True
+    made_by: str = ""
     history: list[Snapshot] = field(default_factory=list)
     curve: list[dict[str, float]] = field(default_factory=list)
     snapshot_s: float = 0.0
@@ -198,7 +196,7 @@ class RunContext:
         numpy_state = random_states()["numpy"]
         states = {**random_states(), "numpy": [numpy_state[0], numpy_state[1].tolist(), *numpy_state[2:]]}
         whole = {"state": dict(state), "random": states, "curve": self.curve, "seconds": self.seconds()}
-        whole["sources"] = dict(self.made_by())
+        whole["made_by"] = self.made_by
         whole["history"] = [
             [s.step, s.seconds, {k: plain(v) for k, v in s.metrics.items()}] for s in self.history
         ]
@@ -217,9 +215,9 @@ class RunContext:
         import torch
 
         whole = torch.load(path, weights_only=True, map_location=self.device)
-        if not self.stands(whole["sources"]):
+        if whole.get("made_by") != self.made_by:
             # Half of a training by the code of then and half by today's would be the result of neither.
-            self.log.info("a checkpoint made by code that has changed since is not used")
+            self.log.info("a checkpoint made by code or settings that have changed since is not used")
             path.unlink()
             return None
         states = dict(whole["random"])

@@ -229,8 +229,7 @@ class _Watch:
                 elif kind == "error":
                     oom = value.pop("oom")
                     status: Status = "oom" if oom else "failed"
-                    facts = value.pop("facts")
-                    self.last = Outcome(status, f"{oom} memory" if oom else "", result=facts, error=value)
+                    self.last = Outcome(status, f"{oom} memory" if oom else "", error=value)
                 if self.tell is not None:
                     self.tell(kind, value)
         except (EOFError, ConnectionResetError):

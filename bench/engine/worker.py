@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bench.contract import BenchError, Needs, Record
+from bench.contract import BenchError, Needs, Record, digest
 from bench.engine.child import Job, find, run_settings
 from bench.engine.pool import Outcome, Pool, remove
-from bench.store import provenance
+from bench.store import closure, provenance
+from bench.store.names import Closure
 from bench.store.records import Store, StoreError
 
 LOST_RETRIES = 2
@@ -89,10 +90,19 @@ class _Doing:
     ) -> None:
         self.unit, self.pool, self.store, self.cancel, self.tell = unit, pool, store, cancel, tell
         self.started, self.attempt, self.marks = provenance.now(), unit.attempt, list[str]()
-        paths, self.stages, self.shared = _stages(unit.job, store)
+        rests = _rests(unit.job, store)
+        self.code, self.ran_with, self.stages, self.shared = (
+            rests.code,
+            rests.ran_with,
+            rests.digests,
+            rests.shared,
+        )
         here = str(store.artifacts.checkpoint_dir(unit.key)) if unit.job.kind == "cell" else None
         visible = ",".join(map(str, gpus)) if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
-        self.job = dataclasses.replace(unit.job, stages=paths, visible=visible, checkpoints=here)
+        by = digest([self.code.name, self.ran_with, unit.data, self.stages])
+        self.job = dataclasses.replace(
+            unit.job, stages=rests.paths, visible=visible, checkpoints=here, made_by=by
+        )
 
     def built_meanwhile(self) -> Record | None:
         """The record of a stage shard that another driver finished since it was planned."""
@@ -141,17 +151,20 @@ class _Doing:
             raise
         except BenchError as e:
             error = {"type": type(e).__name__, "message": str(e), "last_lines": outcome.log[-15:]}
-            facts = {k: v for k, v in outcome.result.items() if k in ("where", "provenance")}
-            refused = dataclasses.replace(outcome, status="failed", reason="", result=facts, error=error)
+            refused = dataclasses.replace(outcome, status="failed", reason="", result={}, error=error)
             record = self._record(refused)
             self.store.write(record)
         return record
 
     def _record(self, outcome: Outcome) -> Record:
         result, job, artifacts = outcome.result, self.job, self.store.artifacts
-        made = dict(result.get("provenance") or _sources(job)) | {
+        made = {
+            "code": artifacts.put(self.code.listing, "json"),
+            "ran_with": self.ran_with,
             "data": self.unit.data,
             "stages": self.stages,
+            "packages": provenance.packages(),
+            **provenance.commit(),
         }
         cost = {k: round(v, 4) for k, v in result.get("cost", {}).items()}
         if outcome.status != "ok":
@@ -161,7 +174,7 @@ class _Doing:
             made["artifact"] = artifacts.put_stage(
                 job.address, job.shard, outcome.folder / "out", replace=bool(self.unit.replaces)
             )
-        here = {**provenance.environment(), "threads": job.threads, "device": job.device}
+        here = {**provenance.environment(job.visible), "threads": job.threads, "device": job.device}
         return Record(
             key=self.unit.key,
             kind="stage" if job.kind == "stage" else "cell",
@@ -176,7 +189,7 @@ class _Doing:
             history=result.get("history", ()),
             cost={**cost, "shared_s": self.shared} if self.shared else cost,
             limits=asdict(self.unit.needs),
-            where=result.get("where") or here,
+            where=here,
             provenance=made,
             error=outcome.error,
             log=outcome.log[-20:],
@@ -187,17 +200,34 @@ class _Doing:
         )
 
 
-def _stages(job: Job, store: Store) -> tuple[dict[str, str], dict[str, str], dict[str, float]]:
-    """Folders, digests and building times (s) of the stages that a job may read and that are there: a cell
-    all of its track and method, a stage those that it declares.
+@dataclass(frozen=True, slots=True)
+class _Rests:
+    """What a job rests on: its code, its settings by value, and folders, digests and building times (s) of
+    the stages that it may read and that are there.
     """
+
+    code: Closure
+    ran_with: Mapping[str, Any]
+    paths: Mapping[str, str]
+    digests: Mapping[str, str]
+    shared: Mapping[str, float]
+
+
+def _rests(job: Job, store: Store) -> _Rests:
+    """A cell may read all stages of its track and its method, a stage those that it declares."""
     from bench.plan import all_stages, stage_key
     from bench.registry import Found
 
     track, method = find(job)
-    stages = all_stages(track, Found(method, job.method, "method"), job.task, run_settings(job, track))
+    run = run_settings(job, track)
+    stages = all_stages(track, Found(method, job.method, "method"), job.task, run)
+    code = closure.code({**job.track.code, **job.method.code})
     if job.kind == "stage":
-        stages = [read for s in stages if s.address == job.address for read in s.stages]
+        (built,) = (s for s in stages if s.address == job.address)
+        made_of, ran_with, stages = code.of_stage(track, built), dict[str, Any](), [*built.stages]
+    else:
+        made_of = code.of_cell(track, method, job.hp, stages)
+        ran_with = provenance.ran_with(track, job.task, run, stages)
     heads = store.heads() if stages else {}
     paths, digests, shared = {}, {}, {}
     for stage in stages:
@@ -205,15 +235,7 @@ def _stages(job: Job, store: Store) -> tuple[dict[str, str], dict[str, str], dic
         if path is not None:
             paths[stage.name] = str(path)
             digests[stage.name] = store.artifacts.stage_digest(stage) or ""
-            built = [heads[k] for i in range(stage.shards) if (k := stage_key(stage, i)) in heads]
-            if built:  # one that ships with the package has no record here
-                shared[stage.name] = round(sum(h.cost.get("run_s", 0.0) for h in built), 4)
-    return paths, digests, shared
-
-
-def _sources(job: Job) -> dict[str, Any]:
-    """Provenance of a cell that did not live to tell: the files of its method and its track."""
-    files = {**job.track.code, **job.method.code}
-    names = (job.track.source_name, job.method.source_name)
-    sources = {n: d for n in names if (d := provenance.current_source(n, files))}
-    return {"sources": sources, "packages": provenance.packages(), **provenance.commit()}
+            shards = [heads[k] for i in range(stage.shards) if (k := stage_key(stage, i)) in heads]
+            if shards:  # one that ships with the package has no record here
+                shared[stage.name] = round(sum(h.cost.get("run_s", 0.0) for h in shards), 4)
+    return _Rests(made_of, ran_with, paths, digests, shared)

@@ -45,10 +45,11 @@ class Head:
     """What plan and board need of a record, and where the whole of it lies. Read only: mappings are shared.
 
     ``cell`` is the record's cell mapping (for a stage: whatever names the stage). ``metrics`` and ``cost``
-    are as in `bench.contract.Record`. ``hardware``: the hardware label. ``sources``: module -> AST digest,
-    ``data``: fingerprint, ``stages``: name -> digest, ``commit``: of the code then. ``error``: ``Type:
-    message``, one line.
-    ``accepted``: when a person re-stamped it, or "". ``file``, ``offset``, ``size`` (bytes): where it lies.
+    are as in `bench.contract.Record`. ``hardware``: the hardware label. ``code``: name of its definitions,
+    ``ran_with``: settings by value, ``data``: fingerprint, ``stages``: name -> digest, ``commit``: of the
+    code then. ``error``: ``Type: message``, one line. ``accepted``: when a person re-stamped it, or "";
+    ``verified``: by which sample it was re-stamped, see `bench.store.accepting`.
+    ``file``, ``offset``, ``size`` (bytes): where it lies.
     """
 
     key: str
@@ -60,7 +61,8 @@ class Head:
     cost: Mapping[str, Any]
     limits: Mapping[str, Any]
     hardware: str
-    sources: Mapping[str, str]
+    code: str
+    ran_with: Mapping[str, Any]
     data: str
     stages: Mapping[str, str]
     commit: str
@@ -68,10 +70,12 @@ class Head:
     attempts: int
     ended: str
     accepted: str
+    verified: Mapping[str, Any]
     error: str
     file: str
     offset: int
     size: int
+    layer: str = ""
 
     @property
     def track(self) -> str:
@@ -140,7 +144,7 @@ class Readable(Protocol):
 
 
 class Pool:
-    """Makes equal strings and mappings one object: the sources of 100,000 records are a handful of
+    """Makes equal strings and mappings one object: what 100,000 records ran with are a handful of
     mappings.
     """
 
@@ -180,7 +184,8 @@ def head_of(raw: dict[str, Any], pool: Pool, file: str, offset: int, size: int) 
         cost=raw.get("cost") or mapping({}),
         limits=mapping(raw.get("limits") or {}),
         hardware=text((raw.get("where") or {}).get("label", "")),
-        sources=mapping(made.get("sources") or {}),
+        code=text(made.get("code", "")),
+        ran_with=mapping(made.get("ran_with") or {}),
         data=text(made.get("data", "")),
         stages=mapping(made.get("stages") or {}),
         commit=text(made.get("commit", "")),
@@ -188,6 +193,7 @@ def head_of(raw: dict[str, Any], pool: Pool, file: str, offset: int, size: int) 
         attempts=raw.get("attempts", 1),
         ended=raw.get("ended", ""),
         accepted=(made.get("accepted") or {}).get("at", ""),
+        verified=mapping(made.get("verified") or {}),
         error=_one_line(error) if error else "",
         file=file,
         offset=offset,
@@ -272,11 +278,18 @@ def _check_values(raw: dict[str, Any]) -> None:
         if number is not None and not (isinstance(number, int | float) and not isinstance(number, bool)):
             raise ShapeError(f"metric {name} is {value!r}, expected a number, null or {{'bound': number}}")
     made = raw.get("provenance", {})
-    for name, kind in {"sources": dict, "stages": dict, "data": str, "commit": str, "accepted": dict}.items():
+    for name, kind in {
+        "code": str,
+        "ran_with": dict,
+        "stages": dict,
+        "data": str,
+        "commit": str,
+        "accepted": dict,
+        "verified": dict,
+    }.items():
         if not isinstance(made.get(name, kind()), kind):
             raise ShapeError(f"provenance.{name} is not a {kind.__name__}")
     texts = {
-        "provenance.sources": [*made.get("sources", {}).values()],
         "provenance.stages": [*made.get("stages", {}).values()],
         "provenance.accepted.at": [made.get("accepted", {}).get("at", "")],
         "units": [*raw.get("units", {}).values()],

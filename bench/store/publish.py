@@ -17,11 +17,11 @@ from bench.contract import BenchError, Record, Stage, Units
 from bench.store.artifacts import check_artifact, check_content, unpack_units, unpack_view
 from bench.store.files import StoreError, check_key
 from bench.store.heads import Head, NewerError, Pool, ShapeError, check_shape, head_of, parse, record_of
-from bench.store.provenance import current_source, now
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from bench.store.names import Closure
     from bench.store.records import Store
 
 _DIGITS = 9
@@ -96,7 +96,8 @@ def publish(store: Store, keys: Iterable[str], path: Path, limits: Limits | None
             for record in records:
                 chosen = {n: v for n, v in record.views.items() if v in views.get(record.key, ())}
                 public = _public(replace(record, views=chosen), limits, report)
-                for name in sorted({*record.units.values(), *chosen.values()}):
+                code = str(record.provenance.get("code", ""))
+                for name in sorted({*record.units.values(), *chosen.values(), *([code] if code else ())}):
                     data = _artifact(store, name, record, report)
                     if data is not None and name not in kept:
                         _write(sidecar / name, data)
@@ -350,38 +351,30 @@ def load_published(path: Path) -> Published:
 # -------------------------------------------------------------------------------------------------- accepting
 
 
-def accept(
-    store: Store, key: str, reason: str, *, data: str, stages: Mapping[str, str], extra: Mapping[str, Path]
-) -> Record:
-    """Stamp a stale record with today's sources, data and stages, because the change is known to be harmless.
-
-    It stays visible: the record gets the mark ``accepted: <reason>``.
-
-    Args:
-        store: where the record is.
-        key: of the record, or the start of it.
-        reason: why the change cannot have changed the numbers.
-        data: the data's fingerprint today.
-        stages: name -> digest today of the stages that the cell reads.
-        extra: code that is not ours, see `bench.store.provenance`.
+def rewrite(file: Path, records: Iterable[tuple[Record, Closure]]) -> Path:
+    """Put records in the place of the published ones of their keys, with the lists of definitions that they
+    name; all else stays as it is.
 
     Raises:
-        BenchError: no reason is given, or there is no such record.
-        StoreError: the store cannot be written.
+        StoreError: the file cannot be read or written.
     """
-    if not reason.strip():
-        raise BenchError(f"accept {key}: a reason is needed; it is shown on the board")
-    key = store.match(key)
-    record = store.read(key)
-    if record is None:
-        raise BenchError(f"no record {key} in {store.url}")
-    today = {
-        m: d for m in record.provenance.get("sources", {}) if (d := current_source(m, extra)) is not None
-    }
-    made = {
-        **record.provenance, "sources": today, "data": data, "stages": {**record.provenance.get("stages", {}),
-        **stages}, "accepted": {"at": now(), "reason": reason.strip()},
-    }  # fmt: skip
-    accepted = replace(record, provenance=made, marks=[*record.marks, f"accepted: {reason.strip()}"])
-    store.write(accepted)
-    return accepted
+    mine = {record.key: (record, code) for record, code in records}
+    sidecar = file.with_suffix("")
+    try:
+        lines, named = [], set[str]()
+        for line in file.read_bytes().splitlines(keepends=True):
+            raw = parse(line)
+            if raw["key"] in mine:
+                record, code = mine[raw["key"]]
+                _write(sidecar / code.name, code.listing)
+                raw = _fields(record)
+                line = orjson.dumps(raw) + b"\n"
+            named.add(raw.get("provenance", {}).get("code", ""))
+            lines.append(line)
+        _write(file, b"".join(lines))
+        for old in sidecar.glob("sha256-*.json"):
+            if old.name not in named:
+                old.unlink()
+    except (OSError, ShapeError, NewerError) as error:
+        raise StoreError(f"cannot rewrite {file}: {error}") from error
+    return file

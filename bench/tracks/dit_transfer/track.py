@@ -6,6 +6,7 @@ Paper: Zhong et al., Diffusion Tuning: Transferring Diffusion Models via Chain o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -68,6 +69,7 @@ class DitTransfer(Track):
     claim = "24.6 % lower FID than full fine-tuning, averaged over its eight targets (abstract; 26 % in v1)"
     Grid = settings.Grid
     Run = settings.Run
+    by_value = ("_LAPTOP", "PAPER", "Recipe")
     preload = (
         "numpy", "orjson", "PIL.Image", "safetensors.torch", "scipy.spatial.distance", "timm", "torch",
         "torchvision.transforms.v2", "diffusers.models.transformers.dit_transformer_2d",
@@ -160,6 +162,14 @@ class DitTransfer(Track):
             )  # fmt: skip
         views = {} if pictures is None else {"samples": scoring.sheet(pictures)}
         return Score(metrics=metrics, series=series, views=views)
+
+    def recipe(self, task: Task, run: settings.Run) -> Mapping[str, Any]:
+        """How every row trains on the target, and how what it learnt is drawn and compared."""
+        return asdict(settings.recipe(task.params["target"], run))
+
+    def kind(self, task: Task) -> str:
+        """Pictures out of packages for the small network, or photographs for the paper's."""
+        return "laptop" if task.params["target"] in settings.LAPTOP else "paper"
 
     def embedded(self) -> Sequence[Embedded]:
         """The pre-trained network of the laptop's tasks."""

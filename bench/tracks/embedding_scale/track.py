@@ -124,6 +124,10 @@ class EmbeddingScale(Track):
             return Score(metrics={**metrics, "info_abundance": None})
         return _with_abundance(metrics, _field_tables(tables, kept.fields), kept.fields)
 
+    def kind(self, task: Task) -> str:
+        """A data set at any scale."""
+        return str(task.params["dataset"])
+
     def smoke(self) -> tuple[settings.Grid, settings.Run]:
         """Two sets on a thin slice of the flights, one epoch."""
         return settings.Grid(scales=(2,)), settings.Run(

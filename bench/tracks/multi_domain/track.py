@@ -6,6 +6,7 @@ Paper: Wang et al., Decoupled Training: Return of Frustratingly Easy Multi-Domai
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -55,6 +56,7 @@ class MultiDomain(Track):
     axis = "dataset"
     Grid = settings.Grid
     Run = settings.Run
+    by_value = ("RECIPES", "Recipe")
     preload = (
         "numpy", "orjson", "pandas", "PIL.Image", "PIL.ImageDraw", "PIL.ImageFont", "resvg_py",
         "safetensors.torch", "sklearn.metrics", "timm", "torch", "torchvision.transforms.v2", "xarray",
@@ -152,6 +154,14 @@ class MultiDomain(Track):
             each = scoring.correct(p["test"], kept.test_y) * weights(kept.test_y, kept.test_domain)
             units = {"average": Units(kept.test_ids, each, kept.test_groups)}
         return Score(metrics=metrics, series=series, units=units)
+
+    def recipe(self, task: Task, run: settings.Run) -> Mapping[str, Any]:
+        """What the task's data set is trained with."""
+        return asdict(settings.recipe(task.params["dataset"], run))
+
+    def kind(self, task: Task) -> str:
+        """A data set; both of digits are one."""
+        return str(task.params["dataset"].partition("-unequal")[0])
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
         """What is assumed, and what a task's data are not."""

@@ -6,6 +6,7 @@ Paper: Shu et al., CLIPood: Generalizing CLIP to Out-of-Distributions (ICML 2023
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -71,6 +72,7 @@ class Ood(Track):
     axis = "setting"
     Grid = settings.Grid
     Run = settings.Run
+    by_value = ("RECIPES", "Recipe")
     preload = (
         "numpy", "open_clip", "orjson", "resvg_py", "safetensors.torch", "sklearn.linear_model", "timm",
         "torch", "torchvision.transforms.v2", "transformers", "xarray",
@@ -175,6 +177,14 @@ class Ood(Track):
         series = {"accuracy": by_target} | ({} if average is None else {"average": average})
         views = {"accuracy": scoring.sheet(asked.pictures)} if kept.free and main.finite else {}
         return Score(metrics=metrics, series=series, units=units, views=views)
+
+    def recipe(self, task: Task, run: settings.Run) -> Mapping[str, Any]:
+        """How the task's data set is trained with."""
+        return asdict(settings.recipe(task.params["setting"], task.params["dataset"], run))
+
+    def kind(self, task: Task) -> str:
+        """A setting on a data set, whatever the target."""
+        return f"{task.params['setting']}-{task.params['dataset']}"
 
     def embedded(self) -> Sequence[Embedded]:
         """The dual encoder of the laptop's tasks."""

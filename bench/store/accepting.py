@@ -1,0 +1,169 @@
+"""Re-stamping records whose code changed in a way that changes no number, and saying so.
+
+Either a person gives the reason (each such record is marked on the board), or a sample of the cells was run
+again and came out the same (the board's header says on how many the rest stands).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.contract import BenchError, Metric, Record
+from bench.store.files import Files
+from bench.store.heads import Head, Pool, dump, head_of, parse
+from bench.store.names import Closure
+from bench.store.provenance import now
+from bench.store.publish import rewrite
+from bench.store.records import Store
+
+#: Numbers agree if they differ by less than this share of them: published ones have nine digits.
+TOLERANCE = 1e-9
+
+
+def stamped(
+    record: Record,
+    *,
+    code: Closure,
+    ran_with: Mapping[str, Any],
+    data: str | None,
+    stages: Mapping[str, str],
+    reason: str = "",
+    verified: Mapping[str, Any] | None = None,
+) -> Record:
+    """A record as one of today's code, settings, data and stages.
+
+    Args:
+        record: the stale one.
+        code, ran_with, data, stages: of today, see `bench.store.provenance.causes`; data None: as they were.
+        reason: why the change cannot have changed a number; it becomes a mark on the board.
+        verified: on what sample this stands: ``{"cells": n, "on": k, "commit": …, "at": …}``.
+
+    Raises:
+        BenchError: neither a reason nor a sample is given.
+    """
+    if not reason.strip() and not verified:
+        raise BenchError(f"accept {record.key}: a reason is needed; it is shown on the board")
+    made = {
+        **record.provenance, "code": code.name, "ran_with": dict(ran_with),
+        "stages": {**record.provenance.get("stages", {}), **stages},
+    }  # fmt: skip
+    made.pop("sources", None)  # digests of whole files, from before definitions were told apart
+    if data is not None:
+        made["data"] = data
+    if verified:
+        return replace(record, provenance={**made, "verified": dict(verified)})
+    made["accepted"] = {"at": now(), "reason": reason.strip()}
+    return replace(record, provenance=made, marks=[*record.marks, f"accepted: {reason.strip()}"])
+
+
+def differences(old: Record, new: Record, metrics: Sequence[Metric]) -> list[str]:
+    """Numbers of a cell that was run again that are not what they were, in words.
+
+    All metrics but costs are compared, and all series that both records have. A metric that is new, or that
+    the track does not declare any more, is no difference.
+    """
+    if new.status != old.status:
+        return [f"it ended as {new.status}: {new.reason or new.error.get('message', '')}"]
+    known = {m.name: m.kind for m in metrics}
+    words = []
+    for name, then in old.metrics.items():
+        kind = known.get(name.removeprefix("val_"))
+        if kind in (None, "cost"):
+            continue
+        now_ = new.metrics.get(name)
+        if name not in new.metrics or not _agree(then, now_):
+            words.append(f"{name} was {_said(then)}, is {_said(now_)}")
+    for name in old.series.keys() & new.series.keys():
+        if known.get(name) != "cost" and not _agree(old.series[name], new.series[name]):
+            words.append(f"the series {name} differs")
+    return words
+
+
+def _said(value: Any) -> str:
+    return f"at least {value['bound']}" if isinstance(value, Mapping) else str(value)
+
+
+def _agree(a: Any, b: Any) -> bool:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_agree(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_agree, a, b))
+    numbers = isinstance(a, int | float) and isinstance(b, int | float)
+    return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=1e-12) if numbers else bool(a == b)
+
+
+def sample(cells: Iterable[tuple[tuple[str, ...], str, str]], each: int) -> list[str]:
+    """Keys of cells to run again: ``each`` of every group, or all that it has.
+
+    Of a group those on the tasks that were taken least so far, so that all tasks are seen where there are enough
+    groups; among these the first key, which is as good as drawn, since keys are digests.
+
+    Args:
+        cells: (group, task, key); a group is a row on one kind of task.
+        each: how many of a group.
+    """
+    groups: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for group, task, key in cells:
+        groups.setdefault(group, []).append((task, key))
+    seen: Counter[str] = Counter()
+    chosen = []
+    for of in groups.values():
+        for _ in range(min(each, len(of))):
+            task, key = min(of, key=lambda c: (seen[c[0]], c[1]))
+            of.remove((task, key))
+            seen[task] += 1
+            chosen.append(key)
+    return chosen
+
+
+class Aside(Store):
+    """A store that takes records of cells without writing them: they run again, and nothing is replaced.
+
+    ``cells``: key -> the record. Stages that they need are built and recorded as ever.
+    """
+
+    def __init__(self, files: Files, cache: Path | None = None) -> None:
+        super().__init__(files, cache)
+        self.cells: dict[str, Record] = {}
+        self._aside: dict[str, Head] = {}
+
+    def write(self, record: Record) -> None:
+        """Take a cell's record; write a stage's."""
+        if record.kind == "stage":
+            super().write(record)
+            return
+        line = dump(record)
+        self.cells[record.key] = record
+        self._aside[record.key] = head_of(parse(line), Pool(), "", 0, len(line))
+
+    def heads(self) -> dict[str, Head]:
+        """As of the store, the cells that ran again in the place of theirs."""
+        return {**super().heads(), **self._aside}
+
+
+def keep(store: Store, records: Iterable[tuple[Record, Closure]]) -> None:
+    """Write stamped records of a store, with the lists of definitions that they name.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    for record, code in records:
+        store.artifacts.put(code.listing, "json")
+        store.write(record)
+
+
+def restamp(folder: Path, records: Iterable[tuple[Record, Closure]]) -> list[Path]:
+    """Write stamped records in the place of the published ones of their keys; returns the changed files.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    by_track: dict[str, list[tuple[Record, Closure]]] = {}
+    for record, code in records:
+        by_track.setdefault(str(record.cell["track"]), []).append((record, code))
+    return [rewrite(folder / f"{track}.jsonl", made) for track, made in sorted(by_track.items())]

@@ -1,0 +1,237 @@
+"""The definitions that a cell can reach: what its record is held to.
+
+From the method's function, the track's class and the ``build`` of each stage that it reads, over every name
+that code names, from file to file. A cell's *code* is the set of (name, digest) of these definitions, without
+the modules that they stand in: to move a function, or to split a file, changes nothing. Statements that run
+when a reached module is imported count too. Of a module that is handed around as a value all that some
+attribute or string in the code could name counts; what cannot be told at all (``globals()``) takes a whole
+module in.
+
+What is left out, because it decides no number or is recorded by value:
+
+- the contract, the registry, the engine, the store, the board, the commands and the catalogue of data sets:
+  they decide which cells run, where, and how a result is kept and shown;
+- of a track's class what only plans or shows (`PLANS_OR_SHOWS`);
+- the fields of a track's ``Grid`` and ``Run``, and the constants that it names in ``by_value``: a record
+  keeps the settings that its cell ran with.
+
+An attribute that is found only when the code runs (``getattr`` with a computed name on an object whose class
+is nowhere named, ``__subclasses__``) is not followed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+import bench
+from bench.contract import BenchError
+from bench.store import definitions
+from bench.store.artifacts import cache_folder
+from bench.store.definitions import Summary
+from bench.store.names import Closure, Links, Module, Start, Walk, state_of
+
+if TYPE_CHECKING:
+    from bench.contract import Method, Stage, Track
+
+PLUGIN = "plugin:"
+_DECIDES = re.compile(r"bench\.(tracks|nn|data|methods|baselines)(\.|$)")
+_TELLS = frozenset({"bench.data.catalog"})
+
+
+def unpack_listing(data: bytes) -> tuple[tuple[str, str], ...]:
+    """The pairs of a `Closure.listing`; raises `BenchError` for bytes that are none."""
+    try:
+        return tuple((str(name), str(digest)) for name, digest in orjson.loads(data))
+    except (ValueError, TypeError) as error:
+        raise BenchError(f"this is no list of definitions: {error}") from error
+
+
+def changes(then: Iterable[tuple[str, str]], now: Iterable[tuple[str, str]]) -> list[str]:
+    """How the code of today differs from that of a record, in words, one definition each."""
+    old, new = set(then), set(now)
+    before, after = {name for name, _ in old}, {name for name, _ in new}
+    names = {name for name, _ in old ^ new}
+    said = {n: "changed" if n in before & after else "is gone" if n in before else "is new" for n in names}
+    return sorted(f"{name} {how}" for name, how in said.items())
+
+
+def code(extra: Mapping[str, Path]) -> Code:
+    """The code as this process finds it; ``extra``: see `Code`. One object, so that files are read once."""
+    return _code(tuple(sorted(extra.items())))
+
+
+@functools.lru_cache(maxsize=8)
+def _code(extra: tuple[tuple[str, Path], ...]) -> Code:
+    return Code(dict(extra))
+
+
+class Code:
+    """Files that count as code, found by name and read without importing them.
+
+    Args:
+        extra: code that is not ours: ``{"plugin:<file name>": its path}`` for a file given with ``--plugin``,
+            beside which further modules may lie; ``{"<top-level package>": its folder or file}`` for an entry
+            point.
+        roots: folders of the package ``bench``; those of this process by default.
+    """
+
+    def __init__(self, extra: Mapping[str, Path], roots: Iterable[Path] | None = None) -> None:
+        self._extra = dict(extra)
+        self._roots = [*map(Path, bench.__path__)] if roots is None else [*roots]
+        self._read = _Reader()
+        self._modules: dict[str, Module | None] = {}
+        self._known: dict[Any, Closure] = {}
+        self._still = 0
+        #: What the names in a definition are, by the definition's id; for `Walk` alone.
+        self.links: dict[int, Links] = {}
+
+    def of_cell(
+        self, track: Track, method: Method, hp: Mapping[str, Any], stages: Iterable[Stage]
+    ) -> Closure:
+        """The code of a cell: of its method, its track, and the stages that it may read."""
+        starts = (Start.of(method.fn), *(Start.of(s.build) for s in stages))
+        words = frozenset(v for v in hp.values() if isinstance(v, str))
+        return self.reached(starts, Start.of(type(track)), frozenset(track.by_value), words)
+
+    def of_stage(self, track: Track, stage: Stage) -> Closure:
+        """The code of a stage: of its ``build``, and the track's where that reaches it."""
+        return self.reached(
+            (Start.of(stage.build),), None, frozenset(track.by_value), track=Start.of(type(track))
+        )
+
+    def reached(
+        self,
+        starts: tuple[Start, ...],
+        of: Start | None = None,
+        by_value: frozenset[str] = frozenset(),
+        words: frozenset[str] = frozenset(),
+        track: Start | None = None,
+    ) -> Closure:
+        """All definitions that code can reach from ``starts`` and from the track's class ``of``.
+
+        Args:
+            starts: functions and classes.
+            of: a track's class, which counts without what only plans or shows.
+            by_value: constants of the track's own modules that are recorded by value.
+            words: strings that may name a module which is imported by a computed name.
+            track: the class that ``by_value`` and the settings are of, if it is no start.
+        """
+        self._look()
+        at = (starts, of, by_value, words, track)
+        if at not in self._known:
+            self._known[at] = Walk(self, of or track, by_value, words).run(starts, of)
+            self._read.keep()
+        return self._known[at]
+
+    def _look(self) -> None:
+        """Forget all if a file changed since it was read."""
+        if not self._still and any(
+            m.state != state_of(m.path) for m in self._modules.values() if m is not None
+        ):
+            self._modules.clear()
+            self._known.clear()
+            self.links.clear()
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Take the files for unchanged until the block ends: to look costs a millisecond for each cell."""
+        self._look()
+        self._still += 1
+        try:
+            yield
+        finally:
+            self._still -= 1
+
+    # ------------------------------------------------------------------------------------------ finding files
+
+    def module(self, name: str) -> Module | None:
+        """The module of that name if it counts, else None."""
+        if name not in self._modules:
+            path = self._locate(name)
+            self._modules[name] = None if path is None else Module(name, path, self._read(path))
+        return self._modules[name]
+
+    def _locate(self, name: str) -> Path | None:
+        top, *rest = name.split(".")
+        if top == "bench":
+            counts = _DECIDES.match(name) and name not in _TELLS
+            return _below(self._roots, rest) if counts else None
+        if top.startswith("bench_plugin_"):  # a file given with --plugin, as the registry calls it
+            file = getattr(sys.modules.get(name), "__file__", None)
+            return Path(file) if file else None
+        if top in self._extra:
+            at = self._extra[top]
+            return (at if not rest else None) if at.is_file() else _below([at], rest)
+        beside = dict.fromkeys(p.parent for n, p in self._extra.items() if n.startswith(PLUGIN))
+        return _below(beside, [top, *rest])
+
+    def inside(self, package: str) -> Iterator[str]:
+        """Names of the modules directly in a package."""
+        found = self.module(package)
+        top, *rest = package.split(".")
+        folders = (
+            [r.joinpath(*rest) for r in self._roots]
+            if top == "bench"
+            else [found.path.parent]
+            if found
+            else []
+        )
+        for path in sorted(p for folder in folders for p in folder.glob("*.py")):
+            if path.name != "__init__.py":
+                yield f"{package}.{path.stem}" if package else path.stem
+
+
+def _below(roots: Iterable[Path], parts: list[str]) -> Path | None:
+    for root in roots:
+        at = root.joinpath(*parts)
+        for path in (at.with_suffix(".py") if parts else at, at / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
+
+
+class _Reader:
+    """Summaries of files, kept by content in the user's cache: to read them anew takes most of a second."""
+
+    def __init__(self) -> None:
+        by = hashlib.sha256(Path(definitions.__file__).read_bytes()).hexdigest()[:12]
+        self._file = cache_folder() / "definitions" / f"{by}.json"
+        self._kept: dict[str, Summary] | None = None
+        self._new = False
+
+    def __call__(self, path: Path) -> Summary:
+        source = path.read_bytes()
+        digest = hashlib.sha256(source).hexdigest()
+        if self._kept is None:
+            try:
+                self._kept = orjson.loads(self._file.read_bytes())
+            except (OSError, ValueError):
+                self._kept = {}
+        if digest not in self._kept:
+            self._kept[digest] = definitions.read(source)
+            self._new = True
+        return self._kept[digest]
+
+    def keep(self) -> None:
+        """Write what was read anew; where the cache cannot be written, it is read anew next time."""
+        if not self._new or self._kept is None:
+            return
+        scratch = self._file.with_name(f".{self._file.name}.{os.getpid()}-{secrets.token_hex(4)}")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            scratch.write_bytes(orjson.dumps(self._kept))
+            os.replace(scratch, self._file)
+        except OSError:
+            scratch.unlink(missing_ok=True)
+        self._new = False

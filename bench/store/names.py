@@ -1,0 +1,312 @@
+"""Following names from file to file: what a piece of code can reach."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+
+from bench.store.artifacts import artifact_name
+from bench.store.definitions import Definition, Ref, Summary
+
+#: Members of a track that decide which cells there are, which of them can run and how they are shown. What
+#: they give and a number depends on is recorded by value: the data's fingerprint, the stages' addresses, the
+#: recipe.
+PLANS_OR_SHOWS = frozenset({
+    "tasks", "stages", "missing", "fingerprint", "embedded", "Grid", "Run", "recipe", "by_value", "kind",
+    "title", "notes", "claim", "axis", "reference", "smoke", "preload",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where to start: a definition of a module, or with ``name`` "" all of it."""
+
+    module: str
+    name: str = ""
+
+    @classmethod
+    def of(cls, thing: Any) -> Start:
+        """Of a function or a class; for what has no name of its own (a lambda, a partial), its module."""
+        while isinstance(thing, functools.partial):
+            thing = thing.func
+        if not hasattr(thing, "__qualname__"):
+            thing = type(thing)
+        name = str(thing.__qualname__).partition(".")[0]
+        return cls(str(thing.__module__), "" if name == "<lambda>" else name)
+
+
+class Closure:
+    """The code of a cell or a stage.
+
+    ``pairs``: (name, digest) of its definitions, sorted. ``files``: those that they stand in. ``name``: the
+    artifact under which a store keeps the pairs; equal for equal pairs, so it is what a record is held to.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[str, str]], files: Iterable[Path]) -> None:
+        self.pairs, self.files = tuple(sorted(set(pairs))), tuple(sorted(set(files)))
+        self.listing = orjson.dumps(self.pairs)
+        self.name = artifact_name(self.listing, "json")
+
+
+class Module:
+    """A file of the code that counts, with its name for relative imports, as it was when it was read."""
+
+    def __init__(self, name: str, path: Path, summary: Summary) -> None:
+        self.name, self.path, self.summary, self.state = name, path, summary, state_of(path)
+
+    @property
+    def package(self) -> str:
+        """Where its relative imports start."""
+        return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
+
+
+class Modules(Protocol):
+    """Where files are found by name: `bench.store.closure.Code`. ``links``: what was resolved before."""
+
+    links: dict[int, Links]
+
+    def module(self, name: str) -> Module | None:
+        """The module of that name if it counts, else None."""
+
+    def inside(self, package: str) -> Iterator[str]:
+        """Names of the modules directly in a package."""
+
+
+def state_of(path: Path) -> tuple[int, int]:
+    """Time of change and size of a file; (0, 0) for one that is gone."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_size
+
+
+#: A definition, or with the name "*" a module as a value, with "**" all of a module.
+_At = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Links:
+    """What the names in one definition are: definitions, with attributes of these as ``words``; modules that
+    it imports, and such whose name it computes.
+    """
+
+    to: list[_At] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    words: set[str] = field(default_factory=set)
+    computed: list[tuple[str, str]] = field(default_factory=list)
+
+
+class Walk:
+    """One closure being computed."""
+
+    def __init__(
+        self, code: Modules, track: Start | None, by_value: frozenset[str], words: frozenset[str]
+    ) -> None:
+        self.code, self.by_value, self.words = code, by_value, {*words}
+        self.todo: list[_At] = []
+        self.done: set[_At] = set()
+        self.ran: set[str] = set()
+        self.pairs: set[tuple[str, str]] = set()
+        self.files: set[Path] = set()
+        self.computed: set[tuple[str, str]] = set()
+        self.values: set[str] = set()
+        self.tracks: set[_At] = set()
+        self.settings: set[_At] = set()
+        self.home: Path | None = None
+        if track is not None and (module := code.module(track.module)) is not None:
+            self.home = module.path.parent
+            self._track(track.module, track.name)
+
+    def run(self, starts: Iterable[Start], of: Start | None) -> Closure:
+        """Follow all names from the starts."""
+        self.todo += [(s.module, s.name or "**") for s in (*starts, *((of,) if of else ()))]
+        while self.todo or self._more():
+            at = self.todo.pop()
+            if at not in self.done:
+                self.done.add(at)
+                self._take(*at)
+        return Closure(self.pairs, self.files)
+
+    def _track(self, module: str, name: str) -> None:
+        """Mark a track's class, those that it inherits from, and its settings."""
+        found = self.code.module(module)
+        if found is None or (module, name) in self.tracks or name not in found.summary["classes"]:
+            return
+        self.tracks.add((module, name))
+        for member in found.summary["classes"][name]:
+            hits = self._linked(member["of"], found).to
+            if member["names"] == [""]:
+                for base in hits:
+                    self._track(*base)
+            elif member["names"] in (["Run"], ["Grid"]):
+                self.settings |= {*hits}
+
+    def _take(self, module: str, name: str) -> None:
+        found = self.code.module(module)
+        if found is None:
+            return
+        summary = found.summary
+        self._execute(module)
+        if name == "*":
+            self.values.add(module)
+        elif name == "**":
+            self.todo += [(module, n) for n in summary["defs"]]
+        elif name in summary["defs"]:
+            if name in self.by_value and self.home is not None and found.path.is_relative_to(self.home):
+                return
+            for label, definition in self._parts(module, name, summary):
+                self._add(label, definition, found)
+        elif name in summary["imports"] or summary["stars"]:
+            self.todo += self._resolve(["g", name], found, self.words)
+        elif "__getattr__" in summary["defs"]:
+            self.todo.append((module, "**"))
+
+    def _parts(self, module: str, name: str, summary: Summary) -> Iterator[tuple[str, Definition]]:
+        """A definition as what of it counts."""
+        is_track, is_settings = (module, name) in self.tracks, (module, name) in self.settings
+        if not is_track and not is_settings:
+            yield from ((name, d) for d in summary["defs"][name])
+            return
+        for member in summary["classes"].get(name, ()):
+            shows = is_track and member["names"] and PLANS_OR_SHOWS.issuperset(member["names"])
+            if not shows and not (is_settings and member["field"]):
+                yield ".".join((name, *filter(None, member["names"]))), member["of"]
+
+    def _add(self, name: str, definition: Definition, found: Module) -> None:
+        self.files.add(found.path)
+        self.pairs.add((name, definition["digest"]))
+        self.words.update(definition["words"])
+        links = self._linked(definition, found)
+        self.todo += links.to
+        self.words |= links.words
+        self.computed.update(links.computed)
+        for module in links.runs:
+            self._execute(module)
+
+    def _execute(self, module: str) -> None:
+        """Take in what importing a module runs."""
+        todo = [module]
+        while todo:
+            name = todo.pop()
+            found = self.code.module(name) if name not in self.ran else None
+            if found is None:
+                continue
+            self.ran.add(name)
+            for statement in found.summary["statements"]:
+                self._add("(statement)", statement, found)
+            imports = [s for specs in found.summary["imports"].values() for s in specs]
+            for spec in (*imports, *found.summary["stars"]):
+                todo += _run_by(spec, found)
+            todo.append(name.rpartition(".")[0])
+
+    def _more(self) -> bool:
+        """What depends on all that was found so far; whether there is anything more to do.
+
+        Of a module as a value, what some attribute or string could name. Of modules that are imported by a
+        computed name those that a hyper-parameter or a string names; where none is named, all.
+        """
+        found = []
+        for value in self.values:
+            if (module := self.code.module(value)) is not None:
+                found += [
+                    (value, n)
+                    for n in (*module.summary["defs"], *module.summary["imports"])
+                    if n in self.words
+                ]
+        for package, stem in self.computed:
+            names = [n for n in self.code.inside(package) if n.rpartition(".")[2].startswith(stem)]
+            named = [n for n in names if n.rpartition(".")[2].removeprefix(stem) in self.words]
+            found += [(n, "**") for n in named or names]
+        for at in found:
+            module = self.code.module(at[0])
+            if at[1] != "**" and module is not None and at[1] not in module.summary["defs"]:
+                self.todo += [
+                    h for h in self._resolve(["g", at[1]], module, self.words) if h not in self.done
+                ]
+            elif at not in self.done:
+                self.todo.append(at)
+        return bool(self.todo)
+
+    # ---------------------------------------------------------------------------------------------- resolving
+
+    def _linked(self, definition: Definition, found: Module) -> Links:
+        known = self.code.links.get(id(definition))
+        if known is None:
+            known = self.code.links[id(definition)] = Links()
+            for ref in definition["refs"]:
+                match ref:
+                    case ["x", spec]:
+                        known.runs += _run_by(spec, found)
+                    case ["d", prefix]:
+                        package, _, stem = prefix.rpartition(".") if prefix else (found.package, "", "")
+                        known.computed.append((package, stem))
+                    case ["o"]:
+                        known.to.append((found.name, "**"))
+                    case _:
+                        known.to += self._resolve(ref, found, known.words)
+        return known
+
+    def _resolve(self, ref: Ref, found: Module, words: set[str]) -> list[_At]:
+        """What a name is, as far as it counts; attributes of what it is go into ``words``."""
+        match ref:
+            case ["g", name, *chain]:
+                summary = found.summary
+                hits = [(found.name, name)] if name in summary["defs"] else []
+                words.update(chain if hits else ())
+                for spec in summary["imports"].get(name, ()):
+                    hits += self._resolve([*spec, *chain], found, words)
+                if not hits and name not in summary["imports"]:
+                    hits += [(m, name) for star in summary["stars"] for m in _run_by(star, found)]
+                return hits
+            case ["m", name, *chain]:
+                return self._attribute([*name.split("."), *chain], 1, words)
+            case ["f", _, _, name, *chain]:
+                base = _base(ref, found).split(".")
+                return self._attribute([*base, name, *chain], len(base), words)
+        return []
+
+    def _attribute(self, chain: list[str], first: int, words: set[str]) -> list[_At]:
+        """``a.b.c``: the module that it names, or a name in one. From ``first`` parts on it is looked at what
+        the module binds before a module of that name is looked for, as Python does.
+        """
+        for n in range(first, len(chain) + 1):
+            module = self.code.module(".".join(chain[:n]))
+            if module is None:
+                continue
+            if n == len(chain):
+                return [(module.name, "*")]
+            name, rest = chain[n], chain[n + 1 :]
+            if name in module.summary["defs"]:
+                words.update(rest)
+                return [(module.name, name)]
+            if name in module.summary["imports"]:
+                specs = module.summary["imports"][name]
+                return [hit for s in specs for hit in self._resolve([*s, *rest], module, words)]
+            if self.code.module(".".join(chain[: n + 1])) is None:
+                stars = [(m, name) for star in module.summary["stars"] for m in _run_by(star, module)]
+                return stars or [(module.name, name)]
+        return []
+
+
+def _base(spec: Ref, found: Module) -> str:
+    """The module that ``from … import`` names."""
+    _, level, name = spec[:3]
+    if not level:
+        return str(name)
+    package = found.package.split(".")
+    return ".".join((*package[: len(package) - level + 1], *filter(None, [name])))
+
+
+def _run_by(spec: Ref, found: Module) -> list[str]:
+    """Modules that an import runs."""
+    if spec[0] == "m":
+        return [str(spec[1])]
+    base = _base(spec, found)
+    return [base, *(f"{base}.{name}" for name in spec[3:4])]
