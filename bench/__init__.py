@@ -16,9 +16,13 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """``bench.try_method`` without making every import of ``bench`` pay for it."""
+    """``bench.try_method`` and ``bench.load`` without making every import of ``bench`` pay for them."""
     if name == "try_method":
         from bench.notebook import try_method
 
         return try_method
+    if name == "load":
+        from bench.frame import load
+
+        return load
     raise AttributeError(f"module 'bench' has no attribute {name!r}")

@@ -16,6 +16,7 @@ from bench.contract import BenchError, Method, Score, Snapshot, Stage
 from bench.engine.context import RunContext, RunInputs, set_seed
 from bench.plan import make_plan
 from bench.registry import Registry, nearest
+from bench.store.layers import Layered, home, published_folder, published_records
 from bench.store.records import Store
 from bench.suite import Suite
 
@@ -67,14 +68,15 @@ def try_method(
         hp: hyper-parameters over the declared ones.
         seed: as the engine would set it.
         device: ``cpu`` or ``cuda``.
-        suite, store: where sizes and the reference's records come from (default: as on the command line).
+        suite, store: where sizes and the reference's records come from (default: as on the command line;
+            published records are under the store).
 
     Raises:
         BenchError: no such track, profile, task, hyper-parameter or stage.
         AnswerError: the answer is not of the shape asked.
     """
     registry = Registry()
-    opened = _default_store(store)
+    opened = _records(store, profile, track)
     plan = make_plan(Suite(suite), registry, opened, profile, tracks=[track])
     chosen, run = plan.tracks[0].track, plan.tracks[0].run
     tasks = {t.name: t for t in plan.tasks[track]}
@@ -112,22 +114,22 @@ def try_method(
     )
 
 
-def _stages(track: Sequence[Stage], method: Sequence[Stage], store: Store | None) -> dict[str, Path]:
+def _stages(track: Sequence[Stage], method: Sequence[Stage], records: Store | Layered) -> dict[str, Path]:
     """Folders of the stages that were built already; nothing is built here (`bench run` does that)."""
     out = {}
     for stage in (*track, *method):
-        path = store.artifacts.stage_path(stage) if store else None
+        path = records.artifacts.stage_path(stage)
         if path is None:
             raise BenchError(f"stage {stage.name} is not built yet; bench run one cell that reads it")
         out[stage.name] = path
     return out
 
 
-def _default_store(store: str | Path | None) -> Store | None:
-    if store is not None:
-        return Store.open(store)
-    here = Path("results/store")
-    return Store.open(here) if here.is_dir() else None
+def _records(store: str | Path | None, profile: str, track: str) -> Store | Layered:
+    """The store above the published records of a track, as on the command line."""
+    opened = Store.open(store or home() / "results/store")
+    under = published_records(published_folder(), profile, [track])
+    return opened if under is None else Layered(opened, under)
 
 
 def _hp(declared: Method | None, changed: Mapping[str, Any] | None) -> dict[str, Any]:

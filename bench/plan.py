@@ -7,7 +7,8 @@ before any second seed starts, and ablations come last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -18,12 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.contract import BenchError, Cell, Needs, Stage, Task, Track, canonical, digest
 from bench.registry import Found, Registry, nearest
 from bench.store import closure, provenance
+from bench.store.layers import Layered
 from bench.suite import Suite, TrackPlan, changed
 
 if TYPE_CHECKING:
+    from bench.store.heads import Head
     from bench.store.names import Closure
     from bench.store.publish import Published
-    from bench.store.records import Head, Store
+    from bench.store.records import Store
 
 State = Literal["new", "done", "stale", "failed", "blocked"]
 ENDED_BADLY = ("failed", "oom", "timeout", "diverged")
@@ -48,6 +51,8 @@ class PlannedCell:
     ``row``, ``shown``: the row under which the board shows it, and that row's method; another than
     ``cell.row`` if this cell is that row's by construction (``alias_of``). ``skip``: the method's own reason
     not to do this task (the cell is recorded as ``skipped``, never run). ``rests``: on what it would rest.
+    ``seconds``: what it is expected to take; ``timed_on``: the hardware of the published records which say
+    so, "" if it is the store's own.
     """
 
     cell: Cell
@@ -68,6 +73,7 @@ class PlannedCell:
     rests: Rests | None = None
     reads: tuple[str, ...] = ()
     seconds: float | None = None
+    timed_on: str = ""
 
 
 @dataclass(slots=True)
@@ -90,10 +96,18 @@ class PlannedStage:
     code: Closure | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """How long cells take here against other hardware: the median ``ratio`` of ``cells`` that ran on both."""
+
+    ratio: float
+    cells: int
+
+
 @dataclass(slots=True)
 class Plan:
     """Everything a profile asks for, in running order. ``notes``: what a reader should know (files not
-    read).
+    read). ``factors``: by hardware of published records, what their times are multiplied with.
     """
 
     profile: str
@@ -103,6 +117,7 @@ class Plan:
     notes: list[str]
     filtered: bool = False
     tasks: dict[str, list[Task]] = field(default_factory=dict)
+    factors: Mapping[str, Factor] = field(default_factory=dict)
 
     def to_run(self, *, stale: bool = False, failed: bool = False) -> list[PlannedCell]:
         """Cells that `bench run` would run or record now, in order, each once however many rows show it."""
@@ -188,13 +203,13 @@ class Filter:
 def make_plan(
     suite: Suite,
     registry: Registry,
-    store: Store | Published | None,
+    store: Store | Layered | Published | None,
     profile: str,
     *,
     tracks: Sequence[str] = (),
     wanted: Filter | None = None,
 ) -> Plan:
-    """The plan of a profile against a store (None: everything is new).
+    """The plan of a profile against a store, published records under it or alone (None: everything is new).
 
     Raises:
         BenchError: unknown profile, track, row, filter name, or a mistake in ``bench.yaml``.
@@ -217,6 +232,8 @@ def make_plan(
     plan = Plan(
         profile, chosen, cells, marker.stages, [*registry.problems], bool(wanted.rows or wanted.terms), tasks
     )
+    if isinstance(store, Layered):
+        plan.factors = _factors(store.pairs())
     _estimate(plan, heads)
     return plan
 
@@ -287,7 +304,7 @@ class _Marker:
     """Gives each cell its state from its record, and collects the stages that cells to run need."""
 
     def __init__(
-        self, store: Store | Published | None, heads: Mapping[str, Head], registry: Registry
+        self, store: Store | Layered | Published | None, heads: Mapping[str, Head], registry: Registry
     ) -> None:
         self.store, self.heads = store, heads
         self.code = closure.code(registry.plugin_files())
@@ -470,17 +487,39 @@ def _estimate(plan: Plan, heads: Mapping[str, Head]) -> None:
     """Seconds of each cell from past records: of its row and task, else of its row, else of its method.
 
     Only of records with the same run settings: a laptop cell says nothing about a cell of the paper's size.
+    This store's own records go before published ones, which ran on other people's machines.
     """
-    past: dict[tuple[str, ...], list[float]] = {}
+    past: dict[tuple[str, ...], dict[str, list[float]]] = {}
     for h in heads.values():
         if h.kind == "cell" and h.status == "ok" and (run_s := h.cost.get("run_s")) is not None:
             spent = run_s + h.cost.get("load_s", 0) + h.cost.get("score_s", 0) + h.cost.get("snapshot_s", 0)
+            where = (h.hardware or "unnamed hardware") if h.layer else ""
             for k in _likeness(h.cell["track"], h.cell["run"], h.cell["row"], h.cell["task"]):
-                past.setdefault(k, []).append(spent)
-    typical = {k: median(v) for k, v in past.items()}
+                past.setdefault(k, {}).setdefault(where, []).append(spent)
+    typical = {k: _typical(v, plan.factors) for k, v in past.items()}
     for c in plan.cells:
         alike = _likeness(c.cell.track, c.cell.run, c.cell.row, c.task.name)
-        c.seconds = next((typical[k] for k in alike if k in typical), None)
+        c.seconds, c.timed_on = next((typical[k] for k in alike if k in typical), (None, ""))
+
+
+def _typical(seconds: Mapping[str, list[float]], factors: Mapping[str, Factor]) -> tuple[float, str]:
+    """The median of the store's own cells ("" in ``seconds``), else of those on the hardware with the most,
+    scaled if it is known by how much; and that hardware.
+    """
+    where = "" if "" in seconds else max(sorted(seconds), key=lambda label: len(seconds[label]))
+    return median(seconds[where]) * (factors[where].ratio if where in factors else 1.0), where
+
+
+def _factors(pairs: Iterable[tuple[Head, Head]]) -> dict[str, Factor]:
+    """Of each hardware that published cells ran on: how much longer the store's own cells take, by those that
+    both have (own, published).
+    """
+    ratios: dict[str, list[float]] = {}
+    for own, published in pairs:
+        mine, theirs = own.cost.get("run_s"), published.cost.get("run_s")
+        if own.hardware != published.hardware and mine and theirs:
+            ratios.setdefault(published.hardware, []).append(mine / theirs)
+    return {label: Factor(median(found), len(found)) for label, found in ratios.items()}
 
 
 def _likeness(track: str, run: Mapping[str, Any], row: str, task: str) -> tuple[tuple[str, ...], ...]:
@@ -492,11 +531,14 @@ def _likeness(track: str, run: Mapping[str, Any], row: str, task: str) -> tuple[
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """``seconds`` of work on one worker; ``known`` of ``cells`` cells rest on past records."""
+    """``seconds`` of work on one worker; ``known`` of ``cells`` cells rest on past records, and of these
+    ``elsewhere`` (hardware label -> cells) on published ones.
+    """
 
     seconds: float
     cells: int
     known: int
+    elsewhere: Mapping[str, int]
 
 
 def estimate(cells: Sequence[PlannedCell]) -> Estimate:
@@ -505,4 +547,5 @@ def estimate(cells: Sequence[PlannedCell]) -> Estimate:
     """
     known = [c.seconds for c in cells if c.seconds is not None]
     typical = median(known) if known else 0.0
-    return Estimate(sum(known) + typical * (len(cells) - len(known)), len(cells), len(known))
+    elsewhere = Counter(c.timed_on for c in cells if c.timed_on)
+    return Estimate(sum(known) + typical * (len(cells) - len(known)), len(cells), len(known), elsewhere)

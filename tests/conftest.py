@@ -129,6 +129,12 @@ def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def make_lab() -> type[Lab]:
+    """Labs in folders of the test's choice, also for fixtures that several tests share."""
+    return Lab
+
+
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     """The command ``bench`` in this process: exit code, stdout, stderr. A traceback is the test's failure."""

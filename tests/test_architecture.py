@@ -19,6 +19,7 @@ MAY = {
     "bench.plan": {"contract", "registry", "suite", "store"},
     "bench.engine": {"contract", "registry", "suite", "store", "plan"},
     "bench.board": {"contract", "suite", "store", "plan", "stats"},
+    "bench.frame": {"contract", "store", "plan"},
     "bench.check": {"contract", "registry", "suite", "store", "plan", "engine"},
     "bench.notebook": {"contract", "registry", "suite", "store", "plan", "engine"},
     "bench.cli": {
@@ -32,6 +33,7 @@ MAY = {
         "stats",
         "check",
         "data",
+        "frame",
     },
     "bench.methods": {"contract", "tracks", "nn", "data"},
     "bench.baselines": {"contract", "tracks", "nn", "data"},

@@ -8,6 +8,7 @@ from bench.board.model import Board, BoardSpec, RowInfo, Slot
 from bench.board.published import read_published
 from bench.plan import Plan, PlannedCell
 from bench.store.heads import Readable
+from bench.store.layers import store_name
 from bench.suite import TrackPlan
 
 
@@ -30,6 +31,7 @@ def _board(plan: Plan, p: TrackPlan, store: Readable, published: Path) -> Board:
         seeds=len(p.seeds),
         published=read_published(published) if published.is_file() else (),
         note="only the cells that were asked for" if plan.filtered else "",
+        source=store_name(store.url),
     )
     return Board.from_slots(spec, [slot(c) for c in cells], store.read, store.artifacts)
 
@@ -72,4 +74,6 @@ def slot(c: PlannedCell) -> Slot:
         stale=tuple(c.causes),
         marks=tuple(head.marks),
         alias_of=c.alias_of,
+        layer=head.layer,
+        verified=head.verified,
     )

@@ -56,6 +56,7 @@ class Slot:
     ``status``: a `contract.Status`, or ``new`` (planned, no record), ``blocked`` (data missing),
     ``unplanned``. ``metrics``: of an ok record: name -> number, None or ``{"bound": x}``. ``reason``: of a
     skip or block, or a one-line error. ``stale``: causes. ``alias_of``: the row whose cell this is.
+    ``layer``: ``published`` if its record is a published one, "" if it is the store's own.
     """
 
     row: str
@@ -70,6 +71,8 @@ class Slot:
     stale: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     alias_of: str | None = None
+    layer: str = ""
+    verified: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def noted(self) -> bool:
@@ -82,7 +85,8 @@ class BoardSpec:
     """What a board is of: a track in one profile, its tasks and rows in the order of the plan.
 
     ``ranks_by``: a metric that the track declares. ``seeds``: planned a row and task. ``selection``: the rule
-    by which hyper-parameters were chosen (``default``, ``best of 20 by validation``).
+    by which hyper-parameters were chosen (``default``, ``best of 20 by validation``). ``source``: how the
+    store is called that records are from which are not published ones.
     """
 
     track: Track
@@ -94,6 +98,7 @@ class BoardSpec:
     selection: str = "default"
     published: Sequence[Published] = ()
     note: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

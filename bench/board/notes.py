@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,8 @@ def notes(board: Board) -> tuple[Note, ...]:
         _groups(board),
         _power(board),
         _state(board),
+        *_records(board),
+        *_verified(board),
     ]
     found += [Note(label, label, said) for label, said in spec.track.notes(spec.tasks).items()]
     if spec.note:
@@ -96,6 +99,40 @@ def _missing(board: Board) -> Note:
         f"lost with their machine are not held against a row that has another seed there.{left}"
     )
     return Note("missing cells", f"{partial or 'no'} partial row{'s' * (partial != 1)}", long)
+
+
+def _records(board: Board) -> list[Note]:
+    """Whose numbers these are: published with the code, or made here."""
+    layers = {s.key: s.layer for s in board.slots if s.status not in ("new", "blocked", "unplanned")}
+    total, theirs = len(layers), sum(bool(layer) for layer in layers.values())
+    if not total or not board.spec.source:
+        return []
+    source, own = board.spec.source, total - theirs
+    if not own:
+        return [Note("records", "all records published", f"all {total:,} are the published ones.")]
+    if not theirs:
+        return [Note("records", f"records of {source}", f"all {total:,} are from {source}.")]
+    verb = "is" if own == 1 else "are"
+    return [
+        Note(
+            "records",
+            f"{theirs:,} of {total:,} records published",
+            f"{theirs:,} of {total:,} are the published ones; {own:,} {verb} from {source}.",
+        )
+    ]
+
+
+def _verified(board: Board) -> list[Note]:
+    """On which samples records stand whose code changed since they were made."""
+    stamps = (s.verified for s in board.slots if s.verified)
+    counted = Counter((v["on"], v["cells"], v["commit"]) for v in stamps)
+    said = [
+        f"the code of {n:,} cells changed since they ran; {on:,} of {of:,} were run again at {commit}, and "
+        "every number came out the same"
+        for (on, of, commit), n in counted.items()
+    ]
+    short = [f"{n:,} cells verified on {on:,} at {commit}" for (on, _, commit), n in counted.items()]
+    return [Note("verified", "; ".join(short), f"{'; '.join(said)}.")] if said else []
 
 
 def _hardware(board: Board) -> Note:

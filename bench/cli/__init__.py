@@ -24,7 +24,7 @@ app = typer.Typer(
 #: One module a command, in the order of the help.
 COMMANDS = (
     "tour", "plan", "run", "status", "board", "report", "compare", "show", "why", "rerun", "accept", "check",
-    "data", "artifacts", "publish",
+    "data", "artifacts", "export", "publish",
 )  # fmt: skip
 
 for _name in COMMANDS:

@@ -117,7 +117,9 @@ def _verified(
     chosen = set(sample(kinds, each))
     if not chosen:
         raise BenchError("--verify: none of the stale cells can be run here")
-    said = f"{len(stale)} stale cells; {len(chosen)} of them are run again, {each} of each row and kind of task"
+    said = (
+        f"{len(stale)} stale cells; {len(chosen)} of them are run again, {each} of each row and kind of task"
+    )
     console.print(said)
     aside = Aside.open(session.store.url)
     again = replace(plan, cells=[c for c in able if c.key in chosen])
@@ -136,9 +138,7 @@ def _verified(
     return {"cells": len(stale), "on": len(chosen), "commit": commit, "at": provenance.now()}
 
 
-def _differing(
-    session: Session, profile: str, cells: Iterable[PlannedCell], aside: Aside
-) -> Iterable[str]:
+def _differing(session: Session, profile: str, cells: Iterable[PlannedCell], aside: Aside) -> Iterable[str]:
     records = session.layered(profile, [])
     for c in {c.key: c for c in cells}.values():
         old = records.read(c.key)

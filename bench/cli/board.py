@@ -9,6 +9,7 @@ import typer
 
 from bench.cli.common import (
     FilterOption,
+    FreshOption,
     PluginOption,
     ProfileOption,
     PublishedOption,
@@ -35,6 +36,7 @@ def command(
     filter: FilterOption = "",
     format: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.terminal,
     published: PublishedOption = False,
+    fresh: FreshOption = False,
     suite: SuiteOption = None,
     store: StoreOption = None,
     plugin: PluginOption = [],  # noqa: B006
@@ -42,7 +44,7 @@ def command(
     """Print leaderboards: ranks with tie groups, intervals, failures, and what they rest on."""
     from bench.board import csvout, markdown, terminal
 
-    session = Session.open(suite, store, plugin)
+    session = Session.open(suite, store, plugin, fresh=fresh)
     for board in session.boards(profile, track or [], row, filter, published=published):
         if format is Format.terminal:
             console.print(terminal.render(board, width=console.width))

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import re
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-import bench
 from bench.contract import BenchError
 from bench.plan import Filter, Plan, make_plan
 from bench.registry import Registry
+from bench.store.layers import Layered, home, published_folder, published_records
+from bench.store.publish import load_published
+from bench.store.records import Store
 from bench.suite import Suite
 
 if TYPE_CHECKING:
     from bench.board.model import Board
     from bench.store.publish import Published
-    from bench.store.records import Store
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -44,55 +44,77 @@ FilterOption = Annotated[
     typer.Option("-k", "--filter", help="Only some cells: 'scale=1|4,seed=0', or part of a task's name."),
 ]
 PublishedOption = Annotated[
-    bool, typer.Option("--published", help="From the committed records of the profile, not from the store.")
+    bool, typer.Option("--published", help="From the published records of the profile alone.")
+]
+FreshOption = Annotated[
+    bool, typer.Option("--fresh", help="From the store alone: published cells are not done, and not shown.")
 ]
 KeyArgument = Annotated[str, typer.Argument(help="Key of a cell, or enough of its beginning.")]
 
 
-def home() -> Path:
-    """Where results go: the clone's folder if bench runs from a clone, else the current one."""
-    return bench.CLONE or Path.cwd()
-
-
-def published_folder() -> Path:
-    """Folder of published results: the clone's, else the one the wheel brought."""
-    root = bench.CLONE or Path(sys.prefix) / "share" / "gridbench"
-    return root / "results"
-
-
 def open_store(url: str | None, default: str = "results/store") -> Store:
     """The store that was named, or the default one."""
-    from bench.store.records import Store
-
     return Store.open(url or home() / default)
 
 
 @dataclass(slots=True)
 class Session:
-    """A suite, the registry and a store, opened together."""
+    """A suite, the registry and a store, opened together. ``fresh``: published records do not count."""
 
     suite: Suite
     registry: Registry
     store: Store
+    fresh: bool = False
+    _under: dict[tuple[str, ...], Published | None] = field(default_factory=dict)
 
     @classmethod
     def open(
-        cls, suite: Path | None, store: str | None, plugins: list[str], default: str = "results/store"
+        cls,
+        suite: Path | None,
+        store: str | None,
+        plugins: list[str],
+        default: str = "results/store",
+        *,
+        fresh: bool = False,
     ) -> Session:
         """Open all three; the registry reads the plugins."""
-        return cls(Suite(suite), Registry(plugins=plugins), open_store(store, default))
+        return cls(Suite(suite), Registry(plugins=plugins), open_store(store, default), fresh)
+
+    def layered(self, profile: str, tracks: list[str]) -> Store | Layered:
+        """The store above the published records of a profile's tracks (all, if none is named); the store
+        alone where there are none, or if it is fresh.
+        """
+        names = [t for t in self.suite.spec.tracks if t in tracks or not tracks]
+        at = (profile, *names)
+        if at not in self._under:
+            self._under[at] = None if self.fresh else published_records(published_folder(), profile, names)
+        under = self._under[at]
+        return self.store if under is None else Layered(self.store, under)
 
     def plan(
-        self, profile: str, tracks: list[str], rows: list[str], expression: str, of: Published | None = None
+        self,
+        profile: str,
+        tracks: list[str],
+        rows: list[str],
+        expression: str,
+        of: Store | Layered | Published | None = None,
     ) -> Plan:
-        """The plan that those options ask for, against the store or published records; says what could not be
-        read.
+        """The plan that those options ask for, against the store above the profile's published records, or
+        against ``of``; says what could not be read.
         """
-        wanted, store = Filter(rows, expression), of or self.store
-        plan = make_plan(self.suite, self.registry, store, profile, tracks=tracks, wanted=wanted)
-        for note in (*plan.notes, *store.problems):
+        wanted, of = Filter(rows, expression), of or self.layered(profile, tracks)
+        plan = make_plan(self.suite, self.registry, of, profile, tracks=tracks, wanted=wanted)
+        for note in (*plan.notes, *of.problems):
             errors.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
         return plan
+
+    def source(self, profile: str, tracks: list[str], *, alone: bool = False) -> Store | Layered | Published:
+        """What boards are made from; ``alone``: the profile's published records and nothing else."""
+        if alone and self.fresh:
+            raise BenchError(
+                "--published: published records alone; --fresh: none of them; give one of the two"
+            )
+        return load_published(published_folder() / profile) if alone else self.layered(profile, tracks)
 
     def boards(
         self,
@@ -103,13 +125,20 @@ class Session:
         *,
         published: bool = False,
     ) -> list[Board]:
-        """The leaderboards that those options ask for, of the store or of the profile's published records."""
+        """The leaderboards that those options ask for; ``published``: of the published records alone."""
         from bench.board.collect import boards
-        from bench.store.publish import load_published
 
-        of = load_published(published_folder() / profile) if published else None
+        of = self.source(profile, tracks, alone=published)
         plan = self.plan(profile, tracks, rows or [], expression, of)
-        return boards(plan, of or self.store, published_folder() / "published")
+        return boards(plan, of, published_folder() / "published")
+
+
+def everything(store: Store, *, fresh: bool = False) -> Store | Layered:
+    """A store above the published records of all profiles, for commands that are given a key and no profile;
+    the store alone if ``fresh``, or where nothing is published.
+    """
+    under = None if fresh else published_records(published_folder(), None)
+    return store if under is None else Layered(store, under)
 
 
 def escape(text: str) -> str:

@@ -8,8 +8,10 @@ import typer
 
 from bench.cli.common import (
     FilterOption,
+    FreshOption,
     PluginOption,
     ProfileOption,
+    PublishedOption,
     Session,
     StoreOption,
     SuiteOption,
@@ -35,6 +37,8 @@ def command(
     profile: ProfileOption = "laptop",
     filter: FilterOption = "",
     metric: Annotated[str | None, typer.Option("--metric", help="Default: the one that ranks.")] = None,
+    published: PublishedOption = False,
+    fresh: FreshOption = False,
     suite: SuiteOption = None,
     store: StoreOption = None,
     plugin: PluginOption = [],  # noqa: B006
@@ -45,7 +49,7 @@ def command(
     from bench import stats
     from bench.board import examples
 
-    session = Session.open(suite, store, plugin)
+    session = Session.open(suite, store, plugin, fresh=fresh)
     wanted = [track] if track else [p.track.name for p in session.suite.tracks(profile, session.registry)]
     holding = [t for t in wanted if a in session.registry.rows(t) and b in session.registry.rows(t)]
     if len(holding) != 1:
@@ -53,7 +57,8 @@ def command(
             session.registry.row(t, a)
             session.registry.row(t, b)
         raise BenchError(f"both rows are in {', '.join(holding) or 'no one track'}; say which with --track")
-    plan = session.plan(profile, holding, [a, b], filter)
+    records = session.source(profile, holding, alone=published)
+    plan = session.plan(profile, holding, [a, b], filter, records)
     name = metric or plan.tracks[0].ranks_by
     try:
         declared = plan.tracks[0].track.metric(name)
@@ -84,7 +89,7 @@ def command(
         f"[bold]{escape(a)}[/] against [bold]{escape(b)}[/], {name}: {said}{f' ({c.why})' if c.why else ''}"
     )
     if name == plan.tracks[0].ranks_by:
-        (board,) = session.boards(profile, holding, [a, b], filter)
+        (board,) = session.boards(profile, holding, [a, b], filter, published=published)
         if (by := examples.paired(board, a, b)) is not None:
             console.print(f"  paired by example: {_by_example(by, declared.digits)}")
     raise typer.Exit(1 if c.verdict == "worse" else 0)

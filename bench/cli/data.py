@@ -44,7 +44,7 @@ def command(
     if action == "list":
         if names:
             raise BenchError(f"bench data list {names[0]}: takes no names; -t TRACK and -p PROFILE choose")
-        session = Session.open(suite, "memory://data", plugin)
+        session = Session.open(suite, "memory://data", plugin, fresh=True)
         _list(session, profile, track)
     elif action == "check":
         _check(_known(names, list(CATALOG)))

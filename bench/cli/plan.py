@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from bench.cli.common import (
     FilterOption,
+    FreshOption,
     PluginOption,
     ProfileOption,
     RowOption,
@@ -21,7 +23,8 @@ from bench.cli.common import (
     duration,
     escape,
 )
-from bench.plan import Plan, PlannedCell, estimate
+from bench.plan import Estimate, Plan, PlannedCell, estimate
+from bench.store import provenance
 
 #: With more tasks than this the table says only that a cell is another row's, not whose.
 WIDE = 5
@@ -34,12 +37,13 @@ def command(
     row: RowOption = [],  # noqa: B006
     filter: FilterOption = "",
     cells: Annotated[bool, typer.Option("--cells", help="List every cell with its key.")] = False,
+    fresh: FreshOption = False,
     suite: SuiteOption = None,
     store: StoreOption = None,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """List cells and stages: new, done, stale, failed, blocked; and the hours that the rest takes."""
-    session = Session.open(suite, store, plugin)
+    session = Session.open(suite, store, plugin, fresh=fresh)
     plan = session.plan(profile, track, row, filter)
     for p in plan.tracks:
         for table in _tables(plan, p.track.name):
@@ -53,28 +57,47 @@ def command(
 
 def summary(plan: Plan) -> str:
     """One line: how many cells in which state, and the estimate with what it rests on."""
-    count = plan.count()
-    states = ", ".join(f"{count[s]} {s}" for s in STATES if s in count) or "no cell"
+    count, theirs = plan.count(), _published(plan)
+    words = {s: f"{count[s]} {s}" + (f" ({theirs[s]} published)" if theirs[s] else "") for s in count}
+    states = ", ".join(words[s] for s in STATES if s in words) or "no cell"
     todo = [c for c in plan.to_run() if c.skip is None]
     stages = [s for s in plan.stages.values() if s.state in ("new", "stale")]
     parts = [f"profile {plan.profile}: {states}"]
     if stages:
         parts.append(f"{len(stages)} stage{'s' if len(stages) > 1 else ''} to build first")
     if todo:
-        parts.append(f"{len(todo)} to run: {_hours(todo)}")
+        parts.append(f"{len(todo)} to run: {_hours(plan, todo)}")
     waiting = {c.key: c for c in plan.cells if c.state == "blocked" and c.skip is None}
     if blocked := list(waiting.values()):
-        parts.append(f"{len(blocked)} to run when their data are here: {_hours(blocked)}")
+        parts.append(f"{len(blocked)} to run when their data are here: {_hours(plan, blocked)}")
     return "; ".join(parts)
 
 
-def _hours(cells: Sequence[PlannedCell]) -> str:
+def _published(plan: Plan) -> Counter[str]:
+    """State -> number of cells whose record is a published one."""
+    return Counter(c.state for c in {c.key: c for c in plan.cells}.values() if c.head and c.head.layer)
+
+
+def _hours(plan: Plan, cells: Sequence[PlannedCell]) -> str:
     """How long cells take by past records; where there is none, only what their limits allow."""
     e = estimate(cells)
     if e.known:
-        return f"about {duration(e.seconds)} on one worker, by past records of {e.known} of them"
+        hours = f"about {duration(e.seconds)} on one worker, by past records of {e.known} of them"
+        return hours + "".join(f" ({text})" for text in _elsewhere(plan, e))
     bound = sum(60 * c.needs.minutes for c in cells)
     return f"no past record to estimate from, at most {duration(bound)} by their limits"
+
+
+def _elsewhere(plan: Plan, e: Estimate) -> Iterator[str]:
+    """What is to be said of times that were taken on other hardware than this machine's."""
+    for label, n in e.elsewhere.items():
+        if (factor := plan.factors.get(label)) is not None:
+            yield (
+                f"{n} of these on {label}, whose times are multiplied with {factor.ratio:.2g}, as in "
+                f"{factor.cells} cells that ran here too"
+            )
+        elif label != (here := provenance.environment()["label"]):
+            yield f"{n} of these on {label}; this machine, {here}, may differ"
 
 
 def _tables(plan: Plan, track: str) -> Iterator[Table]:

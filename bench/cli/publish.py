@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.common import (
+    FreshOption,
     PluginOption,
     ProfileOption,
     Session,
@@ -16,8 +17,8 @@ from bench.cli.common import (
     TrackOption,
     console,
     escape,
-    home,
 )
+from bench.store.layers import home
 
 
 def command(
@@ -29,15 +30,20 @@ def command(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to write to (default: results/<profile>).")
     ] = None,
+    fresh: FreshOption = False,
     suite: SuiteOption = None,
     store: StoreOption = None,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
-    """Write results/<profile>/<track>.jsonl: every record of the profile, sorted, ready to commit."""
+    """Write results/<profile>/<track>.jsonl: every record of the profile, sorted, ready to commit.
+
+    What was published before stays as it is where this store has nothing to put in its place.
+    """
     from bench.store.publish import publish
 
-    session = Session.open(suite, store, plugin)
-    plan = session.plan(profile, track, [], "")
+    session = Session.open(suite, store, plugin, fresh=fresh)
+    records = session.layered(profile, track)
+    plan = session.plan(profile, track, [], "", records)
     for p in plan.tracks:
         cells = list({c.key: c for c in plan.cells if c.plan is p}.values())
         unfit = [c for c in cells if c.state in ("new", "stale", "blocked")]
@@ -50,7 +56,7 @@ def command(
         keys = [c.key for c in cells if c.head is not None]
         if not keys:
             continue
-        report = publish(session.store, keys, out or home() / "results" / profile)
+        report = publish(records, keys, out or home() / "results" / profile)
         files = ", ".join(map(str, report.files))
         console.print(
             f"{p.track.name}: {report.records} records, {report.bytes / 1024:.0f} kB: {escape(files)}"

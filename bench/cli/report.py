@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.common import (
+    FreshOption,
     PluginOption,
     ProfileOption,
     PublishedOption,
@@ -17,8 +18,8 @@ from bench.cli.common import (
     TrackOption,
     console,
     escape,
-    home,
 )
+from bench.store.layers import home
 
 if TYPE_CHECKING:
     from bench.board.model import Board
@@ -31,6 +32,7 @@ def command(
         Path | None, typer.Option("--out", help="Where to write it (default: results/index.html).")
     ] = None,
     published: PublishedOption = False,
+    fresh: FreshOption = False,
     suite: SuiteOption = None,
     store: StoreOption = None,
     plugin: PluginOption = [],  # noqa: B006
@@ -40,7 +42,8 @@ def command(
     """
     from bench.board import markdown
 
-    made = Session.open(suite, store, plugin).boards(profile, track, published=published)
+    session = Session.open(suite, store, plugin, fresh=fresh)
+    made = session.boards(profile, track, published=published)
     page = write_site(made, out or home() / "results" / "index.html")
     table = page.with_name("LEADERBOARD.md")
     table.write_text("\n\n".join(markdown.render(b) for b in made) + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from bench.cli.common import (
     console,
     duration,
     escape,
+    everything,
 )
 from bench.cli.why import find
 from bench.contract import BenchError
@@ -27,10 +28,13 @@ def command(
     from bench.engine.sweep import units
     from bench.engine.worker import do
     from bench.plan import make_plan
+    from bench.store.publish import as_published
 
     session = Session.open(suite, store, plugin)
-    match = session.store.match(key)
-    old = session.store.read(match)
+    records = everything(session.store)
+    match = records.match(key)
+    published = bool(records.heads()[match].layer)
+    old = records.read(match)
     planned = find(session, match)
     if planned is None:
         raise BenchError(
@@ -50,5 +54,6 @@ def command(
     costs = {m.name for m in planned.plan.track.metrics if m.kind == "cost"}
     for name in dict.fromkeys([*before, *new.metrics]):
         a, b = before.get(name), new.metrics.get(name)
-        said = "same" if a == b else "differs, a cost" if name in costs else "[yellow]differs[/]"
+        same = a == (as_published(b) if published else b)
+        said = "same" if same else "differs, a cost" if name in costs else "[yellow]differs[/]"
         console.print(f"  {name:18} {a!s:>22} {b!s:>22}  {said}")

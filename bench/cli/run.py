@@ -11,6 +11,7 @@ import typer
 
 from bench.cli.common import (
     FilterOption,
+    FreshOption,
     PluginOption,
     ProfileOption,
     RowOption,
@@ -49,13 +50,14 @@ def command(
     failed: Annotated[bool, typer.Option("--failed", help="Run failed cells again too.")] = False,
     cpus: CpusOption = None,
     address: AddressOption = None,
+    fresh: FreshOption = False,
     suite: SuiteOption = None,
     store: StoreOption = None,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Run what is missing. Ctrl-C leaves a readable store; the same command goes on from there."""
     budget_s = seconds(budget, "--budget") if budget else None
-    session = Session.open(suite, store, plugin)
+    session = Session.open(suite, store, plugin, fresh=fresh)
     plan = session.plan(profile, track, row, filter)
     console.print(summary(plan))
     sweep_plan(

@@ -9,17 +9,27 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from bench.cli.common import KeyArgument, StoreOption, console, duration, escape, open_store
+from bench.cli.common import (
+    FreshOption,
+    KeyArgument,
+    StoreOption,
+    console,
+    duration,
+    escape,
+    everything,
+    open_store,
+)
 from bench.contract import Record
 
 
 def command(
     key: KeyArgument,
     as_json: Annotated[bool, typer.Option("--json", help="The record as JSON.")] = False,
+    fresh: FreshOption = False,
     store: StoreOption = None,
 ) -> None:
     """Show one cell: what it was, how it ended, its numbers, its curve, where it ran, its last log lines."""
-    opened = open_store(store)
+    opened = everything(open_store(store), fresh=fresh)
     record = opened.read(opened.match(key))
     assert record is not None
     if as_json:

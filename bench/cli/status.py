@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from rich.table import Table
 from rich.text import Text
 
 from bench.cli.common import (
+    FreshOption,
     PluginOption,
     ProfileOption,
     Session,
@@ -21,6 +23,7 @@ from bench.cli.common import (
 from bench.cli.plan import summary
 from bench.contract import SYMBOLS
 from bench.plan import Plan, PlannedCell
+from bench.store.heads import Head
 
 _STYLES = {
     "ok": "green",
@@ -36,12 +39,13 @@ _MARKS = {**SYMBOLS, "ok": "■", "stale": "†"}
 def command(
     profile: ProfileOption = "laptop",
     track: TrackOption = [],  # noqa: B006
+    fresh: FreshOption = False,
     suite: SuiteOption = None,
     store: StoreOption = None,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Show every cell by its status, one mark a seed, and the hours spent so far."""
-    session = Session.open(suite, store, plugin)
+    session = Session.open(suite, store, plugin, fresh=fresh)
     plan = session.plan(profile, track, [], "")
     for p in plan.tracks:
         console.print(_matrix(plan, p.track.name))
@@ -51,11 +55,18 @@ def command(
         legend.append(f"{_MARKS[status]} {status} {n}   ", style=_STYLES.get(status, "red"))
     console.print(legend)
     heads = {c.key: c.head for c in plan.cells if c.head is not None}.values()
-    spent = sum(
-        v for h in heads for k, v in h.cost.items() if k in ("load_s", "run_s", "score_s", "snapshot_s")
-    )
-    console.print(f"spent so far: {duration(spent)} of worker time over {len(heads)} records")
+    own = [h for h in heads if not h.layer]
+    theirs = [h for h in heads if h.layer]
+    said = f"spent so far: {duration(_spent(own))} of worker time over {len(own)} records"
+    tail = f"; {duration(_spent(theirs))} over {len(theirs)} published ones, elsewhere" if theirs else ""
+    console.print(said + tail)
     console.print(summary(plan))
+
+
+def _spent(heads: Iterable[Head]) -> float:
+    """Seconds of worker time."""
+    kinds = ("load_s", "run_s", "score_s", "snapshot_s")
+    return float(sum(v for h in heads for k, v in h.cost.items() if k in kinds))
 
 
 def _status(c: PlannedCell) -> str:

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.common import PluginOption, Session, SuiteOption, console, escape, home, published_folder
+from bench.cli.common import PluginOption, Session, SuiteOption, console, escape
 from bench.cli.plan import summary
 from bench.cli.report import write_site
 from bench.cli.run import CpusOption, LocalOption, sweep_plan
+from bench.store.layers import home, published_folder
 
 FOLDER = "results/tour"
 
@@ -28,7 +29,8 @@ def command(
         import shutil
 
         shutil.rmtree(home() / FOLDER, ignore_errors=True)
-    session = Session.open(suite, None, plugin, default=FOLDER)
+    # What is published lies beside it here, to be reproduced, and never under it.
+    session = Session.open(suite, None, plugin, default=FOLDER, fresh=True)
     plan = session.plan("tour", [], [], "")
     console.print(
         "[bold]gridbench tour[/]: the paper's method, its baselines and a floor, on data in the packages"
@@ -44,7 +46,7 @@ def command(
     for line in _reproduced(session, plan.profile):
         console.print(line)
     if any((published_folder() / "laptop").glob("*.jsonl")):
-        made += session.boards("laptop", [], published=True)
+        made += Session(session.suite, session.registry, session.store).boards("laptop", [], published=True)
     page = write_site(made, home() / "results" / "index.html")
     console.print(f"the page: [bold]{escape(str(page))}[/] (open it in a browser; it needs no network)")
 

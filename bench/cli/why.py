@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.cli.common import KeyArgument, PluginOption, Session, StoreOption, SuiteOption, console, escape
+from bench.cli.common import (
+    FreshOption,
+    KeyArgument,
+    PluginOption,
+    Session,
+    StoreOption,
+    SuiteOption,
+    console,
+    escape,
+    everything,
+)
 from bench.plan import PlannedCell, make_plan
 from bench.store.records import Head
 
 
 def command(
     key: KeyArgument,
+    fresh: FreshOption = False,
     suite: SuiteOption = None,
     store: StoreOption = None,
     plugin: PluginOption = [],  # noqa: B006
@@ -18,8 +29,9 @@ def command(
     """Say whether a record still stands: which planned cell it is, why it is stale, or what was declared
     otherwise.
     """
-    session = Session.open(suite, store, plugin)
-    head = session.store.heads()[session.store.match(key)]
+    session = Session.open(suite, store, plugin, fresh=fresh)
+    records = everything(session.store, fresh=fresh)
+    head = records.heads()[records.match(key)]
     planned = find(session, head.key)
     if planned is not None:
         console.print(f"planned today: {escape(str(planned.cell))}, state {planned.state}")
@@ -49,10 +61,11 @@ def find(session: Session, key: str) -> PlannedCell | None:
 
 
 def _all(session: Session) -> list[PlannedCell]:
-    out = []
+    """The cells of every profile, with the records of all of them: the tour's cells are the laptop's."""
+    out, records = [], everything(session.store, fresh=session.fresh)
     for profile in session.suite.profile_names():
         if profile == "smoke" or any(profile in t.profiles for t in session.suite.spec.tracks.values()):
-            out += make_plan(session.suite, session.registry, session.store, profile).cells
+            out += make_plan(session.suite, session.registry, records, profile).cells
     return out
 
 

@@ -100,8 +100,8 @@ def _agree(a: Any, b: Any) -> bool:
 def sample(cells: Iterable[tuple[tuple[str, ...], str, str]], each: int) -> list[str]:
     """Keys of cells to run again: ``each`` of every group, or all that it has.
 
-    Of a group those on the tasks that were taken least so far, so that all tasks are seen where there are enough
-    groups; among these the first key, which is as good as drawn, since keys are digests.
+    Of a group those on the tasks that were taken least so far, so that all tasks are seen where there are
+    enough groups; among these the first key, which is as good as drawn, since keys are digests.
 
     Args:
         cells: (group, task, key); a group is a row on one kind of task.

@@ -168,7 +168,9 @@ def _definition(node: ast.AST, class_scope: Scope | None = None) -> Definition:
 
 
 class _Stripped(ast.NodeTransformer):
-    """Takes out what does nothing, strings that stand alone, and what only plans or shows."""
+    """Takes out what does nothing, strings that stand alone, what only plans or shows, and in which module of
+    ours something imported stands: what it is counts by itself.
+    """
 
     def __init__(self, imports: Mapping[str, Sequence[Ref]]) -> None:
         self._imports = imports
@@ -191,6 +193,18 @@ class _Stripped(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if text or self._declares(node.value) else self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        for alias in node.names:
+            if _is_ours(alias.name):
+                alias.name, alias.of = "", alias.name  # type: ignore[attr-defined]
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        if node.level or _is_ours(node.module or ""):
+            node.of = node.level, node.module  # type: ignore[attr-defined]
+            node.level, node.module = 0, ""
+        return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.decorator_list = [d for d in node.decorator_list if not self._declares(d)]
@@ -225,6 +239,10 @@ def _is_script(test: ast.expr) -> bool:
     return isinstance(test, ast.Compare) and _chain(test.left) == ["__name__"]
 
 
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "bench"
+
+
 def _chain(node: ast.AST) -> list[str]:
     """``a.b.c`` as ``[a, b, c]``; empty for anything else."""
     names: list[str] = []
@@ -237,9 +255,12 @@ def _chain(node: ast.AST) -> list[str]:
 def _imported(node: ast.Import | ast.ImportFrom) -> tuple[dict[str, Ref], list[Ref]]:
     """Name -> where it comes from, and modules of which all names are imported."""
     if isinstance(node, ast.Import):
-        tops = {a.asname or a.name.partition(".")[0]: a for a in node.names}
-        return {name: ["m", a.name if a.asname else name] for name, a in tops.items()}, []
-    base = ["f", node.level, node.module or ""]
+        full = [(getattr(a, "of", a.name), a.asname) for a in node.names]
+        return {
+            alias or n.partition(".")[0]: ["m", n if alias else n.partition(".")[0]] for n, alias in full
+        }, []
+    level, module = getattr(node, "of", (node.level, node.module))
+    base = ["f", level, module or ""]
     names = {a.asname or a.name: [*base, a.name] for a in node.names if a.name != "*"}
     return names, [base for a in node.names if a.name == "*"]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +29,9 @@ _TYPES: Mapping[str, type] = {
     "provenance": dict, "error": dict, "log": list, "marks": list, "attempts": int,
     "started": str, "ended": str, "schema": int,
 }  # fmt: skip
+#: `Head.layer` of a published record.
+PUBLISHED = "published"
+
 _REQUIRED = ("key", "kind", "cell", "status", "schema")
 _CELL = ("track", "task", "row", "seed")
 
@@ -50,6 +54,7 @@ class Head:
     code then. ``error``: ``Type: message``, one line. ``accepted``: when a person re-stamped it, or "";
     ``verified``: by which sample it was re-stamped, see `bench.store.accepting`.
     ``file``, ``offset``, ``size`` (bytes): where it lies.
+    ``layer``: `PUBLISHED` if it is one of the published records, "" if it is a store's own.
     """
 
     key: str
@@ -125,12 +130,15 @@ class Details(Protocol):
 
 
 class Readable(Protocol):
-    """What a board needs of a store: `bench.store.records.Store` and `bench.store.publish.Published` are
-    such.
+    """What a board needs of a store: `bench.store.records.Store`, `bench.store.publish.Published` and, of
+    both, `bench.store.layers.Layered` are such.
     """
 
     url: str
-    problems: list[str]
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be read, each said once."""
 
     @property
     def artifacts(self) -> Details:
@@ -141,6 +149,21 @@ class Readable(Protocol):
 
     def read(self, key: str) -> Record | None:
         """The whole record of a key, None if there is none."""
+
+
+def match_key(keys: Iterable[str], start: str, where: str) -> str:
+    """The one key that starts with ``start``; `BenchError` with the nearest keys if there is none or several.
+
+    Args:
+        keys: all there are. start: what was given. where: what holds them, for the message.
+    """
+    known = set(keys)
+    found = sorted(k for k in known if k.startswith(start)) if start else []
+    if len(found) == 1 or start in known:
+        return start if start in known else found[0]
+    near = found[:5] or get_close_matches(start, known, n=3, cutoff=0.5)
+    what = f"{len(found)} records of {where} start with" if found else f"no record of {where} has key"
+    raise BenchError(f"{what} {start!r}" + (f": {', '.join(near)}" if near else ""))
 
 
 class Pool:

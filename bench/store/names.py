@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -94,13 +95,14 @@ _At = tuple[str, str]
 @dataclass(slots=True)
 class Links:
     """What the names in one definition are: definitions, with attributes of these as ``words``; modules that
-    it imports, and such whose name it computes.
+    it imports, and such whose name it computes; ``others``: names out of other packages, and which.
     """
 
     to: list[_At] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
     words: set[str] = field(default_factory=set)
     computed: list[tuple[str, str]] = field(default_factory=list)
+    others: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Walk:
@@ -186,6 +188,7 @@ class Walk:
         links = self._linked(definition, found)
         self.todo += links.to
         self.words |= links.words
+        self.pairs.update(links.others)
         self.computed.update(links.computed)
         for module in links.runs:
             self._execute(module)
@@ -251,7 +254,17 @@ class Walk:
                         known.to.append((found.name, "**"))
                     case _:
                         known.to += self._resolve(ref, found, known.words)
+                        known.others += self._of_others(ref, found)
         return known
+
+    def _of_others(self, ref: Ref, found: Module) -> list[tuple[str, str]]:
+        """A name that the module imports from a package that is not ours, with a digest of where it is from.
+        (One that a function imports is in the function's digest.)
+        """
+        specs = found.summary["imports"].get(ref[1], ()) if ref[0] == "g" else ()
+        theirs = [s for s in specs if _base(s, found).partition(".")[0] != "bench"]
+        texts = [".".join(map(str, s[1:])) for s in theirs if not self._resolve(s, found, set())]
+        return [(f"import {ref[1]}", hashlib.sha256(t.encode()).hexdigest()[:12]) for t in texts]
 
     def _resolve(self, ref: Ref, found: Module, words: set[str]) -> list[_At]:
         """What a name is, as far as it counts; attributes of what it is go into ``words``."""
@@ -296,7 +309,9 @@ class Walk:
 
 
 def _base(spec: Ref, found: Module) -> str:
-    """The module that ``from … import`` names."""
+    """The module that an import names."""
+    if spec[0] == "m":
+        return str(spec[1])
     _, level, name = spec[:3]
     if not level:
         return str(name)
@@ -306,7 +321,5 @@ def _base(spec: Ref, found: Module) -> str:
 
 def _run_by(spec: Ref, found: Module) -> list[str]:
     """Modules that an import runs."""
-    if spec[0] == "m":
-        return [str(spec[1])]
     base = _base(spec, found)
-    return [base, *(f"{base}.{name}" for name in spec[3:4])]
+    return [base, *(f"{base}.{name}" for name in spec[3:4] if spec[0] == "f")]

@@ -16,11 +16,22 @@ import orjson
 from bench.contract import BenchError, Record, Stage, Units
 from bench.store.artifacts import check_artifact, check_content, unpack_units, unpack_view
 from bench.store.files import StoreError, check_key
-from bench.store.heads import Head, NewerError, Pool, ShapeError, check_shape, head_of, parse, record_of
+from bench.store.heads import (
+    PUBLISHED,
+    Head,
+    NewerError,
+    Pool,
+    ShapeError,
+    check_shape,
+    head_of,
+    parse,
+    record_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from bench.store.layers import Layered
     from bench.store.names import Closure
     from bench.store.records import Store
 
@@ -66,17 +77,20 @@ class PublishReport:
     left_out: list[str] = field(default_factory=list)
 
 
-def publish(store: Store, keys: Iterable[str], path: Path, limits: Limits | None = None) -> PublishReport:
+def publish(
+    store: Store | Layered, keys: Iterable[str], path: Path, limits: Limits | None = None
+) -> PublishReport:
     """Write ``<path>/<track>.jsonl`` for each track among the records, and ``<path>/<track>/`` with their
     artifacts.
 
     One record a line, sorted by (task, row, seed), keys in a fixed order, floats with 9 significant digits,
     so that equal results give equal files. A track's file holds exactly the records given; its sidecar folder
     exactly the artifacts that they name. Records of stages have no track and are left out. Host names become
-    the hardware label, home folders ``~``.
+    the hardware label, home folders ``~``. A record that was published before (of a `Layered` store) is
+    written as it was.
 
     Args:
-        store: where the records are.
+        store: where the records are, alone or above those that were published before.
         keys: of the records to publish.
         path: ``results/<profile>``.
         limits: how much of the large things is kept.
@@ -86,7 +100,8 @@ def publish(store: Store, keys: Iterable[str], path: Path, limits: Limits | None
         StoreError: the files cannot be written.
     """
     limits = limits or Limits()
-    report, tracks = PublishReport(), _by_track(store, keys)
+    report, heads = PublishReport(), store.heads()
+    tracks = _by_track(store, heads, keys)
     for track, records in sorted(tracks.items()):
         lines: list[bytes] = []
         kept: set[str] = set()
@@ -95,7 +110,8 @@ def publish(store: Store, keys: Iterable[str], path: Path, limits: Limits | None
             views = _choose_views(store, records, limits, report)
             for record in records:
                 chosen = {n: v for n, v in record.views.items() if v in views.get(record.key, ())}
-                public = _public(replace(record, views=chosen), limits, report)
+                record = replace(record, views=chosen)
+                public = _fields(record) if heads[record.key].layer else _public(record, limits, report)
                 code = str(record.provenance.get("code", ""))
                 for name in sorted({*record.units.values(), *chosen.values(), *([code] if code else ())}):
                     data = _artifact(store, name, record, report)
@@ -117,9 +133,11 @@ def publish(store: Store, keys: Iterable[str], path: Path, limits: Limits | None
     return report
 
 
-def _by_track(store: Store, keys: Iterable[str]) -> dict[str, list[Record]]:
+def _by_track(
+    store: Store | Layered, heads: Mapping[str, Head], keys: Iterable[str]
+) -> dict[str, list[Record]]:
     """The cells' records by track, each list sorted by (task, row, seed)."""
-    heads, tracks = store.heads(), dict[str, list[Record]]()
+    tracks: dict[str, list[Record]] = {}
     for key in sorted(set(keys)):
         record = store.read(key) if key in heads else None
         if record is None:
@@ -133,7 +151,7 @@ def _by_track(store: Store, keys: Iterable[str]) -> dict[str, list[Record]]:
 
 
 def _choose_views(
-    store: Store, records: list[Record], limits: Limits, report: PublishReport
+    store: Store | Layered, records: list[Record], limits: Limits, report: PublishReport
 ) -> dict[str, tuple[str, ...]]:
     """Pictures by record: of the first seed of a row on a task, in order, as long as the track's share
     lasts.
@@ -165,7 +183,7 @@ def _choose_views(
     return chosen
 
 
-def _artifact(store: Store, name: str, record: Record, report: PublishReport) -> bytes | None:
+def _artifact(store: Store | Layered, name: str, record: Record, report: PublishReport) -> bytes | None:
     try:
         return store.artifacts.get(name)
     except StoreError:
@@ -195,15 +213,20 @@ def _public(record: Record, limits: Limits, report: PublishReport) -> dict[str, 
         log=list(record.log)[-limits.log_lines :] if limits.log_lines else [],
         where={**record.where, "host": record.where.get("label", "")} if record.where else {},
     )
-    hosts = _hosts(record)
-    plain = {}
-    for name in _ORDER:
-        value = getattr(shorter, name)
-        if value not in ({}, [], (), "") or name == "cell":
-            plain[name] = (
-                _sorted(value) if name in _EXACT else _clean(value, hosts, str(record.where.get("label", "")))
-            )
-    return plain
+    hosts, label = _hosts(record), str(record.where.get("label", ""))
+    public = {
+        name: _sorted(value) if name in _EXACT else _clean(value, hosts, label)
+        for name, value in _fields(shorter).items()
+    }
+    if ran_with := record.provenance.get("ran_with"):  # compared by value, so not rounded
+        public["provenance"]["ran_with"] = _sorted(ran_with)
+    return public
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    """What a record says, in the fixed order, without what is empty."""
+    values = {name: getattr(record, name) for name in _ORDER}
+    return {n: v for n, v in values.items() if v not in ({}, [], (), "") or n == "cell"}
 
 
 def _hosts(record: Record) -> re.Pattern[str] | None:
@@ -215,6 +238,11 @@ def _hosts(record: Record) -> re.Pattern[str] | None:
     return re.compile(
         rf"(?<![\w-])(?:{'|'.join(re.escape(n) for n in sorted(names, key=len, reverse=True))})(?![\w-])"
     )
+
+
+def as_published(value: Any) -> Any:
+    """A value of a record as it is published: floats with so many digits as count."""
+    return _clean(value, None, "")
 
 
 def _clean(value: Any, hosts: re.Pattern[str] | None, label: str) -> Any:
@@ -266,16 +294,18 @@ def _write(path: Path, data: bytes) -> None:
 
 
 class Sidecars:
-    """The artifacts beside published records."""
+    """The artifacts beside published records: those of ``<track>.jsonl`` are in ``<track>/``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, files: Sequence[Path], folder: Path) -> None:
+        self._folders = [f.with_suffix("") for f in files]
         self._folder = folder
 
     def get(self, name: str) -> bytes:
         """The bytes of that name, verified; `BenchError` if they are absent or damaged."""
         check_artifact(name)
-        for path in sorted(self._folder.glob(f"*/{name}")):
-            return check_content(name, path.read_bytes())
+        for path in (f / name for f in self._folders):
+            if path.is_file():
+                return check_content(name, path.read_bytes())
         raise BenchError(f"no artifact {name} beside the records in {self._folder}")
 
     def units(self, name: str) -> Units:
@@ -298,20 +328,21 @@ class Sidecars:
 class Published:
     """Published records, read as a store is: ``heads()``, ``read(key)``, ``artifacts``, ``problems``."""
 
-    def __init__(self, files: list[Path], folder: Path) -> None:
+    def __init__(self, files: Sequence[Path], folder: Path) -> None:
         self.url = str(folder)
-        self.artifacts = Sidecars(folder)
+        self.artifacts = Sidecars(files, folder)
         self.problems: list[str] = []
         self._folder = folder
         self._heads: dict[str, Head] = {}
         pool = Pool()
         for file in files:
-            offset = 0
+            offset, name = 0, str(file.relative_to(folder))
             for number, line in enumerate(file.read_bytes().splitlines(keepends=True), 1):
                 try:
                     raw = parse(line)
                     check_shape(raw)
-                    head = head_of(raw, pool, file.name, offset, len(line))
+                    head = head_of(raw, pool, name, offset, len(line))
+                    head.layer = PUBLISHED
                 except (ShapeError, NewerError) as error:
                     self.problems.append(f"{file}:{number} is left out: {error}")
                 else:

@@ -24,8 +24,8 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
+from typing import Self
 
 import orjson
 
@@ -42,6 +42,7 @@ from bench.store.heads import (
     check_shape,
     dump,
     head_of,
+    match_key,
     parse,
     record_of,
 )
@@ -76,7 +77,7 @@ class Store:
         self._forget()
 
     @classmethod
-    def open(cls, url: str | Path, *, cache: Path | None = None) -> Store:
+    def open(cls, url: str | Path, *, cache: Path | None = None) -> Self:
         """The store in a folder or at an fsspec URL; nothing is written before the first record.
 
         Args:
@@ -195,15 +196,7 @@ class Store:
         """The one key that starts with ``start``; `BenchError` with the nearest keys if there is none or
         several.
         """
-        keys = self.heads()
-        found = [k for k in keys if k.startswith(start)] if start else []
-        if len(found) == 1 or start in keys:
-            return start if start in keys else found[0]
-        near = found[:5] or get_close_matches(start, keys, n=3, cutoff=0.5)
-        what = (
-            f"{len(found)} records of {self.url} start with" if found else f"no record of {self.url} has key"
-        )
-        raise BenchError(f"{what} {start!r}" + (f": {', '.join(near)}" if near else ""))
+        return match_key(self.heads(), start, self.url)
 
     def _forget(self) -> None:
         self._heads: dict[str, Head] = {}

@@ -14,6 +14,18 @@ from bench.store.closure import Code, changes, unpack_listing
 from bench.store.names import Start
 
 TRACK = Start("bench.tracks.demo.track", "Demo")
+
+
+def sections(text: str) -> dict[str, tuple[set[str], str]]:
+    """Title -> (names after its colon, body) of pieces that begin with ``### title: names``."""
+    found = {}
+    for part in text.split("### ")[1:]:
+        line, _, body = part.partition("\n")
+        title, _, names = line.partition(": ")
+        found[title] = ({*names.split()}, body)
+    return found
+
+
 FILES = {
     "tracks/demo/__init__.py": '"""A track."""\n',
     "tracks/demo/track.py": '''
@@ -199,8 +211,9 @@ def house(tmp_path, monkeypatch):
 
 def test_what_is_reached_by_name_and_nothing_else(house):
     assert house.names() == {
-        "mine", "network", "Net", "kernel", "POWER", "Demo", "Demo.name", "Demo.metrics", "Demo.load", "Demo.score",
-        "Demo.judged", "recipe", "name", "scaled", "inner", "SCALE", "Constants", "distance", "starred", "(statement)",
+        "mine", "network", "name", "Net", "kernel", "POWER", "Demo", "Demo.name", "Demo.metrics", "Demo.load",
+        "Demo.score", "Demo.judged", "recipe", "scaled", "inner", "SCALE", "Constants", "distance", "starred",
+        "(statement)", "import m",
     }  # fmt: skip
 
 
@@ -266,6 +279,7 @@ def test_edits_that_change_no_number(house, file, old, new):
         ("tracks/demo/nets/one.py", "width = 1", "width = 3", "Net changed"),
         ("methods/mine.py", "parts.kernel(data)", "parts.kernel(-data)", "mine changed"),
         ("nn/parts.py", "POWER = 2\n", "POWER = 2\nprint('run at import')\n", "(statement) changed"),
+        ("tracks/demo/helpers.py", "import math as m", "import cmath as m", "import m changed"),
         ("nn/parts.py", "POWER = 2\n", "POWER = 2\nPOWER += 1\n", "POWER changed"),
         ("nn/parts.py", "POWER = 2\n", "if 1 > 2:\n    POWER = 2\nelse:\n    POWER = 4\n", "POWER changed"),
     ],
@@ -296,67 +310,243 @@ def test_a_file_that_re_exports_changes_nothing(house):
     assert house.pairs() == before
 
 
-#: Ways to reach a definition: the body of a method's file, and the names that must be in its closure.
-WAYS = {
-    "import as": ("import bench.nn.parts as p\n\ndef mine(d, h, c):\n    return p.kernel(d)\n", {"kernel"}),
-    "import": ("import bench.nn.parts\n\ndef mine(d, h, c):\n    return bench.nn.parts.kernel(d)\n", {"kernel"}),
-    "in a function": ("def mine(d, h, c):\n    from bench.nn import parts\n    return parts.kernel(d)\n", {"kernel"}),
-    "handed around": (
-        "from bench.nn import parts\n\ndef mine(d, h, c):\n    return use(parts)\n\ndef use(m):\n    return m.kernel(1)\n",
-        {"kernel", "use"},
-    ),
-    "by getattr": ("from bench.nn import parts\n\ndef mine(d, h, c):\n    return getattr(parts, 'kernel')(d)\n", {"kernel"}),
-    "all by globals": ("def other(x):\n    return x\n\ndef mine(d, h, c):\n    return globals()[h['f']](d)\n", {"other"}),
-    "module by computed name": (
-        "from importlib import import_module\n\ndef mine(d, h, c):\n    return import_module('bench.nn.' + h['m']).kernel(d)\n",
-        {"kernel", "lonely", "distance"},
-    ),
-    "string with a module": ("def mine(d, h, c):\n    return load('bench.nn.parts:lonely')\n\ndef load(x):\n    return x\n", {"lonely"}),
-    "decorator": ("from bench.nn.parts import kernel as k\n\n@k\ndef mine(d, h, c):\n    return d\n", {"kernel"}),
-    "default": ("from bench.nn.parts import kernel\n\ndef mine(d, h, c, f=kernel):\n    return f(d)\n", {"kernel"}),
-    "base class": ("from bench.nn.parts import kernel as B\n\nclass A(B):\n    pass\n\ndef mine(d, h, c):\n    return A()\n", {"A", "kernel"}),
-    "class attribute": ("from bench.nn.parts import kernel\n\nclass A:\n    f = kernel\n\ndef mine(d, h, c):\n    return A.f\n", {"A", "kernel"}),
-    "field's annotation": ("from bench.nn.parts import kernel\n\nclass A:\n    x: kernel\n\ndef mine(d, h, c):\n    return A\n", {"kernel"}),
-    "lambda": ("from bench.nn.parts import kernel\n\nF = lambda x: kernel(x)\n\ndef mine(d, h, c):\n    return F(d)\n", {"F", "kernel"}),
-    "table": ("from bench.nn import parts\n\nT = {'a': parts.kernel}\n\ndef mine(d, h, c):\n    return T[h['a']](d)\n", {"T", "kernel"}),
-    "partial": ("from functools import partial\nfrom bench.nn.parts import kernel\n\nP = partial(kernel, power=1)\n\ndef mine(d, h, c):\n    return P(d)\n", {"kernel"}),
-    "try": ("try:\n    from bench.nn.parts import kernel as k\nexcept ImportError:\n    k = None\n\ndef mine(d, h, c):\n    return k(d)\n", {"kernel"}),
-    "comprehension": ("from bench.nn.parts import kernel\n\ndef mine(d, h, c):\n    return [kernel(kernel) for x in d]\n", {"kernel"}),
-    "name bound in a comprehension too": ("from bench.nn.parts import kernel\n\ndef mine(d, h, c):\n    [kernel for kernel in d]\n    return kernel(d)\n", {"kernel"}),
-    "method of a class": ("from bench.nn.parts import kernel\n\nclass A:\n    kernel = 1\n    def f(self):\n        return kernel(1)\n\ndef mine(d, h, c):\n    return A().f()\n", {"kernel"}),
-    "global": ("X = 1\n\ndef mine(d, h, c):\n    global X\n    X = X + 1\n    return X\n", {"X"}),
-    "match": ("from bench.nn.parts import POWER\n\ndef mine(d, h, c):\n    match d:\n        case x if x == POWER:\n            return x\n", {"POWER"}),
-    "f-string": ("from bench.nn.parts import POWER\n\ndef mine(d, h, c):\n    return f'{POWER}'\n", {"POWER"}),
-}  # fmt: skip
+#: Ways to reach a definition: a method's file under "### way: names that must be in its closure".
+WAYS = sections("""
+### import as: kernel
+import bench.nn.parts as p
+
+def mine(d, h, c):
+    return p.kernel(d)
+
+### import: kernel
+import bench.nn.parts
+
+def mine(d, h, c):
+    return bench.nn.parts.kernel(d)
+
+### in a function: kernel
+def mine(d, h, c):
+    from bench.nn import parts
+    return parts.kernel(d)
+
+### handed around: kernel use
+from bench.nn import parts
+
+def mine(d, h, c):
+    return use(parts)
+
+def use(m):
+    return m.kernel(1)
+
+### by getattr: kernel
+from bench.nn import parts
+
+def mine(d, h, c):
+    return getattr(parts, 'kernel')(d)
+
+### all by globals: other
+def other(x):
+    return x
+
+def mine(d, h, c):
+    return globals()[h['f']](d)
+
+### module by computed name: distance kernel lonely
+from importlib import import_module
+
+def mine(d, h, c):
+    return import_module('bench.nn.' + h['m']).kernel(d)
+
+### string with a module: lonely
+def mine(d, h, c):
+    return load('bench.nn.parts:lonely')
+
+def load(x):
+    return x
+
+### decorator: kernel
+from bench.nn.parts import kernel as k
+
+@k
+def mine(d, h, c):
+    return d
+
+### default: kernel
+from bench.nn.parts import kernel
+
+def mine(d, h, c, f=kernel):
+    return f(d)
+
+### base class: A kernel
+from bench.nn.parts import kernel as B
+
+class A(B):
+    pass
+
+def mine(d, h, c):
+    return A()
+
+### class attribute: A kernel
+from bench.nn.parts import kernel
+
+class A:
+    f = kernel
+
+def mine(d, h, c):
+    return A.f
+
+### field's annotation: kernel
+from bench.nn.parts import kernel
+
+class A:
+    x: kernel
+
+def mine(d, h, c):
+    return A
+
+### lambda: F kernel
+from bench.nn.parts import kernel
+
+F = lambda x: kernel(x)
+
+def mine(d, h, c):
+    return F(d)
+
+### table: T kernel
+from bench.nn import parts
+
+T = {'a': parts.kernel}
+
+def mine(d, h, c):
+    return T[h['a']](d)
+
+### partial: kernel
+from functools import partial
+from bench.nn.parts import kernel
+
+P = partial(kernel, power=1)
+
+def mine(d, h, c):
+    return P(d)
+
+### try: kernel
+try:
+    from bench.nn.parts import kernel as k
+except ImportError:
+    k = None
+
+def mine(d, h, c):
+    return k(d)
+
+### comprehension: kernel
+from bench.nn.parts import kernel
+
+def mine(d, h, c):
+    return [kernel(kernel) for x in d]
+
+### name bound in a comprehension too: kernel
+from bench.nn.parts import kernel
+
+def mine(d, h, c):
+    [kernel for kernel in d]
+    return kernel(d)
+
+### method of a class: kernel
+from bench.nn.parts import kernel
+
+class A:
+    kernel = 1
+    def f(self):
+        return kernel(1)
+
+def mine(d, h, c):
+    return A().f()
+
+### global: X
+X = 1
+
+def mine(d, h, c):
+    global X
+    X = X + 1
+    return X
+
+### match: POWER
+from bench.nn.parts import POWER
+
+def mine(d, h, c):
+    match d:
+        case x if x == POWER:
+            return x
+
+### f-string: POWER
+from bench.nn.parts import POWER
+
+def mine(d, h, c):
+    return f'{POWER}'
+
+""")
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_reach_a_definition(house, way):
-    body, names = WAYS[way]
+    names, body = WAYS[way]
     house.write("methods/mine.py", body)
     assert names <= house.names(), way
 
 
 #: Code that looks as if it reached ``kernel`` and does not.
-ELSEWHERE = {
-    "argument": "from bench.nn.parts import lonely as kernel_, POWER\n\ndef mine(kernel, hp, ctx):\n    return kernel(1)\n",
-    "local variable": "from bench.nn.parts import kernel\n\ndef mine(data, hp, ctx):\n    kernel = 1\n    return kernel\n",
-    "walrus": "from bench.nn.parts import kernel\n\ndef mine(d, h, c):\n    return (kernel := 2)\n",
-    "loop": "from bench.nn.parts import kernel\n\ndef mine(d, h, c):\n    for kernel in d:\n        print(kernel)\n",
-    "annotation": "from bench.nn.parts import kernel\n\ndef mine(d: kernel, h, c) -> kernel:\n    x: kernel = 1\n    return x\n",
-    "attribute": "from bench.nn.parts import kernel\n\ndef mine(d, h, c):\n    return d.kernel\n",
-}
+ELSEWHERE = sections("""
+### argument
+from bench.nn.parts import lonely as kernel_, POWER
+
+def mine(kernel, hp, ctx):
+    return kernel(1)
+
+### local variable
+from bench.nn.parts import kernel
+
+def mine(data, hp, ctx):
+    kernel = 1
+    return kernel
+
+### walrus
+from bench.nn.parts import kernel
+
+def mine(d, h, c):
+    return (kernel := 2)
+
+### loop
+from bench.nn.parts import kernel
+
+def mine(d, h, c):
+    for kernel in d:
+        print(kernel)
+
+### annotation
+from bench.nn.parts import kernel
+
+def mine(d: kernel, h, c) -> kernel:
+    x: kernel = 1
+    return x
+
+### attribute
+from bench.nn.parts import kernel
+
+def mine(d, h, c):
+    return d.kernel
+
+""")
 
 
 @pytest.mark.parametrize("way", ELSEWHERE)
 def test_a_name_that_is_bound_nearer_is_another(house, way):
-    house.write("methods/mine.py", ELSEWHERE[way])
+    house.write("methods/mine.py", ELSEWHERE[way][1])
     found = Code({}, [house.root]).reached((MINE,))
     assert "kernel" not in {name for name, _ in found.pairs}
 
 
 def test_of_computed_modules_the_one_that_a_hyper_parameter_or_a_string_names(house):
-    assert ("Net" in house.names()) and len([p for p in house.pairs() if p[0] == "Net"]) == 1
+    assert len([p for p in house.pairs() if p[0] == "Net"]) == 1
     assert len([p for p in house.pairs(words=()) if p[0] == "Net"]) == 2, "nothing names one: all count"
     house.change("methods/mine.py", 'network(hp["model"])', 'network("two")')
     assert len([p for p in house.pairs() if p[0] == "Net"]) == 2, "both are named"
@@ -407,26 +597,100 @@ def test_summaries_are_kept_by_content_and_a_damaged_cache_is_read_anew(house, t
 
 # ------------------------------------------------------------------------------------- any edit at all
 
+#: A package whose every part is reached in another way, and some not at all.
 TOY = {
-    "toy/__init__.py": "from toy.model import Model as Exported\n",
-    "toy/numbers.py": "BASE = 3\nTABLE = {'a': 5, 'b': 7}\nDEAD = 11\n\n\ndef step(n=2):\n    return n + 1\n",
-    "toy/model.py": (
-        "from toy import numbers\nfrom toy.numbers import TABLE\n\n\nclass Layer:\n    width = 4\n\n    def __call__(self, x):\n"
-        "        return x * self.width\n\n\nclass Model(Layer):\n    depth = 2\n\n    def run(self, x):\n        for _ in range(self.depth):\n"
-        "            x = self(x) - numbers.BASE\n        return x + TABLE['a']\n\n\nclass Idle:\n    width = 9\n"
-    ),
-    "toy/plug.py": "def chosen(x):\n    return x + 13\n\n\ndef never(x):\n    return x + 17\n",
-    "toy/score.py": (
-        "import importlib\n\nimport toy\nfrom toy import plug\nfrom toy.numbers import step as walk\n\nOFFSET = 19\nOFFSET += 23\n"
-        "if OFFSET > 40:\n    SIGN = 1\nelse:\n    SIGN = -1\n\n\ndef pick(module):\n    return getattr(module, 'chosen')\n\n\n"
-        "def late(name):\n    return importlib.import_module('toy.late.' + name)\n\n\ndef score():\n"
-        "    values = [v + walk() for v in range(3)]\n    total = sum(toy.Exported().run(v) for v in values)\n"
-        "    return SIGN * pick(plug)(total) + late('soft').bend(OFFSET)\n"
-    ),
-    "toy/late/__init__.py": "",
-    "toy/late/soft.py": "EDGE = 29\n\n\ndef bend(x):\n    return x + EDGE if x < 100 else x - 31\n",
-    "toy/late/hard.py": "EDGE = 37\n\n\ndef bend(x):\n    return x - EDGE\n",
-}  # fmt: skip
+    name: body
+    for name, (_, body) in sections("""
+### toy/__init__.py
+from toy.model import Model as Exported
+
+### toy/numbers.py
+BASE = 3
+TABLE = {'a': 5, 'b': 7}
+DEAD = 11
+
+
+def step(n=2):
+    return n + 1
+
+### toy/model.py
+from toy import numbers
+from toy.numbers import TABLE
+
+
+class Layer:
+    width = 4
+
+    def __call__(self, x):
+        return x * self.width
+
+
+class Model(Layer):
+    depth = 2
+
+    def run(self, x):
+        for _ in range(self.depth):
+            x = self(x) - numbers.BASE
+        return x + TABLE['a']
+
+
+class Idle:
+    width = 9
+
+### toy/plug.py
+def chosen(x):
+    return x + 13
+
+
+def never(x):
+    return x + 17
+
+### toy/score.py
+import importlib
+
+import toy
+from toy import plug
+from toy.numbers import step as walk
+
+OFFSET = 19
+OFFSET += 23
+if OFFSET > 40:
+    SIGN = 1
+else:
+    SIGN = -1
+
+
+def pick(module):
+    return getattr(module, 'chosen')
+
+
+def late(name):
+    return importlib.import_module('toy.late.' + name)
+
+
+def score():
+    values = [v + walk() for v in range(3)]
+    total = sum(toy.Exported().run(v) for v in values)
+    return SIGN * pick(plug)(total) + late('soft').bend(OFFSET)
+
+### toy/late/__init__.py
+
+### toy/late/soft.py
+EDGE = 29
+
+
+def bend(x):
+    return x + EDGE if x < 100 else x - 31
+
+### toy/late/hard.py
+EDGE = 37
+
+
+def bend(x):
+    return x - EDGE
+
+""").items()
+}
 
 
 def _write_toy(folder: Path, files: dict[str, str]) -> None:
@@ -480,7 +744,7 @@ def test_no_random_edit_changes_a_score_without_a_cause(tmp_path, monkeypatch):
     start = (Start("toy.score", "score"),)
     score, pairs = _score(folder), code.reached(start).pairs
     for _ in range(150):
-        name = draw.choice([n for n in TOY if TOY[n]])
+        name = draw.choice([n for n in TOY if TOY[n].strip()])
         tree = ast.parse(TOY[name])
         edited = ast.unparse(_Edit(draw.randrange(8), draw).visit(tree))
         (folder / name).write_text(edited)

@@ -1,0 +1,63 @@
+"""`bench export`: the cells of a profile as a flat table, for pandas and its like."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.common import (
+    FilterOption,
+    FreshOption,
+    PluginOption,
+    ProfileOption,
+    RowOption,
+    Session,
+    StoreOption,
+    SuiteOption,
+    TrackOption,
+    errors,
+    escape,
+)
+from bench.contract import BenchError
+
+
+class Format(StrEnum):
+    """How a table is written."""
+
+    csv = "csv"
+    parquet = "parquet"
+
+
+def command(
+    profile: ProfileOption = "laptop",
+    track: TrackOption = [],  # noqa: B006
+    row: RowOption = [],  # noqa: B006
+    filter: FilterOption = "",
+    format: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.csv,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The file to write (default, for csv: the terminal).")
+    ] = None,
+    series: Annotated[
+        bool, typer.Option("--series", help="Also what tracks keep beside their metrics.")
+    ] = False,
+    fresh: FreshOption = False,
+    suite: SuiteOption = None,
+    store: StoreOption = None,
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """Write one line a cell: how it ended, metrics, costs, whose record it is; also of cells not run yet."""
+    from bench import frame
+
+    if out is None and format is Format.parquet:
+        raise BenchError("--format parquet: name the file with --out FILE")
+    session = Session.open(suite, store, plugin, fresh=fresh)
+    records = session.layered(profile, track)
+    table = frame.planned(session.plan(profile, track, row, filter, records), records, series=series)
+    if out is None:
+        typer.echo(table.to_csv(index=False), nl=False)
+        return
+    frame.write(table, out, format.value)
+    errors.print(f"{escape(str(out))}: {len(table)} cells, {len(table.columns)} columns", soft_wrap=True)
