@@ -514,8 +514,9 @@ class Record:
     ``curve``: what the method reported; ``history``: its snapshots. ``cost``: ``load_s, run_s, score_s,
     snapshot_s, peak_mem_mb, gpu_mem_mb`` and ``shared_s`` by stage. ``where``: host, hardware label, cpus,
     gpus, threads. ``provenance``: ``code`` (the artifact that lists its definitions), ``ran_with`` (settings
-    by value), ``data`` (fingerprint), ``stages`` (name -> digest), ``packages``, ``commit``, ``dirty``; and
-    ``accepted`` or ``verified`` if it was re-stamped. ``error``: ``type, message, last_lines``.
+    by value), ``data`` (fingerprint), ``stages`` (name -> digest), ``built_by`` (name -> the code of a
+    stage), ``packages``, ``commit``, ``dirty``; and ``accepted`` or ``verified`` if it was re-stamped.
+    ``error``: ``type, message, last_lines``.
     ``marks``: words a board must show (``fallback``, ``accepted: …``).
     """
 

@@ -35,13 +35,25 @@ ENDED_BADLY = ("failed", "oom", "timeout", "diverged")
 @dataclass(frozen=True, slots=True)
 class Rests:
     """What a cell would rest on today: its code, its settings by value (`provenance.ran_with`), the
-    fingerprint of its data (None if they are not here), and name -> digest of its stages that are built.
+    fingerprint of its data, name -> digest of its stages that are built, and name -> the code of all of them.
+    Without its data (``data`` None) it is not known which stages it reads: none is named.
     """
 
     code: Closure
     ran_with: Mapping[str, Any]
     data: str | None
     stages: Mapping[str, str]
+    built_by: Mapping[str, Closure]
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Name of a stage -> name of its code."""
+        return {name: code.name for name, code in self.built_by.items()}
+
+    @property
+    def codes(self) -> tuple[Closure, ...]:
+        """All code, the cell's own first."""
+        return (self.code, *self.built_by.values())
 
 
 @dataclass(slots=True)
@@ -320,8 +332,7 @@ class _Marker:
         """Set state, reason, causes and stages of one cell."""
         stages, _, aged = self._stages(c)
         c.head, c.rests = self.heads.get(c.key), self._rest(c)
-        if c.head is not None and c.head.status != "skipped" and c.rests.data is not None:
-            # Without its data it is not known which stages a cell reads, so its code is not either.
+        if c.head is not None and c.head.status != "skipped":
             c.causes = self._causes(c.head, c.rests) + aged
         c.state, c.reason = _state(c, self._data_of(c)[0])
         if c.state in ("new", "stale", "failed") and not c.skip:
@@ -337,16 +348,19 @@ class _Marker:
         """
         return provenance.causes(
             head, code=today.code, ran_with=today.ran_with, data=today.data,
-            stages={} if head.layer else today.stages, listing=self._listing,
+            stages={} if head.layer else today.stages, built_by=today.built_by, listing=self._listing,
         )  # fmt: skip
 
     def _rest(self, c: PlannedCell) -> Rests:
-        track, run, stages = c.plan.track, c.plan.run, self._stages(c)
+        track, run, data = c.plan.track, c.plan.run, self._data_of(c)[1]
         at = (track.name, c.task.name, c.cell.row)
         if at not in self._rests:
-            code = self.code.of_cell(track, c.found.method, c.cell.hp, stages[0])
-            ran_with = provenance.ran_with(track, c.task, run, stages[0])
-            self._rests[at] = Rests(code, ran_with, self._data_of(c)[1], stages[1])
+            stages, digests, _ = self._stages(c)
+            read = stages if data is not None else []
+            built_by = {s.name: self.code.of_stage(track, s) for s in read}
+            code = self.code.of_cell(track, c.found.method, c.cell.hp)
+            ran_with = provenance.ran_with(track, c.task, run, read)
+            self._rests[at] = Rests(code, ran_with, data, digests if read else {}, built_by)
         return self._rests[at]
 
     def _data_of(self, c: PlannedCell) -> tuple[str | None, str | None]:
@@ -420,7 +434,7 @@ class _Marker:
     def _stage_causes(self, stage: Stage, head: Head, track: Track, reads: Mapping[str, str]) -> list[str]:
         """Why a stage's record is stale. What it was built with is in its address, its data too."""
         return provenance.causes(
-            head, code=self.code.of_stage(track, stage), ran_with={}, data=None, stages=reads,
+            head, code=self.code.of_stage(track, stage), ran_with={}, data=None, stages=reads, built_by={},
             listing=self._listing,
         )  # fmt: skip
 

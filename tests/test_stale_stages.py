@@ -57,9 +57,7 @@ def test_readers_of_a_stage_that_other_code_built_are_stale_until_it_is_built_ag
     plan = sampler.plan()
     assert {c.row for c in plan.cells if c.state == "stale"} == {"banked", "banked/no-bank"}
     (cause,) = causes(sampler, "banked")
-    assert re.fullmatch(
-        r"stage bank is stale: source plugin:bank_numbers.py changed since [0-9a-f]{4}…", cause
-    )
+    assert re.fullmatch(r"stage bank is stale: WIDTH changed since \w+", cause)
     assert [(s.stage.name, s.shard, s.state) for s in plan.stages.values()] == [
         ("bank", 0, "stale"), ("bank", 1, "stale"),
     ]  # fmt: skip
@@ -77,7 +75,7 @@ def test_readers_of_a_stage_that_other_code_built_are_stale_until_it_is_built_ag
 def test_a_new_cell_has_stale_stages_built_first_and_equal_files_make_the_others_fresh(sampler):
     (sampler.folder / "encoder_numbers.py").write_text("def use():\n    return 2\n")
     assert set(sampler.states().values()) == {"stale"}
-    assert causes(sampler, "full")[0].startswith("stage encoder is stale: source plugin:encoder_numbers.py")
+    assert causes(sampler, "full")[0].startswith("stage encoder is stale: use changed since")
     assert "stage bank is stale: stage encoder is stale" in causes(sampler, "banked")
     first = {r.key: r.ended for r in sampler.records() if r.kind == "cell"}
     sampler.of("sampler", ranks_by="distance", grid={"targets": ["bright", "dark"]})
@@ -125,7 +123,7 @@ def test_the_method_that_asked_first_does_not_make_the_tracks_stage_stale(lab):
     assert encoder.status == "ok"
     mine.write_text(MINE.replace("shift = 0.0", "shift = 1.0"))
     assert lab.states()["full"] == "done"
-    assert [c.partition(" changed")[0] for c in causes(lab, "mine")] == ["source plugin:mine.py"]
+    assert [c.partition(" changed")[0] for c in causes(lab, "mine")] == ["mine"]
 
 
 def test_accepting_a_cell_accepts_the_stale_stages_that_it_reads(sampler, bench):

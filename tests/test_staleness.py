@@ -1,4 +1,4 @@
-"""What makes a record stale, on the published records and in a copy of the code: which edits, how many cells."""
+"""What makes a record stale: edits in a copy of the code, and how many published records they concern."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def test_of_the_published_records_none_is_stale(copy):
 
 @pytest.mark.slow
 def test_what_plans_shows_or_is_never_reached_makes_nothing_stale(copy):
-    """All at once, so that one look tells: a metric's doc and digits, docstrings, comments, unused functions, the
-    smoke profile, a new setting, declarations of a method.
+    """All at once, so that one look tells: a metric's doc and digits, docstrings, comments, unused functions,
+    the smoke profile, a new setting, declarations of a method.
     """
     metric = 'Metric(name="parameters", better="lower", digits=0, kind="cost", doc="trained numbers")'
     (metric_text,) = [m for m in (metric,) if m in (copy.folder / "bench/tracks/ood/track.py").read_text()]

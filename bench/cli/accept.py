@@ -28,7 +28,6 @@ from bench.plan import Plan, PlannedCell, PlannedStage, shard_label
 from bench.store import provenance
 from bench.store.accepting import Aside, differences, keep, restamp, sample, stamped
 from bench.store.layers import Layered, published_folder
-from bench.store.names import Closure
 from bench.store.records import Store
 
 
@@ -159,21 +158,21 @@ def _accept_cells(
     profile: str,
 ) -> None:
     """Stamp all cells in one pass: own ones in the store, published ones in their files."""
-    own: list[tuple[Record, Closure]] = []
-    published: list[tuple[Record, Closure]] = []
+    own: list[Record] = []
+    published: list[Record] = []
+    codes = {code.name: code for c in stale if c.rests is not None for code in c.rests.codes}
     for c in stale:
         record = records.read(c.key)
         assert record is not None
         assert c.rests is not None
-        assert c.head is not None
-        layer = bool(c.head.layer)
+        layer = c.head is not None and bool(c.head.layer)
         made = stamped(
             record, code=c.rests.code, ran_with=c.rests.ran_with, data=c.rests.data,
-            stages={} if layer else c.rests.stages, reason=reason, verified=verified,
+            stages={} if layer else c.rests.stages, built_by=c.rests.named, reason=reason, verified=verified,
         )  # fmt: skip
-        (published if layer else own).append((made, c.rests.code))
-    keep(store, own)
-    files = restamp(published_folder() / profile, published)
+        (published if layer else own).append(made)
+    keep(store, own, codes.values() if own else ())
+    files = restamp(published_folder() / profile, published, codes.values())
     on = f"verified on {verified['on']}" if verified else f"accepted: {escape(reason.strip())}"
     parts = [f"{len(own)} in {store.url}"] if own else []
     parts += [f"{len(published)} published ({', '.join(f.name for f in files)})"] if published else []
@@ -200,8 +199,9 @@ def _accept_stage(store: Store, planned: PlannedStage, reason: str, verified: Ma
     found = {s.name: store.artifacts.stage_digest(s) for s in planned.stage.stages}
     reads = {name: digest for name, digest in found.items() if digest}
     made = stamped(
-        record, code=planned.code, ran_with={}, data=None, stages=reads, reason=reason, verified=verified
-    )
-    keep(store, [(made, planned.code)])
+        record, code=planned.code, ran_with={}, data=None, stages=reads, built_by={}, reason=reason,
+        verified=verified,
+    )  # fmt: skip
+    keep(store, [made], [planned.code])
     console.print(f"stage {shard_label(planned.stage, planned.shard)} accepted")
     return 1

@@ -91,15 +91,10 @@ class _Doing:
         self.unit, self.pool, self.store, self.cancel, self.tell = unit, pool, store, cancel, tell
         self.started, self.attempt, self.marks = provenance.now(), unit.attempt, list[str]()
         rests = _rests(unit.job, store)
-        self.code, self.ran_with, self.stages, self.shared = (
-            rests.code,
-            rests.ran_with,
-            rests.digests,
-            rests.shared,
-        )
+        self.rests, self.stages, self.shared = rests, rests.digests, rests.shared
         here = str(store.artifacts.checkpoint_dir(unit.key)) if unit.job.kind == "cell" else None
         visible = ",".join(map(str, gpus)) if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
-        by = digest([self.code.name, self.ran_with, unit.data, self.stages])
+        by = digest([rests.code.name, rests.ran_with, unit.data, dict(self.stages)])
         self.job = dataclasses.replace(
             unit.job, stages=rests.paths, visible=visible, checkpoints=here, made_by=by
         )
@@ -159,10 +154,11 @@ class _Doing:
     def _record(self, outcome: Outcome) -> Record:
         result, job, artifacts = outcome.result, self.job, self.store.artifacts
         made = {
-            "code": artifacts.put(self.code.listing, "json"),
-            "ran_with": self.ran_with,
+            "code": artifacts.put(self.rests.code.listing, "json"),
+            "ran_with": self.rests.ran_with,
             "data": self.unit.data,
             "stages": self.stages,
+            "built_by": {k: artifacts.put(v.listing, "json") for k, v in self.rests.built_by.items()},
             "packages": provenance.packages(),
             **provenance.commit(),
         }
@@ -202,12 +198,13 @@ class _Doing:
 
 @dataclass(frozen=True, slots=True)
 class _Rests:
-    """What a job rests on: its code, its settings by value, and folders, digests and building times (s) of
-    the stages that it may read and that are there.
+    """What a job rests on: its code, its settings by value, the code of the stages that it may read, and of
+    those that are there folders, digests and building times (s).
     """
 
     code: Closure
     ran_with: Mapping[str, Any]
+    built_by: Mapping[str, Closure]
     paths: Mapping[str, str]
     digests: Mapping[str, str]
     shared: Mapping[str, float]
@@ -224,9 +221,15 @@ def _rests(job: Job, store: Store) -> _Rests:
     code = closure.code({**job.track.code, **job.method.code})
     if job.kind == "stage":
         (built,) = (s for s in stages if s.address == job.address)
-        made_of, ran_with, stages = code.of_stage(track, built), dict[str, Any](), [*built.stages]
+        made_of, ran_with, built_by = code.of_stage(track, built), dict[str, Any](), dict[str, Closure]()
+        stages = [*built.stages]
     else:
-        made_of = code.of_cell(track, method, job.hp, stages)
+        made_of = code.of_cell(
+            track,
+            method,
+            job.cell["hp"],
+        )
+        built_by = {s.name: code.of_stage(track, s) for s in stages}
         ran_with = provenance.ran_with(track, job.task, run, stages)
     heads = store.heads() if stages else {}
     paths, digests, shared = {}, {}, {}
@@ -238,4 +241,4 @@ def _rests(job: Job, store: Store) -> _Rests:
             shards = [heads[k] for i in range(stage.shards) if (k := stage_key(stage, i)) in heads]
             if shards:  # one that ships with the package has no record here
                 shared[stage.name] = round(sum(h.cost.get("run_s", 0.0) for h in shards), 4)
-    return _Rests(made_of, ran_with, paths, digests, shared)
+    return _Rests(made_of, ran_with, built_by, paths, digests, shared)

@@ -32,6 +32,7 @@ def stamped(
     ran_with: Mapping[str, Any],
     data: str | None,
     stages: Mapping[str, str],
+    built_by: Mapping[str, str],
     reason: str = "",
     verified: Mapping[str, Any] | None = None,
 ) -> Record:
@@ -39,7 +40,9 @@ def stamped(
 
     Args:
         record: the stale one.
-        code, ran_with, data, stages: of today, see `bench.store.provenance.causes`; data None: as they were.
+        code, ran_with, data, stages: of today, see `bench.store.provenance.causes`. Without data what depends
+            on them stays as it was.
+        built_by: name of a stage -> name of its code.
         reason: why the change cannot have changed a number; it becomes a mark on the board.
         verified: on what sample this stands: ``{"cells": n, "on": k, "commit": …, "at": …}``.
 
@@ -48,11 +51,11 @@ def stamped(
     """
     if not reason.strip() and not verified:
         raise BenchError(f"accept {record.key}: a reason is needed; it is shown on the board")
+    then = record.provenance
     made = {
-        **record.provenance, "code": code.name, "ran_with": dict(ran_with),
-        "stages": {**record.provenance.get("stages", {}), **stages},
+        **then, "code": code.name, "ran_with": {**then.get("ran_with", {}), **ran_with},
+        "stages": {**then.get("stages", {}), **stages}, "built_by": {**then.get("built_by", {}), **built_by},
     }  # fmt: skip
-    made.pop("sources", None)  # digests of whole files, from before definitions were told apart
     if data is not None:
         made["data"] = data
     if verified:
@@ -146,24 +149,26 @@ class Aside(Store):
         return {**super().heads(), **self._aside}
 
 
-def keep(store: Store, records: Iterable[tuple[Record, Closure]]) -> None:
-    """Write stamped records of a store, with the lists of definitions that they name.
+def keep(store: Store, records: Iterable[Record], codes: Iterable[Closure]) -> None:
+    """Write stamped records of a store, and the definitions that they name.
 
     Raises:
         StoreError: the store cannot be written.
     """
-    for record, code in records:
+    for code in codes:
         store.artifacts.put(code.listing, "json")
+    for record in records:
         store.write(record)
 
 
-def restamp(folder: Path, records: Iterable[tuple[Record, Closure]]) -> list[Path]:
+def restamp(folder: Path, records: Iterable[Record], codes: Iterable[Closure]) -> list[Path]:
     """Write stamped records in the place of the published ones of their keys; returns the changed files.
 
     Raises:
         StoreError: a file cannot be written.
     """
-    by_track: dict[str, list[tuple[Record, Closure]]] = {}
-    for record, code in records:
-        by_track.setdefault(str(record.cell["track"]), []).append((record, code))
-    return [rewrite(folder / f"{track}.jsonl", made) for track, made in sorted(by_track.items())]
+    listings = {code.name: code.listing for code in codes}
+    by_track: dict[str, list[Record]] = {}
+    for record in records:
+        by_track.setdefault(str(record.cell["track"]), []).append(record)
+    return [rewrite(folder / f"{track}.jsonl", made, listings) for track, made in sorted(by_track.items())]

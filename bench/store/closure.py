@@ -1,7 +1,7 @@
 """The definitions that a cell can reach: what its record is held to.
 
-From the method's function, the track's class and the ``build`` of each stage that it reads, over every name
-that code names, from file to file. A cell's *code* is the set of (name, digest) of these definitions, without
+From the method's function and the track's class, and for a stage from its ``build``, over every name that
+code names, from file to file. A cell's *code* is the set of (name, digest) of these definitions, without
 the modules that they stand in: to move a function, or to split a file, changes nothing. Statements that run
 when a reached module is imported count too. Of a module that is handed around as a value all that some
 attribute or string in the code could name counts; what cannot be told at all (``globals()``) takes a whole
@@ -96,13 +96,10 @@ class Code:
         #: What the names in a definition are, by the definition's id; for `Walk` alone.
         self.links: dict[int, Links] = {}
 
-    def of_cell(
-        self, track: Track, method: Method, hp: Mapping[str, Any], stages: Iterable[Stage]
-    ) -> Closure:
-        """The code of a cell: of its method, its track, and the stages that it may read."""
-        starts = (Start.of(method.fn), *(Start.of(s.build) for s in stages))
+    def of_cell(self, track: Track, method: Method, hp: Mapping[str, Any]) -> Closure:
+        """The code of a cell: of its method and its track."""
         words = frozenset(v for v in hp.values() if isinstance(v, str))
-        return self.reached(starts, Start.of(type(track)), frozenset(track.by_value), words)
+        return self.reached((Start.of(method.fn),), Start.of(type(track)), frozenset(track.by_value), words)
 
     def of_stage(self, track: Track, stage: Stage) -> Closure:
         """The code of a stage: of its ``build``, and the track's where that reaches it."""

@@ -50,10 +50,10 @@ class Head:
 
     ``cell`` is the record's cell mapping (for a stage: whatever names the stage). ``metrics`` and ``cost``
     are as in `bench.contract.Record`. ``hardware``: the hardware label. ``code``: name of its definitions,
-    ``ran_with``: settings by value, ``data``: fingerprint, ``stages``: name -> digest, ``commit``: of the
-    code then. ``error``: ``Type: message``, one line. ``accepted``: when a person re-stamped it, or "";
-    ``verified``: by which sample it was re-stamped, see `bench.store.accepting`.
-    ``file``, ``offset``, ``size`` (bytes): where it lies.
+    ``ran_with``: settings by value, ``data``: fingerprint, ``stages``: name -> digest, ``built_by``: name ->
+    code of the stages, ``commit``: of the code then. ``error``: ``Type: message``, one line. ``accepted``:
+    when a person re-stamped it, or ""; ``verified``: by which sample it was re-stamped, see
+    `bench.store.accepting`. ``file``, ``offset``, ``size`` (bytes): where it lies.
     ``layer``: `PUBLISHED` if it is one of the published records, "" if it is a store's own.
     """
 
@@ -68,6 +68,7 @@ class Head:
     hardware: str
     code: str
     ran_with: Mapping[str, Any]
+    built_by: Mapping[str, str]
     data: str
     stages: Mapping[str, str]
     commit: str
@@ -209,6 +210,7 @@ def head_of(raw: dict[str, Any], pool: Pool, file: str, offset: int, size: int) 
         hardware=text((raw.get("where") or {}).get("label", "")),
         code=text(made.get("code", "")),
         ran_with=mapping(made.get("ran_with") or {}),
+        built_by=mapping(made.get("built_by") or {}),
         data=text(made.get("data", "")),
         stages=mapping(made.get("stages") or {}),
         commit=text(made.get("commit", "")),
@@ -304,6 +306,7 @@ def _check_values(raw: dict[str, Any]) -> None:
     for name, kind in {
         "code": str,
         "ran_with": dict,
+        "built_by": dict,
         "stages": dict,
         "data": str,
         "commit": str,

@@ -61,6 +61,7 @@ def causes(
     ran_with: Mapping[str, Any],
     data: str | None,
     stages: Mapping[str, str],
+    built_by: Mapping[str, Closure],
     listing: Listing,
 ) -> list[str]:
     """Why a record is stale, in words; empty if it is fresh.
@@ -72,9 +73,11 @@ def causes(
             compared: it came later, and the code that reads it has changed.
         data: the data's fingerprint today; None: not known, the data are not here.
         stages: name -> digest today of the stages that the cell reads and that are there.
+        built_by: name -> the code that would build a stage today. It is compared where there is no digest to
+            compare: a stage that was built anew with equal files changes nothing, whatever its code.
         listing: the definitions behind the name of a code.
     """
-    words = _changed(head, code, listing)
+    words = _changed(head.code, code, head.commit, listing)
     words += _otherwise(head.ran_with, ran_with)
     if data is not None and head.data != data:
         words.append(f"data of {head.task or head.key} changed")
@@ -83,16 +86,20 @@ def causes(
             words.append(f"stage {name} was not read then")
         elif then != today:
             words.append(f"stage {name} was built anew")
+    for name, of in built_by.items():
+        if name not in stages and name in head.built_by:
+            changed = _changed(head.built_by[name], of, head.commit, listing)
+            words += [f"stage {name}: {word}" for word in changed]
     return words
 
 
-def _changed(head: Head, code: Closure, listing: Listing) -> list[str]:
-    if head.code == code.name:
+def _changed(was: str, code: Closure, commit: str, listing: Listing) -> list[str]:
+    if was == code.name:
         return []
-    if not head.code:
+    if not was:
         return ["its code is not known: it was recorded by an older gridbench"]
-    then = listing(head.code)
-    since = f" since {head.commit[:7]}" if head.commit else ""
+    then = listing(was)
+    since = f" since {commit[:7]}" if commit else ""
     if then is None:
         return [f"its code changed{since}; which definitions is not kept"]
     return [f"{word}{since}" for word in changes(then, code.pairs)]

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from bench.store.layers import Layered
-    from bench.store.names import Closure
     from bench.store.records import Store
 
 _DIGITS = 9
@@ -112,8 +111,8 @@ def publish(
                 chosen = {n: v for n, v in record.views.items() if v in views.get(record.key, ())}
                 record = replace(record, views=chosen)
                 public = _fields(record) if heads[record.key].layer else _public(record, limits, report)
-                code = str(record.provenance.get("code", ""))
-                for name in sorted({*record.units.values(), *chosen.values(), *([code] if code else ())}):
+                named = {*record.units.values(), *chosen.values(), *_codes(record.provenance)}
+                for name in sorted(named):
                     data = _artifact(store, name, record, report)
                     if data is not None and name not in kept:
                         _write(sidecar / name, data)
@@ -227,6 +226,11 @@ def _fields(record: Record) -> dict[str, Any]:
     """What a record says, in the fixed order, without what is empty."""
     values = {name: getattr(record, name) for name in _ORDER}
     return {n: v for n, v in values.items() if v not in ({}, [], (), "") or n == "cell"}
+
+
+def _codes(made: Mapping[str, Any]) -> set[str]:
+    """The lists of definitions that a record's provenance names."""
+    return {str(name) for name in (made.get("code", ""), *made.get("built_by", {}).values()) if name}
 
 
 def _hosts(record: Record) -> re.Pattern[str] | None:
@@ -360,7 +364,14 @@ class Published:
             return None
         with open(self._folder / head.file, "rb") as file:
             file.seek(head.offset)
-            return record_of(parse(file.read(head.size)))
+            line = file.read(head.size)
+        try:
+            raw = parse(line)
+        except (ShapeError, NewerError):
+            raw = {}
+        if raw.get("key") != key:
+            raise BenchError(f"{self._folder / head.file} has changed since it was read: try again")
+        return record_of(raw)
 
 
 def load_published(path: Path) -> Published:
@@ -382,26 +393,30 @@ def load_published(path: Path) -> Published:
 # -------------------------------------------------------------------------------------------------- accepting
 
 
-def rewrite(file: Path, records: Iterable[tuple[Record, Closure]]) -> Path:
-    """Put records in the place of the published ones of their keys, with the lists of definitions that they
-    name; all else stays as it is.
+def rewrite(file: Path, records: Iterable[Record], listings: Mapping[str, bytes]) -> Path:
+    """Put records in the place of the published ones of their keys; all else stays as it is.
+
+    Args:
+        file: ``results/<profile>/<track>.jsonl``.
+        records: of that track.
+        listings: what the code of these is, by name.
 
     Raises:
         StoreError: the file cannot be read or written.
     """
-    mine = {record.key: (record, code) for record, code in records}
+    mine = {record.key: record for record in records}
     sidecar = file.with_suffix("")
     try:
         lines, named = [], set[str]()
         for line in file.read_bytes().splitlines(keepends=True):
             raw = parse(line)
             if raw["key"] in mine:
-                record, code = mine[raw["key"]]
-                _write(sidecar / code.name, code.listing)
-                raw = _fields(record)
+                raw = _fields(mine[raw["key"]])
                 line = orjson.dumps(raw) + b"\n"
-            named.add(raw.get("provenance", {}).get("code", ""))
+            named |= _codes(raw.get("provenance", {}))
             lines.append(line)
+        for name in named & listings.keys():
+            _write(sidecar / name, listings[name])
         _write(file, b"".join(lines))
         for old in sidecar.glob("sha256-*.json"):
             if old.name not in named:

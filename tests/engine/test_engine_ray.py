@@ -18,7 +18,7 @@ def told(records):
     return {
         row: (
             r.status, r.reason if "GB" not in r.reason else "", r.attempts, r.metrics, r.marks, r.limits,
-            r.cell, r.error.get("type"), r.provenance.get("sources"),
+            r.cell, r.error.get("type"), r.provenance.get("code"),
         )
         for row, r in records.items()
     }  # fmt: skip

@@ -21,11 +21,8 @@ from bench.suite import Suite
 registry = Registry(plugins=[{faults!r}])
 store = Store.open({store!r})
 plan = make_plan(Suite({suite!r}), registry, store, "laptop", tracks=["faults"], wanted=Filter(["fine", "raises"]))
-from bench.store.provenance import current_source
-track = "bench.tracks.embedding_scale"
-names = [f"{{track}}.{{m}}" for m in ("track", "data", "settings", "metrics", "training", "nets.dnn", "nets.dcnv2", "nets.layers")]
-sources = {{m: current_source(m, {{}}) for m in (*names, "bench.data.tabular", "bench.methods.multi_embedding")}}
-assert all(sources.values())
+rests = plan.cells[0].rests
+store.artifacts.put(rests.code.listing, "json")
 series = {{"spectrum": {{"dims": ["k"], "coords": {{"k": list(range(40))}}, "data": [1 / (k + 1) for k in range(40)]}}}}
 segment = []
 from bench.store.heads import dump
@@ -35,7 +32,7 @@ for i, c in enumerate(plan.cells):
         metrics={{"value": i % 97 / 97, "size": 1.0, **{{f"m{{k}}": k + i / 7 for k in range(6)}}}},
         cost={{"load_s": 1.0, "run_s": 2.0, "score_s": 0.5, "peak_mem_mb": 300.0}},
         where={{"label": "some CPU x 2", "host": "h", "threads": 1}},
-        provenance={{"sources": sources, "data": "", "stages": {{}}, "commit": "abc", "packages": {{f"p{{k}}": "1.0" for k in range(15)}}}},
+        provenance={{"code": c.rests.code.name, "ran_with": dict(c.rests.ran_with), "data": "", "stages": {{}}, "commit": "abc", "packages": {{f"p{{k}}": "1.0" for k in range(15)}}}},
         log=[f"line {{k}} of the log of this cell" for k in range(10)],
         started="2026-01-01T00:00:00.000+00:00", ended="2026-01-01T00:00:03.000+00:00",
     )

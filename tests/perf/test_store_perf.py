@@ -28,13 +28,13 @@ store.heads()
 again = time.perf_counter() - start
 peak = peak_mib()
 assert not store.problems
-print(json.dumps([len(heads), took, again, peak, bare, len({id(h.sources) for h in heads.values()})]))
+print(json.dumps([len(heads), took, again, peak, bare, len({id(h.ran_with) for h in heads.values()})]))
 """
 
 
 def lines(start: int, stop: int) -> list[bytes]:
     rng = random.Random(start)
-    sources = {f"bench.tracks.embedding_scale.module_{j}": f"{j:012x}" for j in range(25)}
+    code, ran_with = f"sha256-{0:032x}.json", {"run": {f"setting_{j}": j for j in range(12)}, "recipe": {}}
     made = []
     for i in range(start, stop):
         cell = Cell(
@@ -47,7 +47,7 @@ def lines(start: int, stop: int) -> list[bytes]:
             series={"spectrum": {"dims": ["k"], "coords": {}, "data": [rng.random() for _ in range(40)]}},
             cost={f"{c}_s": rng.random() for c in ("load", "run", "score", "snapshot")} | {"peak_mem_mb": 812},
             limits={"minutes": 10, "mem_gb": 4}, where={"host": "n", "label": "Fast CPU × 2", "cpus": 2},
-            provenance={"sources": sources, "data": "flights-1", "stages": {}, "commit": "c" * 40,
+            provenance={"code": code, "ran_with": ran_with, "data": "flights-1", "stages": {}, "commit": "c" * 40,
                         "packages": {f"package-{j}": "1.2.3" for j in range(10)}},
             log=[f"2026-01-01 00:00:00 epoch {j}: loss {rng.random():.5f}" for j in range(10)],
             started="2026-01-01T00:00:00.000000+00:00", ended="2026-01-01T00:10:00.000000+00:00",

@@ -12,7 +12,7 @@ import pytest
 from bench.contract import Cell, Record
 from bench.store.records import Store
 
-SOURCES = {f"bench.tracks.embedding_scale.module_{i}": f"{i:012x}" for i in range(25)}
+RAN_WITH = {"run": {f"setting_{i}": i / 7 for i in range(12)}, "recipe": {"steps": 60}, "stages": {}}
 
 
 def make_cell(i: int = 0, **changed: Any) -> Cell:
@@ -35,7 +35,7 @@ def make_record(i: int = 0, *, cell: Cell | None = None, ended: str = "", **chan
         "cost": {"load_s": 0.5, "run_s": rng.random(), "score_s": 0.1, "peak_mem_mb": rng.random() * 900},
         "limits": {"minutes": 10, "mem_gb": 4},
         "where": {"host": "node7.corp.example", "label": "Fast CPU × 2", "cpus": 2, "gpus": [], "threads": 1},
-        "provenance": {"sources": SOURCES, "data": "flights-1", "stages": {"pretrain": "ab" * 8},
+        "provenance": {"ran_with": RAN_WITH, "data": "flights-1", "stages": {"pretrain": "ab" * 8},
                        "packages": {"torch": "2.14.0", "numpy": "2.4.0"}, "commit": "c" * 40},
         "log": [f"epoch {j}: loss {rng.random():.4f} on node7" for j in range(10)],
         "started": "2026-01-01T00:00:00.000000+00:00",

@@ -154,24 +154,25 @@ def test_a_loose_record_may_be_named_by_its_key_alone(local, record):
 def test_a_head_says_what_plan_and_board_need(local, record):
     error = {"type": "ValueError", "message": "no such column\nsecond line", "last_lines": ["x"]}
     r = record(3, status="failed", reason="why", error=error, marks=["fallback"], attempts=2)
+    r = dataclasses.replace(r, provenance={**r.provenance, "code": "sha256-x", "built_by": {"pretrain": "y"}})
     local.write(r)
     h = local.heads()[r.key]
     assert (h.kind, h.status, h.reason, h.attempts, h.marks) == ("cell", "failed", "why", 2, ("fallback",))
     assert (h.track, h.task, h.row, h.seed) == ("embedding_scale", "flights-3x", "multi/dcnv2-0", 0)
     assert (h.hp, h.run, h.cell) == (r.cell["hp"], {"epochs": 3}, r.cell)
     assert (h.metrics, h.cost, h.limits, h.hardware) == (r.metrics, r.cost, r.limits, "Fast CPU × 2")
-    assert h.sources == r.provenance["sources"]
+    assert (h.code, h.ran_with, h.built_by) == ("sha256-x", r.provenance["ran_with"], {"pretrain": "y"})
     assert (h.data, h.stages, h.commit) == ("flights-1", {"pretrain": "ab" * 8}, "c" * 40)
     assert (h.ended, h.error) == (r.ended, "ValueError: no such column")
 
 
-def test_heads_share_equal_sources(local, record):
+def test_heads_share_equal_settings(local, record):
     for i in range(5):
         local.write(record(i))
     local.seal(5)
     for i in range(5, 9):
         local.write(record(i))
-    assert len({id(h.sources) for h in Store.open(local.url).heads().values()}) == 1
+    assert len({id(h.ran_with) for h in Store.open(local.url).heads().values()}) == 1
 
 
 def test_a_record_of_a_stage_needs_no_cell(local, record):
@@ -213,7 +214,7 @@ def test_a_record_under_another_cells_key_is_refused_and_set_aside(local, record
         ({"log": [object()]}, "not plain JSON"),
         ({"status": "fine"}, "status 'fine'"),
         ({"marks": [1]}, "marks holds something else"),
-        ({"provenance": {"sources": {"m": 1}}}, "provenance.sources holds"),
+        ({"provenance": {"code": 1}}, "provenance.code is not"),
     ],
 )
 def test_what_could_not_be_read_again_is_not_written(local, record, changed, said):
@@ -226,7 +227,7 @@ def test_what_could_not_be_read_again_is_not_written(local, record, changed, sai
     "broken",
     [
         {"status": "fine"}, {"kind": "thing"}, {"metrics": []}, {"metrics": {"a": {"b": 1}}}, {"surprise": 1},
-        {"schema": "1"}, {"where": {"label": 3}}, {"provenance": {"sources": 3}}, {"cell": {"track": "x"}},
+        {"schema": "1"}, {"where": {"label": 3}}, {"provenance": {"ran_with": 3}}, {"cell": {"track": "x"}},
         {"units": {"auc": 5}}, {"provenance": {"accepted": "yes"}},
     ],
 )  # fmt: skip
