@@ -492,8 +492,11 @@ class Record:
     ``curve``: what the method reported; ``history``: its snapshots. ``cost``: ``load_s, run_s, score_s,
     snapshot_s, peak_mem_mb, gpu_mem_mb`` and ``shared_s`` by stage. ``where``: host, hardware label, cpus,
     gpus, threads. ``provenance``: ``sources`` (module -> AST digest), ``data`` (fingerprint), ``stages``
-    (name -> digest), ``packages``, ``commit``, ``dirty``. ``error``: ``type, message, last_lines``.
-    ``marks``: words a board must show (``fallback``, ``accepted: …``).
+    (name -> digest), ``packages``, ``commit``, ``dirty``. ``error``: ``type, message, last_lines``; of one
+    skipped because a stage failed ``stage``, the key of that stage's record.
+    ``marks``: words a board must show (``fallback``, ``accepted: …``). ``generation``: one more than that of
+    the record which this one was made to replace, 0 if there was none: it decides which record of a cell
+    counts, before any clock.
     """
 
     key: str
@@ -517,4 +520,5 @@ class Record:
     attempts: int = 1
     started: str = ""
     ended: str = ""
+    generation: int = 0
     schema: int = 1

@@ -59,7 +59,8 @@ class PlannedCell:
 @dataclass(slots=True)
 class PlannedStage:
     """One shard of a stage that some cell to run needs; ``reads``: keys of the stages that it needs
-    itself. ``replaces``: when the shard was built that is there now and is stale, else "".
+    itself. ``replaces``: when the shard was built that is there now and is stale, else "". ``generation``: of
+    its record to be, one more than that of the one it has.
     """
 
     stage: Stage
@@ -72,6 +73,7 @@ class PlannedStage:
     reason: str = ""
     reads: tuple[str, ...] = ()
     replaces: str = ""
+    generation: int = 0
 
 
 @dataclass(slots=True)
@@ -377,6 +379,7 @@ class _Marker:
             if key not in self.stages:
                 planned = PlannedStage(stage, shard, key, c.task, c.found, c.plan, reads=reads)
                 head = self.heads.get(key)
+                planned.generation = head.generation + 1 if head is not None else 0
                 if old and head is not None:
                     planned.state, planned.reason, planned.replaces = "stale", _brief(old), head.ended
                 if head is not None and head.status in ENDED_BADLY:

@@ -15,9 +15,10 @@ import orjson
 
 from bench.contract import BenchError, Record, Stage, Units
 from bench.store.artifacts import check_artifact, check_content, unpack_units, unpack_view
-from bench.store.files import StoreError, check_key
-from bench.store.heads import Head, NewerError, Pool, ShapeError, check_shape, head_of, parse, record_of
+from bench.store.files import LocalFiles, StoreError, check_key
+from bench.store.heads import Head, NewerError, Pool, check_shape, head_of, parse, record_of
 from bench.store.provenance import current_source, now
+from bench.store.shape import ShapeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -198,6 +199,8 @@ def _public(record: Record, limits: Limits, report: PublishReport) -> dict[str, 
     plain = {}
     for name in _ORDER:
         value = getattr(shorter, name)
+        if name == "generation" and not value:
+            continue  # the first of its cell, as nearly all are
         if value not in ({}, [], (), "") or name == "cell":
             plain[name] = (
                 _sorted(value) if name in _EXACT else _clean(value, hosts, str(record.where.get("label", "")))
@@ -306,7 +309,12 @@ class Published:
         pool = Pool()
         for file in files:
             offset = 0
-            for number, line in enumerate(file.read_bytes().splitlines(keepends=True), 1):
+            try:
+                lines = _content(file).splitlines(keepends=True)
+            except OSError as error:
+                self.problems.append(f"{file} is left out: {error.strerror or error}")
+                continue
+            for number, line in enumerate(lines, 1):
                 try:
                     raw = parse(line)
                     check_shape(raw)
@@ -323,12 +331,22 @@ class Published:
         return dict(self._heads)
 
     def read(self, key: str) -> Record | None:
-        """The whole published record of a key, None if there is none."""
+        """The whole published record of a key, None if there is none; `BenchError` if its file was changed
+        meanwhile.
+        """
         if (head := self._heads.get(key)) is None:
             return None
-        with open(self._folder / head.file, "rb") as file:
-            file.seek(head.offset)
-            return record_of(parse(file.read(head.size)))
+        try:
+            raw = parse(_content(self._folder / head.file, head.offset, head.size))
+            check_shape(raw, key)
+        except (OSError, ShapeError, NewerError) as error:
+            raise BenchError(f"{self._folder / head.file} has changed since it was read: {error}") from error
+        return record_of(raw)
+
+
+def _content(path: Path, start: int = 0, size: int | None = None) -> bytes:
+    """Bytes of a file; OSError for whatever is none, a pipe too."""
+    return LocalFiles(path.parent).read(path.name, start, size)
 
 
 def load_published(path: Path) -> Published:
@@ -382,6 +400,7 @@ def accept(
         **record.provenance, "sources": today, "data": data, "stages": {**record.provenance.get("stages", {}),
         **stages}, "accepted": {"at": now(), "reason": reason.strip()},
     }  # fmt: skip
-    accepted = replace(record, provenance=made, marks=[*record.marks, f"accepted: {reason.strip()}"])
+    marks = [*record.marks, f"accepted: {reason.strip()}"]
+    accepted = replace(record, provenance=made, marks=marks, generation=record.generation + 1)
     store.write(accepted)
     return accepted
