@@ -200,7 +200,7 @@ def head_of(raw: dict[str, Any], pool: Pool, file: str, offset: int, size: int) 
     check(Seen, raw)
     try:
         return _head(raw, pool, file, offset, size)
-    except TypeError as error:  # what JSON can say and orjson does not write: nothing but depth
+    except TypeError as error:  # as in `check_shape`
         raise ShapeError(f"it is nested too deeply: {error}") from error
 
 
@@ -274,17 +274,16 @@ def parse(data: bytes) -> dict[str, Any]:
 
 def check_shape(raw: dict[str, Any], key: str | None = None) -> None:
     """Raise `ShapeError` unless ``raw`` is a record (of ``key``, if given) whose key is that of its cell."""
+    try:
+        orjson.dumps(raw)
+    except TypeError as error:  # what orjson reads and does not write: nothing but depth
+        raise ShapeError(f"it is nested too deeply: {error}") from error
     check(Whole, raw)
     if key is not None and raw["key"] != key:
         raise ShapeError(f"it is named {key}, its key is {raw['key']}")
     _check_declared(raw)
-    if raw["kind"] == "cell":
-        try:
-            own = digest(raw["cell"])
-        except RecursionError as error:
-            raise ShapeError("its cell is nested too deeply") from error
-        if own != raw["key"]:
-            raise ShapeError(f"its key {raw['key']} is not that of its cell, {own}")
+    if raw["kind"] == "cell" and (own := digest(raw["cell"])) != raw["key"]:
+        raise ShapeError(f"its key {raw['key']} is not that of its cell, {own}")
 
 
 def _check_declared(raw: Mapping[str, Any]) -> None:

@@ -245,8 +245,6 @@ def check(shape: Any, raw: Mapping[str, Any]) -> None:
         _validator(shape).validate_python(raw)
     except ValidationError as error:
         raise ShapeError(_said(raw, error)) from error
-    except RecursionError as error:
-        raise ShapeError("it is nested too deeply") from error
 
 
 def _said(raw: Any, error: ValidationError) -> str:
