@@ -219,15 +219,31 @@ def _head(raw: dict[str, Any], pool: Pool, file: str, offset: int, size: int) ->
         made = {k: v for k, v in made.items() if k != "accepted"}
     made = pool.fact("provenance", made).get
     status, reason, error, marks = raw["status"], get("reason", ""), get("error"), get("marks")
-    return Head(  # by place: a hundred thousand of them are made at once
-        raw["key"], text(raw["kind"], raw["kind"]), text(status, status), text(reason, reason), cell,
-        get("metrics") or empty, get("cost") or empty, pool.fact("limits", get("limits")),
-        pool.fact("where", get("where")).get("label", ""), made("sources", empty), made("data", ""),
-        made("stages", empty), made("commit", ""), tuple([text(m, m) for m in marks]) if marks else (),
-        get("attempts", 1), get("ended", ""), accepted,
-        status != "lost" and not (status == "skipped" and error and "stage" in error),
-        get("generation", 0), _one_line(error) if error else "", file, offset, size,
-    )  # fmt: skip
+    return Head(
+        key=raw["key"],
+        kind=text(raw["kind"], raw["kind"]),
+        status=text(status, status),
+        reason=text(reason, reason),
+        cell=cell,
+        metrics=get("metrics") or empty,
+        cost=get("cost") or empty,
+        limits=pool.fact("limits", get("limits")),
+        hardware=pool.fact("where", get("where")).get("label", ""),
+        sources=made("sources", empty),
+        data=made("data", ""),
+        stages=made("stages", empty),
+        commit=made("commit", ""),
+        marks=tuple([text(m, m) for m in marks]) if marks else (),
+        attempts=get("attempts", 1),
+        ended=get("ended", ""),
+        accepted=accepted,
+        result=status != "lost" and not (status == "skipped" and error and "stage" in error),
+        generation=get("generation", 0),
+        error=_one_line(error) if error else "",
+        file=file,
+        offset=offset,
+        size=size,
+    )
 
 
 def _one_line(error: Mapping[str, Any]) -> str:

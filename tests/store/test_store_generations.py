@@ -95,12 +95,25 @@ def test_accepting_makes_the_next_generation(local, monkeypatch):
     assert Store.open(local.url).read(accepted.key).generation == 3
 
 
+def test_show_tells_the_history_of_a_cell(local, bench):
+    for r in (make("ok", 0, LATE, 0.25), make("timeout", 1, EARLY, None), bare("lost", 1)):
+        local.write(r)
+    said = bench("show", make().key[:10], "--history", "--store", local.url)
+    assert said.code == 0
+    head, *lines = [x.split() for x in said.out.strip().splitlines()]
+    assert head[:3] == ["generation", "ended", "status"]
+    assert [x[:3] for x in lines] == [
+        ["0", LATE, "ok"], ["counts", "1", EARLY], ["1", LATE, "lost"],
+    ]  # fmt: skip
+    assert "auc=0.25" in lines[0]
+
+
 def test_a_record_of_the_first_generation_is_written_as_it_always_was(local):
     assert b"generation" not in dump(make())
     assert b'"generation":1' in dump(make("ok", 1))
 
 
-# ------------------------------------------------------------------------------------------ any set of records
+# ---------------------------------------------------------------------- any set of records
 
 ends = st.sampled_from([EARLY, "2026-01-01T00:30:00+00:00", LATE])
 
