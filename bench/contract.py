@@ -487,14 +487,12 @@ class Cell:
 class Record:
     """What became of one cell (or one shard of a stage), whatever became of it. Plain JSON values only.
 
-    ``metrics``: name -> number, None, or ``{"bound": x}`` for a censored value. ``series``: name ->
-    ``{"dims", "coords", "data"}``. ``units``, ``views``: name -> artifact ``sha256-….ext``. ``curve``: what
-    the method reported; ``history``: its snapshots. ``cost``: ``load_s, run_s, score_s, snapshot_s,
-    peak_mem_mb, gpu_mem_mb``, ``shared_s`` by stage. ``where``: host, hardware label, cpus, gpus, threads.
-    ``provenance``: ``sources`` (module -> AST digest), ``data`` (fingerprint), ``stages`` (name -> digest),
-    ``packages``, ``commit``, ``dirty``. ``error``: ``type, message, last_lines``; ``stage``: the failed one
-    that a cell was skipped for. ``marks``: words a board must show (``fallback``, ``accepted: …``).
-    ``generation``: one more than that of the record it replaces. `bench.store.shape` says all of it exactly.
+    What each field holds is declared in `bench.store.shape`. ``curve``: what the method reported;
+    ``history``: its snapshots. ``cost``: seconds (``_s``), MB, and ``shared_s`` by stage. ``provenance``:
+    ``sources`` (module -> AST digest), ``data`` (fingerprint), ``stages`` (name -> digest), ``packages``,
+    ``commit``, ``dirty``. ``error``: ``type, message, last_lines``, or ``stage``, the failed one that a cell
+    was skipped for. ``marks``: words a board must show (``fallback``, ``accepted: …``). ``generation``: one
+    more than that of the record it replaces, or 0.
     """
 
     key: str

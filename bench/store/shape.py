@@ -221,7 +221,9 @@ class Look(TypedDict):
 
 
 class Whole(Seen, Shared, total=False):
-    """A record: every field of `bench.contract.Record`, and no other."""
+    """A record: every field of `bench.contract.Record`, and no other. A number that was not finite is null
+    in a curve, a snapshot or a series, and is not in ``metrics``.
+    """
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]
     series: dict[str, Annotated[Series, AfterValidator(_series)]]
