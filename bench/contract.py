@@ -1,8 +1,9 @@
 """The ground floor: the words every other module speaks, and nothing else.
 
 A track says what is asked and how an answer is scored; a method answers; a cell is one question put to
-one method; a record is what became of it. This module imports nothing of ours and nothing heavy, so that a
-baseline file, a notebook and a bare GPU machine can all import it at no cost.
+one method; a record is what became of it. This module imports nothing heavy, and of ours only the protocols
+of what methods and tracks are handed, so that a baseline file, a notebook and a bare GPU machine can import
+it at no cost.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+from bench.handed import Context as Context
+from bench.handed import Inputs as Inputs
+from bench.handed import StageContext as StageContext
 
 if TYPE_CHECKING:
-    import logging
-
     import numpy as np
     import xarray as xr
 
@@ -120,14 +123,13 @@ class Stage:
 
     @property
     def address(self) -> str:
-        """16 hex digits over name, version, parameters, shards and the addresses of the stages it reads.
-
-        The module of ``build`` is not in it: a move of the code makes no other stage.
+        """16 hex digits over name, version, parameters, shards and the addresses of the stages it reads; not
+        over the module of ``build``, so that moved code makes no other stage.
         """
         return self.address_by(self.build.__qualname__)
 
     def address_by(self, build: str) -> str:
-        """The address with another name for ``build``, as it may have been when a file was made."""
+        """The address if ``build`` were called so."""
         reads = [s.address for s in self.stages]
         declared = {"stage": self.name, "version": self.version, "params": dict(self.params), "build": build}
         return digest({**declared, "shards": self.shards, "reads": reads})
@@ -201,62 +203,7 @@ class Snapshot:
     metrics: Mapping[str, float | Censored | None]
 
 
-# -------------------------------------------------------------------------------------- what is handed around
-
-
-class Inputs(Protocol):
-    """What a track may use to open its data. ``seed``: None unless the track declares ``split_per_seed``."""
-
-    seed: int | None
-    device: str
-
-    def stage(self, name: str) -> Path:
-        """Folder of a stage that the track or the method declared; `BenchError` for another name."""
-
-
-class StageContext(Protocol):
-    """What a stage's ``build`` is given. ``shard`` counts from 0 to ``stage.shards - 1``."""
-
-    outdir: Path
-    params: Mapping[str, Any]
-    shard: int
-    seed: int
-    device: str
-    log: logging.Logger
-
-    def stage(self, name: str) -> Path:
-        """Folder of a stage that this one reads."""
-
-
-class Context(Protocol):
-    """A method's only door outside.
-
-    ``seed``: seeds were already set for random, numpy and torch; use it for your own generators. ``device``:
-    ``cpu`` or ``cuda``. ``amp``: whether mixed precision is wanted. ``workdir``: an empty folder, gone
-    afterwards. ``run``: the track's run settings.
-    """
-
-    seed: int
-    device: str
-    amp: bool
-    workdir: Path
-    run: Any
-    log: logging.Logger
-
-    def stage(self, name: str) -> Path:
-        """Folder of a stage that the method or the track declared."""
-
-    def snapshot(self, step: int, answer: Any) -> None:
-        """Score ``answer`` now, off the clock; random states and train/eval modes stay as they are."""
-
-    def checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Keep ``state`` (tensors, numbers, strings, containers of them): a killed cell goes on from here."""
-
-    def restore(self) -> dict[str, Any] | None:
-        """The last checkpointed state, every random state set back to that moment; None on a first start."""
-
-    def report(self, **numbers: float) -> None:
-        """Numbers for the record's curve and the live view (a loss, a rate)."""
+# -------------------------------------------------------------------------------------------------- tracks
 
 
 class Track(ABC):
@@ -275,8 +222,7 @@ class Track(ABC):
     Grid: ClassVar[type]
     Run: ClassVar[type]
     split_per_seed: ClassVar[bool] = False
-    #: Constants of the track's own modules out of which `recipe` chooses: a record keeps what it chose, so a
-    #: change of one entry makes stale the cells of the tasks that use it, and no other.
+    #: Constants of the track's own modules out of which `recipe` chooses; records keep what it chose.
     by_value: ClassVar[tuple[str, ...]] = ()
     #: Heavy libraries that the engine imports once, in its fork server, for all cells; without, every cell
     #: does (xarray: 0.5 s). Only libraries: a module of ours would count as a source of every cell.
@@ -319,16 +265,11 @@ class Track(ABC):
         """The (grid, run) of the ``smoke`` profile: one small task on which any row takes at most 3 s."""
 
     def recipe(self, task: Task, run: Any) -> Mapping[str, Any]:
-        """What a task is trained and scored with beside its run settings, resolved for it, as plain values.
-
-        A record keeps it; another value today makes the record stale. See ``by_value``.
-        """
+        """Settings of a task beside ``run``, as plain values; where they change, its records are stale."""
         return {}
 
     def kind(self, task: Task) -> str:
-        """Tasks of one kind go the same way through the code: data set, split and network. `bench accept
-        --verify` runs cells of every kind again. By default each task is a kind of its own.
-        """
+        """Tasks of one kind go the same way through the code; of each kind `accept --verify` runs some."""
         return task.name
 
     def embedded(self) -> Sequence[Embedded]:
@@ -509,15 +450,13 @@ class Cell:
 class Record:
     """What became of one cell (or one shard of a stage), whatever became of it. Plain JSON values only.
 
-    ``metrics``: name -> number, None, or ``{"bound": x}`` for a censored value. ``series``: name ->
-    ``{"dims", "coords", "data"}``. ``units`` and ``views``: name -> artifact name ``sha256-….ext``.
-    ``curve``: what the method reported; ``history``: its snapshots. ``cost``: ``load_s, run_s, score_s,
-    snapshot_s, peak_mem_mb, gpu_mem_mb`` and ``shared_s`` by stage. ``where``: host, hardware label, cpus,
-    gpus, threads. ``provenance``: ``code`` (the artifact that lists its definitions), ``ran_with`` (settings
-    by value), ``data`` (fingerprint), ``stages`` (name -> digest), ``built_by`` (name -> the code of a
-    stage), ``packages``, ``commit``, ``dirty``; and ``accepted`` or ``verified`` if it was re-stamped.
-    ``error``: ``type, message, last_lines``.
-    ``marks``: words a board must show (``fallback``, ``accepted: …``).
+    What each field holds is declared in `bench.store.shape`. ``curve``: what the method reported;
+    ``history``: its snapshots. ``cost``: seconds (``_s``), MB, and ``shared_s`` by stage. ``provenance``:
+    ``code`` (the artifact that lists its definitions), ``ran_with`` (settings by value), ``data``
+    (fingerprint), ``stages`` (name -> digest), ``built_by`` (name -> code of a stage), ``packages``,
+    ``commit``, ``dirty``, and ``accepted`` or ``verified`` if it was re-stamped. ``error``: ``type, message,
+    last_lines``, or ``stage``, the failed one that a cell was skipped for. ``marks``: words a board must show
+    (``fallback``, ``accepted: …``). ``generation``: one more than that of the record it replaces, or 0.
     """
 
     key: str
@@ -541,4 +480,5 @@ class Record:
     attempts: int = 1
     started: str = ""
     ended: str = ""
+    generation: int = 0
     schema: int = 1

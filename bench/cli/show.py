@@ -19,19 +19,28 @@ from bench.cli.common import (
     everything,
     open_store,
 )
-from bench.contract import Record
+from bench.contract import BenchError, Record
 
 
 def command(
     key: KeyArgument,
     as_json: Annotated[bool, typer.Option("--json", help="The record as JSON.")] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="All its records, the oldest first, a line each.")
+    ] = False,
     fresh: FreshOption = False,
     store: StoreOption = None,
 ) -> None:
     """Show one cell: what it was, how it ended, its numbers, its curve, where it ran, its last log lines."""
-    opened = everything(open_store(store), fresh=fresh)
-    record = opened.read(opened.match(key))
-    assert record is not None
+    own = open_store(store)
+    opened = everything(own, fresh=fresh)
+    key = opened.match(key)
+    record = opened.read(key)
+    if record is None:
+        raise BenchError(f"the record of {key} was not one: {'; '.join(opened.problems[-1:])}")
+    if history:
+        console.print(_history(own.history(key) or [record], record))
+        return
     if as_json:
         typer.echo(json.dumps(asdict(record), indent=1, default=list))
         return
@@ -61,7 +70,7 @@ def tables(record: Record) -> list[Table]:
         k: duration(v) if k.endswith("_s") else v for k, v in record.cost.items() if not isinstance(v, dict)
     }
     out = [_table("", facts), _table("metrics", dict(record.metrics)), _table("cost", costs)]
-    if record.error:
+    if record.error.get("type"):
         lines = "\n".join(record.error.get("last_lines", ()))
         out.append(
             _table("error", {"": f"{record.error.get('type')}: {record.error.get('message')}\n{lines}"})
@@ -75,6 +84,18 @@ def tables(record: Record) -> list[Table]:
             curve.add_row(*("–" if v is None else f"{v:.5g}" for v in values))
         out.append(curve)
     return out
+
+
+def _history(records: list[Record], counts: Record) -> Table:
+    """The records of one key, a line each; ``counts``: the one that boards show."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "generation", "ended", "status", "metrics", "hardware"):
+        table.add_column(name)
+    for r in records:
+        numbers = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in r.metrics.items()}
+        words = (str(r.generation), r.ended, r.status, _pairs(numbers), str(r.where.get("label", "")))
+        table.add_row("counts" if r == counts else "", *map(escape, words))
+    return table
 
 
 def _pairs(values: Any) -> str:

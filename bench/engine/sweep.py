@@ -113,7 +113,7 @@ class Sweep:
         head = self.store.heads().get(stage_key)
         name = head.cell.get("stage", stage_key) if head is not None else stage_key
         reason = f"stage {name} failed"
-        self.store.write(not_run(unit, "skipped", reason))
+        self.store.write(not_run(unit, "skipped", reason, stage=stage_key))
         self.waiting.remove(unit)
         self._end(unit, "skipped", 0.0, reason)
 
@@ -207,20 +207,25 @@ def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def not_run(unit: Unit, status: Any, reason: str) -> Record:
-    """The record of a unit that never ran to an end: skipped, or lost with its node."""
-    job = unit.job
+def not_run(unit: Unit, status: Any, reason: str, *, stage: str = "") -> Record:
+    """The record of a unit that never ran to an end: skipped (by its method's own declaration, or because the
+    ``stage`` with that key failed), or lost with its node.
+    """
+    job, error = unit.job, {"type": status, "message": reason, "last_lines": []}
+    if status == "skipped":
+        error = {"stage": stage} if stage else {}
     return Record(
         key=unit.key,
         kind="stage" if job.kind == "stage" else "cell",
         cell=dict(job.cell),
         status=status,
         reason=reason,
-        error={} if status == "skipped" else {"type": status, "message": reason, "last_lines": []},
+        error=error,
         limits=asdict(unit.needs),
         attempts=unit.attempt,
         started=provenance.now(),
         ended=provenance.now(),
+        generation=unit.generation,
     )
 
 
@@ -275,7 +280,7 @@ def _cell_unit(c: PlannedCell, registry: Registry) -> Unit:
     data = "" if track.missing(c.task, c.plan.run) else track.fingerprint(c.task, c.plan.run)
     fallback = {k: v for k, v in c.found.method.fallback.items() if c.cell.hp.get(k) != v}
     unit = Unit(job=job, needs=c.needs, label=str(c.cell), data=data, reads=c.reads, fallback=fallback)
-    return replace(unit, seconds=c.seconds)
+    return replace(unit, seconds=c.seconds, generation=c.head.generation + 1 if c.head is not None else 0)
 
 
 def _stage_unit(s: PlannedStage, registry: Registry) -> Unit:
@@ -297,7 +302,8 @@ def _stage_unit(s: PlannedStage, registry: Registry) -> Unit:
         **_device(s.stage.needs),
     )
     label = f"{s.plan.track.name} · stage {shard_label(s.stage, s.shard)}"
-    return Unit(job=job, needs=s.stage.needs, label=label, reads=s.reads, replaces=s.replaces)
+    unit = Unit(job=job, needs=s.stage.needs, label=label, reads=s.reads, replaces=s.replaces)
+    return replace(unit, generation=s.generation)
 
 
 def left_out(units_: list[Unit], largest: Needs) -> dict[str, str]:

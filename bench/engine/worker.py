@@ -29,7 +29,8 @@ LEASE_LOOK_S = 1.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
     """One cell or stage shard to be done. ``reads``: keys of stage shards that must be there first.
-    ``replaces``: when the stage shard was built that is stale and gives way, else "".
+    ``replaces``: when the stage shard was built that is stale and gives way, else "". ``generation``: of its
+    record to be, one more than that of the record which it replaces.
     """
 
     job: Job
@@ -38,6 +39,7 @@ class Unit:
     data: str = ""
     reads: tuple[str, ...] = ()
     replaces: str = ""
+    generation: int = 0
     fallback: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
     attempt: int = 1
@@ -193,6 +195,7 @@ class _Doing:
             attempts=self.attempt,
             started=self.started,
             ended=provenance.now(),
+            generation=self.unit.generation,
         )
 
 

@@ -58,10 +58,12 @@ def stamped(
     }  # fmt: skip
     if data is not None:
         made["data"] = data
+    later = record.generation + 1
     if verified:
-        return replace(record, provenance={**made, "verified": dict(verified)})
+        return replace(record, provenance={**made, "verified": dict(verified)}, generation=later)
     made["accepted"] = {"at": now(), "reason": reason.strip()}
-    return replace(record, provenance=made, marks=[*record.marks, f"accepted: {reason.strip()}"])
+    marks = [*record.marks, f"accepted: {reason.strip()}"]
+    return replace(record, provenance=made, marks=marks, generation=later)
 
 
 def differences(old: Record, new: Record, metrics: Sequence[Metric]) -> list[str]:

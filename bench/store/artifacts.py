@@ -57,7 +57,6 @@ class Artifacts(Stages):
 
     def __init__(self, files: Files, cache: Path | None = None, embedded: Path = EMBEDDED) -> None:
         super().__init__(files, cache or cache_folder(), embedded)
-        self._put: set[str] = set()
 
     # -------------------------------------------------------------------------------------------------- bytes
 
@@ -68,8 +67,6 @@ class Artifacts(Stages):
             StoreError: the store cannot be written.
         """
         name = artifact_name(data, suffix)
-        if name in self._put:
-            return name
         folder, _, _ = self._path(name).rpartition("/")
         try:
             there = self._files.names(folder).get(name)
@@ -77,7 +74,6 @@ class Artifacts(Stages):
             raise StoreError(f"cannot read {self._files.url}/{folder}: {error}") from error
         if there != len(data):  # absent, or cut short by a crash of the machine
             self._files.write(self._path(name), data)
-        self._put.add(name)
         return name
 
     def get(self, name: str) -> bytes:

@@ -6,10 +6,12 @@ all.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
 import shutil
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +72,9 @@ class Files(ABC):
 
     @abstractmethod
     def names(self, folder: str) -> dict[str, int]:
-        """Names in a folder with their sizes in bytes (-1: a folder); empty if there is no such folder."""
+        """Names in a folder with their sizes in bytes (-1: not a file, but a folder, a pipe or a link to
+        nothing); empty if there is no such folder.
+        """
 
     @abstractmethod
     def read(self, path: str, start: int = 0, size: int | None = None) -> bytes:
@@ -128,17 +132,17 @@ class LocalFiles(Files):
     def names(self, folder: str) -> dict[str, int]:
         try:
             with os.scandir(self.at(folder)) as entries:
-                return {e.name: -1 if e.is_dir() else _size(e) for e in entries}
+                return {e.name: _size(e) for e in entries}
         except FileNotFoundError:
             return {}
 
     def read(self, path: str, start: int = 0, size: int | None = None) -> bytes:
-        with open(self.at(path), "rb") as file:
+        with open(self.at(path), "rb", opener=_open_file) as file:
             file.seek(start)
             return file.read() if size is None else file.read(size)
 
     def lines(self, path: str) -> Iterator[bytes]:
-        with open(self.at(path), "rb", buffering=1 << 20) as file:
+        with open(self.at(path), "rb", buffering=1 << 20, opener=_open_file) as file:
             yield from file
 
     def read_many(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
@@ -190,9 +194,19 @@ class LocalFiles(Files):
 
 def _size(entry: os.DirEntry[str]) -> int:
     try:
-        return entry.stat().st_size
-    except FileNotFoundError:  # gone since it was listed (sealed by another process): read_many will say so
-        return 0
+        found = entry.stat()
+    except OSError:  # a link to nothing or to itself; else gone since it was listed: read_many will say so
+        return -1 if entry.is_symlink() else 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else -1
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Open a file, and nothing else: a pipe that nobody writes to would never answer."""
+    fd = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a file, but a folder or a pipe", path)
+    return fd
 
 
 class RemoteFiles(Files):

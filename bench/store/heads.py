@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from bench.contract import STATUSES, BenchError, Record, Units, digest
-from bench.store.files import check_key
+from bench.contract import BenchError, Record, Units, digest
+from bench.store.shape import DECLARED, Seen, ShapeError, Shared, Whole, check
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,22 +22,9 @@ SCHEMA = 1
 #: ``schema -> function`` that turns a record of that schema into one of the next; applied whenever a record
 # is read.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-
-_TYPES: Mapping[str, type] = {
-    "key": str, "kind": str, "cell": dict, "status": str, "reason": str, "metrics": dict, "series": dict,
-    "units": dict, "views": dict, "curve": list, "history": list, "cost": dict, "limits": dict, "where": dict,
-    "provenance": dict, "error": dict, "log": list, "marks": list, "attempts": int,
-    "started": str, "ended": str, "schema": int,
-}  # fmt: skip
 #: `Head.layer` of a published record.
 PUBLISHED = "published"
-
-_REQUIRED = ("key", "kind", "cell", "status", "schema")
-_CELL = ("track", "task", "row", "seed")
-
-
-class ShapeError(ValueError):
-    """Bytes that are not a record; the message says why."""
+_MOST_FACTS = 20_000
 
 
 class NewerError(ValueError):
@@ -53,7 +40,9 @@ class Head:
     ``ran_with``: settings by value, ``data``: fingerprint, ``stages``: name -> digest, ``built_by``: name ->
     code of the stages, ``commit``: of the code then. ``error``: ``Type: message``, one line. ``accepted``:
     when a person re-stamped it, or ""; ``verified``: by which sample it was re-stamped, see
-    `bench.store.accepting`. ``file``, ``offset``, ``size`` (bytes): where it lies.
+    `bench.store.accepting`. ``result``: whether its end says something of the cell: not of one that was
+    ``lost``, nor of one skipped because a stage failed. ``generation``: as in the record. ``file``,
+    ``offset``, ``size`` (bytes): where it lies.
     ``layer``: `PUBLISHED` if it is one of the published records, "" if it is a store's own.
     """
 
@@ -77,6 +66,8 @@ class Head:
     ended: str
     accepted: str
     verified: Mapping[str, Any]
+    result: bool
+    generation: int
     error: str
     file: str
     offset: int
@@ -113,11 +104,34 @@ class Head:
         """Run settings of the cell that differ from the track's defaults."""
         return self.cell.get("run") or {}
 
-    def rank(self) -> tuple[str, str, bool, str]:
-        """Orders the records of one key: ended last, then accepted last, then a loose one, then written
-        last.
+    def standing(self) -> tuple[bool, int, bool, str, str]:
+        """Orders the records of one key by what they say; the last of them counts. In this order:
+
+        An end that is nobody's (``lost``; skipped because a stage failed) never hides a result, whatever its
+        generation: it says nothing of the cell.
+
+        The later generation: a record that was made to replace another counts for more than that one,
+        whatever the clocks of the two machines say.
+
+        Within one generation ``ok`` before every other result: of two drivers that ran one cell at once, one
+        may have run into its limit; the other's number counts.
+
+        Then the one that ended last, and of one end the one that was accepted last.
         """
-        return self.ended, self.accepted, self.file.startswith("records/"), self.file
+        return self.result, self.generation, self.status == "ok", self.ended, self.accepted
+
+    def rank(self) -> tuple[tuple[bool, int, bool, str, str], bool, str, int]:
+        """`standing`, and of equal ones a loose record before a sealed one, then the one written last."""
+        return self.standing(), self.file.startswith("records/"), self.file, self.offset
+
+    def age(self) -> tuple[int, str, str, str, int]:
+        """Orders the records of one key by when they came to be, the first one first."""
+        return self.generation, self.ended, self.accepted, self.file, self.offset
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Where it lies: no two records have the same."""
+        return self.file, self.offset
 
 
 class Details(Protocol):
@@ -168,57 +182,93 @@ def match_key(keys: Iterable[str], start: str, where: str) -> str:
 
 
 class Pool:
-    """Makes equal strings and mappings one object: what 100,000 records ran with are a handful of
-    mappings.
+    """Makes equal strings and mappings one object, and checks each once: what 100,000 records ran with
+    are a handful of mappings.
     """
 
     def __init__(self) -> None:
-        self._texts: dict[str, str] = {}
+        texts: dict[str, str] = {}
+        #: (value, value) -> the one string equal to it.
+        self.text = texts.setdefault
         self._maps: dict[bytes, dict[str, Any]] = {}
+        self._facts: dict[tuple[str, bytes], dict[str, Any]] = {}
+        self.empty: Mapping[str, Any] = {}
 
-    def text(self, value: str) -> str:
-        """The one string equal to ``value``."""
-        return self._texts.setdefault(value, value)
-
-    def mapping(self, value: dict[str, Any]) -> dict[str, Any]:
+    def mapping(self, value: dict[str, Any]) -> Mapping[str, Any]:
         """The one mapping equal to ``value``, whatever its order."""
-        return self._maps.setdefault(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), value)
+        if not value:
+            return self.empty
+        found = self._maps.get(written := orjson.dumps(value))  # ours are sorted already: no need to do it
+        if found is None:
+            found = self._maps.setdefault(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), value)
+            self._maps[written] = found
+        return found
+
+    def fact(self, name: str, value: Any) -> Mapping[str, Any]:
+        """A record's ``limits``, ``where`` or ``provenance``, of sound shape and with equal parts shared;
+        `ShapeError` if it is of another.
+        """
+        if not value:
+            return self.empty
+        written = name, orjson.dumps(value)
+        if (found := self._facts.get(written)) is None:
+            check(Shared, {name: value})
+            found = {k: self.mapping(v) if type(v) is dict else v for k, v in value.items()}
+            if len(self._facts) >= _MOST_FACTS:  # a store whose records share nothing
+                self._facts.clear()
+            self._facts[written] = found
+        return found
 
 
 def head_of(raw: dict[str, Any], pool: Pool, file: str, offset: int, size: int) -> Head:
-    """The head of a record of today's schema; raises KeyError, TypeError or AttributeError if it has another
+    """The head of a record of today's schema; raises `ShapeError` if what it takes from it is of another
     shape.
     """
-    cell, made = raw["cell"], raw.get("provenance") or {}
-    text, mapping = pool.text, pool.mapping
+    check(Seen, raw)
+    try:
+        return _head(raw, pool, file, offset, size)
+    except TypeError as error:  # as in `check_shape`
+        raise ShapeError(f"it is nested too deeply: {error}") from error
+
+
+def _head(raw: dict[str, Any], pool: Pool, file: str, offset: int, size: int) -> Head:
+    _check_declared(raw)
+    cell, get, text, empty = raw["cell"], raw.get, pool.text, pool.empty
     for name, value in cell.items():
         if type(value) is str:
-            cell[name] = text(value)
+            cell[name] = text(value, value)
         elif type(value) is dict:
-            cell[name] = mapping(value)
-    error = raw.get("error")
-    marks = raw.get("marks")
+            cell[name] = pool.mapping(value)
+    made, accepted = get("provenance"), ""
+    if type(made) is dict and "accepted" in made:  # when: no two records share it
+        check(Shared, {"provenance": made})
+        accepted = made["accepted"].get("at", "")
+        made = {k: v for k, v in made.items() if k != "accepted"}
+    made = pool.fact("provenance", made).get
+    status, reason, error, marks = raw["status"], get("reason", ""), get("error"), get("marks")
     return Head(
         key=raw["key"],
-        kind=text(raw["kind"]),
-        status=text(raw["status"]),
-        reason=text(raw.get("reason", "")),
+        kind=text(raw["kind"], raw["kind"]),
+        status=text(status, status),
+        reason=text(reason, reason),
         cell=cell,
-        metrics=raw.get("metrics") or mapping({}),
-        cost=raw.get("cost") or mapping({}),
-        limits=mapping(raw.get("limits") or {}),
-        hardware=text((raw.get("where") or {}).get("label", "")),
-        code=text(made.get("code", "")),
-        ran_with=mapping(made.get("ran_with") or {}),
-        built_by=mapping(made.get("built_by") or {}),
-        data=text(made.get("data", "")),
-        stages=mapping(made.get("stages") or {}),
-        commit=text(made.get("commit", "")),
-        marks=tuple(map(text, marks)) if marks else (),
-        attempts=raw.get("attempts", 1),
-        ended=raw.get("ended", ""),
-        accepted=(made.get("accepted") or {}).get("at", ""),
-        verified=mapping(made.get("verified") or {}),
+        metrics=get("metrics") or empty,
+        cost=get("cost") or empty,
+        limits=pool.fact("limits", get("limits")),
+        hardware=pool.fact("where", get("where")).get("label", ""),
+        code=made("code", ""),
+        ran_with=made("ran_with", empty),
+        built_by=made("built_by", empty),
+        data=made("data", ""),
+        stages=made("stages", empty),
+        commit=made("commit", ""),
+        marks=tuple([text(m, m) for m in marks]) if marks else (),
+        attempts=get("attempts", 1),
+        ended=get("ended", ""),
+        accepted=accepted,
+        verified=made("verified", empty),
+        result=status != "lost" and not (status == "skipped" and error and "stage" in error),
+        generation=get("generation", 0),
         error=_one_line(error) if error else "",
         file=file,
         offset=offset,
@@ -270,63 +320,21 @@ def parse(data: bytes) -> dict[str, Any]:
 
 def check_shape(raw: dict[str, Any], key: str | None = None) -> None:
     """Raise `ShapeError` unless ``raw`` is a record (of ``key``, if given) whose key is that of its cell."""
-    for name, value in raw.items():
-        if name not in _TYPES:
-            raise ShapeError(f"unknown field {name!r}")
-        if not isinstance(value, _TYPES[name]):
-            raise ShapeError(f"{name} is {type(value).__name__}, expected {_TYPES[name].__name__}")
-    if missing := [name for name in _REQUIRED if name not in raw]:
-        raise ShapeError(f"no {', '.join(missing)}")
-    if raw["kind"] not in ("cell", "stage") or raw["status"] not in STATUSES:
-        raise ShapeError(f"kind {raw['kind']!r}, status {raw['status']!r}")
+    try:
+        orjson.dumps(raw)
+    except TypeError as error:  # what orjson reads and does not write: nothing but depth
+        raise ShapeError(f"it is nested too deeply: {error}") from error
+    check(Whole, raw)
     if key is not None and raw["key"] != key:
         raise ShapeError(f"it is named {key}, its key is {raw['key']}")
-    try:
-        check_key(raw["key"])
-    except BenchError as error:
-        raise ShapeError(str(error)) from error
-    if raw["kind"] == "cell":
-        if missing := [name for name in _CELL if name not in raw["cell"]]:
-            raise ShapeError(f"its cell has no {', '.join(missing)}")
-        if type(raw["cell"]["seed"]) is not int or not all(
-            isinstance(raw["cell"][k], str) for k in _CELL[:3]
-        ):
-            raise ShapeError("track, task and row of a cell are strings, its seed is an integer")
-        if (own := digest(raw["cell"])) != raw["key"]:
-            raise ShapeError(f"its key {raw['key']} is not that of its cell, {own}")
-    _check_values(raw)
+    _check_declared(raw)
+    if raw["kind"] == "cell" and (own := digest(raw["cell"])) != raw["key"]:
+        raise ShapeError(f"its key {raw['key']} is not that of its cell, {own}")
 
 
-def _check_values(raw: dict[str, Any]) -> None:
-    for name, value in raw.get("metrics", {}).items():
-        number = value["bound"] if isinstance(value, dict) and set(value) == {"bound"} else value
-        if number is not None and not (isinstance(number, int | float) and not isinstance(number, bool)):
-            raise ShapeError(f"metric {name} is {value!r}, expected a number, null or {{'bound': number}}")
-    made = raw.get("provenance", {})
-    for name, kind in {
-        "code": str,
-        "ran_with": dict,
-        "built_by": dict,
-        "stages": dict,
-        "data": str,
-        "commit": str,
-        "accepted": dict,
-        "verified": dict,
-    }.items():
-        if not isinstance(made.get(name, kind()), kind):
-            raise ShapeError(f"provenance.{name} is not a {kind.__name__}")
-    texts = {
-        "provenance.stages": [*made.get("stages", {}).values()],
-        "provenance.accepted.at": [made.get("accepted", {}).get("at", "")],
-        "units": [*raw.get("units", {}).values()],
-        "views": [*raw.get("views", {}).values()],
-        "marks": raw.get("marks", []),
-        "log": raw.get("log", []),
-        "where.label": [raw.get("where", {}).get("label", "")],
-    }
-    for name, values in texts.items():
-        if not all(isinstance(v, str) for v in values):
-            raise ShapeError(f"{name} holds something else than text")
+def _check_declared(raw: Mapping[str, Any]) -> None:
+    if raw["kind"] == "cell" and not raw["cell"].keys() >= DECLARED:
+        raise ShapeError(f"its cell has no {', '.join(sorted(DECLARED - raw['cell'].keys()))}")
 
 
 def dump(record: Record) -> bytes:
@@ -345,6 +353,8 @@ def dump(record: Record) -> bytes:
                 f"record {record.key}: metric {name} is {number}: leave it out, the status says diverged"
             )
     plain = {f.name: getattr(record, f.name) for f in fields(record)}
+    if not record.generation:
+        del plain["generation"]
     try:
         return orjson.dumps(plain, default=_plain, option=orjson.OPT_SORT_KEYS)
     except TypeError as error:
@@ -353,7 +363,8 @@ def dump(record: Record) -> bytes:
 
 def _called(record: Record) -> str:
     """The cell in words."""
-    return " · ".join(str(record.cell[k]) for k in _CELL if k in record.cell) or record.kind
+    named = ("track", "task", "row", "seed")
+    return " · ".join(str(record.cell[k]) for k in named if k in record.cell) or record.kind
 
 
 def _plain(value: Any) -> Any:

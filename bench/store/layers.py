@@ -21,9 +21,6 @@ from bench.store.records import Store
 if TYPE_CHECKING:
     import numpy as np
 
-#: How a cell ends when nobody says anything about its number: lost with its machine, or never tried.
-SAYS_NOTHING = ("lost", "skipped")
-
 
 def home() -> Path:
     """Where results go: the clone's folder if bench runs from a clone, else the current one."""
@@ -65,7 +62,7 @@ def prevails(own: Head, under: Head) -> bool:
     """Whether a cell's own record counts, and not the published one: it does unless it says nothing of the
     cell (its machine was lost, or a stage that it reads failed) where the published one does.
     """
-    return own.status not in SAYS_NOTHING or under.status in SAYS_NOTHING
+    return own.result or not under.result
 
 
 class Layered:

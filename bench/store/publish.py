@@ -15,18 +15,9 @@ import orjson
 
 from bench.contract import BenchError, Record, Stage, Units
 from bench.store.artifacts import check_artifact, check_content, unpack_units, unpack_view
-from bench.store.files import StoreError, check_key
-from bench.store.heads import (
-    PUBLISHED,
-    Head,
-    NewerError,
-    Pool,
-    ShapeError,
-    check_shape,
-    head_of,
-    parse,
-    record_of,
-)
+from bench.store.files import LocalFiles, StoreError, check_key
+from bench.store.heads import PUBLISHED, Head, NewerError, Pool, check_shape, head_of, parse, record_of
+from bench.store.shape import ShapeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -225,6 +216,8 @@ def _public(record: Record, limits: Limits, report: PublishReport) -> dict[str, 
 def _fields(record: Record) -> dict[str, Any]:
     """What a record says, in the fixed order, without what is empty."""
     values = {name: getattr(record, name) for name in _ORDER}
+    if not record.generation:  # the first of its cell, as nearly all are
+        del values["generation"]
     return {n: v for n, v in values.items() if v not in ({}, [], (), "") or n == "cell"}
 
 
@@ -341,7 +334,12 @@ class Published:
         pool = Pool()
         for file in files:
             offset, name = 0, str(file.relative_to(folder))
-            for number, line in enumerate(file.read_bytes().splitlines(keepends=True), 1):
+            try:
+                lines = _content(file).splitlines(keepends=True)
+            except OSError as error:
+                self.problems.append(f"{file} is left out: {error.strerror or error}")
+                continue
+            for number, line in enumerate(lines, 1):
                 try:
                     raw = parse(line)
                     check_shape(raw)
@@ -359,19 +357,22 @@ class Published:
         return dict(self._heads)
 
     def read(self, key: str) -> Record | None:
-        """The whole published record of a key, None if there is none."""
+        """The whole published record of a key, None if there is none; `BenchError` if its file was changed
+        meanwhile.
+        """
         if (head := self._heads.get(key)) is None:
             return None
-        with open(self._folder / head.file, "rb") as file:
-            file.seek(head.offset)
-            line = file.read(head.size)
         try:
-            raw = parse(line)
-        except (ShapeError, NewerError):
-            raw = {}
-        if raw.get("key") != key:
-            raise BenchError(f"{self._folder / head.file} has changed since it was read: try again")
+            raw = parse(_content(self._folder / head.file, head.offset, head.size))
+            check_shape(raw, key)
+        except (OSError, ShapeError, NewerError) as error:
+            raise BenchError(f"{self._folder / head.file} has changed since it was read: {error}") from error
         return record_of(raw)
+
+
+def _content(path: Path, start: int = 0, size: int | None = None) -> bytes:
+    """Bytes of a file; OSError for whatever is none, a pipe too."""
+    return LocalFiles(path.parent).read(path.name, start, size)
 
 
 def load_published(path: Path) -> Published:

@@ -9,9 +9,9 @@
     aside/                         torn and foreign files: never read, never deleted
     tmp/  locks/  checkpoints/     work in progress
 
-No file is ever written twice: a record written again gets another stamp, and the newest counts. So several
-processes may write and seal one store at once without a lock, on an object store too, and what was read once
-need not be read again.
+No file is ever written twice: a record written again gets another stamp, and `Head.rank` says which counts.
+So several processes may write and seal one store at once without a lock, on an object store too, and what was
+read once need not be read again. Nothing that holds a number is ever deleted (`bench.store.sealing.Fold`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import orjson
 
@@ -38,7 +38,6 @@ from bench.store.heads import (
     Head,
     NewerError,
     Pool,
-    ShapeError,
     check_shape,
     dump,
     head_of,
@@ -46,18 +45,16 @@ from bench.store.heads import (
     parse,
     record_of,
 )
+from bench.store.sealing import SEALED, compact, fold, many_small, write_segment
+from bench.store.shape import ShapeError
 
 __all__ = ["MIGRATIONS", "SCHEMA", "Head", "Store", "StoreError"]
 
 _LOOSE = re.compile(rf"(?P<key>{KEY.pattern})(?:\.(?P<stamp>[0-9a-f]{{20}}))?\.json")
-_SEALED = re.compile(r"(?P<number>[0-9]{6})-(?P<digest>[0-9a-f]{16})\.jsonl")
-_SEGMENT_BYTES = 64 << 20
-_SMALL_BYTES = 8 << 20
-_MANY_SMALL = 16
 _SCRATCH_AGE_S = 3 * 24 * 3600.0
 _ATTEMPTS = 50
-# What a segment of the right digest may still hold if somebody made it by hand.
-_MISSHAPEN = (KeyError, TypeError, AttributeError, ValueError)
+_T = TypeVar("_T")
+_NO_FILE = "a folder, a pipe or a link to nothing"
 
 
 class Store:
@@ -97,7 +94,7 @@ class Store:
             return store
         except OSError as error:
             raise StoreError(f"cannot read store {store.url}: {error}") from error
-        except _MISSHAPEN as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise BenchError(f"{store.url}/store.json is not the header of a store: {error}") from error
         if type(schema) is not int or schema > SCHEMA:
             raise BenchError(
@@ -112,7 +109,7 @@ class Store:
     # ------------------------------------------------------------------------------------------------ writing
 
     def write(self, record: Record) -> None:
-        """Keep a record, whole or not at all; of several of one key the newest counts (see `Head.rank`).
+        """Keep a record, whole or not at all; `Head.rank` says which of one key counts.
 
         Raises:
             StoreError: it cannot be written (full disk, read-only, no network); the cell stays new.
@@ -155,7 +152,8 @@ class Store:
     # ------------------------------------------------------------------------------------------------ reading
 
     def heads(self) -> dict[str, Head]:
-        """The newest record of each key as a `Head`, read line by line; files read before are not read again.
+        """The record that counts of each key as a `Head`, read line by line; files read before are not read
+        again.
 
         Torn and foreign files are set aside and told in ``problems``; records of a newer schema are told and
         left.
@@ -176,21 +174,71 @@ class Store:
             StoreError: the store cannot be reached.
         """
         check_key(key)
-        with self._lock:
+
+        def find() -> Record | None:
+            if key not in self._heads:
+                self._refresh()
+            return self._whole(head) if (head := self._heads.get(key)) is not None else None
+
+        return self._steadily(find)
+
+    def history(self, key: str) -> list[Record]:
+        """Every record of a key that is still there, the oldest first: the one that counts, and all that hold
+        a number (an end without one goes when the store is sealed).
+
+        Raises:
+            BenchError: the key is not one.
+            StoreError: the store cannot be reached.
+        """
+        check_key(key)
+
+        def find() -> list[Record]:
+            self._refresh()
+            heads = [self._heads[key], *self._others.get(key, ())] if key in self._heads else []
+            found = {
+                dump(r): r for r in map(self._whole, sorted(heads, key=Head.age))
+            }  # some lie there twice
+            return list(found.values())
+
+        return self._steadily(find)
+
+    def _steadily(self, find: Callable[[], _T]) -> _T:
+        """What ``find`` finds, once no other process seals or compacts the files away under it."""
+        with self._lock, _no_gc():
             for _ in range(_ATTEMPTS):
-                if key not in self._heads:
-                    self._refresh()
-                if (head := self._heads.get(key)) is None:
-                    return None
                 try:
-                    return record_of(parse(self._files.read(head.file, head.offset, head.size)))
+                    return find()
                 except FileNotFoundError:  # sealed or compacted by another process since
                     self._refresh()
-                except ShapeError:  # damaged since: reading all anew sets it aside
-                    self._forget()
+                except _UnsoundError as error:
+                    self._put_away(error.head, str(error))
                 except OSError as error:
-                    raise StoreError(f"cannot read {self.url}/{head.file}: {error}") from error
+                    raise StoreError(f"cannot read store {self.url}: {error}") from error
         raise StoreError(f"{self.url} changes faster than it can be read")
+
+    def _whole(self, head: Head) -> Record:
+        """The record of a head. Of a sealed one only now all is looked at, not only what a head has of it."""
+        raw = self._files.read(head.file, head.offset, head.size)
+        try:
+            record = parse(raw)
+            check_shape(record, head.key)
+        except (ShapeError, NewerError) as error:
+            raise _UnsoundError(head, error) from error
+        return record_of(record)
+
+    def _put_away(self, head: Head, why: str) -> None:
+        """Set aside what turned out not to be a record (damaged since, or sealed by code that looked less
+        closely).
+        """
+        self._drop(head)
+        try:
+            if head.file.startswith("records/"):
+                self._set_aside(head.file, why)
+            else:
+                self._salvage(head.file)
+            self._refresh()
+        except OSError as error:
+            raise StoreError(f"cannot read {self.url}/{head.file}: {error}") from error
 
     def match(self, start: str) -> str:
         """The one key that starts with ``start``; `BenchError` with the nearest keys if there is none or
@@ -200,6 +248,7 @@ class Store:
 
     def _forget(self) -> None:
         self._heads: dict[str, Head] = {}
+        self._others: dict[str, list[Head]] = {}  # of the keys that have several records
         self._read: set[str] = set()
         self._held: set[str] = set()  # segments with records of a newer schema
         self._pool = Pool()
@@ -219,37 +268,66 @@ class Store:
 
     def _look(self) -> bool:
         """Read what is new; False if files vanished meanwhile and the listing has to be made again."""
-        present = [
-            f"{folder}/{name}" for folder in ("records", "segments") for name in self._files.names(folder)
-        ]
+        present = {
+            f"{folder}/{name}": size
+            for folder in ("records", "segments")
+            for name, size in self._files.names(folder).items()
+            if not name.startswith(".")  # hidden files are the file system's own
+        }
         gone = self._read.difference(present)
-        orphans = [k for k, h in self._heads.items() if h.file in gone] if gone else []
-        for key in orphans:
-            del self._heads[key]
-        self._read -= gone
+        orphans = [h for h in self._heads.values() if h.file in gone] if gone else []
+        if gone:
+            self._read -= gone
+            kept = {k: [h for h in heads if h.file not in gone] for k, heads in self._others.items()}
+            self._others = {k: heads for k, heads in kept.items() if heads}
+        for head in orphans:
+            self._drop(head)
         new = [p for p in present if p not in self._read]
+        for path in [p for p in new if present[p] < 0]:
+            self._set_aside(path, _NO_FILE)
+        new = [p for p in new if present[p] >= 0]
         settled = self._take_loose([p for p in new if p.startswith("records/")])
         for path in new:
             if path.startswith("segments/"):
                 settled &= self._take_sealed(path)
-        if not all(key in self._heads for key in orphans):
-            # What was read before and counted for less (a copy in another segment, an older record of the key
-            # once somebody removed the newer by hand) counts again; it is known only if all is read anew.
+        if not all(h.key in self._heads and self._heads[h.key].standing() >= h.standing() for h in orphans):
+            # Somebody removed by hand what counted, or it moved to a file that the listing just missed: what
+            # there is besides is known only if all is read anew.
             self._forget()
             return False
         return settled
 
     def _keep(self, head: Head) -> None:
-        other = self._heads.get(head.key)
-        if other is None or head.rank() > other.rank():
-            self._heads[head.key] = head
+        """Take a record into the index. One that lies in the index already (a segment is read anew if it is
+        damaged) is not taken twice.
+        """
+        best = self._heads.setdefault(head.key, head)
+        if best is head or best.place == head.place:
+            return
+        others = self._others.setdefault(head.key, [])
+        if any(o.place == head.place for o in others):
+            return
+        if head.rank() > best.rank():
+            self._heads[head.key], head = head, best
+        others.append(head)
+
+    def _drop(self, head: Head) -> None:
+        """Take a record out of the index; another of its key counts from now on, if there is one."""
+        rest = [h for h in self._others.pop(head.key, ()) if h.place != head.place]
+        if self._heads[head.key].place != head.place:
+            rest.append(self._heads[head.key])
+        del self._heads[head.key]
+        for other in rest:
+            self._keep(other)
+
+    def _tell(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def _take_loose(self, paths: list[str]) -> bool:
         named = {p: m["key"] for p in paths if (m := _LOOSE.fullmatch(p.rpartition("/")[2]))}
         for path in paths:
-            if path not in named and not path.startswith(
-                "records/."
-            ):  # hidden files are the file system's own
+            if path not in named:
                 self._set_aside(path, "not a record's name")
         settled = True
         for path, data in self._files.read_many(list(named)):
@@ -262,31 +340,33 @@ class Store:
                 check_shape(raw, named[path])
                 self._keep(head_of(raw, self._pool, path, 0, len(data)))
             except NewerError as error:
-                self.problems.append(f"{path} is left out: {error}")
+                self._tell(f"{path} is left out: {error}")
             except ShapeError as error:
                 self._set_aside(path, str(error))
         return settled
 
     def _set_aside(self, path: str, why: str) -> None:
+        named = _printable(path)
         try:
             to = self._files.set_aside(path)
         except FileNotFoundError:
             return  # another process was quicker
-        except OSError as error:
+        except (OSError, BenchError) as error:
             self._read.add(path)
-            self.problems.append(f"{path} is not a record ({why}); it cannot be moved to aside/: {error}")
+            self._tell(
+                f"{named} is not a record ({why}); it cannot be moved to aside/: {_printable(str(error))}"
+            )
         else:
             self._read.discard(path)
-            self.problems.append(f"{path} is not a record ({why}); moved to {to}")
+            self._tell(f"{named} is not a record ({why}); moved to {to}")
 
     def _take_sealed(self, path: str) -> bool:
-        """Read a segment; its digest is checked on the way, and vouches for what was checked before it was
-        sealed.
+        """Read a segment; its digest is checked on the way. Of its records only what plan and board need is
+        looked at: the rest was when they were sealed, and is again when one is read whole.
         """
         name = path.rpartition("/")[2]
         if not name.endswith(".jsonl"):
-            if not name.startswith("."):
-                self._set_aside(path, "not a segment's name")
+            self._set_aside(path, "not a segment's name")
             return True
         content, heads, held, offset = hashlib.sha256(), [], 0, 0
         try:
@@ -299,13 +379,13 @@ class Store:
                 offset += len(line)
         except FileNotFoundError:
             return False  # compacted meanwhile
-        except _MISSHAPEN:
+        except ShapeError:
             return self._salvage(path)
-        if (match := _SEALED.fullmatch(name)) is None or match["digest"] != content.hexdigest()[:16]:
+        if (match := SEALED.fullmatch(name)) is None or match["digest"] != content.hexdigest()[:16]:
             return self._salvage(path)
         if held:
             self._held.add(path)
-            self.problems.append(f"{path}: {held} records of a newer schema are left out: update gridbench")
+            self._tell(f"{path}: {held} records of a newer schema are left out: update gridbench")
         for head in heads:
             self._keep(head)
         self._read.add(path)
@@ -315,8 +395,9 @@ class Store:
         """Seal the sound lines of a damaged or foreign segment anew and set it aside as it was."""
         sound: list[bytes] = []
         heads: list[Head] = []
-        torn = offset = 0
-        for line in self._files.lines(path):
+        torn: list[str] = []
+        offset = 0
+        for number, line in enumerate(self._files.lines(path), 1):
             try:
                 raw = parse(line)
                 check_shape(raw)
@@ -324,24 +405,25 @@ class Store:
                 sound.append(line.rstrip(b"\r\n"))
             except NewerError:
                 sound.append(line.rstrip(b"\r\n"))
-            except ShapeError:
-                torn += 1
+            except ShapeError as error:
+                torn.append(f"line {number}: {error}")
             offset += len(line)
-        said = f"{path} is not as it was sealed: {torn} torn lines, {len(sound)} sound records"
-        match = _SEALED.fullmatch(path.rpartition("/")[2])
+        said = f"{path} is not as it should be: {len(torn)} torn lines, {len(sound)} sound records"
+        said += f" (the first torn one is {torn[0]})" if torn else ""
+        match = SEALED.fullmatch(path.rpartition("/")[2])
         try:
             if sound:
-                self._write_segment(int(match["number"]) if match else 0, sound)
+                write_segment(self._files, int(match["number"]) if match else 0, sound)
             to = self._files.set_aside(path)
         except FileNotFoundError:
             return False
-        except (OSError, StoreError) as error:
+        except (OSError, BenchError) as error:
             for head in heads:
                 self._keep(head)
             self._read.add(path)
-            self.problems.append(f"{said}; it cannot be moved to aside/: {error}")
+            self._tell(f"{said}; it cannot be moved to aside/: {error}")
             return True
-        self.problems.append(f"{said}, which are sealed anew; the file moved to {to}")
+        self._tell(f"{said}, which are sealed anew; the file moved to {to}")
         return False
 
     # ------------------------------------------------------------------------------------------------ sealing
@@ -358,82 +440,35 @@ class Store:
         """
         with self._lock, _no_gc():
             try:
-                names = [n for n in self._files.names("records") if _LOOSE.fullmatch(n)]
+                there = self._files.names("records")
+                names = [n for n, size in there.items() if size >= 0 and _LOOSE.fullmatch(n)]
                 if len(names) < max(minimum, 1):
                     return 0
                 self._make()
-                folded = self._fold(sorted(names, key=lambda n: (n.partition(".")[2], n)))
-                self._compact()
+                ordered = sorted(names, key=lambda n: (n.partition(".")[2], n))
+                folded = fold(self._files, ordered, self._pool)
+                if small := many_small(self._files):
+                    self._refresh()
+                    # Only whole ones, of a schema that this code can read.
+                    compact(self._files, small & (self._read - self._held), self._pool)
                 if isinstance(self._files, LocalFiles):
                     self._files.sweep_scratch(_SCRATCH_AGE_S, time.time())
             except OSError as error:
                 raise StoreError(f"cannot seal store {self.url}: {error}") from error
             return folded
 
-    def _fold(self, names: list[str]) -> int:
-        """Seal these loose files, in the order in which they were written, and remove them."""
-        folded, held = 0, 0
-        newest: dict[str, tuple[Head, bytes]] = {}
-        taken: list[str] = []
-        for path, data in self._files.read_many([f"records/{n}" for n in names]):
-            if data is None:
-                continue
-            try:
-                self._count(newest, data, path)
-            except (ShapeError, NewerError):
-                continue  # told and set aside when it is read
-            taken.append(path)
-            held += len(data)
-            if held >= _SEGMENT_BYTES:
-                folded += self._close(newest.values(), taken)
-                newest, taken, held = {}, [], 0
-        return folded + self._close(newest.values(), taken)
 
-    def _close(self, lines: Iterable[tuple[Head, bytes]], taken: list[str]) -> int:
-        if not taken:
-            return 0
-        numbers = [int(m["number"]) for n in self._files.names("segments") if (m := _SEALED.fullmatch(n))]
-        self._write_segment(max(numbers, default=0) + 1, [line for _, line in lines])
-        self._files.remove(taken)
-        return len(taken)
+class _UnsoundError(Exception):
+    """A record in the index that is none when it is read whole."""
 
-    def _write_segment(self, number: int, lines: list[bytes]) -> str:
-        content = b"\n".join(lines) + b"\n"
-        path = f"segments/{number:06d}-{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
-        self._files.write(path, content)
-        return path
+    def __init__(self, head: Head, why: Exception) -> None:
+        super().__init__(str(why))
+        self.head = head
 
-    def _compact(self) -> None:
-        """Fold many small segments into one.
 
-        Of each key the newest record *in these segments* is kept, even where another file holds a newer one:
-        a second process may be folding that file away at this moment, and would in turn rely on this one.
-        """
-        sizes = self._files.names("segments")
-        small = {f"segments/{n}" for n, size in sizes.items() if _SEALED.fullmatch(n) and size < _SMALL_BYTES}
-        if len(small) < _MANY_SMALL:
-            return
-        self._refresh()
-        small &= self._read - self._held  # whole, and of a schema that this code can read
-        newest: dict[str, tuple[Head, bytes]] = {}
-        try:
-            for path in sorted(small):
-                for line in self._files.lines(path):
-                    self._count(newest, line, path)
-        except (FileNotFoundError, ShapeError):
-            return  # another process compacts; or damaged since, which the next reading from anew sets aside
-        if not newest:
-            return
-        made = self._write_segment(max(int(p[9:15]) for p in small), [x for _, x in newest.values()])
-        self._files.remove(sorted(small - {made}))
-
-    def _count(self, newest: dict[str, tuple[Head, bytes]], data: bytes, path: str) -> None:
-        """Take a record into ``newest`` unless one of its key there counts for more."""
-        raw = parse(data)
-        check_shape(raw, path.rpartition("/")[2].partition(".")[0] if path.startswith("records/") else None)
-        head = head_of(raw, self._pool, path, 0, len(data))
-        if head.key not in newest or head.rank() > newest[head.key][0].rank():
-            newest[head.key] = head, orjson.dumps(raw)
+def _printable(text: str) -> str:
+    """A file's name as it can be shown: one that is not UTF-8 cannot."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 @contextmanager

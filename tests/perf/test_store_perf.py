@@ -12,6 +12,7 @@ import pytest
 from bench.contract import Cell, Record
 from bench.store.heads import dump
 from bench.store.records import Store
+from bench.store.sealing import write_segment
 
 READ = """
 import json, re, sys, time
@@ -60,7 +61,7 @@ def lines(start: int, stop: int) -> list[bytes]:
 def test_a_sealed_store_is_read_in_seconds(tmp_path, capsys, n, seconds, megabytes):
     store = Store.open(tmp_path)
     for i in range(0, n, 20_000):
-        store._write_segment(i // 20_000 + 1, lines(i, min(i + 20_000, n)))
+        write_segment(store._files, i // 20_000 + 1, lines(i, min(i + 20_000, n)))
     out = subprocess.run(
         [sys.executable, "-c", READ, str(tmp_path)], capture_output=True, text=True, check=True
     )

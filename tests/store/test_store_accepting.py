@@ -71,7 +71,9 @@ def test_published_records_are_stamped_in_their_file(local, record, tmp_path):
     one, *rest = sorted(before.heads())
     others = [before.read(k) for k in rest]
     made = stamped(
-        before.read(one), **{**TODAY, "stages": {}}, verified={"cells": 4, "on": 1, "commit": "c", "at": ""}
+        before.read(one),
+        **{**TODAY, "stages": {}},
+        verified={"cells": 4, "on": 1, "commit": "c", "at": "2026-01-01T00:00:00+00:00"},
     )
     (file,) = restamp(tmp_path / "laptop", [made], [CODE])
     after = load_published(tmp_path / "laptop")

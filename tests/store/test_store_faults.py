@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.store.records import Store, StoreError
+from bench.store.sealing import write_segment
 
 HERE = Path(__file__).parent
 
@@ -117,7 +118,7 @@ def test_a_read_only_store_is_read_and_says_so(local, record):
 def test_torn_files_that_cannot_be_moved_are_left_and_said_once(local, record, monkeypatch):
     local.write(record(0))
     local._files.write("records/torn.json", b"{")
-    local._write_segment(1, [b"{"])
+    write_segment(local._files, 1, [b"{"])
 
     def denied(path, to):
         raise PermissionError(errno.EACCES, "denied")
@@ -153,7 +154,7 @@ def twice(local, record):
     local.seal(1)
     (name,) = local._files.names("segments")
     lines = local._files.read(f"segments/{name}").splitlines()
-    local._write_segment(0, lines)
+    write_segment(local._files, 0, lines)
     assert set(reader.heads()) == wanted
     local._files.remove([f"segments/{name}"])
     return reader, wanted
@@ -186,7 +187,7 @@ def test_compaction_drops_no_record_for_one_that_it_does_not_copy_itself(local, 
 
     def another_compacts_first():
         for name in local._files.names("segments"):
-            local._write_segment(999_999, local._files.read(f"segments/{name}").splitlines())
+            write_segment(local._files, 999_999, local._files.read(f"segments/{name}").splitlines())
         refresh()
 
     monkeypatch.setattr(local, "_refresh", another_compacts_first)

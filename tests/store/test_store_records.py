@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from bench.contract import BenchError, Cell, Record, digest
 from bench.store import heads as heads_module
-from bench.store import records as records_module
+from bench.store import sealing
 from bench.store.heads import SCHEMA, dump, parse, record_of
 from bench.store.records import Store
+from bench.store.sealing import write_segment
 
 
 def loose(store: Store) -> list[str]:
@@ -210,11 +211,11 @@ def test_a_record_under_another_cells_key_is_refused_and_set_aside(local, record
     [
         ({"metrics": {"auc": float("nan")}}, "metric auc is nan"),
         ({"metrics": {"t": {"bound": float("inf")}}}, "metric t is inf"),
-        ({"metrics": {"auc": "0.7"}}, "metric auc is '0.7'"),
+        ({"metrics": {"auc": "0.7"}}, r"metrics\.auc is '0\.7', expected a valid number"),
         ({"log": [object()]}, "not plain JSON"),
-        ({"status": "fine"}, "status 'fine'"),
-        ({"marks": [1]}, "marks holds something else"),
-        ({"provenance": {"code": 1}}, "provenance.code is not"),
+        ({"status": "fine"}, "status is 'fine'"),
+        ({"marks": [1]}, r"marks\.0 is 1, expected a valid string"),
+        ({"provenance": {"code": 1}}, r"provenance\.code is 1"),
     ],
 )
 def test_what_could_not_be_read_again_is_not_written(local, record, changed, said):
@@ -292,8 +293,8 @@ def test_a_newer_record_is_left_where_it_is(local, record):
 
 def test_newer_records_in_segments_survive_compaction(local, record, monkeypatch):
     newer = orjson.dumps({**plain(record(99)), "schema": SCHEMA + 1})
-    local._write_segment(1, [newer, dump(record(98))])
-    monkeypatch.setattr(records_module, "_MANY_SMALL", 3)
+    write_segment(local._files, 1, [newer, dump(record(98))])
+    monkeypatch.setattr(sealing, "_MANY_SMALL", 3)
     for i in range(6):
         local.write(record(i))
         local.seal(1)
@@ -325,7 +326,7 @@ def test_what_is_not_a_store_is_said(tmp_path):
 
 
 def test_many_small_segments_become_one_and_every_winner_stays(url, record, monkeypatch):
-    monkeypatch.setattr(records_module, "_MANY_SMALL", 4)
+    monkeypatch.setattr(sealing, "_MANY_SMALL", 4)
     store = Store.open(url)
     for i in range(9):
         store.write(record(i % 6, ended=f"2026-01-{i + 1:02d}", metrics={"i": i}))
@@ -338,7 +339,7 @@ def test_many_small_segments_become_one_and_every_winner_stays(url, record, monk
 
 
 def test_a_large_fold_is_cut_into_segments(local, record, monkeypatch):
-    monkeypatch.setattr(records_module, "_SEGMENT_BYTES", 10_000)
+    monkeypatch.setattr(sealing, "_SEGMENT_BYTES", 10_000)
     for i in range(12):
         local.write(record(i))
     assert local.seal(1) == 12
