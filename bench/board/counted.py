@@ -51,7 +51,7 @@ def count(values: Array, states: Mapping[str, Array], core: Bools, held: Bools) 
     there = values > 0
     begun_by = (there & core[:, None]).any(0)
     own = held | (states["skipped"] > 0)
-    waits = ~there & ~own & (sum(states[s] for s in WAITING) > 0) & core[:, None]
+    waits = ~there & ~own & (np.sum([states[s] for s in WAITING], axis=0) > 0) & core[:, None]
     begun = (there | held).any(1)
     through = core & begun & ~((states["new"] + states["lost"]) > 0).any(1)
     aside = np.zeros_like(core)
