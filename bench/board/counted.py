@@ -49,18 +49,19 @@ def count(values: Array, states: Mapping[str, Array], core: Bools, held: Bools) 
         ended in a way that is held against the row.
     """
     there = values > 0
-    begun_by = (there & core[:, None]).any(0)
+    begun_by = _any(there & core[:, None], 0)
     own = held | (states["skipped"] > 0)
-    waits = ~there & ~own & (np.sum([states[s] for s in WAITING], axis=0) > 0) & core[:, None]
-    begun = (there | held).any(1)
-    through = core & begun & ~((states["new"] + states["lost"]) > 0).any(1)
+    idle = _any(np.stack([states[s] > 0 for s in WAITING]), 0)
+    waits = ~there & ~own & idle & core[:, None]
+    begun = _any(there | held, 1)
+    through = core & begun & ~_any((states["new"] + states["lost"]) > 0, 1)
     aside = np.zeros_like(core)
     if through.sum() >= max(2, core.sum() / 2):
-        aside = waits.any(1) & ~begun
-        if not (begun_by & ~waits[~aside].any(0)).any():
-            aside = waits.any(1)
+        aside = _any(waits, 1) & ~begun
+        if not (begun_by & ~_any(waits[~aside], 0)).any():
+            aside = _any(waits, 1)
     still = waits & ~aside[:, None]
-    counts = begun_by & ~still.any(0)
+    counts = begun_by & ~_any(still, 0)
     ranked = bool(counts.any())
     return Counted(
         tasks=_indices(counts if ranked else begun_by),
@@ -68,6 +69,10 @@ def count(values: Array, states: Mapping[str, Array], core: Bools, held: Bools) 
         waiting={t: _indices(still[:, t]) for t in _indices(begun_by & ~counts)},
         aside=_indices(aside),
     )
+
+
+def _any(of: Bools, axis: int) -> Bools:
+    return np.asarray(of.any(axis), bool)
 
 
 def _indices(where: Bools) -> tuple[int, ...]:
