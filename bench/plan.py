@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from bench.store.records import Store
 
 State = Literal["new", "done", "stale", "failed", "blocked"]
+#: (id of a track, or of what a method declares with; track; task) -> the stages that it declares there.
+Declared = dict[tuple[int, str, str], tuple[Stage, ...]]
 ENDED_BADLY = ("failed", "oom", "timeout", "diverged")
 
 
@@ -161,17 +163,28 @@ def shard_label(stage: Stage, shard: int) -> str:
     return f"{stage.name} {shard + 1}/{stage.shards}" if stage.shards > 1 else stage.name
 
 
-def all_stages(track: Track, found: Found, task: Task, run: Any) -> list[Stage]:
-    """Stages that a cell may read, those read by others first, each once."""
+def all_stages(
+    track: Track, found: Found, task: Task, run: Any, declared: Declared | None = None
+) -> list[Stage]:
+    """Stages that a cell may read, those read by others first, each once.
+
+    ``declared``: keeps what each function declared for a task while a plan is made. Declaring may read files
+    and the metadata of packages, and one function serves many methods.
+    """
     out: dict[str, Stage] = {}
+    declared = {} if declared is None else declared
 
     def add(stage: Stage) -> None:
         for s in stage.stages:
             add(s)
         out.setdefault(stage.address, stage)
 
-    for stage in (*track.stages(task, run), *found.method.stages_of(task, run)):
-        add(stage)
+    for function, ask in ((track, track.stages), (found.method.stages, found.method.stages_of)):
+        at = (id(function), track.name, task.name)
+        if at not in declared:
+            declared[at] = tuple(ask(task, run))
+        for stage in declared[at]:
+            add(stage)
     return list(out.values())
 
 
@@ -325,6 +338,7 @@ class _Marker:
         self._data: dict[tuple[str, str], tuple[str | None, str | None]] = {}
         self._reads: dict[tuple[str, str, str], tuple[list[Stage], dict[str, str], list[str]]] = {}
         self._rests: dict[tuple[str, str, str], Rests] = {}
+        self._declared: Declared = {}
         self._digests: dict[str, str] = {}
         self._aged: dict[tuple[str, int], list[str]] = {}
         self._listings: dict[str, tuple[tuple[str, str], ...] | None] = {}
@@ -390,7 +404,7 @@ class _Marker:
         """The stages that a cell may read, the digests of those that are there, and why some are stale."""
         at = (c.plan.track.name, c.task.name, c.found.method.id)
         if at not in self._reads:
-            stages = all_stages(c.plan.track, c.found, c.task, c.plan.run)
+            stages = all_stages(c.plan.track, c.found, c.task, c.plan.run, self._declared)
             digests = {s.name: d for s in stages if (d := self._digest(s))}
             old = {s.name: self._old(s, c.plan.track) for s in stages}
             aged = [f"stage {name} is stale: {_brief(why)}" for name, why in old.items() if why]

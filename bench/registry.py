@@ -119,6 +119,7 @@ class Registry:
     _tracks: dict[str, tuple[Track, Origin]] = field(default_factory=dict)
     _rows: dict[str, dict[str, Found]] = field(default_factory=dict)
     _brought: list[Found] | None = None
+    _read: dict[str, list[Found]] = field(default_factory=dict)
 
     def track_names(self) -> list[str]:
         """Names of all tracks, importing none of those that are ours."""
@@ -182,7 +183,10 @@ class Registry:
     # ------------------------------------------------------------------------------------------ internals
 
     def _ours(self, folder: str, role: Role) -> list[Found]:
-        found: list[Found] = []
+        """Methods of a folder of ours, read once however many tracks ask: a problem is told once."""
+        if folder in self._read:
+            return self._read[folder]
+        found = self._read[folder] = []
         for path in sorted(p for d in _folder(folder) for p in d.glob("*.py") if p.name[0] not in "_."):
             origin = Origin(module=".".join(("bench", *folder.split("/"), path.stem)))
             try:
@@ -215,7 +219,7 @@ class Registry:
             places.append((Origin(file=str(path)), str(path)))
         for point in entry_points(group="bench.methods"):
             places.append((Origin(module=point.value.partition(":")[0]), f"entry point {point.name}"))
-        read = [(origin, where, self._read(origin, where)) for origin, where in places]
+        read = [(origin, where, self._declared(origin, where)) for origin, where in places]
         for origin, where, methods in read:  # after all were read: one may answer the track of another
             for m in methods:
                 if m.track in self._tracks or any((d / m.track).is_dir() for d in _folder("tracks")):
@@ -226,7 +230,7 @@ class Registry:
                     )
         return self._brought
 
-    def _read(self, origin: Origin, where: str) -> list[Method]:
+    def _declared(self, origin: Origin, where: str) -> list[Method]:
         """Methods of a plugin or an entry point; a track that it declares is there from now on."""
         try:
             module = origin.load()

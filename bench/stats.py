@@ -172,12 +172,16 @@ def paired(a: npt.ArrayLike, b: npt.ArrayLike, *, better: Better, unit: Unit) ->
 def welch(a: Estimate, b: Estimate, *, better: Better) -> Comparison:
     """Welch's t of ``a`` against ``b`` over the seeds of one task, with the interval of the difference.
 
-    A deterministic side has no spread over seeds, so the other's seeds are tested against its value. Not
-    judged when neither side shows any spread.
+    A deterministic side has no spread over seeds, so the other's seeds are tested against its value. Of two
+    deterministic sides (`exact_pair`) the values are compared, without an interval. Not judged when neither
+    side shows any spread otherwise.
     """
     diff, n = a.mean - b.mean, max(a.n, b.n)
     sign = -1.0 if better == "lower" else 1.0
     wins = int(better != "neither" and sign * diff > 0)
+    if a.deterministic and b.deterministic:
+        p = exact_pair(a.mean, b.mean)
+        return Comparison(diff, None, n, "seeds", p, _verdict(diff, p, better), wins, "exact values")
     if any(e.sd is None and not e.deterministic for e in (a, b)):
         return Comparison(diff, None, n, "seeds", None, "not judged", wins, "fewer than 2 seeds")
     sides = [((e.sd or 0.0) ** 2 / e.n, e.n - 1) for e in (a, b)]
@@ -188,6 +192,15 @@ def welch(a: Estimate, b: Estimate, *, better: Better) -> Comparison:
     p = float(two_sided(diff / math.sqrt(var), df))
     half = float(t_quantile(df)) * math.sqrt(var)
     return Comparison(diff, half, n, "seeds", p, _verdict(diff, p, better), wins)
+
+
+def exact_pair(a: float, b: float) -> float:
+    """Stands for p of two deterministic rows on the same data: 1 for equal values (but for rounding), else 0.
+
+    Nothing is drawn, so nothing is tested: whoever runs the two again finds the same difference. That says
+    nothing of other tasks or test sets, which is what tests over tasks and over examples are for.
+    """
+    return 1.0 if abs(a - b) <= _ROUNDING * max(abs(a), abs(b)) else 0.0
 
 
 def _verdict(diff: float, p: float, better: Better) -> Verdict:
@@ -331,7 +344,9 @@ def welch_pairs(mean: Array, sd: Array, n: Array, exact: Bools) -> Array:
     no correction can make it matter, and a board of 400 rows takes less than half the time.
 
     ``mean``, ``sd``, ``n``: (k,). ``exact``: deterministic rows; their value has no spread over seeds, so the
-    other row's seeds are tested against it. Two rows without any spread are not judged.
+    other row's seeds are tested against it, and two of them are `exact_pair`: 0 where they differ, which is
+    no test and leaves Holm's correction of the tests as it is. Otherwise two rows without any spread are not
+    judged: that two or three seeds agree does not say that the next one will.
     """
     k = len(mean)
     i, j = np.triu_indices(k, 1)
@@ -345,6 +360,8 @@ def welch_pairs(mean: Array, sd: Array, n: Array, exact: Bools) -> Array:
         far = (t >= _NEVER) & (total > 0)
         p[far] = two_sided(t[far], np.square(total[far]) / (part[i[far]] + part[j[far]]))
     p[(total == 0) & (mean[i] == mean[j])] = 1.0
+    both = np.flatnonzero(exact[i] & exact[j])
+    p[both] = [exact_pair(float(mean[i[h]]), float(mean[j[h]])) for h in both]
     return _square(k, holm(p))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,3 +157,30 @@ def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         return Said(code, said.out, said.err)
 
     return call
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], Path]]:
+    """Lays a file into a folder of ours (``methods``, ``baselines/<track>``), as a contributor would, without
+    touching the clone: ``bench`` and the folder's package are searched in a temporary tree as well.
+    """
+    import bench as package
+
+    root, laid = tmp_path / "tree", set[str]()
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(root)])
+
+    def lay(file: str, text: str) -> Path:
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        name = ".".join(("bench", *path.parent.relative_to(root).parts))
+        folder = importlib.import_module(name)
+        if str(path.parent) not in folder.__path__:
+            monkeypatch.setattr(folder, "__path__", [*folder.__path__, str(path.parent)])
+        importlib.invalidate_caches()
+        laid.add(f"{name}.{path.stem}")
+        return path
+
+    yield lay
+    for name in laid:
+        sys.modules.pop(name, None)

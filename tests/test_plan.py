@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from bench.plan import Filter, estimate, make_plan
 from bench.registry import Registry
 from bench.suite import Suite
 
+ROOT = Path(__file__).resolve().parent.parent
 CORE = ["single", "single/wide", "multi/dnn", "prior", "small"]
 
 
@@ -274,3 +277,23 @@ def test_a_deterministic_row_runs_on_every_split_that_its_track_draws(lab):
         text.replace('name = "faults"\n', 'name = "faults"\n    split_per_seed = True\n')
     )
     assert [c.cell.seed for c in lab.plan("fixed").cells] == [0, 1, 2]
+
+
+def test_stages_are_declared_once_a_task_however_many_rows_read_them(monkeypatch):
+    """Declaring reads the metadata of packages: once a method, that was most of a plan's time."""
+    registry, asked, rows = Registry(), Counter(), {}
+    for name in registry.track_names():
+        kind = type(registry.track(name))
+
+        def counting(self, task, run, declared=kind.stages):
+            asked[self.name, task.name] += 1
+            return declared(self, task, run)
+
+        monkeypatch.setattr(kind, "stages", counting)
+    plan = make_plan(Suite(ROOT / "bench.yaml"), registry, None, "laptop")
+    for c in plan.cells:
+        rows.setdefault((c.plan.track.name, c.task.name), set()).add(c.row)
+    assert set(asked) == set(rows)
+    assert min(map(len, rows.values())) > 8
+    # ood's own declaration of its frozen features asks once more.
+    assert max(asked.values()) <= 2

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import bench as package
 from bench.contract import BenchError
 from bench.registry import Registry, nearest
 
@@ -105,23 +104,25 @@ def test_two_rows_of_one_name_in_one_file_are_an_error(tmp_path):
         Registry(plugins=[plugin(tmp_path, text)]).rows("embedding_scale")
 
 
-def test_a_broken_file_of_ours_is_reported_and_skipped(tmp_path, monkeypatch):
-    folder = tmp_path / "baselines" / "embedding_scale"
-    folder.mkdir(parents=True)
-    (folder / "broken_one.py").write_text("x = 1\nraise ValueError('broken')\n")
-    (folder / "good_one.py").write_text(ROW.format(track="embedding_scale", id="good-one"))
-    (folder / "_helper.py").write_text("raise ValueError('never read')\n")
-    import importlib
-
-    baselines = importlib.import_module("bench.baselines.embedding_scale")
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    monkeypatch.setattr(baselines, "__path__", [*baselines.__path__, str(folder)])
+@pytest.mark.parametrize("folder", ["methods", "baselines/embedding_scale", "baselines/dit_transfer"])
+def test_a_broken_file_of_ours_is_told_once_and_skipped(newcomer, folder):
+    broken = newcomer(f"{folder}/broken_one.py", "x = 1\nraise ValueError('broken')\n")
+    newcomer("baselines/embedding_scale/good_one.py", ROW.format(track="embedding_scale", id="good-one"))
+    newcomer(f"{folder}/_helper.py", "raise ValueError('never read')\n")
     registry = Registry()
-    rows = registry.rows("embedding_scale")
-    assert "good-one" in rows
-    assert "prior" in rows
+    for track in registry.track_names():
+        assert registry.rows(track)
+    assert {"good-one", "prior"} <= set(registry.rows("embedding_scale"))
     (problem,) = registry.problems
-    assert problem == f"not read: {folder / 'broken_one.py'}:2: ValueError: broken"
+    assert problem == f"not read: {broken}:2: ValueError: broken"
+
+
+@pytest.mark.parametrize("words", [("plan",), ("board",), ("status",)])
+def test_a_command_tells_of_a_broken_file_once(newcomer, bench, tmp_path, words):
+    broken = newcomer("methods/broken_one.py", "raise ValueError('broken')\n")
+    said = bench(*words, "--suite", str(ROOT / "bench.yaml"), "--store", str(tmp_path / "store"))
+    assert said.code == 0
+    assert (said.out + said.err).count(str(broken)) == 1
 
 
 @pytest.fixture

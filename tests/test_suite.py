@@ -2,10 +2,12 @@
 """Mistakes in bench.yaml: each names the file, the line, the key and the nearest valid value."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from bench.contract import BenchError, Needs
+from bench.registry import Registry
 from bench.suite import Suite
 
 GOOD = """profiles:
@@ -178,9 +180,40 @@ def test_hyper_parameters_keep_the_type_of_their_default(grids):
         read(grids)
 
 
-def test_the_suite_of_the_repository_is_good(lab):
-    from bench.registry import Registry
+OURS = Path(__file__).resolve().parent.parent / "bench.yaml"
 
-    suite = Suite(__file__.replace("tests/test_suite.py", "bench.yaml"))
+
+def test_the_suite_of_the_repository_is_good():
+    suite = Suite(OURS)
     for profile in suite.profile_names():
         suite.tracks(profile, Registry())
+
+
+NEWCOMER = """from bench.contract import method
+@method("{track}", name="N", id="newcomer", variants={{"wide": {{}}}})
+def f(data, hp, ctx): return 1.0
+"""
+
+
+def test_a_new_file_is_planned_as_core_in_every_track_and_nothing_else_changes(newcomer):
+    suite = Suite(OURS)
+    before = {(p.track.name, f): p for f in suite.profile_names() for p in suite.tracks(f, Registry())}
+    tracks = Registry().track_names()
+    for track in tracks:
+        newcomer(f"baselines/{track}/newcomer.py", NEWCOMER.format(track=track))
+    after = {(p.track.name, f): p for f in suite.profile_names() for p in suite.tracks(f, Registry())}
+    assert {t for t, _ in after} == set(tracks)
+    for (track, profile), plan in after.items():
+        named = track in suite.spec.tracks and suite.spec.tracks[track].profiles.get(profile)
+        brought = () if named and named.rows is not None else ("newcomer", "newcomer/wide")
+        was = before[track, profile]
+        assert set(plan.core) == {*was.core, *brought}, f"{track}, {profile}"
+        assert plan.ablations == was.ablations
+    assert all(suite.spec.tracks[t].profiles["laptop"].rows is None for t in suite.spec.tracks)
+
+
+def test_a_row_that_is_an_ablation_is_core_nowhere_in_our_suite():
+    suite = Suite(OURS)
+    for profile in suite.profile_names():
+        for p in suite.tracks(profile, Registry()):
+            assert not {*p.core} & {*p.ablations}, f"{p.track.name}, {profile}"

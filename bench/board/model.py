@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bench import stats
+from bench.board.counted import count
 from bench.board.published import Published
 from bench.contract import STATUSES, SYMBOLS, BenchError, Metric, Record, Task, Track
 from bench.stats import Array, Bools, Comparison, Estimate
@@ -137,8 +138,8 @@ class RowView:
     """A row as listed: ``rank`` from 1, ``group`` from 0 (None: none claimed), ``mean`` over the counted
     tasks.
 
-    ``partial``: a core cell failed or is missing, so the mean is over what is there. ``delta``: to the
-    track's reference, over the tasks both have.
+    ``partial``: on a counted task a cell failed or is missing, or no task counts: the mean is over what is
+    there. ``delta``: to the track's reference, over the tasks both have.
     """
 
     info: RowInfo
@@ -183,10 +184,16 @@ class Board:
         self._by_cell: dict[tuple[int, int], list[Slot]] = {}
         self._index()
         self._cache: dict[str, tuple[Array, Bools, _Means]] = {}
-        core = np.array([r.core for r in self.infos], bool)
-        n = self._means(spec.ranks_by).n
-        #: Indices of the tasks on which at least one core row has a value: what means and tests are over.
-        self.counted: tuple[int, ...] = tuple(int(t) for t in np.flatnonzero((n[core] > 0).any(0)))
+        self._held: Bools = self.counts[:, :, _HELD_INDEX].sum(2) > 0
+        #: Which tasks count, and what the others wait for.
+        self.tally = count(
+            self._means(spec.ranks_by).n,
+            {s: self.counts[:, :, k] for s, k in _STATE_INDEX.items()},
+            np.array([r.core for r in self.infos], bool),
+            self._held,
+        )
+        #: Indices of the tasks that means and tests are over.
+        self.counted: tuple[int, ...] = self.tally.tasks
         self._sample_of = stats.samples(self.tasks, spec.track.axis)
         #: The counted tasks by what they are observations of: tests take each of these as one.
         self.samples: tuple[tuple[int, ...], ...] = self._sampled(self.counted)
@@ -317,9 +324,8 @@ class Board:
     def _rank(self) -> None:
         m, counted = self._means(self.spec.ranks_by), list(self.counted)
         worst = -1.0 if self.metric.better == "lower" else 1.0
-        held = self.counts[:, counted][:, :, _HELD_INDEX].sum(2) > 0
         missing = m.n[:, counted] == 0
-        partial = (held | missing).any(1) if counted else np.ones(len(self.infos), bool)
+        partial = (self._held[:, counted] | missing).any(1) | (not self.tally.ranked)
         core = [i for i, r in enumerate(self.infos) if r.core]
         full = [i for i in core if not partial[i]]
         with np.errstate(invalid="ignore"):
@@ -369,7 +375,7 @@ class Board:
 
     def _best_cells(self) -> Bools:
         """Per row and task: not separable from the task's best core row (Welch over seeds, Holm over its
-        pairs).
+        pairs; of two deterministic rows the better value).
         """
         m = self._means(self.spec.ranks_by)
         best = np.zeros(m.mean.shape, bool)
@@ -441,8 +447,14 @@ class Board:
 
     @property
     def pairs(self) -> int:
-        """Pairs of ranked rows that were tested: what Holm's correction is over."""
-        return int((~np.isnan(self._adjusted)).sum()) // 2
+        """Pairs of ranked rows that were tested: what Holm's correction is over. Two deterministic rows whose
+        values differ are no test over seeds.
+        """
+        tested = ~np.isnan(self._adjusted)
+        if self.unit == "seeds":
+            fixed = np.array([r.info.deterministic for r in self.rows if r.rank is not None], bool)
+            tested &= ~(fixed[:, None] & fixed & (self._adjusted == 0))
+        return int(tested.sum()) // 2
 
     @property
     def corrected(self) -> float:

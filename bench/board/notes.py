@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from bench.stats import FEW
 
 if TYPE_CHECKING:
     from bench.board.model import Board
+
+#: So many names, or groups of tasks, are spelt out in a sentence.
+_MOST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ def notes(board: Board) -> tuple[Note, ...]:
         _seeds(board),
         Note("ranks by", f"ranks by {m.name} {text.arrow(m)}".strip(), f"{m.name}{unit}, {way}{doc}."),
         _missing(board),
+        *_tasks(board),
         Note(
             "selection",
             f"selection {spec.selection}",
@@ -57,15 +62,21 @@ def notes(board: Board) -> tuple[Note, ...]:
 
 
 def lead(board: Board) -> str:
-    """One sentence: who leads, by how much it may be read, who cannot be told apart."""
+    """One sentence: who leads, by how much it may be read, who cannot be told apart or is not counted yet."""
     if not board.rows or board.rows[0].mean is None:
         return "No cell has a result yet."
     top = board.rows[0]
+    if not board.tally.ranked:
+        return "No task counts yet: on each one some row is still to run, so no row is ranked."
     if top.rank is None or top.mean is None:
         return "No row is complete yet, so none is ranked."
     digits = board.metric.digits
     tasks = len(board.counted)
     where = f"over {tasks} tasks" if tasks > 1 else f"on {board.tasks[board.counted[0]].name}"
+    if board.tally.waiting:
+        where += f" (so far {tasks} of {len(board.tasks)} tasks count{'s' * (tasks == 1)})"
+    if aside := board.tally.aside:
+        where += f", {_listed(_labels(board, aside))} not counted"
     start = f"{top.info.label} has the best {board.metric.name}, {text.estimate(top.mean, digits)} {where}"
     if not board.grouped:
         return f"{start}; with so little data nothing says that this is more than chance."
@@ -91,7 +102,8 @@ def _seeds(board: Board) -> Note:
 def _missing(board: Board) -> Note:
     held = ", ".join(s for s in ("failed", "oom", "timeout", "diverged") if s in HELD)
     partial = sum(r.partial for r in board.rows)
-    out = [board.tasks[t].name for t in range(len(board.tasks)) if t not in board.counted]
+    there = {*board.counted, *board.tally.waiting}
+    out = [task.name for t, task in enumerate(board.tasks) if t not in there]
     left = f" Left out of all means, since no row has a value: {', '.join(out)}." if out else ""
     long = (
         f"a row with a missing task, or with any {held} cell, is listed after the complete rows, unranked, "
@@ -135,6 +147,43 @@ def _verified(board: Board) -> list[Note]:
     return [Note("verified", "; ".join(short), f"{'; '.join(said)}.")] if said else []
 
 
+def _tasks(board: Board) -> list[Note]:
+    """Which tasks count and what the others wait for; nothing where no row is still to run."""
+    tally, of = board.tally, len(board.tasks)
+    if not (tally.waiting or tally.aside):
+        return []
+    counting = len(board.counted) if tally.ranked else 0
+    short = f"{counting or 'none'} of {of} tasks count{'s' * (counting <= 1)}"
+    waiting: dict[tuple[int, ...], list[str]] = {}
+    for t, rows in tally.waiting.items():
+        waiting.setdefault(rows, []).append(board.tasks[t].name)
+    said = [
+        f"{_listed(tasks)} wait{'s' * (len(tasks) == 1)} for {_listed(_labels(board, rows))}"
+        for rows, tasks in waiting.items()
+    ]
+    words = ["; ".join([short, *said[:_MOST], *(["and so on"] if len(said) > _MOST else [])])]
+    if tally.aside:
+        words.append(f"Nothing waits for {_listed(_labels(board, tally.aside))}, still to run")
+    words.append(
+        "A task counts once no ranked row is merely still to run there (new, lost or blocked); means, ranks "
+        "and tests leave the others out"
+        if tally.ranked
+        else "So no row is ranked, and means are over what is there"
+    )
+    return [Note("tasks", short, f"{'. '.join(words)}.")]
+
+
+def _labels(board: Board, rows: Iterable[int]) -> list[str]:
+    return [board.infos[i].label for i in rows]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``a, b and c``; of many the first ones and how many more there are."""
+    if len(names) > _MOST + 1:
+        return f"{', '.join(names[:_MOST])} and {len(names) - _MOST} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 def _hardware(board: Board) -> Note:
     labels = board.hardware
     short = (
@@ -150,6 +199,8 @@ def _groups(board: Board) -> Note:
         why = "no task has a result" if not tasks else "one seed and one task"
         if tasks and max(board.spec.seeds, len(board.seeds)) > 1:
             why = "fewer than two complete rows, or too few seeds"
+        if tasks and not board.tally.ranked:
+            why = "no task counts yet"
         return Note(
             "tie groups",
             "no tie groups claimed",

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from bench.cli.console import WholeWords
 from bench.contract import BenchError
 from bench.plan import Filter, Plan, make_plan
 from bench.registry import Registry
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from bench.board.model import Board
     from bench.store.publish import Published
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+console = WholeWords(highlight=False)
+errors = WholeWords(stderr=True, highlight=False)
 
 SuiteOption = Annotated[
     Path | None, typer.Option("--suite", help="The suite file (default: bench.yaml here or the clone's).")

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
 from bench.cli.common import PluginOption, ProfileOption, Session, SuiteOption, TrackOption, console, escape
 from bench.contract import BenchError
@@ -57,9 +57,7 @@ def command(
 
 def _list(session: Session, profile: str, track: list[str]) -> None:
     plan = session.plan(profile, track, [], "")
-    table = Table(box=None, pad_edge=False)
-    for name in ("track", "task", "data", "cells"):
-        table.add_column(name)
+    lines = [("track", "task", "data", "cells")]
     seen: set[str] = set()
     for p in plan.tracks:
         for task in plan.tasks[p.track.name]:
@@ -68,22 +66,33 @@ def _list(session: Session, profile: str, track: list[str]) -> None:
             if why is None:
                 said = f"here, {p.track.fingerprint(task, p.run)}"
             else:
-                said = f"[magenta]missing[/] {'as above' if why in seen else escape(why)}"
+                said = f"missing {'as above' if why in seen else why}"
                 seen.add(why)
-            table.add_row(p.track.name, task.name, said, f"{cells} blocked" if why else str(cells))
-    console.print(table)
+            lines.append((p.track.name, task.name, said, f"{cells} blocked" if why else str(cells)))
+    _columns(lines)
     console.print()
-    console.print(_terms())
+    _terms()
     console.print(f"brought data: ${VARIABLE}, now {escape(str(root()))}", soft_wrap=True)
 
 
-def _terms() -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("data set", "is", "from", "terms"):
-        table.add_column(name, overflow="fold")
+def _columns(lines: Sequence[tuple[str, str, str, str]]) -> None:
+    """Lines in columns. A reason with its path is as long as it is: it stands whole in its line, and other
+    lines are aligned without it.
+    """
+    short = [x for x in lines if not x[2].startswith("missing ") or x[2].endswith(" as above")]
+    wide = [max(len(x[k]) for x in (short if k == 2 else lines)) for k in range(3)]
+    for n, line in enumerate(lines):
+        text = "  ".join(x.ljust(w) for x, w in zip(line, (*wide, 0), strict=True))
+        style = "bold" if n == 0 else "magenta" if line[2].startswith("missing ") else ""
+        console.print(Text(text, style=style), soft_wrap=True)
+
+
+def _terms() -> None:
+    """Each data set with its terms in a paragraph: in columns their texts would be broken every few words."""
     for d in CATALOG.values():
-        table.add_row(d.name, escape(d.title), escape(d.get), escape(d.terms))
-    return table
+        console.print(f"[bold]{escape(d.name)}[/]: {escape(d.title)}", soft_wrap=True)
+        console.print(f"    from: {escape(d.get)}", soft_wrap=True)
+        console.print(f"    terms: {escape(d.terms)}", soft_wrap=True)
 
 
 # --------------------------------------------------------------------------------------------- check, prepare

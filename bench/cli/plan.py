@@ -23,6 +23,7 @@ from bench.cli.common import (
     duration,
     escape,
 )
+from bench.cli.console import in_parts
 from bench.plan import Estimate, Plan, PlannedCell, estimate
 from bench.store import provenance
 
@@ -109,11 +110,10 @@ def _tables(plan: Plan, track: str) -> Iterator[Table]:
         by_row.setdefault(c.row, {}).setdefault(c.task.name, []).append(c)
     brief = len(tasks) > WIDE
     wide = max(map(len, [*by_row, ""]))
-    column = 2 + max(map(len, ["3 blocked", *tasks]))
-    fit = max(1, (console.width - wide) // column) if brief else len(tasks)
-    for first in range(0, len(tasks), max(1, fit)):
-        part = tasks[first : first + fit]
-        title = None if first else f"{track} · {plan.profile}"
+    words = ["3 blocked"] if brief else ["skipped", *(c.alias_of for c in cells if c.alias_of)]
+    column = 2 + max(map(len, [*words, *tasks]))
+    for n, part in enumerate(in_parts(tasks, column, console.width - wide)):
+        title = None if n else f"{track} · {plan.profile}"
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         table.add_column("row", no_wrap=True, min_width=wide)
         for task in part:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +20,7 @@ from bench.cli.common import (
     duration,
     escape,
 )
+from bench.cli.console import in_parts
 from bench.cli.plan import summary
 from bench.contract import SYMBOLS
 from bench.plan import Plan, PlannedCell
@@ -48,7 +49,8 @@ def command(
     session = Session.open(suite, store, plugin, fresh=fresh)
     plan = session.plan(profile, track, [], "")
     for p in plan.tracks:
-        console.print(_matrix(plan, p.track.name))
+        for table in _matrix(plan, p.track.name):
+            console.print(table)
     counted = Counter(_status(c) for c in {c.key: c for c in plan.cells}.values())
     legend = Text()
     for status, n in counted.items():
@@ -77,20 +79,30 @@ def _status(c: PlannedCell) -> str:
     return c.head.status if c.head is not None and c.state != "new" else c.state
 
 
-def _matrix(plan: Plan, track: str) -> Table:
-    cells = [c for c in plan.cells if c.plan.track.name == track]
-    tasks = list(dict.fromkeys(c.task.name for c in cells))
-    table = Table(title=f"{track} · {plan.profile}", title_justify="left", box=None, pad_edge=False)
-    for name in ("row", *tasks):
-        table.add_column(name)
-    for row in dict.fromkeys(c.row for c in cells):
-        marks = []
-        for task in tasks:
-            text = Text()
-            for c in cells:
-                if c.row == row and c.task.name == task:
-                    status = _status(c)
-                    text.append(_MARKS[status] if not c.alias_of else "=", style=_STYLES.get(status, "red"))
-            marks.append(text)
-        table.add_row(escape(row), *marks)
-    return table
+def _matrix(plan: Plan, track: str) -> Iterator[Table]:
+    """Rows by tasks; as many tables as it takes to keep the names of both whole."""
+    cells: dict[str, dict[str, list[PlannedCell]]] = {}
+    tasks: dict[str, int] = {}
+    for c in plan.cells:
+        if c.plan.track.name == track:
+            of = cells.setdefault(c.row, {}).setdefault(c.task.name, [])
+            of.append(c)
+            tasks[c.task.name] = max(tasks.get(c.task.name, 0), len(of))
+    column = 2 + max((max(len(task), seeds) for task, seeds in tasks.items()), default=0)
+    room = console.width - max(map(len, [*cells, "row"]))
+    for n, part in enumerate(in_parts([*tasks], column, room)):
+        title = None if n else f"{track} · {plan.profile}"
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for name in ("row", *part):
+            table.add_column(name)
+        for row, of_row in cells.items():
+            table.add_row(escape(row), *(_marks(of_row.get(task, ())) for task in part))
+        yield table
+
+
+def _marks(cells: Sequence[PlannedCell]) -> Text:
+    text = Text()
+    for c in cells:
+        status = _status(c)
+        text.append(_MARKS[status] if not c.alias_of else "=", style=_STYLES.get(status, "red"))
+    return text

@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from bench.board.derived import costs, gains, slopes
-from bench.board.model import Board, RowInfo, Slot
+from bench.board.model import HELD, Board, RowInfo, Slot
 from bench.board.notes import notes
 from bench.contract import BenchError, Metric, Task
 
@@ -149,11 +149,44 @@ def test_what_is_nobodys_fault_is_not_held_against_a_row_with_another_seed(sampl
     assert [(r.info.row, r.partial) for r in board.rows] == [("a", False), ("lr", False)]
 
 
-@pytest.mark.parametrize("status", ["skipped", "new", "unplanned", "lost"])
+@pytest.mark.parametrize("status", ["skipped", "unplanned", *sorted(HELD)])
 def test_a_whole_task_without_a_value_makes_a_row_partial(sample, status):
     board = make(sample, {"lr": [[0.7], [0.7]], "a": [[0.9], [status]]})
     assert row(board, "a").partial
     assert row(board, "a").cells[1].estimate is None
+
+
+@pytest.mark.parametrize("worse_first", [True, False])
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_two_deterministic_rows_are_separate_where_their_values_differ(sample, better, worse_first):
+    class Directed(sample.track):
+        metrics = (Metric(name="auc", better=better),)
+
+    order = [("best", 0.90), ("same", 0.90), ("worst", 0.10)]
+    if better == "lower":
+        order = [(r, 1 - v) for r, v in order]
+    fixed = dict(reversed(order) if worse_first else order)
+    values = {r: [[v]] for r, v in fixed.items()} | {"lr": [around(0.5)]}
+    rows = [RowInfo(row=r, label=r, deterministic=r in fixed) for r in values]
+    board = make(sample, values, rows=rows, track=Directed())
+    assert {r.info.row: r.group for r in board.rows} == {"best": 0, "same": 0, "lr": 1, "worst": 2}
+    assert {r.info.row for r in board.rows if r.cells[0].best} == {"best", "same"}
+    assert board.pairs == 4, "differing values of two deterministic rows are no test over seeds"
+    gap = board.difference(*(list(values).index(r) for r in ("worst", "best")))
+    assert (gap.verdict, gap.p, gap.half) == ("worse", 0.0, None)
+    same = board.difference(*(list(values).index(r) for r in ("same", "best")))
+    assert (same.verdict, same.p) == ("no difference shown", 1.0)
+
+
+def test_over_new_tasks_deterministic_rows_are_tested_as_any_other(sample):
+    rng = np.random.default_rng(1)
+    values = {r: [[v] for v in rng.normal(0.7, 0.1, 6)] for r in ("a", "lr")}
+    rows = [RowInfo(row=r, label=r, deterministic=True) for r in values]
+    board = make(sample, values, rows=rows)
+    assert [r.group for r in board.rows] == [0, 0]
+    assert board.unit == "tasks"
+    p = scipy.stats.ttest_rel(*(np.ravel(v) for v in values.values())).pvalue
+    assert row(board, "a").delta.p == pytest.approx(p)
 
 
 def test_a_task_that_nobody_answered_is_left_out_of_every_mean(sample):
