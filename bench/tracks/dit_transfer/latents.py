@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from bench.contract import BenchError, digest
+from bench.data.nameless import mapped
 from bench.data.pictures import View, stream
 from bench.data.preparing import Progress, silent
 
@@ -375,7 +376,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 def _array(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> np.ndarray:
     """A file of numpy, mapped into memory."""
     try:
-        found: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = mapped(path, "r")
     except (OSError, ValueError, EOFError) as e:
         raise BenchError(f"{path}: cannot be read: {e}") from e
     if found.shape != shape or found.dtype != kind:
