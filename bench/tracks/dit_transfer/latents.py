@@ -211,6 +211,7 @@ def _begin(
         raise BenchError(
             f"size {size}: expected a multiple of {down}, by which this VAE makes pictures smaller"
         )
+    top = os.path.commonpath([p.parent for p in paths])  # another machine may have them elsewhere
     index = {
         "version": VERSION,
         "n": len(paths),
@@ -218,7 +219,7 @@ def _begin(
         "flips": flips,
         "latent": [vae.config.latent_channels, size // down, size // down],
         "scale": vae.config.scaling_factor,
-        "of": digest([[str(p) for p in paths], labels.tolist(), size, _digest(vae)]),
+        "of": digest([[os.path.relpath(p, top) for p in paths], labels.tolist(), size, _digest(vae)]),
     }
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / INDEX).exists():
