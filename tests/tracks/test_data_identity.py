@@ -55,9 +55,7 @@ def identity(track: str, root, monkeypatch):
 
 
 @pytest.mark.parametrize("track", TASKS)
-def test_the_same_bytes_elsewhere_or_of_another_time_are_the_same_data(
-    brought, tmp_path, monkeypatch, track
-):
+def test_the_same_bytes_elsewhere_or_of_another_time_are_the_same_data(brought, tmp_path, monkeypatch, track):
     before = identity(track, brought, monkeypatch)
     copy = tmp_path / "elsewhere"
     shutil.copytree(brought, copy)
