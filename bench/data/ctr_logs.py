@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, digest
 from bench.data.catalog import CATALOG, VARIABLE
+from bench.data.nameless import mapped
 from bench.data.preparing import read_manifest
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def read(name: str) -> Log:
     for part, dtype in (("x", np.int32), ("y", np.uint8)):
         path = folder / f"{part}.npy"
         try:
-            arrays[part] = np.load(path, mmap_mode="c", allow_pickle=False)
+            arrays[part] = mapped(path, "c")
         except (OSError, ValueError) as e:
             raise BenchError(f"{path}: damaged ({e}): bench data prepare {name} --again") from e
         if arrays[part].shape != shapes[part] or arrays[part].dtype != dtype:

@@ -7,7 +7,8 @@ the stars, and comes with one item drawn at random that the user has not rated i
 are counted over all domains together, and negatives are drawn from the items of all.
 
 `prepare` makes the form that is trained on once, below ``prepared/amazon``: ``x.npy`` (n, 2) int32, user and
-item; ``y.npy`` and ``domain.npy`` (n,) uint8; ``manifest.json``. Rows stand part by part.
+item; ``y.npy`` and ``domain.npy`` (n,) uint8; ``manifest.json``. Rows stand part by part, in each at random:
+where a negative follows its positive, the place of a row tells its label.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, digest
 from bench.data.catalog import CATALOG, VARIABLE, root
+from bench.data.nameless import mapped
 from bench.data.preparing import Progress, read_manifest, silent
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 #: Raise when a rule changes: what was prepared before is then prepared again.
-VERSION = 1
+VERSION = 2
 NAME = "amazon"
 #: Assumed: the paper's categories were not found. From the largest to a small one, all with long histories.
 DOMAINS = ("Books", "Electronics", "Movies_and_TV", "Video_Games", "Musical_Instruments")
@@ -112,14 +114,12 @@ def read() -> Ratings:
     Raises:
         BenchError: it is not here, not prepared, or cannot be read.
     """
-    import numpy as np
-
     if why := missing():
         raise BenchError(why)
     place = _place()
     try:
         # Copy-on-write: who changes a map changes only what he sees himself.
-        x, y, domain = (np.load(place / f"{f}.npy", mmap_mode="c") for f in _FILES)
+        x, y, domain = (mapped(place / f"{f}.npy", "c") for f in _FILES)
     except (OSError, ValueError) as e:
         raise BenchError(f"{place}: cannot be read: {e}: bench data prepare {NAME} --again") from e
     return Ratings(_manifest(), x, y, domain)
@@ -210,7 +210,8 @@ def _made(progress: Progress) -> tuple[Sequence[np.ndarray], int, int]:
     x = np.concatenate([np.stack([np.repeat(u, 2), np.stack([i, n], 1).ravel()], 1) for _, u, i, n in rows])
     y = np.tile(np.array([1, 0], np.uint8), len(x) // 2)
     domain_of = np.repeat(np.arange(len(rows), dtype=np.uint8), [2 * len(r[0]) for r in rows])
-    order = np.argsort(part, kind="stable")
+    order = np.random.default_rng(0).permutation(len(part))
+    order = order[np.argsort(part[order], kind="stable")]
     return [part[order], x[order].astype(np.int32), y[order], domain_of[order]], users, items
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import rating_reference as reference
@@ -38,21 +40,31 @@ def test_positives_are_those_of_the_rules_in_their_part(data):
     assert sorted((int(d), int(p), users[u], items[i]) for d, p, (u, i) in rows) == sorted(found)
 
 
-def test_each_positive_is_followed_by_an_item_that_its_user_has_not_rated_in_the_domain(data):
+def test_each_positive_comes_with_an_item_that_its_user_has_not_rated_in_the_domain(data):
     reference.write_ratings()
     ratings.prepare()
     log = ratings.read()
-    assert np.array_equal(log.y, np.tile([1, 0], len(log.y) // 2))
-    positive, negative = log.x[::2], log.x[1::2]
-    assert np.array_equal(positive[:, 0], negative[:, 0])
-    assert np.array_equal(log.domain[::2], log.domain[1::2])
-    key = log.domain[::2].astype(int)
-    rated = set(zip(key.tolist(), *positive.T.tolist(), strict=True))
-    assert not rated & set(zip(key.tolist(), *negative.T.tolist(), strict=True))
+    part = np.repeat(np.arange(3), log.manifest.parts)
+    positive, negative = (
+        list(zip(part[rows].tolist(), log.domain[rows].tolist(), *log.x[rows].T.tolist(), strict=True))
+        for rows in (np.flatnonzero(log.y == y) for y in (1, 0))
+    )
+    assert Counter(row[:3] for row in positive) == Counter(row[:3] for row in negative)
+    assert not {row[1:] for row in positive} & {row[1:] for row in negative}
     # Drawn evenly from the items of all domains.
-    own = {d: set(positive[key == d, 1].tolist()) for d in range(5)}
-    strangers = np.mean([i not in own[d] for d, i in zip(key.tolist(), negative[:, 1].tolist(), strict=True)])
-    assert 0.7 < strangers < 0.9
+    own = {(d, i) for _, d, _, i in positive}
+    assert 0.7 < np.mean([(d, i) not in own for _, d, _, i in negative]) < 0.9
+
+
+def test_the_place_of_a_row_does_not_tell_its_label_or_domain(data):
+    reference.write_ratings()
+    ratings.prepare()
+    log = ratings.read()
+    for rows in np.split(np.arange(len(log.y)), np.cumsum(log.manifest.parts)[:-1]):
+        for values in (log.y[rows], log.domain[rows]):
+            # Neighbours agree as often as by chance; in sorted or alternating rows far more or less often.
+            by_chance = np.sum((np.bincount(values) / len(values)) ** 2)
+            assert np.mean(values[1:] == values[:-1]) == pytest.approx(by_chance, abs=5 / len(values) ** 0.5)
 
 
 def test_preparing_is_reproducible_and_checked(data):

@@ -11,7 +11,7 @@ import image_reference as images
 import numpy as np
 import pytest
 
-from bench.contract import BenchError
+from bench.contract import BenchError, digest
 from bench.data import coop, emoji, image_folders, image_sets, stamps
 from bench.data.emoji_families import families
 from bench.engine.context import RunInputs
@@ -77,6 +77,12 @@ def emojis(labelled):
 
 def ids_of(*sets):
     return [set(s.ids.tolist()) for s in sets]
+
+
+def files_of(labelled, name):
+    """The files of pictures that a method is given, whose ids are digests of the names."""
+    named = {digest(f): f for f in image_sets.read(name).files}
+    return [named[i] for i in labelled.ids.tolist()]
 
 
 def in_families(ids):
@@ -291,16 +297,18 @@ def test_domain_shift_leaves_one_domain_out(brought):
         assert len(shown.labelled) == held_out[target]
         _, whole = parts(task, Run(target="in"))
         assert len(whole.targets[0].labelled) == n - held_out[target]
-        both = ids_of(shown.labelled, whole.targets[0].labelled, data.train, data.val)
+        both = ids_of(shown.labelled, whole.targets[0].labelled)
+        both += [set(files_of(of, "pacs")) for of in (data.train, data.val)]
         assert sum(len(b) for b in both) == len(set.union(*both)) == sum(sizes.values())
         assert {i.split("/")[0] for i in both[0] | both[1]} == {target}
         # DomainBed's permutation, from its definition.
         rows = listed.rows(target)
         order = images.permutation(n, f"(0, {at})")
-        assert shown.labelled.ids.tolist() == [listed.files[rows[i]] for i in order[: held_out[target]]]
-        for of in (data.train, data.val, shown.labelled):
-            folder = {"Alarm Clock": "Alarm_Clock"}
-            for i, y in zip(of.ids, of.y, strict=True):
+        assert set(shown.labelled.ids) == {listed.files[rows[i]] for i in order[: held_out[target]]}
+        folder = {"Alarm Clock": "Alarm_Clock"}
+        files = (*(files_of(of, "pacs") for of in (data.train, data.val)), shown.labelled.ids)
+        for ids, of in zip(files, (data.train, data.val, shown.labelled), strict=True):
+            for i, y in zip(ids, of.y, strict=True):
                 assert i.split("/")[1] == folder.get(kept.names[y], kept.names[y])
 
 
@@ -319,7 +327,8 @@ def test_the_wild_trains_on_the_first_half_and_tests_on_the_whole_target(brought
     assert Counter(kept.targets[0].labelled.y.tolist()) == {0: 5, 1: 3, 2: 3, 3: 3, 4: 3}
     listed = image_sets.read("office-home")
     rows, order = listed.rows("Art", range(2)), images.permutation(6, "(0, 0, 'base')")
-    assert [i for i in data.val.ids if i.startswith("Art/")] == [listed.files[rows[order[0]]]]
+    art = [f for f in files_of(data.val, "office-home") if f.startswith("Art/")]
+    assert art == [listed.files[rows[order[0]]]]
     _, again = parts(task_of("wild", "office-home", "Product"), Run(target="in"))
     assert again.targets[0].labelled.ids.tolist() == kept.targets[0].labelled.ids.tolist()
 
@@ -335,7 +344,7 @@ def test_open_class_has_shots_of_the_base_half_and_every_test_picture(brought):
     assert Counter(data.val.y.tolist()) == dict.fromkeys(range(3), 4)
     assert Counter(kept.targets[0].labelled.y.tolist()) == dict.fromkeys(range(5), 3)
     assert set(data.train.domain.tolist()) == {0}
-    sets = ids_of(data.train, data.val, kept.targets[0].labelled)
+    sets = [set(files_of(of, "dtd")) for of in (data.train, data.val)] + ids_of(kept.targets[0].labelled)
     assert [{i.split("/")[2].split("_")[0] for i in s} for s in sets] == [{"train"}, {"val"}, {"test"}]
     few, _ = parts(task_of("open", "dtd"), Run(shots=2))
     assert Counter(few.train.y.tolist()) == Counter(few.val.y.tolist()) == dict.fromkeys(range(3), 2)
@@ -348,8 +357,9 @@ def test_imagenets_validation_is_of_its_training_pictures(brought):
         data, kept = parts(task_of(setting, "imagenet"))
         assert Counter(data.train.y.tolist()) == dict.fromkeys(range(base), 16)
         assert Counter(data.val.y.tolist()) == dict.fromkeys(range(base), 4)
-        assert not set.intersection(*ids_of(data.train, data.val))
-        assert all("/train/" in i for i in [*data.train.ids, *data.val.ids])
+        files = [files_of(of, "imagenet") for of in (data.train, data.val)]
+        assert not set.intersection(*map(set, files))
+        assert all("/train/" in f for f in [*files[0], *files[1]])
         assert all("/val/" in i for i in kept.targets[0].labelled.ids)
         assert (kept.base, len(kept.targets[0].labelled)) == (base, 10)
 

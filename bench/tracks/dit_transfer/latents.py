@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from bench.contract import BenchError, digest
+from bench.data.nameless import mapped
 from bench.data.pictures import View, stream
 from bench.data.preparing import Progress, silent
 
@@ -210,6 +211,7 @@ def _begin(
         raise BenchError(
             f"size {size}: expected a multiple of {down}, by which this VAE makes pictures smaller"
         )
+    top = os.path.commonpath([p.parent for p in paths])  # another machine may have them elsewhere
     index = {
         "version": VERSION,
         "n": len(paths),
@@ -217,7 +219,7 @@ def _begin(
         "flips": flips,
         "latent": [vae.config.latent_channels, size // down, size // down],
         "scale": vae.config.scaling_factor,
-        "of": digest([[str(p) for p in paths], labels.tolist(), size, _digest(vae)]),
+        "of": digest([[os.path.relpath(p, top) for p in paths], labels.tolist(), size, _digest(vae)]),
     }
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / INDEX).exists():
@@ -375,7 +377,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 def _array(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> np.ndarray:
     """A file of numpy, mapped into memory."""
     try:
-        found: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = mapped(path, "r")
     except (OSError, ValueError, EOFError) as e:
         raise BenchError(f"{path}: cannot be read: {e}") from e
     if found.shape != shape or found.dtype != kind:

@@ -16,6 +16,7 @@ import numpy as np
 from bench.contract import BenchError, Inputs, Needs, Stage, StageContext, digest
 from bench.data import class_trees
 from bench.data.catalog import VARIABLE, root
+from bench.data.file_digest import content
 from bench.tracks.dit_transfer import inception as fid
 from bench.tracks.dit_transfer import stages
 from bench.tracks.dit_transfer.settings import Run, recipe
@@ -66,17 +67,9 @@ def inception(run: Run) -> Path:
 
 
 def fingerprint(target: str, run: Run) -> str:
-    """Digest of the list of images and of the networks' files."""
-    networks = [_identity(root() / p) for p in (run.weights, run.vae, run.inception)]
+    """Digest of the list of images and of what the networks' files hold."""
+    networks = [content(root() / p) for p in (run.weights, run.vae, run.inception)]
     return digest([class_trees.fingerprint(target), networks])
-
-
-def _identity(path: Path) -> list[list[Any]]:
-    """Name, size and time of a file, or of each of a folder's."""
-    # A digest of its bytes would cost every plan seconds: the network has 2.7 GB.
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    stats = [(p, p.stat()) for p in files]
-    return [[p.relative_to(path.parent).as_posix(), s.st_size, s.st_mtime_ns] for p, s in stats]
 
 
 def parts(target: str, run: Run, inputs: Inputs) -> Parts:
@@ -87,7 +80,7 @@ def parts(target: str, run: Run, inputs: Inputs) -> Parts:
     x, classes = Latents(inputs.stage(LATENTS)), class_trees.read(target, "train").classes
     return Parts(
         classes=classes, x=x, y=x.labels, pretrained=partial(_pretrained, run, len(classes), x.shape),
-        bank=bank, decode=partial(_decoded, root() / run.vae, inputs.device),
+        bank=bank, decode=partial(_decoded, run, inputs.device),
     )  # fmt: skip
 
 
@@ -112,10 +105,10 @@ def _network(path: Path) -> DiT:
     return dit.load(path, dit.DIT_XL_2)
 
 
-def _decoded(vae: Path, device: str, x: Tensor) -> np.ndarray:
+def _decoded(run: Run, device: str, x: Tensor) -> np.ndarray:
     from bench.tracks.dit_transfer import latents
 
-    return latents.decode(_vae(vae, device), x)
+    return latents.decode(_vae(root() / run.vae, device), x)
 
 
 @lru_cache(maxsize=1)
@@ -171,7 +164,7 @@ def data_stages(target: str, run: Run) -> Sequence[Stage]:
     here = missing(target, run) is None
     params = {
         "target": target, "pictures": run.pictures, "size": SIZE, "vae": run.vae,
-        "of": [class_trees.fingerprint(target), _identity(root() / run.vae)] if here else None,
+        "of": [class_trees.fingerprint(target), content(root() / run.vae)] if here else None,
     }  # fmt: skip
     needs = Needs(cpu=4, gpu=1, mem_gb=16, minutes=480)
     return (Stage(name=LATENTS, build=encode, params=params, needs=needs),)
@@ -194,7 +187,7 @@ def bank_stages(target: str, run: Run) -> Sequence[Stage]:
     r, path = recipe(target, run), root() / run.weights
     params = {
         "n": r.bank, "chain": r.chain, "guidance": r.guidance, "weights": run.weights,
-        "of": _identity(path) if path.exists() else None,
+        "of": content(path) if path.exists() else None,
     }  # fmt: skip
     needs = Needs(gpu=1, mem_gb=16, minutes=120)
     return (Stage(name=stages.BANK, build=draw_bank, params=params, needs=needs, shards=SHARDS),)

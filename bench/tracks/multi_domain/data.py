@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -14,6 +14,7 @@ from bench.tracks.multi_domain.settings import Recipe
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bench.data.nameless import ImageFiles
     from bench.data.pictures import Evaluation, Training
     from bench.tracks.multi_domain.bodies import Body
 
@@ -90,27 +91,22 @@ class Pictures:
 class Files:
     """Pictures in files, decoded side by side while the last batch is being used."""
 
-    paths: Sequence[Path]
+    files: ImageFiles
     train: Training
     evaluate: Evaluation
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.files)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """See `Examples.read`."""
-        from bench.data.pictures import decode
-
-        return decode([self.paths[i] for i in rows], self.evaluate)
+        return self.files.decode(rows, self.evaluate)
 
     def stream(self, batches: Iterable[np.ndarray], seed: int, first: int) -> Iterator[Tensor]:
         """See `Examples.stream`."""
         import torch
 
-        from bench.data.pictures import stream
-
-        paths = ([self.paths[i] for i in rows] for rows in batches)
-        for images in stream(paths, self.train, seed=seed, first=first):
+        for images in self.files.stream(batches, self.train, seed=seed, first=first):
             yield torch.from_numpy(images)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from bench.contract import BenchError, Inputs, Stage, digest
 from bench.data import fmow, image_sets
 from bench.data.catalog import VARIABLE, root
+from bench.data.file_digest import file_digest
 from bench.data.image_files import Images
 from bench.tracks.multi_domain.data import Examples, Files, Parts, thinned
 from bench.tracks.multi_domain.settings import Run, recipe
@@ -44,9 +45,8 @@ def missing(dataset: str, run: Run) -> str | None:
 
 
 def fingerprint(dataset: str, run: Run) -> str:
-    """Digest of the list of images and of the weights' size and time."""
-    stat = weights(dataset, run).stat()
-    return digest([image_sets.fingerprint(dataset), stat.st_size, stat.st_mtime_ns])
+    """Digest of the list of images and of the weights."""
+    return digest([image_sets.fingerprint(dataset), file_digest(weights(dataset, run))])
 
 
 def weights(dataset: str, run: Run) -> Path:
@@ -61,6 +61,8 @@ def parts(dataset: str, run: Run, inputs: Inputs) -> Parts:
     images = image_sets.read(dataset)
     domains, domain, part = _regions(images) if dataset == "fmow" else _split(images)
     train, val, test = (thinned(np.flatnonzero(part == i), domain, run.rows) for i in range(3))
+    # The list is sorted by class: in its order, the place of a test picture would tell its label.
+    test = np.random.default_rng(0).permutation(test)
     return Parts(
         kind="images", domains=domains, classes=len(images.classes), y=images.labels, domain=domain,
         train=train, val=val, test=test, inputs=partial(_inputs, images, recipe(dataset, run).size),
@@ -92,8 +94,10 @@ def _place(names: Sequence[str], name: str) -> int:
 
 
 def _inputs(images: Images, side: int, rows: np.ndarray) -> Examples:
+    from bench.data.nameless import ImageFiles
     from bench.data.pictures import Evaluation, Training
 
     # Pictures stay uint8 here: the network brings them to its own range.
     plain = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    return Files(images.paths(rows), Training(side, *plain, scale=(_CROP, 1.0)), Evaluation(side, *plain))
+    files = ImageFiles(images.paths(rows))
+    return Files(files, Training(side, *plain, scale=(_CROP, 1.0)), Evaluation(side, *plain))

@@ -7,7 +7,7 @@ as it does training (a side effect of DomainBed's splits).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ import numpy as np
 from bench.contract import BenchError, Inputs, Stage, Task, digest
 from bench.data import coop, image_folders, image_sets
 from bench.data.catalog import VARIABLE, root
+from bench.data.file_digest import file_digest
 from bench.data.image_files import Images
 from bench.tracks.ood.data import Files, Labelled, Parts, Target, thinned
 from bench.tracks.ood.settings import Run, Setting
@@ -64,9 +65,8 @@ def _needed(task: Task) -> tuple[str, ...]:
 
 
 def fingerprint(task: Task, run: Run) -> str:
-    """Digest of the lists of images and of the weights' size and time."""
-    stat = weights(run).stat()
-    return digest([*map(image_sets.fingerprint, _needed(task)), stat.st_size, stat.st_mtime_ns])
+    """Digest of the lists of images and of the weights."""
+    return digest([*map(image_sets.fingerprint, _needed(task)), file_digest(weights(run))])
 
 
 def weights(run: Run) -> Path:
@@ -144,7 +144,7 @@ def _variant(task: Task, run: Run) -> Parts:
         raise BenchError(
             f"{task.params['dataset']}: class {strange[0]} is none of ImageNet's {n} classes here"
         )
-    rows = thinned(other.rows("test"), run.images)
+    rows = _mixed(thinned(other.rows("test"), run.images))
     y = np.array([at[mine[c]] for c in other.labels[rows]])
     shown = Labelled(_files(other, rows, run), y, np.full(len(rows), -1), _ids(other, rows))
     return Parts(
@@ -159,25 +159,41 @@ def _parts(
 ) -> Parts:  # fmt: skip
     where = {images.groups.index(d): i for i, d in enumerate(domains)}
 
-    def labelled(rows: np.ndarray) -> Labelled:
-        rows = thinned(rows, run.images)
+    def labelled(rows: np.ndarray, ids: Callable[[Images, np.ndarray], np.ndarray]) -> Labelled:
         domain = np.array([where.get(int(g), -1) for g in images.group[rows]])
-        return Labelled(_files(images, rows, run), images.labels[rows], domain, _ids(images, rows))
+        return Labelled(_files(images, rows, run), images.labels[rows], domain, ids(images, rows))
 
+    train, val, target = (thinned(rows, run.images) for rows in (train, val, target))
     trained_on = _needed(task)[0]
     return Parts(
         names=images.classes, base=base, domains=domains, template=image_sets.LAYOUTS[trained_on].template,
-        train=labelled(train), val=labelled(val),
-        targets=(Target(task.params["target"], labelled(target)),),
+        train=labelled(train, _nameless_ids), val=labelled(val, _nameless_ids),
+        targets=(Target(task.params["target"], labelled(_mixed(target), _ids)),),
     )  # fmt: skip
 
 
 def _files(images: Images, rows: np.ndarray, run: Run) -> Files:
+    from bench.data.nameless import ImageFiles
     from bench.data.pictures import Evaluation, Training
 
     plain = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    return Files(images.paths(rows), Training(SIZE, *plain, scale=(run.crop, 1.0)), Evaluation(SIZE, *plain))
+    files = ImageFiles(images.paths(rows))
+    return Files(files, Training(SIZE, *plain, scale=(run.crop, 1.0)), Evaluation(SIZE, *plain))
 
 
 def _ids(images: Images, rows: np.ndarray) -> np.ndarray:
     return np.array([images.files[i] for i in rows])
+
+
+def _nameless_ids(images: Images, rows: np.ndarray) -> np.ndarray:
+    """Of pictures that a method is given: the files' names would tell it where the others lie."""
+    return np.array([digest(images.files[i]) for i in rows])
+
+
+def _mixed(rows: np.ndarray) -> np.ndarray:
+    """A target's pictures in a fixed random order.
+
+    Lists are sorted by class: in their order, the pictures that a method is asked about together would be of
+    one class.
+    """
+    return np.random.default_rng(0).permutation(rows)

@@ -1,0 +1,84 @@
+"""Files that a method may read without learning how they are called.
+
+Published image sets lie as ``<domain>/<class>/<picture>``, and the labels of a prepared table lie beside its
+inputs: whoever is given the path of a test example has its label. What is given to methods is therefore read
+by position, and keeps no path in any attribute, closure or argument that could be looked up.
+
+This prevents accidents and shortcuts, no more: a method runs in the process that reads the files, and one
+that is out to deceive can search this module, the frames of a running generator, a pickle, or the disk.
+"""
+
+from __future__ import annotations
+
+import mmap
+import pickle
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bench.data.pictures import View
+
+#: Where the files of every `ImageFiles` of this process lie. A fork inherits it.
+_PATHS: WeakKeyDictionary[ImageFiles, tuple[Path, ...]] = WeakKeyDictionary()
+
+
+class ImageFiles:
+    """n image files, read by their positions; the object itself has no attribute.
+
+    A pickle carries the paths, compressed, because the process that loads it has to find the files.
+    """
+
+    __slots__ = ("__weakref__",)
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        _PATHS[self] = tuple(paths)
+
+    def __len__(self) -> int:
+        return len(_PATHS[self])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restored, (zlib.compress(pickle.dumps([str(p) for p in _PATHS[self]])),)
+
+    def decode(self, rows: np.ndarray, view: View) -> np.ndarray:
+        """Those at positions (k,), (k, size, size, 3) uint8: `bench.data.pictures.decode`."""
+        from bench.data.pictures import decode
+
+        paths = _PATHS[self]
+        return decode([paths[i] for i in rows], view)
+
+    def stream(
+        self, batches: Iterable[np.ndarray], view: View, *, seed: int, first: int
+    ) -> Iterator[np.ndarray]:
+        """The same of batch after batch of positions: `bench.data.pictures.stream`."""
+        from bench.data.pictures import stream
+
+        paths = _PATHS[self]
+        return stream(([paths[i] for i in rows] for rows in batches), view, seed=seed, first=first)
+
+
+def _restored(packed: bytes) -> ImageFiles:
+    return ImageFiles([Path(p) for p in pickle.loads(zlib.decompress(packed))])
+
+
+def mapped(path: Path, mode: Literal["r", "c"]) -> np.ndarray:
+    """A file of numpy, mapped into memory: a plain array, where `numpy.memmap` has the file's name.
+
+    Args:
+        path: of the file.
+        mode: read-only, or copy-on-write: who changes the array changes only what they see themselves.
+
+    Raises:
+        OSError, ValueError, EOFError: as `numpy.load`.
+    """
+    import numpy as np
+
+    named = np.load(path, mmap_mode=mode, allow_pickle=False)
+    # A map begins at a multiple of this, the array where the file's header ends.
+    begin = named.offset % mmap.ALLOCATIONGRANULARITY
+    order: Literal["C", "F"] = "C" if named.flags.c_contiguous else "F"
+    return np.ndarray(named.shape, named.dtype, named.base, begin, order=order)
