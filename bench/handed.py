@@ -62,4 +62,4 @@ class Context(Protocol):
         """The last checkpointed state, every random state set back to that moment; None on a first start."""
 
     def report(self, **numbers: float) -> None:
-        """Numbers for the record's curve and the live view (a loss, a rate)."""
+        """Numbers for the record's curve (a loss, a rate). Of a long curve every n-th point is kept."""

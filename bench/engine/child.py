@@ -6,29 +6,32 @@ which phase it is, what came out, or which exception ended it.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import math
-import multiprocessing as mp
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from multiprocessing import forkserver
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from bench.contract import AnswerError, Method, Score, Snapshot, Stage, Task, Track
-from bench.engine.context import RunContext, RunInputs, RunStageContext, plain, set_seed
+from bench.engine import processes
+from bench.engine.context import Curve, RunContext, RunInputs, RunStageContext, plain, set_seed, utf8
 from bench.registry import Found, Origin, methods_in
 from bench.suite import settings
 
-_PR_SET_PDEATHSIG = 1
+#: What a record keeps of an error: characters of its type, of its message and of each of its last lines.
+TYPE, MESSAGE, LINE, LINES = 200, 2000, 500, 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,51 +83,89 @@ def find(job: Job) -> tuple[Track, Method]:
 
 def main(job: Job, folder: str, pipe: Connection) -> None:
     """Entry point of the child process."""
-    _settle(job, Path(folder))
-    tell = _Teller(pipe)
+    tell, code = _Teller(pipe), 1
     try:
-        result = _stage(job, Path(folder), tell) if job.kind == "stage" else _cell(job, Path(folder), tell)
-        tell("result", result)
-    except BaseException as e:
-        tell("error", _error(e))
-        if not isinstance(e, Exception):
-            raise
+        try:
+            _settle(job, Path(folder))
+            result = (
+                _stage(job, Path(folder), tell) if job.kind == "stage" else _cell(job, Path(folder), tell)
+            )
+            _flush()
+            tell("result", result)
+        except BaseException as e:  # a SystemExit of the method is an answer too
+            error = _error(e)
+            _flush()
+            tell("error", error)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+        _flush()
     finally:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    # Nothing after this point may decide the outcome: threads of libraries that hang at exit, atexit hooks.
-    pipe.close()
-    os._exit(0)
+        # Nothing after this point may decide the outcome: threads that live on, what libraries do at exit.
+        os._exit(code)
 
 
 class _Teller:
-    """Sends (kind, value) to the parent."""
+    """Sends (kind, value) to the parent: from any thread of the cell's process, from no process that it
+    forked.
+    """
 
     def __init__(self, pipe: Connection) -> None:
-        self.pipe = pipe
+        self.pipe, self.process, self.lock = pipe, os.getpid(), threading.Lock()
 
     def __call__(self, kind: str, value: Any) -> None:
-        self.pipe.send((kind, value))
+        if os.getpid() == self.process:
+            with self.lock:
+                self.pipe.send((kind, value))
+
+
+def _flush() -> None:
+    """Bring to the log what was printed: once the answer is told, this process may be ended at any time."""
+    for stream in (sys.stdout, sys.stderr):
+        # The method may have closed it or put something else there, and the disk may be full.
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+
+
+def _folders(folder: Path) -> None:
+    """Make the folders of a cell; again, if the method has removed them: much that is called afterwards asks
+    for the current folder, and the answer counts whatever became of it.
+    """
+    with suppress(OSError):
+        for name in ("work", "home", "tmp"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        os.chdir(folder / "work" if (folder / "work").is_dir() else "/")
 
 
 def _settle(job: Job, folder: Path) -> None:
-    """Own session, own folders, own share of the machine; dies with its parent and first of all in need."""
+    """Own session, own folders, own share of the machine; dies with its parent and first of all in need; what
+    it starts stays below it.
+    """
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _die_with_driver()
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    for name in ("work", "home", "tmp"):
-        (folder / name).mkdir()
+    # The fork server leaves when nobody holds this end of a pipe any more: only the driver is to hold it.
+    server: Any = forkserver._forkserver
+    if server._forkserver_alive_fd is not None:
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = None
+    processes.die_with_parent()
+    processes.adopt()
     log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name that is not UTF-8 may be printed
+            stream.reconfigure(errors="backslashreplace")
+    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    _folders(folder)
+    os.chdir(folder / "work")
     threads = str(job.threads)
+    # What torch.compile has built is for all cells of a user, as it is outside of them.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{os.getuid()}")
     os.environ.update(
         HOME=str(folder / "home"),
         TMPDIR=str(folder / "tmp"),
@@ -133,34 +174,11 @@ def _settle(job: Job, folder: Path) -> None:
         OPENBLAS_NUM_THREADS=threads,
         TOKENIZERS_PARALLELISM="false",
     )
+    tempfile.tempdir = None  # torch has asked for it in the fork server, and what was found is kept
     if job.visible is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = job.visible
-    os.chdir(folder / "work")
     _limit_threads(job.threads)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", force=True)
-
-
-def _die_with_driver() -> None:
-    """End this process and all it started when the driver is gone, even by SIGKILL.
-
-    Its parent is the fork server, which stays for as long as any child holds the pipe that keeps it alive. So
-    that end is closed here: then the server leaves with the driver, and the kernel ends this process too. The
-    thread reaches what this process started, which the kernel does not.
-    """
-    server: Any = forkserver._forkserver
-    if server._forkserver_alive_fd is not None:
-        os.close(server._forkserver_alive_fd)
-        server._forkserver_alive_fd = None
-    driver = mp.parent_process()
-    if driver is None:
-        return
-    gone = driver.sentinel
-
-    def watch() -> None:
-        wait([gone])
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True, name="driver").start()
 
 
 def _limit_threads(n: int) -> None:
@@ -204,6 +222,7 @@ def _cell(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
     kept: list[Any] = []
 
     def scorer(answer: Any, history: list[Snapshot]) -> Score:
+        _folders(folder)
         if not kept:
             kept.append(track.truth(job.task, run, inputs))
         return track.score(job.task, answer, kept[0], history)
@@ -242,8 +261,8 @@ def _cell(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
     return {
         **_packed(score, track, job.ranks_by),
         "cost": cost,
-        "curve": ctx.curve,
-        "history": _history(ctx.history),
+        "curve": _told("reports", ctx.reports),
+        "history": _told("snapshots", _history(ctx.history)),
     }
 
 
@@ -267,6 +286,7 @@ def _stage(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
     tell("phase", "run")
     clock = time.monotonic()
     stage.build(ctx)
+    _folders(folder)
     if not any(p.is_file() for p in out.rglob("*")):
         raise AnswerError(f"stage {stage.name} built no file in ctx.outdir")
     return {"cost": {"run_s": time.monotonic() - clock}}
@@ -313,24 +333,44 @@ def _series(array: Any) -> dict[str, Any]:
     return {"dims": [str(d) for d in array.dims], "coords": coords, "data": data}
 
 
-def _history(history: list[Snapshot]) -> list[dict[str, Any]]:
+def _history(history: list[Snapshot]) -> Curve:
     def finite(v: Any) -> Any:
         return None if isinstance(v, float) and not math.isfinite(v) else v
 
-    return [
-        {
-            "step": s.step,
-            "seconds": round(s.seconds, 3),
-            "metrics": {k: finite(plain(v)) for k, v in s.metrics.items()},
-        }
-        for s in history
-    ]
+    curve = Curve()
+    for s in history:
+        metrics = {k: finite(plain(v)) for k, v in s.metrics.items()}
+        curve.add({"step": s.step, "seconds": round(s.seconds, 3), "metrics": metrics})
+    return curve
+
+
+def _told(what: str, curve: Curve) -> list[dict[str, Any]]:
+    """The points of a curve; where it was thinned, the log says so."""
+    if curve.stride > 1:
+        said = "%d %s: the record keeps %d, one in %d and the last"
+        logging.getLogger("bench").info(said, curve.seen, what, len(curve.points), curve.stride)
+    return curve.points
 
 
 def _error(error: BaseException) -> dict[str, Any]:
-    """An exception as words: type, message, its last lines; and whether it means that memory ran out."""
-    name, text = type(error).__name__, str(error)
+    """An exception as words: type, message, its last lines; and whether it means that memory ran out.
+
+    A stranger wrote it: its words may be of any length, be no UTF-8, or fail to come.
+    """
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception as e:
+        text = f"(its message cannot be told: {type(e).__name__})"
+    try:
+        lines = "".join(traceback.format_exception(error)).splitlines()[-LINES:]
+    except Exception as e:
+        lines = [f"(its traceback cannot be told: {type(e).__name__})"]
     memory = isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text
-    lines = "".join(traceback.format_exception(error)).splitlines()
     where = "device" if name == "OutOfMemoryError" else "host"
-    return {"type": name, "message": text[:2000], "last_lines": lines[-15:], "oom": where if memory else ""}
+    return {
+        "type": utf8(name, TYPE),
+        "message": utf8(text, MESSAGE),
+        "last_lines": [utf8(line, LINE) for line in lines],
+        "oom": where if memory else "",
+    }

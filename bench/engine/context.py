@@ -22,6 +22,10 @@ from bench.contract import BenchError, Censored, Score, Snapshot
 from bench.registry import nearest
 
 Scorer = Callable[[Any, list[Snapshot]], Score]
+#: What a record holds of one curve at most: its points, and the numbers in all of them.
+POINTS, NUMBERS = 2000, 20_000
+#: What one report may hold: numbers, and characters of a number's name.
+WIDTH, NAME = 1000, 100
 
 
 def plain(value: float | Censored | None) -> Any:
@@ -37,6 +41,44 @@ def plain(value: float | Censored | None) -> Any:
 
 def _read(value: Any) -> float | Censored | None:
     return Censored(value["bound"]) if isinstance(value, dict) else value
+
+
+def utf8(text: str, length: int) -> str:
+    """The beginning of a text; what is not UTF-8 in it (of a file's name, say) is written as an escape."""
+    return text[:length].encode("utf-8", "backslashreplace").decode()
+
+
+@dataclass(slots=True)
+class Curve:
+    """Points in the order they came, never more than a record may hold: when there are too many, every second
+    one goes, and from then on every second one is left out. The first and the last one always stay.
+
+    ``seen``: how many came. ``stride``: one in so many is kept, and the last.
+    """
+
+    points: list[dict[str, Any]] = field(default_factory=list)
+    seen: int = 0
+    stride: int = 1
+    _numbers: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._numbers = sum(map(_width, self.points))
+
+    def add(self, point: dict[str, Any]) -> None:
+        """Add a point."""
+        if self.seen and (self.seen - 1) % self.stride:
+            self._numbers -= _width(self.points.pop())  # it was there only because it was the last
+        self.points.append(point)
+        self._numbers += _width(point)
+        self.seen += 1
+        while len(self.points) > 2 and (len(self.points) > POINTS or self._numbers > NUMBERS):
+            self.stride *= 2
+            self.points[:] = self.points[::2] if len(self.points) % 2 else [*self.points[::2], point]
+            self._numbers = sum(map(_width, self.points))
+
+
+def _width(point: Mapping[str, Any]) -> int:
+    return sum(len(v) if isinstance(v, Mapping) else 1 for v in point.values())
 
 
 def set_seed(seed: int) -> None:
@@ -142,7 +184,7 @@ class RunContext:
     """A method's only door outside.
 
     ``made_by``: digest of the code and the settings that a checkpoint is made by; one made by others is not
-    used. ``tell`` passes phases and numbers on to the engine; a notebook ignores them.
+    used. ``tell`` passes phases on to the engine; a notebook ignores them.
     """
 
     seed: int
@@ -157,10 +199,15 @@ class RunContext:
     tell: Callable[[str, Any], None] = lambda kind, value: None
     made_by: str = ""
     history: list[Snapshot] = field(default_factory=list)
-    curve: list[dict[str, float]] = field(default_factory=list)
+    reports: Curve = field(default_factory=Curve)
     snapshot_s: float = 0.0
     _started: float = field(default_factory=time.monotonic)
     _readable: bool = False
+
+    @property
+    def curve(self) -> list[dict[str, float]]:
+        """What was reported so far; evenly thinned where that is too much for a record."""
+        return self.reports.points
 
     def start_clock(self) -> None:
         """The method starts now."""
@@ -197,6 +244,7 @@ class RunContext:
         states = {**random_states(), "numpy": [numpy_state[0], numpy_state[1].tolist(), *numpy_state[2:]]}
         whole = {"state": dict(state), "random": states, "curve": self.curve, "seconds": self.seconds()}
         whole["made_by"] = self.made_by
+        whole["reports"] = [self.reports.seen, self.reports.stride]
         whole["history"] = [
             [s.step, s.seconds, {k: plain(v) for k, v in s.metrics.items()}] for s in self.history
         ]
@@ -227,7 +275,7 @@ class RunContext:
         if "cuda" in states:
             states["cuda"] = [s.cpu() for s in states["cuda"]]
         set_random_states(states)
-        self.curve[:] = whole["curve"]
+        self.reports = Curve(whole["curve"], *whole.get("reports", (len(whole["curve"]), 1)))
         self.history[:] = [
             Snapshot(step, s, {k: _read(v) for k, v in m.items()}) for step, s, m in whole["history"]
         ]
@@ -237,10 +285,14 @@ class RunContext:
         return state
 
     def report(self, **numbers: float) -> None:
-        """Numbers for the record's curve and the live view."""
-        point = {"seconds": round(self.seconds(), 3), **{k: float(v) for k, v in numbers.items()}}
-        self.curve.append(point)
-        self.tell("report", point)
+        """Numbers for the record's curve."""
+        if len(numbers) > WIDTH or any(len(k) > NAME for k in numbers):
+            raise BenchError(
+                f"ctx.report: expected at most {WIDTH} numbers and {NAME} letters in a name, "
+                f"found {len(numbers)} and up to {max(map(len, numbers))}"
+            )
+        values = {utf8(k, NAME): float(v) for k, v in numbers.items()}
+        self.reports.add({"seconds": round(self.seconds(), 3), **values})
 
 
 def _check_readable(path: Path) -> None:

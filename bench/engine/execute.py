@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from bench.engine.pool import needs_linux
 from bench.engine.sweep import Sweep, not_run, units
 from bench.plan import Plan
 from bench.registry import Registry
@@ -31,7 +32,7 @@ def execute(
     """Run what the plan says is missing and return the sweep, ended or stopped.
 
     Raises:
-        BenchError: nothing can run here, or no cluster at ``address``.
+        BenchError: nothing can run here (no Linux, say), or no cluster at ``address``.
         StoreError: the store cannot be written.
     """
     started = time.time()
@@ -45,6 +46,7 @@ def execute(
     sweep.on_change = on_change
     preload = tuple(dict.fromkeys(m for p in plan.tracks for m in p.track.preload))
     if todo:
+        needs_linux()
         store.seal()
         with _interruptible(sweep.interrupt):
             if local:

@@ -3,14 +3,17 @@ stores.
 
 Children are forked from a fork server that has the heavy libraries loaded already (0.03 s a child instead of
 several seconds). Time is limited by this parent's clock; memory by looking at the proportional set size of
-the child and its own children, since an address-space limit would count gigabytes that torch merely maps.
+the cell's processes, since an address-space limit would count gigabytes that torch merely maps. What a cell
+started ends with it: see `processes.py`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import multiprocessing as mp
 import os
+import platform
 import shutil
 import signal
 import sys
@@ -18,27 +21,38 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 
 from bench.contract import BenchError, Needs, Status
+from bench.engine import processes
 from bench.engine.child import Job, main
 
 LOOK_EVERY_S = 0.1
+#: For reading what a cell that has ended left in the pipe.
+LAST_WORDS_S = 10.0
 GROWTH = 1.02
 LOG_LINES = 40
 #: Loading and scoring are the track's work, not the method's: they get their own, generous limit.
 OWN_WORK_MINUTES = 15
+#: A kernel that ran out of memory kills first who has asked to go first, which is every cell. The kill is
+#: held against one that was seen to use more than this part of its limit: between two looks it may have
+#: doubled. One that used less stood in the way of somebody else.
+OWN_PART = 0.5
 _FOLDERS = "bench-cell-"
 _starting = threading.Lock()
 _served: list[str] = []
+#: Cells of this process that run, and processes that hang in the kernel: what else the fork server has for
+#: children was left behind by a cell that is over.
+_running: set[int] = set()
+_stuck: set[int] = set()
 
 
 @dataclass(slots=True)
@@ -59,8 +73,10 @@ class Pool:
     """The fork server of this process. One for all threads; children run side by side as the caller asks."""
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
+        needs_linux()
         # torch.optim imports torch._dynamo when an optimiser is first used: 1.2 s in every cell that trains.
         wanted = ["bench.engine.child", "numpy", "pydantic", "torch", "torch._dynamo", *preload]
+        wanted.append("bench.engine.served")
         self.preload = [m for m in dict.fromkeys(wanted) if importlib.util.find_spec(m.partition(".")[0])]
         # Importing diffusers asks CUDA whether it is there; asked through NVML, the children can still fork.
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
@@ -86,7 +102,7 @@ class Pool:
                     missing, bad_fork = receive.recv()
                 except EOFError:
                     raise BenchError("the fork server does not start: see its error above") from None
-            process.join()
+            _reap(process)
             if bad_fork and not isinstance(self._context, mp.context.SpawnContext):
                 self._context = mp.get_context("spawn")  # type: ignore[assignment]
                 continue
@@ -105,20 +121,21 @@ class Pool:
         tell: Callable[[str, Any], None] | None = None,
     ) -> Outcome:
         """Run a job to its end, whatever that is. The folder of the outcome is the caller's to remove."""
-        folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDERS}{os.getpid()}-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDERS}{_host()}-{_boot()}-{os.getpid()}-"))
         receive, send = self._context.Pipe(False)
-        kills = _oom_kills()
-        with receive:
+        # Open from before the method runs: it may remove the file, or put something else in its place.
+        with receive, (folder / "log.txt").open("w+b") as log:
             with send:
                 process, server = self._start(main, (job, str(folder), send))
             watch = _Watch(process, server, receive, needs, cancel, tell)
             try:
                 outcome = watch.until_end()
             finally:
-                _kill(process)
-        if outcome.status == "lost" and _oom_kills() > kills:
-            outcome.status, outcome.reason = "oom", "the kernel ran out of memory and killed it"
-        outcome.folder, outcome.log = folder, _tail(folder / "log.txt")
+                stuck = watch.end()
+            outcome.log = _tail(log)
+        if stuck:
+            outcome.log.append(f"processes {stuck} of this cell hang in the kernel and cannot be ended")
+        outcome.folder = folder
         if outcome.error and not outcome.error.get("last_lines"):
             outcome.error["last_lines"] = outcome.log[-15:]
         return outcome
@@ -135,6 +152,7 @@ class Pool:
                 if not _gone(_server()):
                     raise
                 process.start()
+            _running.add(process.pid or 0)
             return process, _server()
 
 
@@ -143,11 +161,43 @@ def _server() -> int | None:
     return pid
 
 
+def needs_linux() -> None:
+    """Say where cells run before the first one fails for it.
+
+    Raises:
+        BenchError: this is no Linux.
+    """
+    if sys.platform != "linux":
+        raise BenchError(
+            f"cells run on Linux only, and this is {sys.platform}: their limits rest on /proc and on signals "
+            "of the kernel. Plans, boards and reports work here; run cells on Linux, or in a container"
+        )
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+def _host() -> str:
+    """This machine, or this container on it, among those that share a folder for temporary files: those that
+    see the same processes under the same numbers.
+    """
+    known = Path("/etc/machine-id")
+    machine = known.read_text(errors="replace") if known.is_file() else ""
+    return _short(f"{platform.node()} {machine} {os.readlink('/proc/self/ns/pid')}")
+
+
+def _boot() -> str:
+    return _short(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+
+
 def _tidy() -> None:
-    """Remove the folders of cells whose driver was killed before it could."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDERS}*-*"):
-        pid = folder.name.removeprefix(_FOLDERS).partition("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+    """Remove the folders of cells whose driver was killed before it could: a driver of this machine that is
+    gone, or one from before its last start. Whether a driver of another machine lives cannot be seen here.
+    """
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDERS}{_host()}-*-*-*"):
+        boot, pid = folder.name.removeprefix(_FOLDERS).split("-")[1:3]
+        if boot != _boot() or (pid.isdigit() and not Path(f"/proc/{pid}").exists()):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -183,7 +233,7 @@ def _without_main() -> Iterator[None]:
 
 
 class _Watch:
-    """One child under watch: its messages, its clock, its memory."""
+    """One cell under watch: its messages, its clock, its memory, its end."""
 
     def __init__(
         self,
@@ -199,41 +249,54 @@ class _Watch:
         self.phase, self.since, self.spent = "load", time.monotonic(), {"run": 0.0}
         self.started, self.peak, self.resident, self.open = time.monotonic(), 0.0, 0.0, True
         self.last: Outcome | None = None
+        self.kills = _oom_kills()
+        self.seen: dict[int, int | None] = {}
 
     def until_end(self) -> Outcome:
         """Watch until the child is gone or a limit is passed."""
         while True:
             waiting: list[Any] = [self.process.sentinel, *([self.receive] if self.open else [])]
             wait(waiting, timeout=LOOK_EVERY_S)
-            self._listen()
-            if self.last is not None and self.last.status in ("ok", "diverged"):
+            self._listen(LOOK_EVERY_S)
+            if self.last is not None:
                 return self._done(self.last)
             if not self.process.is_alive():
-                self._listen()
+                self._listen(LAST_WORDS_S)
                 return self._done(self.last or self._died())
             if self.cancel is not None and self.cancel.is_set():
                 return self._done(Outcome(None, "cancelled"))
             if (over := self._over()) is not None:
                 return self._done(over)
 
-    def _listen(self) -> None:
-        try:
-            while self.open and self.receive.poll():
+    def _listen(self, within: float) -> None:
+        """Hear what the cell has to say; not for ever, since its limits have to be looked at too."""
+        until = time.monotonic() + within
+        while self.open and self.last is None and time.monotonic() < until and self.receive.poll():
+            try:
                 kind, value = self.receive.recv()
-                if kind == "phase":
-                    self.spent[self.phase] = self._in_phase()
-                    self.phase, self.since = value, time.monotonic()
-                elif kind == "result":
-                    bad = value.get("diverged")
-                    self.last = Outcome("diverged" if bad else "ok", "; ".join(bad or ()), result=value)
-                elif kind == "error":
-                    oom = value.pop("oom")
-                    status: Status = "oom" if oom else "failed"
-                    self.last = Outcome(status, f"{oom} memory" if oom else "", error=value)
-                if self.tell is not None:
-                    self.tell(kind, value)
-        except (EOFError, ConnectionResetError):
-            self.open = False
+            except (EOFError, OSError):
+                self.open = False
+            except Exception as e:  # made of things that only the cell's process knows
+                text = f"its answer cannot be read: {type(e).__name__}: {str(e)[:200]}"
+                self.last = Outcome(
+                    "failed", error={"type": "AnswerError", "message": text, "last_lines": []}
+                )
+            else:
+                self._heard(kind, value)
+
+    def _heard(self, kind: str, value: Any) -> None:
+        if kind == "phase":
+            self.spent[self.phase] = self._in_phase()
+            self.phase, self.since = value, time.monotonic()
+        elif kind == "result":
+            bad = value.get("diverged")
+            self.last = Outcome("diverged" if bad else "ok", "; ".join(bad or ()), result=value)
+        elif kind == "error":
+            oom = value.pop("oom")
+            status: Status = "oom" if oom else "failed"
+            self.last = Outcome(status, f"{oom} memory" if oom else "", error=value)
+        if self.tell is not None:
+            self.tell(kind, value)
 
     def _in_phase(self) -> float:
         return self.spent.get(self.phase, 0.0) + time.monotonic() - self.since
@@ -254,11 +317,13 @@ class _Watch:
         only when the resident size, which is free and never smaller, has grown or is over the limit.
         """
         pid = self.process.pid or 0
-        resident = tree_mb(pid, _rss_kb)
+        pids = [pid, *processes.below(pid)]
+        self.seen = {p: self.seen.get(p) or processes.started(p) for p in pids}
+        resident = processes.mb(pids, processes.rss_kb)
         if resident <= self.resident * GROWTH and resident <= self.needs.mem_gb * 1024:
             return 0.0
         self.resident = max(self.resident, resident)
-        used = tree_mb(pid, _pss_kb)
+        used = processes.mb(pids, processes.pss_kb)
         self.peak = max(self.peak, used)
         return used
 
@@ -277,7 +342,9 @@ class _Watch:
             )
             if self.cancel is not None and self.cancel.is_set():
                 return Outcome(None, "cancelled")
-            return Outcome("lost", text, error={"type": "lost", "message": text, "last_lines": []})
+            if code == -signal.SIGKILL and _oom_kills() > self.kills:
+                return self._killed_for_memory()
+            return self._limit("lost", text)
         how = (
             f"crashed with {signal.Signals(-code).name}"
             if code < 0
@@ -285,9 +352,48 @@ class _Watch:
         )
         return Outcome("failed", how, error={"type": "ProcessDied", "message": how, "last_lines": []})
 
+    def _killed_for_memory(self) -> Outcome:
+        """Whether a kill by the kernel is held against the cell: by what was last known of its own use."""
+        used, limit = self.peak / 1024, self.needs.mem_gb
+        text = "the kernel ran out of memory and killed it"
+        if used > OWN_PART * limit:
+            return self._limit("oom", f"{text} at {used:.1f} GB or more of its {limit:g} GB")
+        return self._limit("lost", f"{text} although it used only {used:.1f} GB of its {limit:g} GB")
+
+    def end(self) -> list[int]:
+        """End the cell and all it started, and reap it; what cannot be ended is returned."""
+        stuck = list[int]()
+        if self.process.is_alive() and self.process.pid is not None:
+            processes.send(self.process.pid, signal.SIGSTOP)  # it starts nothing more
+            stuck = processes.end_below(self.process.pid)
+            self.process.kill()
+        _reap(self.process)
+        for p, started in self.seen.items():  # what nobody adopted: the fork server is dead, or there is none
+            if started is not None and processes.started(p) == started:
+                processes.send(p, signal.SIGKILL)
+        return [*stuck, *_end_strays(self.server)]
+
     def _done(self, outcome: Outcome) -> Outcome:
         outcome.peak_mem_mb, outcome.wall_s = self.peak, time.monotonic() - self.started
         return outcome
+
+
+def _reap(process: BaseProcess) -> None:
+    pid = process.pid or 0
+    process.join()
+    process.close()
+    with _starting:
+        _running.discard(pid)
+
+
+def _end_strays(server: int | None) -> list[int]:
+    """End what cells have left behind, and return what cannot be ended."""
+    if server is None:
+        return []
+    with _starting:
+        stuck = processes.end_below(server, but=_running | _stuck)
+        _stuck.update(stuck)
+    return stuck
 
 
 def _gone(server: int | None, within: float = 2.0) -> bool:
@@ -303,53 +409,14 @@ def _gone(server: int | None, within: float = 2.0) -> bool:
     return server is None
 
 
-def _kill(process: BaseProcess) -> None:
-    """End the child and whatever it started (it leads a session of its own), and reap it."""
-    if process.pid is not None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with suppress(ProcessLookupError):
-            process.kill()
-    process.join()
-    process.close()
-
-
-def tree_mb(pid: int, read: Callable[[int], int]) -> float:
-    """Sum of a size (kB) over a process and all below it, in MB; what is gone counts 0."""
-    total, todo = 0, [pid]
-    while todo:
-        p = todo.pop()
-        try:
-            total += read(p)
-            with open(f"/proc/{p}/task/{p}/children", encoding="ascii") as f:
-                todo += [int(c) for c in f.read().split()]
-        except (OSError, StopIteration):  # it ended while being looked at
-            continue
-    return total / 1024
-
-
-def _pss_kb(pid: int) -> int:
-    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
-
-
-def _rss_kb(pid: int) -> int:
-    with open(f"/proc/{pid}/statm", encoding="ascii") as f:
-        return int(f.read().split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)
-
-
 def _oom_kills() -> int:
     with open("/proc/vmstat", encoding="ascii") as f:
         return next((int(line.split()[1]) for line in f if line.startswith("oom_kill ")), 0)
 
 
-def _tail(path: Path) -> list[str]:
-    try:
-        with path.open("rb") as f:
-            f.seek(max(0, path.stat().st_size - 20_000))
-            return [line[:500] for line in f.read().decode("utf-8", "replace").splitlines()[-LOG_LINES:]]
-    except FileNotFoundError:
-        return []
+def _tail(log: BinaryIO) -> list[str]:
+    log.seek(max(0, os.fstat(log.fileno()).st_size - 20_000))
+    return [line[:500] for line in log.read(20_000).decode("utf-8", "replace").splitlines()[-LOG_LINES:]]
 
 
 def remove(outcome: Outcome) -> None:

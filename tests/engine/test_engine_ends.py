@@ -1,0 +1,308 @@
+"""What a cell leaves behind ends with it, and what it takes away costs no answer: processes, threads,
+folders, words without end."""
+
+import os
+import signal
+import subprocess
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import orjson
+import psutil
+import pytest
+
+from bench.contract import Needs
+from bench.engine import pool, processes
+
+BIG = 200_000
+
+
+@pytest.fixture
+def leaves(lab):
+    lab.use("leaves").of("leaves", run={"flag": str(lab.folder / "flag")})
+    return lab
+
+
+def alive(lab):
+    """Processes far away that are still there."""
+    pids = [int(f.read_text()) for f in lab.folder.glob("flag.*") if f.read_text().endswith(" ")]
+    return [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE]
+
+
+def wait_for(what, seconds=120):
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "nothing happened"
+        time.sleep(0.05)
+
+
+def size(lab, row):
+    """Bytes of a row's record, as it is stored."""
+    return sum(
+        f.stat().st_size
+        for f in lab.store_folder.glob("records/*.json")
+        if orjson.loads(f.read_bytes())["cell"]["row"] == row
+    )
+
+
+AWAY = {
+    "away-and-ok": "ok",
+    "away-from-a-thread": "ok",
+    "away-and-raises": "failed",
+    "away-and-leaves": "failed",
+    "away-and-crashes": "failed",
+    "away-and-hangs": "timeout",
+    "away-and-eats": "oom",
+}
+
+
+def test_processes_that_went_away_end_with_their_cell_however_it_ends(leaves):
+    leaves.run(*AWAY, cpus=2)
+    records = leaves.by_row()
+    assert {row: r.status for row, r in records.items()} == AWAY, {k: r.error for k, r in records.items()}
+    assert records["away-and-leaves"].error["message"] == "left with exit code 3 and no answer"
+    assert records["away-and-crashes"].error["message"] == "crashed with SIGSEGV"
+    assert "over its limit of 0.8 GB" in records["away-and-eats"].error["message"]
+    assert records["away-and-eats"].cost["peak_mem_mb"] > 800, "its memory counts wherever it is"
+    said = len(list(leaves.folder.glob("flag.*")))
+    assert said >= len(AWAY) - 1, "but the one of the short limit all have waited for theirs"
+    assert alive(leaves) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cell_by", "server_by", "driver_by"),
+    [(signal.SIGKILL, signal.SIGTERM, os.killpg), (signal.SIGTERM, signal.SIGKILL, os.kill)],
+    ids=["group", "driver"],
+)
+def test_processes_that_went_away_end_with_a_killed_cell_server_and_driver(
+    leaves, cell_by, server_by, driver_by
+):
+    """One sweep: its cell is killed and tried again, then the fork server, then the driver or its group."""
+    flag = leaves.folder / "waits"
+
+    def one():
+        """The cell, as soon as it waits; and that nothing is left of those before it."""
+        wait_for(lambda: flag.exists() and flag.read_text().endswith(" "))
+        pid = int(flag.read_text())
+        flag.unlink()
+        wait_for(lambda: len(alive(leaves)) == 1)
+        return pid
+
+    driver = leaves.start("run", "--local", "-m", "away-and-waits")
+    try:
+        os.kill(one(), cell_by)
+        second = one()
+        os.kill(psutil.Process(second).ppid(), server_by)
+        third = one()
+        driver_by(driver.pid, signal.SIGKILL)
+        wait_for(lambda: not alive(leaves))
+        wait_for(lambda: not psutil.pid_exists(third))
+    finally:
+        driver.kill()
+        driver.communicate(timeout=60)
+
+
+THREADS = {
+    "thread-and-returns": ("ok", ""),
+    "thread-and-exits": ("failed", "SystemExit: no use going on"),
+    "thread-and-interrupts": ("failed", "KeyboardInterrupt: "),
+    "thread-and-ends": ("failed", "NotAnException: of another kind"),
+    "thread-and-raises": ("failed", "ValueError: as usual"),
+    "returns-twice": ("ok", ""),
+}
+
+
+def test_an_answer_or_an_error_ends_the_cell_whatever_threads_live_on(leaves):
+    """Their limit is 5 minutes, that of this test less."""
+    leaves.run(*THREADS)
+    records = leaves.by_row()
+    told = {
+        k: (r.status, f"{r.error['type']}: {r.error['message']}" if r.error else "")
+        for k, r in records.items()
+    }
+    assert told == THREADS
+    assert records["returns-twice"].metrics["value"] == 1.0
+    assert "words before the exit" in records["thread-and-exits"].log
+
+
+FOLDERS = {
+    "without-workdir": ("ok", ""),
+    "without-folder": ("ok", ""),
+    "other-folder": ("ok", ""),
+    "other-log": ("ok", ""),
+    "looks-without-workdir": ("ok", ""),
+    "temporary-files": ("ok", ""),
+    "raises-without-folder": ("failed", "ValueError: where am I?"),
+    "closes-its-output": ("ok", ""),
+}
+
+
+def test_an_answer_counts_whatever_became_of_the_folder(leaves):
+    leaves.run(*FOLDERS)
+    records = leaves.by_row()
+    told = {
+        k: (r.status, f"{r.error['type']}: {r.error['message']}" if r.error else "")
+        for k, r in records.items()
+    }
+    assert told == FOLDERS
+    assert "said before" in records["other-log"].log
+    assert all(r.provenance["sources"] for r in records.values())
+    prefix = f"bench-cell-{pool._host()}-{pool._boot()}-{os.getpid()}-"
+    assert not [p for p in Path(pool.tempfile.gettempdir()).glob(f"{prefix}*") if p.is_dir()]
+
+
+def test_words_are_kept_bounded_and_as_utf8(leaves):
+    rows = ("says-no-utf8", "reports-no-utf8", "says-much", "says-many-lines", "cannot-say", "reports-wide")
+    leaves.run(*rows)
+    r = leaves.by_row()
+    assert {k: v.status for k, v in r.items()} == {
+        k: "ok" if k == "reports-no-utf8" else "failed" for k in rows
+    }
+    assert r["says-no-utf8"].error["message"] == "no picture caf\\udce9.jpg"
+    assert any("no picture caf\\udce9.jpg" in line for line in r["says-no-utf8"].error["last_lines"])
+    assert sum("reading caf\\udce9.jpg" in line for line in r["says-no-utf8"].log) == 2, "printed and logged"
+    assert r["reports-no-utf8"].curve[0]["caf\\udce9.jpg"] == 1.0
+    assert r["says-much"].error["message"] == "z" * 2000
+    assert r["says-much"].error["type"] == "N" * 200
+    assert r["cannot-say"].error["type"] == "Silent"
+    assert "RuntimeError" in r["cannot-say"].error["message"]
+    assert "expected at most 1000 numbers" in r["reports-wide"].error["message"]
+    assert max(size(leaves, row) for row in rows) < BIG
+
+
+def test_a_long_curve_is_thinned_and_a_flood_of_it_does_not_outrun_the_limits(leaves):
+    leaves.run("reports-much", "reports-forever")
+    records = leaves.by_row()
+    much = records["reports-much"]
+    steps = [p["step"] for p in much.curve]
+    assert (much.status, steps[0], steps[-1]) == ("ok", 0, 99_999)
+    assert 1000 <= len(steps) <= 2000
+    assert {b - a for a, b in pairwise(steps[:-1])} == {64}
+    assert any("100000 reports: the record keeps" in line for line in much.log)
+    assert size(leaves, "reports-much") < BIG
+    assert records["reports-forever"].status == "timeout"
+    assert records["reports-forever"].cost["run_s"] < 60
+
+
+# ------------------------------------------------------------------------------------- folders of other runs
+
+
+def named(host, boot, pid):
+    return f"bench-cell-{host}-{boot}-{pid}-x7k_q-1y"
+
+
+def test_only_folders_of_this_machine_whose_driver_is_gone_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool.tempfile, "tempdir", str(tmp_path))
+    host, boot, gone = pool._host(), pool._boot(), 2**22 + 1  # above the kernel's largest process number
+    kept = [
+        named(host, boot, os.getpid()),
+        named("0" * 8, boot, gone),
+        named("0" * 8, "1" * 8, gone),
+        named("0" * 8, "1" * 8, os.getpid()),
+        f"bench-cell-{gone}-old_name",
+        "bench-cell-unknown",
+        f"bench-cell-{host}-{boot}-x-y",
+    ]
+    removed = [named(host, boot, gone), named(host, "1" * 8, gone), named(host, "1" * 8, os.getpid())]
+    for name in (*kept, *removed):
+        (tmp_path / name / "work").mkdir(parents=True)
+    pool._tidy()
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_machine_is_not_another_one_and_not_another_container_of_it(monkeypatch):
+    mine = pool._host(), pool._boot()
+    assert mine == (pool._host(), pool._boot())
+    assert all(len(part) == 8 and "-" not in part for part in mine)
+    monkeypatch.setattr(pool.platform, "node", lambda: "elsewhere")
+    assert pool._host() != mine[0]
+    monkeypatch.undo()
+    monkeypatch.setattr(pool.os, "readlink", lambda path: "pid:[1]")
+    assert pool._host() != mine[0]
+
+
+# --------------------------------------------------------------------------------------- a kill by the kernel
+
+
+@pytest.mark.parametrize(
+    ("used_gb", "kills", "status", "reason"),
+    [
+        (
+            0.2,
+            1,
+            "lost",
+            "the kernel ran out of memory and killed it although it used only 0.2 GB of its 4 GB",
+        ),
+        (2.0, 1, "lost", "used only 2.0 GB of its 4 GB"),
+        (3.1, 1, "oom", "the kernel ran out of memory and killed it at 3.1 GB or more of its 4 GB"),
+        (3.1, 0, "lost", "killed from outside by SIGKILL"),
+    ],
+)
+def test_a_kill_by_the_kernel_is_held_against_a_cell_that_used_its_share(
+    monkeypatch, used_gb, kills, status, reason
+):
+    outcome = died(monkeypatch, -signal.SIGKILL, used_gb, kills)
+    assert outcome.status == status
+    assert reason in outcome.reason
+    assert outcome.error["message"] == outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(-signal.SIGTERM, "lost"), (-signal.SIGSEGV, "failed"), (3, "failed")]
+)
+def test_an_end_that_is_no_kill_is_not_the_kernels(monkeypatch, code, status):
+    outcome = died(monkeypatch, code, 3.9, 1)
+    assert outcome.status == status
+    assert "memory" not in outcome.reason
+
+
+def died(monkeypatch, code, used_gb, kills):
+    """How a cell of 4 GB that ended by itself is judged, with the kernel's counter as given."""
+
+    class Process:
+        exitcode = code
+
+        def join(self):
+            pass
+
+    counts = iter([5, 5 + kills])
+    monkeypatch.setattr(pool, "_oom_kills", lambda: next(counts))
+    watch = pool._Watch(Process(), None, None, Needs(mem_gb=4), None, None)
+    watch.peak = used_gb * 1024
+    return watch._died()
+
+
+# ------------------------------------------------------------------------------------------------- the system
+
+
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_elsewhere_than_on_linux_cells_are_refused_and_the_rest_works(leaves, bench, monkeypatch, system):
+    monkeypatch.setattr(pool.sys, "platform", system)
+    said = bench(*leaves.arguments("plan"))
+    assert said.code == 0, said.err
+    assert bench(*leaves.arguments("board")).code == 0
+    for how in (["--local"], []):
+        said = bench(*leaves.arguments("run", "-m", "plain", *how))
+        assert said.code == 2
+        assert f"cells run on Linux only, and this is {system}" in " ".join(said.err.split())
+    assert leaves.records() == []
+    with pytest.raises(pool.BenchError, match="on Linux only"):
+        pool.Pool()
+
+
+def test_a_look_for_processes_spares_those_it_is_told_to(leaves):
+    """A shell with two children: one of them is spared."""
+    shell = subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600 & wait"], start_new_session=True)
+    try:
+        wait_for(lambda: len(processes.below(shell.pid)) == 2)
+        first, second = processes.below(shell.pid)
+        assert set(processes.below(os.getpid())) >= {shell.pid, first, second}
+        assert processes.below(shell.pid, but=[first]) == [second]
+        assert processes.end_below(shell.pid, but=[first]) == []
+        assert psutil.Process(first).is_running()
+        assert processes.end_below(shell.pid) == []
+    finally:
+        os.killpg(shell.pid, signal.SIGKILL)
+        shell.wait()
