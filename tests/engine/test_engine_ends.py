@@ -148,7 +148,7 @@ def test_an_answer_counts_whatever_became_of_the_folder(leaves):
     }
     assert told == FOLDERS
     assert "said before" in records["other-log"].log
-    assert all(r.provenance["sources"] for r in records.values())
+    assert all(r.provenance["code"] for r in records.values())
     prefix = f"bench-cell-{pool._host()}-{pool._boot()}-{os.getpid()}-"
     assert not [p for p in Path(pool.tempfile.gettempdir()).glob(f"{prefix}*") if p.is_dir()]
 
