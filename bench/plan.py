@@ -59,7 +59,8 @@ class PlannedCell:
 @dataclass(slots=True)
 class PlannedStage:
     """One shard of a stage that some cell to run needs; ``reads``: keys of the stages that it needs
-    itself. ``replaces``: when the shard was built that is there now and is stale, else "".
+    itself. ``replaces``: when the shard was built that is there now and is stale, else "". ``seen``: when
+    the record of the shard ended that counts, whatever it says, else "".
     """
 
     stage: Stage
@@ -72,6 +73,7 @@ class PlannedStage:
     reason: str = ""
     reads: tuple[str, ...] = ()
     replaces: str = ""
+    seen: str = ""
 
 
 @dataclass(slots=True)
@@ -375,8 +377,9 @@ class _Marker:
                 continue
             keys.append(key)
             if key not in self.stages:
-                planned = PlannedStage(stage, shard, key, c.task, c.found, c.plan, reads=reads)
                 head = self.heads.get(key)
+                seen = head.ended if head is not None else ""
+                planned = PlannedStage(stage, shard, key, c.task, c.found, c.plan, reads=reads, seen=seen)
                 if old and head is not None:
                     planned.state, planned.reason, planned.replaces = "stale", _brief(old), head.ended
                 if head is not None and head.status in ENDED_BADLY:
