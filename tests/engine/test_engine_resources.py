@@ -1,5 +1,5 @@
-"""What lets a cell start: memory is a resource, of machines of any pretended size; and a budget is measured by
-a clock that nobody sets.
+"""What lets a cell start: memory is a resource, of machines of any pretended size; and a budget is measured
+by a clock that nobody sets.
 """
 
 import ast
@@ -48,7 +48,7 @@ class Watch:
 
 @pytest.mark.parametrize("how", [LOCAL, RAY])
 def test_cells_share_the_memory_and_a_big_one_runs_alone(lab, pretend, how):
-    """On 32 GB with 16 processors: three of 10 GB, never 16; one of 31 GB, which leaves the driver nothing."""
+    """On 32 GB with 16 processors: three of 10 GB at once; one of 31 GB, which leaves the driver nothing."""
     pretend(32)
     lab.use("slow")
     run = {"seconds": 0.0, "log": str(lab.folder / "log"), "until": str(lab.folder / "go")}
@@ -88,26 +88,26 @@ def test_no_machine_is_too_small_for_what_it_could_run_before(pretend):
             assert 0 < local.cells_gb() <= max(0.5, min(total, limit))
 
 
-def test_a_control_group_limits_what_cells_share(tmp_path):
-    mine = tmp_path / "cgroup"
-    for text, folder, name in (
-        ("0::/job/step\n", "job", "memory.max"),
-        ("0::/\n", "", "memory.max"),
-        ("5:cpu:/x\n4:memory:/job/step\n", "memory/job", "memory.limit_in_bytes"),
-    ):
-        root = tmp_path / name / folder.replace("/", "-")
-        at = root / folder / name
-        at.parent.mkdir(parents=True)
-        mine.write_text(text)
-        assert list(local._cgroup_gb(root, mine)) == []
-        at.write_text(f"{8 * 2**30}\n")
-        assert list(local._cgroup_gb(root, mine)) == [8.0]
-    at = tmp_path / "open" / "memory.max"
-    at.parent.mkdir()
-    at.write_text("max\n")
-    mine.write_text("0::/gone/elsewhere\n")
-    assert list(local._cgroup_gb(at.parent, mine)) == [float("inf")]
-    assert list(local._cgroup_gb(tmp_path, tmp_path / "none")) == []
+@pytest.mark.parametrize(
+    ("text", "file"),
+    [
+        ("0::/job/step\n", "job/memory.max"),
+        ("0::/\n", "memory.max"),
+        ("0::/gone/elsewhere\n", "memory.max"),
+        ("5:cpu:/x\n4:memory:/job/step\n", "memory/job/memory.limit_in_bytes"),
+    ],
+)
+def test_a_control_group_limits_what_cells_share(tmp_path, text, file):
+    root, mine, at = tmp_path / "fs", tmp_path / "cgroup", tmp_path / "fs" / file
+    at.parent.mkdir(parents=True)
+    assert list(local._cgroup_gb(root, mine)) == [], "a system without control groups"
+    mine.write_text(text)
+    assert list(local._cgroup_gb(root, mine)) == []
+    at.write_text(f"{8 * 2**30}\n")
+    assert list(local._cgroup_gb(root, mine)) == [8.0]
+    if at.name == "memory.max":
+        at.write_text("max\n")
+        assert list(local._cgroup_gb(root, mine)) == [float("inf")]
 
 
 def unit(**needs):
@@ -159,7 +159,7 @@ def test_what_is_asked_of_rays_memory():
     assert memory(Needs(gpu=1, mem_gb=24), nodes) == 10 * gb
 
 
-# ------------------------------------------------------------------------------------------------------- clocks
+# ---------------------------------------------------------------------------------------------------- clocks
 
 
 @pytest.mark.parametrize("jump", [-86400, 86400], ids=["back", "forward"])

@@ -188,7 +188,7 @@ def test_a_driver_does_other_cells_while_another_builds_a_stage(turns):
     assert all(r.cost["shared_s"].keys() == {"shared"} for r in staged)
 
 
-# ---------------------------------------------------------------------------------- what a sweep does about it
+# --------------------------------------------------------------------------------- what a sweep does about it
 
 
 @pytest.fixture
