@@ -93,8 +93,9 @@ class PlannedCell:
 @dataclass(slots=True)
 class PlannedStage:
     """One shard of a stage that some cell to run needs; ``reads``: keys of the stages that it needs
-    itself. ``replaces``: when the shard was built that is there now and is stale, else "". ``generation``: of
-    its record to be, one more than that of the one it has. ``code``: of today.
+    itself. ``replaces``: when the shard was built that is there now and is stale, else "". ``seen``: when
+    the record of the shard ended that counts, whatever it says, else ""; ``generation``: of its record to be,
+    one more than that one's. ``code``: of today.
     """
 
     stage: Stage
@@ -107,6 +108,7 @@ class PlannedStage:
     reason: str = ""
     reads: tuple[str, ...] = ()
     replaces: str = ""
+    seen: str = ""
     generation: int = 0
     code: Closure | None = None
 
@@ -468,10 +470,11 @@ class _Marker:
                 continue
             keys.append(key)
             if key not in self.stages:
+                head = self.heads.get(key)
                 planned = PlannedStage(stage, shard, key, c.task, c.found, c.plan, reads=reads)
                 planned.code = self.code.of_stage(c.plan.track, stage)
-                head = self.heads.get(key)
-                planned.generation = head.generation + 1 if head is not None else 0
+                if head is not None:
+                    planned.seen, planned.generation = head.ended, head.generation + 1
                 if old and head is not None:
                     planned.state, planned.reason, planned.replaces = "stale", _brief(old), head.ended
                 if head is not None and head.status in ENDED_BADLY:

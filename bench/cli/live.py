@@ -24,7 +24,7 @@ class Progress:
     """Shows a sweep: redrawn on a terminal, a line now and then where there is none (a log file, CI)."""
 
     def __init__(self, workers: float, live: Live | None) -> None:
-        self.workers, self.live, self.told, self.last = workers, live, 0, time.time()
+        self.workers, self.live, self.told, self.last = workers, live, 0, time.monotonic()
 
     def __call__(self, sweep: Sweep) -> None:
         """Called by the engine whenever something changed."""
@@ -34,8 +34,8 @@ class Progress:
         self.told = len(sweep.ended)
         if self.live is not None:
             self.live.update(self._view(sweep))
-        elif time.time() - self.last > PLAIN_EVERY_S:
-            self.last = time.time()
+        elif time.monotonic() - self.last > PLAIN_EVERY_S:
+            self.last = time.monotonic()
             console.print(self._sentence(sweep))
 
     def _sentence(self, sweep: Sweep) -> str:
@@ -44,7 +44,7 @@ class Progress:
             return f"{len(sweep.ended)}/{sweep.total} done; stopping ({why}), cells under way stay new"
         left = sweep.remaining_s(self.workers)
         eta = f"about {duration(left)} left" if left is not None else "no estimate yet"
-        return f"{len(sweep.ended)}/{sweep.total} done, {duration(time.time() - sweep.started)} spent, {eta}"
+        return f"{len(sweep.ended)}/{sweep.total} done, {duration(sweep.spent_s())} spent, {eta}"
 
     def _view(self, sweep: Sweep) -> Group:
         bar = Table.grid(padding=(0, 1))

@@ -24,9 +24,9 @@ def command(
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Run one cell again here, show its numbers beside the old ones, and keep the new record."""
+    from bench.engine.claims import do_alone
     from bench.engine.pool import Pool
     from bench.engine.sweep import units
-    from bench.engine.worker import do
     from bench.plan import make_plan
     from bench.store.publish import as_published
 
@@ -47,7 +47,7 @@ def command(
     new = None
     for unit in units(plan, [cell], session.registry, failed=True)[0]:
         console.print(f"running {escape(unit.label)}")
-        new = do(unit, pool, session.store)
+        new = do_alone(unit, pool, session.store)
     assert new is not None
     console.print(f"{new.status} in {duration(new.cost.get('run_s', 0.0))} {escape(new.reason)}")
     before = dict(old.metrics) if old else {}

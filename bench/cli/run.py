@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from typing import Annotated
 
@@ -91,9 +90,11 @@ def sweep_plan(
         )  # fmt: skip
     counted = Counter(e.status for e in sweep.ended)
     ends = ", ".join(f"{n} {s}" for s, n in counted.items()) or "none"
-    console.print(
-        f"{len(sweep.ended)} cells and stages ended in {duration(time.time() - sweep.started)}: {ends}"
-    )
+    console.print(f"{len(sweep.ended)} cells and stages ended in {duration(sweep.spent_s())}: {ends}")
+    if others := sum(e.elsewhere for e in sweep.ended):
+        console.print(f"{others} of them were run by another driver of this store")
+    for note in sweep.notes:
+        console.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
     for why, n in Counter(text.partition(" needs ")[2] for text in sweep.left_out.values()).items():
         errors.print(f"[yellow]left out[/] {n} cells or stages that need {escape(why)}", soft_wrap=True)
     if sweep.fault is not None:

@@ -35,7 +35,7 @@ def execute(
         BenchError: nothing can run here (no Linux, say), or no cluster at ``address``.
         StoreError: the store cannot be written.
     """
-    started = time.time()
+    started = time.monotonic()
     cells = plan.to_run(stale=stale, failed=failed)
     skipped = [c for c in cells if c.skip is not None]
     todo, broken = units(plan, [c for c in cells if c.skip is None], registry, failed=failed)
@@ -49,14 +49,17 @@ def execute(
         needs_linux()
         store.seal()
         with _interruptible(sweep.interrupt):
-            if local:
-                from bench.engine.local import run as run_here
+            try:
+                if local:
+                    from bench.engine.local import run as run_here
 
-                run_here(sweep, preload, cpus=cpus)
-            else:
-                from bench.engine.tune import run as run_on_ray
+                    run_here(sweep, preload, cpus=cpus)
+                else:
+                    from bench.engine.tune import run as run_on_ray
 
-                run_on_ray(sweep, preload, address=address, cpus=cpus)
+                    run_on_ray(sweep, preload, address=address, cpus=cpus)
+            finally:
+                sweep.claims.close()
     return sweep
 
 

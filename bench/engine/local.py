@@ -6,16 +6,16 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.contract import BenchError, Needs
+from bench.contract import Needs
 from bench.engine.pool import Pool
-from bench.engine.sweep import Sweep, check, left_out
+from bench.engine.sweep import Sweep, check, left_out, memory_notes
 from bench.engine.worker import Unit, do
-from bench.store.records import StoreError
 
 TICK_S = 0.2
 GIVE_UP_S = 10.0
@@ -23,10 +23,43 @@ GIVE_UP_S = 10.0
 
 def here(cpus: int | None = None) -> Needs:
     """What this machine has: processors (or as many as asked), GPUs, memory in GB."""
+    cpu = cpus or len(os.sched_getaffinity(0))
+    return Needs(cpu=cpu, gpu=_gpus(), mem_gb=total_gb(), minutes=float("inf"))
+
+
+def total_gb() -> float:
+    """Memory of this machine."""
     import psutil
 
-    memory = psutil.virtual_memory().total / 2**30
-    return Needs(cpu=cpus or len(os.sched_getaffinity(0)), gpu=_gpus(), mem_gb=memory, minutes=float("inf"))
+    return float(psutil.virtual_memory().total / 2**30)
+
+
+def driver_gb() -> float:
+    """The share of this machine's memory that is left to the driver and its fork server."""
+    return min(2.0, max(0.5, total_gb() / 20))
+
+
+def cells_gb() -> float:
+    """Memory that cells running side by side may ask for together: what this process may use (a container
+    or a batch job may have less than the machine), less the driver's share.
+    """
+    return max(0.5, min(total_gb(), *_cgroup_gb()) - driver_gb())
+
+
+def _cgroup_gb(
+    root: Path = Path("/sys/fs/cgroup"), mine: Path = Path("/proc/self/cgroup")
+) -> Iterator[float]:
+    """The memory limits of this process's control groups (versions 2 and 1) and of those above them."""
+    for line in mine.read_text(encoding="utf-8").splitlines() if mine.exists() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        base, name = (root / "memory", "memory.limit_in_bytes") if controllers else (root, "memory.max")
+        group = base / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(base) and (folder / name).is_file():
+                limit = (folder / name).read_text(encoding="ascii").strip()
+                yield float("inf") if limit == "max" else int(limit) / 2**30
 
 
 def _gpus() -> int:
@@ -38,13 +71,18 @@ def _gpus() -> int:
 
 
 class _Places:
-    """Free processors and GPUs of this machine."""
+    """Free processors, GPUs and memory of this machine. A cell that may use more than cells have together
+    runs alone.
+    """
 
     def __init__(self, total: Needs) -> None:
         self.cpu, self.gpus = float(total.cpu), [1.0] * int(total.gpu)
+        self.mem_gb, self.taken = total.mem_gb, 0
 
     def fits(self, needs: Needs) -> bool:
-        return needs.cpu <= self.cpu + 1e-9 and (needs.gpu <= 0 or self._gpu(needs) is not None)
+        if needs.cpu > self.cpu + 1e-9 or (needs.gpu > 0 and self._gpu(needs) is None):
+            return False
+        return needs.mem_gb <= self.mem_gb + 1e-9 or not self.taken
 
     def _gpu(self, needs: Needs) -> list[int] | None:
         whole = max(1, int(needs.gpu))
@@ -53,6 +91,8 @@ class _Places:
 
     def take(self, needs: Needs) -> list[int]:
         self.cpu -= needs.cpu
+        self.mem_gb -= needs.mem_gb
+        self.taken += 1
         taken = (self._gpu(needs) or []) if needs.gpu > 0 else []
         for i in taken:
             self.gpus[i] -= min(needs.gpu, 1.0)
@@ -60,6 +100,8 @@ class _Places:
 
     def give(self, needs: Needs, taken: Sequence[int]) -> None:
         self.cpu += needs.cpu
+        self.mem_gb += needs.mem_gb
+        self.taken -= 1
         for i in taken:
             self.gpus[i] += min(needs.gpu, 1.0)
 
@@ -67,10 +109,12 @@ class _Places:
 def run(sweep: Sweep, preload: Sequence[str], *, cpus: int | None = None) -> None:
     """Run the sweep to its end, its budget or an interrupt (then cells under way stay new)."""
     total = here(cpus)
-    sweep.left_out = left_out(sweep.waiting, total)
+    for_cells = replace(total, mem_gb=cells_gb())
+    sweep.left_out = left_out(sweep.waiting, [total])
     check(sweep.waiting, sweep.left_out)
     sweep.waiting = [u for u in sweep.waiting if u.key not in sweep.left_out]
-    pool, places, cancel = Pool(preload), _Places(total), threading.Event()
+    sweep.notes += memory_notes(sweep.waiting, [for_cells])
+    pool, places, cancel = Pool(preload), _Places(for_cells), threading.Event()
     pool.warm()
     ended: queue.Queue[tuple[Unit, list[int], Any]] = queue.Queue()
 
@@ -84,7 +128,7 @@ def run(sweep: Sweep, preload: Sequence[str], *, cpus: int | None = None) -> Non
         places.give(unit.needs, taken)
         if isinstance(what, BaseException):
             sweep.done(unit.key, None)
-            stop_for(sweep, what)
+            sweep.fail(what)
         elif what is None:
             sweep.done(unit.key, None)
         else:
@@ -99,16 +143,16 @@ def run(sweep: Sweep, preload: Sequence[str], *, cpus: int | None = None) -> Non
                 sweep.began(unit.key)
                 taken = places.take(unit.needs)
                 threading.Thread(target=work, args=(unit, taken), daemon=True).start()
-            if not sweep.under_way:
-                if sweep.waiting and not sweep.stopped:
-                    sweep.stop(sweep.why_none())
-                continue
+            if sweep.idle():
+                sweep.stop(sweep.why_none())
+            if sweep.finished():
+                break
             try:
                 settle(*ended.get(timeout=TICK_S))
             except queue.Empty:
                 sweep.on_change(sweep)
             hard = sweep.hard_deadline()
-            if hard is not None and time.time() > hard:
+            if hard is not None and time.monotonic() > hard:
                 sweep.stop("the budget is used up")
                 cancel.set()
     finally:
@@ -116,13 +160,3 @@ def run(sweep: Sweep, preload: Sequence[str], *, cpus: int | None = None) -> Non
         with suppress(queue.Empty):  # after an exception a cell may be handed out that was never started
             while sweep.under_way:
                 settle(*ended.get(timeout=GIVE_UP_S))
-
-
-def stop_for(sweep: Sweep, error: BaseException) -> None:
-    """End a sweep that cannot go on: a store that cannot be written, or a fault of our own."""
-    if isinstance(error, StoreError | BenchError):
-        sweep.stop(str(error))
-        sweep.error = str(error)
-    else:
-        sweep.stop(f"fault in the engine: {type(error).__name__}: {error}")
-        sweep.fault = error

@@ -1,40 +1,45 @@
 """What is run next, shared by the two places that run cells (`local.py`, `tune.py`): order, stages first,
-retries of lost nodes, the budget, and how far it is. Records of cells that never ran (skipped, lost for good)
-are written here.
+units that another driver of the store has, retries of lost nodes, the budget, and how far it is. Records of
+cells that never ran (skipped, lost for good) are written here. Moments are of this process's steady clock.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from math import inf
 from typing import Any
 
-from bench.contract import BenchError, Needs, Record
+from bench.contract import BenchError, Needs, Record, Stage
 from bench.engine.child import Job
+from bench.engine.claims import Claims
 from bench.engine.worker import LOST_RETRIES, Unit
-from bench.plan import Plan, PlannedCell, PlannedStage, shard_label
+from bench.plan import Plan, PlannedCell, PlannedStage, all_stages, shard_label, stage_key
 from bench.registry import Registry
 from bench.store import provenance
-from bench.store.records import Store
+from bench.store.records import Head, Store, StoreError
 from bench.suite import changed
 
 #: A cell in flight when the budget ends may use this much of the budget more, then it is stopped and stays
 #: new.
 GRACE = 0.1
+#: What a machine has to have of what a unit needs (fields of `Needs`).
+RESOURCES = ("cpu", "gpu", "mem_gb")
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """One unit that came to an end."""
+    """One unit that came to an end. ``elsewhere``: another driver of this store ran it."""
 
     unit: Unit
     status: str
     seconds: float
     reason: str = ""
+    elsewhere: bool = False
 
 
 @dataclass(slots=True)
@@ -43,6 +48,8 @@ class Sweep:
 
     ``stopped``: why nothing more is started; ``error``: the same if it is a failure to be told as such;
     ``fault``: an exception that is ours; ``interrupt``: set by whoever wants the sweep to end now.
+    ``elsewhere``: whether a unit could have started that another driver has. ``notes``: what its user should
+    know of how it ran.
     """
 
     store: Store
@@ -56,14 +63,24 @@ class Sweep:
     stopped: str = ""
     error: str = ""
     fault: BaseException | None = None
-    started: float = field(default_factory=time.time)
+    elsewhere: bool = False
+    notes: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
     on_change: Callable[[Sweep], None] = lambda sweep: None
     interrupt: threading.Event = field(default_factory=threading.Event)
+    claims: Claims = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.claims = Claims(self.store)
 
     @property
     def total(self) -> int:
         """Units of this sweep, ended or not."""
         return len(self.waiting) + len(self.under_way) + len(self.ended)
+
+    def spent_s(self) -> float:
+        """Seconds since it started."""
+        return time.monotonic() - self.started
 
     def finished(self) -> bool:
         """Nothing waits that could still start, and nothing is under way."""
@@ -73,16 +90,40 @@ class Sweep:
         """The first unit in order that may start now, or None. It counts as under way from here on."""
         if self.stopped:
             return None
-        if self.deadline is not None and time.time() >= self.deadline:
+        if self.deadline is not None and time.monotonic() >= self.deadline:
             self.stop("the budget is used up")
             return None
+        try:
+            return self._next(fits)
+        except StoreError as e:
+            self.fail(e)
+            return None
+
+    def _next(self, fits: Callable[[Needs], bool]) -> Unit | None:
+        self.elsewhere = False
         for unit in self._ready():
-            if fits(unit.needs):
+            if not fits(unit.needs):
+                continue
+            asked = self.claims.ask(unit)
+            if asked is False:
+                self.elsewhere = True
+            elif asked is not True:
+                self._ended_elsewhere(unit, asked)
+            else:
                 self.waiting.remove(unit)
+                unit = replace(unit, built=self.claims.built(unit))
                 self.under_way[unit.key] = (unit, None)
                 self.on_change(self)
                 return unit
         return None
+
+    def _ended_elsewhere(self, unit: Unit, head: Head) -> None:
+        self.waiting.remove(unit)
+        self._end(Ended(unit, head.status, head.cost.get("run_s", 0.0), head.reason, elsewhere=True))
+
+    def idle(self) -> bool:
+        """Whether nothing is under way or can start, nor will by waiting for another driver."""
+        return bool(self.waiting) and not (self.under_way or self.stopped or self.elsewhere)
 
     def _ready(self) -> Iterator[Unit]:
         """Units that may start, block after block; within one (a track's task on one seed) the longest first,
@@ -107,7 +148,7 @@ class Sweep:
 
     def _in_time(self, unit: Unit) -> bool:
         """Whether it is expected to end within the budget; one never seen may always try."""
-        return self.deadline is None or time.time() + self._expected(unit, unknown=0.0) <= self.deadline
+        return self.deadline is None or time.monotonic() + self._expected(unit, unknown=0.0) <= self.deadline
 
     def _skip(self, unit: Unit, stage_key: str) -> None:
         head = self.store.heads().get(stage_key)
@@ -115,47 +156,63 @@ class Sweep:
         reason = f"stage {name} failed"
         self.store.write(not_run(unit, "skipped", reason, stage=stage_key))
         self.waiting.remove(unit)
-        self._end(unit, "skipped", 0.0, reason)
+        self._end(Ended(unit, "skipped", 0.0, reason))
 
     def began(self, key: str) -> None:
         """A unit that was handed out has a worker now."""
         if key in self.under_way:
-            self.under_way[key] = (self.under_way[key][0], time.time())
+            self.under_way[key] = (self.under_way[key][0], time.monotonic())
             self.on_change(self)
 
     def running(self) -> list[tuple[Unit, float]]:
         """Units on a worker, with the seconds since they began."""
-        return [(u, time.time() - since) for u, since in self.under_way.values() if since is not None]
+        return [(u, _since(since)) for u, since in self.under_way.values() if since is not None]
 
     def done(self, key: str, status: str | None, reason: str = "") -> None:
         """A unit ended with that status; None: it was stopped before its end and stays new."""
         unit, since = self.under_way.pop(key)
+        self.claims.give(key)
         if status is None:
             self.waiting.insert(0, unit)
         else:
-            self._end(unit, status, _since(since), reason)
+            self._end(Ended(unit, status, _since(since), reason))
 
     def lost(self, key: str, how: str) -> None:
         """The worker is gone (node, actor): try again elsewhere a few times, then record it as lost."""
-        unit, since = self.under_way.pop(key)
+        unit, _ = self.under_way[key]
         if unit.attempt <= LOST_RETRIES:
+            del self.under_way[key]  # its lease is kept
             self.waiting.insert(0, replace(unit, attempt=unit.attempt + 1))
             self.on_change(self)
             return
-        self.store.write(not_run(unit, "lost", how))
-        self._end(unit, "lost", _since(since), how)
+        try:
+            self.store.write(not_run(unit, "lost", how))
+        except StoreError as e:
+            self.done(key, None)
+            self.fail(e)
+        else:
+            self.done(key, "lost", how)
 
-    def _end(self, unit: Unit, status: str, seconds: float, reason: str) -> None:
-        if unit.job.kind == "stage":
-            self.stage_status[unit.key] = status
-        self.ended.append(Ended(unit, status, seconds, reason))
-        if status != "skipped":
-            self.took.setdefault(_kind(unit), []).append(seconds)
+    def _end(self, ended: Ended) -> None:
+        if ended.unit.job.kind == "stage":
+            self.stage_status[ended.unit.key] = ended.status
+        self.ended.append(ended)
+        if ended.status != "skipped":
+            self.took.setdefault(_kind(ended.unit), []).append(ended.seconds)
         self.on_change(self)
 
     def stop(self, why: str) -> None:
         """Start nothing more."""
         self.stopped = self.stopped or why
+
+    def fail(self, error: BaseException) -> None:
+        """Start nothing more: a store that cannot be read or written, or a fault of our own."""
+        if isinstance(error, BenchError):
+            self.stop(str(error))
+            self.error = str(error)
+        else:
+            self.stop(f"fault in the engine: {type(error).__name__}: {error}")
+            self.fault = error
 
     def why_none(self) -> str:
         """Why nothing of what waits can start although nothing is under way."""
@@ -164,7 +221,7 @@ class Sweep:
         return f"nothing here is large enough for {self.waiting[0].label}"
 
     def hard_deadline(self) -> float | None:
-        """When cells still under way are stopped too, in seconds since the epoch."""
+        """When cells still under way are stopped too, of the steady clock."""
         if self.deadline is None:
             return None
         return self.deadline + max(5.0, GRACE * (self.deadline - self.started))
@@ -200,7 +257,7 @@ def _kind(unit: Unit) -> tuple[Any, ...]:
 
 
 def _since(moment: float | None) -> float:
-    return time.time() - moment if moment is not None else 0.0
+    return time.monotonic() - moment if moment is not None else 0.0
 
 
 def _mean(values: list[float]) -> float | None:
@@ -237,6 +294,13 @@ def units(
     """
     out: dict[str, Unit] = {}
     broken: set[str] = set()
+    known: dict[tuple[str, str, str], tuple[str, ...]] = {}
+
+    def stages(c: PlannedCell) -> tuple[str, ...]:
+        at = (c.plan.track.name, c.task.name, c.found.method.id)
+        if at not in known:
+            known[at] = _keys(all_stages(c.plan.track, c.found, c.task, c.plan.run))
+        return known[at]
 
     def add_stage(key: str) -> None:
         planned = plan.stages[key]
@@ -252,8 +316,13 @@ def units(
     for c in cells:
         for k in c.reads if c.skip is None else ():
             add_stage(k)
-        out[c.key] = _cell_unit(c, registry)
+        out[c.key] = replace(_cell_unit(c, registry), stages=stages(c))
     return list(out.values()), broken
+
+
+def _keys(stages: Iterable[Stage]) -> tuple[str, ...]:
+    """Keys of all shards of some stages."""
+    return tuple(stage_key(s, i) for s in stages for i in range(s.shards))
 
 
 def _device(needs: Needs) -> dict[str, Any]:
@@ -280,7 +349,9 @@ def _cell_unit(c: PlannedCell, registry: Registry) -> Unit:
     data = "" if track.missing(c.task, c.plan.run) else track.fingerprint(c.task, c.plan.run)
     fallback = {k: v for k, v in c.found.method.fallback.items() if c.cell.hp.get(k) != v}
     unit = Unit(job=job, needs=c.needs, label=str(c.cell), data=data, reads=c.reads, fallback=fallback)
-    return replace(unit, seconds=c.seconds, generation=c.head.generation + 1 if c.head is not None else 0)
+    head = c.head
+    seen, generation = (head.ended, head.generation + 1) if head is not None else ("", 0)
+    return replace(unit, seconds=c.seconds, seen=seen, generation=generation)
 
 
 def _stage_unit(s: PlannedStage, registry: Registry) -> Unit:
@@ -303,21 +374,53 @@ def _stage_unit(s: PlannedStage, registry: Registry) -> Unit:
     )
     label = f"{s.plan.track.name} · stage {shard_label(s.stage, s.shard)}"
     unit = Unit(job=job, needs=s.stage.needs, label=label, reads=s.reads, replaces=s.replaces)
-    return replace(unit, generation=s.generation)
+    return replace(unit, seen=s.seen, stages=_keys(s.stage.stages), generation=s.generation)
 
 
-def left_out(units_: list[Unit], largest: Needs) -> dict[str, str]:
+def left_out(units_: list[Unit], machines: Sequence[Needs]) -> dict[str, str]:
     """Units that no machine here is large enough for: key -> what they ask for and what there is."""
     out = {}
     for u in units_:
-        for name in ("cpu", "gpu", "mem_gb"):
-            want, has = getattr(u.needs, name), getattr(largest, name)
-            if want > has:
-                out[u.key] = f"{u.label} needs {name} {want:g}; the largest machine here has {has:g}"
+        if not any(all(getattr(u.needs, n) <= getattr(m, n) for n in RESOURCES) for m in machines):
+            out[u.key] = f"{u.label} needs {_lacking(u.needs, machines)} (see needs: in bench.yaml)"
     return out
+
+
+def _lacking(needs: Needs, machines: Sequence[Needs]) -> str:
+    for name in RESOURCES:
+        want, has = getattr(needs, name), max((getattr(m, name) for m in machines), default=0.0)
+        if want > has:
+            return f"{name} {want:g}; the largest machine here has {round(has, 2):g}"
+    wanted = ", ".join(f"{n} {getattr(needs, n):g}" for n in RESOURCES)
+    return f"{wanted}; no machine here has all of that"
 
 
 def check(units_: list[Unit], left: Mapping[str, str]) -> None:
     """Raise `BenchError` if nothing at all can run here."""
     if units_ and len(left) == len(units_):
-        raise BenchError(f"nothing can run here: {next(iter(left.values()))} (see needs: in bench.yaml)")
+        raise BenchError(f"nothing can run here: {next(iter(left.values()))}")
+
+
+def memory_notes(units_: list[Unit], machines: Sequence[Needs]) -> list[str]:
+    """Where the memory that units ask for lets fewer of them run side by side than processors and GPUs do."""
+    notes = []
+    for needs, n in Counter(replace(u.needs, minutes=0) for u in units_).items():
+        fit, without = (
+            min(n, sum(at_once(needs, m) for m in of))
+            for of in (machines, [replace(m, mem_gb=inf) for m in machines])
+        )
+        if fit < without:
+            notes.append(
+                f"memory lets {fit} cells that may use mem_gb {needs.mem_gb:g} run side by side here, "
+                f"processors would let {without}: if they use less, say so (needs: in bench.yaml)"
+            )
+    return notes
+
+
+def at_once(needs: Needs, machine: Needs) -> int:
+    """How many units of those needs a machine runs side by side; one that may use more memory than is there
+    for all runs alone.
+    """
+    room = [getattr(machine, n) / want for n in ("cpu", "gpu") if (want := getattr(needs, n)) > 0]
+    by_memory = max(1.0, machine.mem_gb / needs.mem_gb) if needs.mem_gb > 0 else inf
+    return int(min(*room, by_memory, 10**6)) if room else 0

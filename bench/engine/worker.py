@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import platform
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,14 +23,15 @@ from bench.store.names import Closure
 from bench.store.records import Store, StoreError
 
 LOST_RETRIES = 2
-LEASE_LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
     """One cell or stage shard to be done. ``reads``: keys of stage shards that must be there first.
-    ``replaces``: when the stage shard was built that is stale and gives way, else "". ``generation``: of its
-    record to be, one more than that of the record which it replaces.
+    ``replaces``: when the stage shard was built that is stale and gives way, else "". ``seen``: when the
+    record ended that the plan saw, else ""; ``generation``: of its record to be, one more than that one's.
+    ``stages``: keys of all stage shards that it may read; ``built``: of those that have a record, the seconds
+    that building took.
     """
 
     job: Job
@@ -40,6 +41,9 @@ class Unit:
     reads: tuple[str, ...] = ()
     replaces: str = ""
     generation: int = 0
+    seen: str = ""
+    stages: tuple[str, ...] = ()
+    built: Mapping[str, float] = field(default_factory=dict)
     fallback: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
     attempt: int = 1
@@ -61,21 +65,13 @@ def do(
 ) -> Record | None:
     """Do a unit and write its record; None if it was cancelled (then the cell stays new).
 
-    ``gpus``: which devices the child may see where the caller places it; else as this process's environment
-    says. A stage that another driver is building is waited for.
+    That nobody else does it at the same time is the caller's business (`bench.engine.claims`). ``gpus``:
+    which devices the child may see where the caller places it; else as this process's environment says.
 
     Raises:
         StoreError: the store cannot be written; the cell stays new and the sweep must stop.
     """
-    doing = _Doing(unit, pool, store, cancel, tell, gpus)
-    if unit.job.kind != "stage":
-        return doing.run()
-    while cancel is None or not cancel.is_set():
-        with store.artifacts.lease(unit.key) as lease:
-            if lease.held:
-                return doing.built_meanwhile() or doing.run()
-        time.sleep(LEASE_LOOK_S)
-    return None
+    return _Doing(unit, pool, store, cancel, tell, gpus).run()
 
 
 class _Doing:
@@ -92,7 +88,7 @@ class _Doing:
     ) -> None:
         self.unit, self.pool, self.store, self.cancel, self.tell = unit, pool, store, cancel, tell
         self.started, self.attempt, self.marks = provenance.now(), unit.attempt, list[str]()
-        rests = _rests(unit.job, store)
+        rests = _rests(unit, store)
         self.rests, self.stages, self.shared = rests, rests.digests, rests.shared
         here = str(store.artifacts.checkpoint_dir(unit.key)) if unit.job.kind == "cell" else None
         visible = ",".join(map(str, gpus)) if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -100,16 +96,6 @@ class _Doing:
         self.job = dataclasses.replace(
             unit.job, stages=rests.paths, visible=visible, checkpoints=here, made_by=by
         )
-
-    def built_meanwhile(self) -> Record | None:
-        """The record of a stage shard that another driver finished since it was planned."""
-        if not self.store.artifacts.has_shard(self.job.address, self.job.shard):
-            return None
-        self.store.heads()
-        record = self.store.read(self.unit.key)
-        if record is None or record.status != "ok" or record.ended == self.unit.replaces:
-            return None
-        return record
 
     def run(self) -> Record | None:
         """Run it, again by cause, and write its record."""
@@ -213,35 +199,38 @@ class _Rests:
     shared: Mapping[str, float]
 
 
-def _rests(job: Job, store: Store) -> _Rests:
-    """A cell may read all stages of its track and its method, a stage those that it declares."""
+def _rests(unit: Unit, store: Store) -> _Rests:
+    """A cell may read all stages of its track and its method, a stage those that it declares. Records are not
+    read: that would be the whole store, in each worker.
+    """
     from bench.plan import all_stages, stage_key
     from bench.registry import Found
 
+    job = unit.job
     track, method = find(job)
     run = run_settings(job, track)
     stages = all_stages(track, Found(method, job.method, "method"), job.task, run)
     code = closure.code({**job.track.code, **job.method.code})
     if job.kind == "stage":
-        (built,) = (s for s in stages if s.address == job.address)
+        built = next((s for s in stages if s.address == job.address), None)
+        if built is None:
+            raise BenchError(
+                f"{unit.label} is not declared by the code on {platform.node()}: every machine of a sweep needs "
+                "the same code"
+            )
         made_of, ran_with, built_by = code.of_stage(track, built), dict[str, Any](), dict[str, Closure]()
         stages = [*built.stages]
     else:
-        made_of = code.of_cell(
-            track,
-            method,
-            job.cell["hp"],
-        )
+        made_of = code.of_cell(track, method, job.cell["hp"])
         built_by = {s.name: code.of_stage(track, s) for s in stages}
         ran_with = provenance.ran_with(track, job.task, run, stages)
-    heads = store.heads() if stages else {}
     paths, digests, shared = {}, {}, {}
     for stage in stages:
         path = store.artifacts.stage_path(stage)
         if path is not None:
             paths[stage.name] = str(path)
             digests[stage.name] = store.artifacts.stage_digest(stage) or ""
-            shards = [heads[k] for i in range(stage.shards) if (k := stage_key(stage, i)) in heads]
-            if shards:  # one that ships with the package has no record here
-                shared[stage.name] = round(sum(h.cost.get("run_s", 0.0) for h in shards), 4)
+            took = [unit.built[k] for i in range(stage.shards) if (k := stage_key(stage, i)) in unit.built]
+            if took:  # one that ships with the package has no record here
+                shared[stage.name] = round(sum(took), 4)
     return _Rests(made_of, ran_with, built_by, paths, digests, shared)

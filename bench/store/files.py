@@ -77,6 +77,10 @@ class Files(ABC):
         """
 
     @abstractmethod
+    def refresh(self, folder: str) -> None:
+        """Have the next look at a folder show what other machines wrote there until now."""
+
+    @abstractmethod
     def read(self, path: str, start: int = 0, size: int | None = None) -> bytes:
         """Bytes of a file, or ``size`` of them from ``start``; FileNotFoundError if it is not there."""
 
@@ -135,6 +139,13 @@ class LocalFiles(Files):
                 return {e.name: _size(e) for e in entries}
         except FileNotFoundError:
             return {}
+
+    def refresh(self, folder: str) -> None:
+        # A network file system shows a listing it knows for up to a minute. The answer to a change of the
+        # folder's time brings its state as the server has it, and so ends that.
+        for path in (self.root, self.at(folder)):
+            with suppress(FileNotFoundError):
+                os.utime(path)
 
     def read(self, path: str, start: int = 0, size: int | None = None) -> bytes:
         with open(self.at(path), "rb", opener=_open_file) as file:
@@ -241,6 +252,9 @@ class RemoteFiles(Files):
             e["name"].rstrip("/").rpartition("/")[2]: e for e in found if not _is_marker(e, self._at(folder))
         }
         return {name: -1 if e["type"] == "directory" else int(e["size"] or 0) for name, e in sizes.items()}
+
+    def refresh(self, folder: str) -> None:
+        pass  # listings are not cached
 
     def read(self, path: str, start: int = 0, size: int | None = None) -> bytes:
         with _as_oserror():

@@ -240,6 +240,28 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot read {self.url}/{head.file}: {error}") from error
 
+    def fresh(self) -> dict[str, Head]:
+        """`heads`, with what other machines wrote until this moment (a network folder may show it late)."""
+        try:
+            self._files.refresh("records")
+        except OSError as error:
+            raise StoreError(f"cannot write store {self.url}: {error}") from error
+        return self.heads()
+
+    def holds(self, key: str, ended: str) -> bool:
+        """Whether the record of a key that ended at that moment is here, be it the one that counts or not."""
+        head = self.fresh().get(check_key(key))
+        if head is not None and head.ended == ended:
+            return True
+        try:
+            names = [f"records/{n}" for n in self._files.names("records") if n.partition(".")[0] == key]
+            found = [parse(data) for _, data in self._files.read_many(names) if data is not None]
+        except OSError as error:
+            raise StoreError(f"cannot read store {self.url}: {error}") from error
+        except (ShapeError, NewerError):
+            return False  # told and set aside when it is read
+        return any(raw.get("ended") == ended for raw in found)
+
     def match(self, start: str) -> str:
         """The one key that starts with ``start``; `BenchError` with the nearest keys if there is none or
         several.

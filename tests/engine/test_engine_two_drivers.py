@@ -1,0 +1,365 @@
+"""Several drivers on one store: every cell and stage is run once, whoever lives or dies. And a store that is
+not the driver's: what a worker wrote elsewhere does not count.
+
+Cells wait for files and append a line to a log that all share, so that nothing depends on how fast they are.
+"""
+
+import os
+import time
+from collections import Counter
+from dataclasses import replace
+
+import orjson
+import psutil
+import pytest
+
+from bench.engine import claims
+from bench.engine.sweep import Sweep, not_run, units
+from bench.store import provenance
+
+RAY = pytest.param([], id="ray", marks=[pytest.mark.ray, pytest.mark.slow])
+LOCAL = pytest.param(["--local"], id="local", marks=pytest.mark.slow)
+BOUND_S = 120
+
+PLUGIN = """
+import os, time
+from dataclasses import dataclass
+from pathlib import Path
+from bench.contract import Metric, Needs, Score, Stage, Task, Track, method
+
+@dataclass(frozen=True)
+class Grid:
+    cells: int = 4
+
+@dataclass(frozen=True)
+class Run:
+    folder: str = ""
+
+def say(folder, text):
+    file = os.open(f"{folder}/log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, f"{text} {os.getpid()}\\n".encode())
+    os.close(file)
+
+def wait_for(folder, name):
+    while not Path(folder, name).exists():
+        time.sleep(0.02)
+
+class Turns(Track):
+    name = "turns"
+    metrics = (Metric(name="value", better="higher"),)
+    reference = "plain"
+    Grid, Run = Grid, Run
+    def tasks(self, grid): return [Task(name=f"t{i:02}", params={"i": i}) for i in range(grid.cells)]
+    def load(self, task, run, inputs): return task.params["i"], run.folder
+    def truth(self, task, run, inputs): return 1.0
+    def score(self, task, answer, kept, history): return Score(metrics={"value": answer})
+    def smoke(self): return Grid(), Run()
+
+TRACK = Turns()
+
+def build(ctx):
+    say(ctx.params["folder"], "build shared")
+    wait_for(ctx.params["folder"], "stage")
+    (ctx.outdir / "file").write_text("built")
+
+@method("turns", name="Plain")
+def plain(data, hp, ctx):
+    i, folder = data
+    say(folder, f"plain {i}")
+    wait_for(folder, "go")
+    return 1.0
+
+@method("turns", name="Broken")
+def broken(data, hp, ctx):
+    i, folder = data
+    say(folder, f"broken {i}")
+    wait_for(folder, "go")
+    raise ValueError("broken")
+
+def shared(task, run):
+    return [Stage(name="shared", build=build, params={"folder": run.folder})]
+
+@method("turns", name="Staged", stages=shared)
+def staged(data, hp, ctx):
+    i, folder = data
+    say(folder, f"staged {i}")
+    return 1.0
+"""
+
+
+@pytest.fixture
+def turns(lab):
+    plugin = lab.folder / "turns.py"
+    plugin.write_text(PLUGIN)
+    lab.plugins.append(str(plugin))
+
+    def of(cells):
+        lab.of("turns", grid={"cells": cells}, run={"folder": str(lab.folder)})
+        return lab
+
+    return of
+
+
+def said(lab):
+    """``(what, who)`` -> process numbers, in order."""
+    path = lab.folder / "log"
+    out = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        what, pid = line.rsplit(" ", 1)
+        out.setdefault(what, []).append(int(pid))
+    return out
+
+
+def wait_for(what, *processes):
+    until = time.monotonic() + BOUND_S
+    while not what():
+        for p in processes:
+            assert p.poll() is None, p.communicate()[0]
+        assert time.monotonic() < until, "nothing happened"
+        time.sleep(0.02)
+
+
+def ended(process):
+    out, _ = process.communicate(timeout=BOUND_S)
+    return process.returncode, out
+
+
+@pytest.mark.parametrize("how", [LOCAL, RAY])
+def test_two_drivers_run_every_cell_once(turns, how):
+    lab = turns(24)
+    args = ["-m", "plain", "-m", "broken", "-k", "task=t0*|t10|t11"]
+    first = lab.start("run", *how, "--cpus", "2", *args)
+    wait_for(lambda: len(said(lab)) >= 2, first)
+    second = lab.start("run", "--local", "--cpus", "2", *args)
+    wait_for(lambda: len(said(lab)) >= 4, first, second)
+    (lab.folder / "go").touch()
+    for process in (first, second):
+        code, out = ended(process)
+        assert code == 0, out
+        assert "24 cells and stages ended" in out, out
+        assert "12 ok" in out, out
+        assert "12 failed" in out, out
+    assert {what: len(pids) for what, pids in said(lab).items()} == {
+        f"{row} {i}": 1 for row in ("plain", "broken") for i in range(12)
+    }
+    assert Counter(r.status for r in lab.records()) == {"ok": 12, "failed": 12}
+    assert not list((lab.store_folder / "locks").iterdir()), "locks of ended cells do not stay"
+    assert not list((lab.store_folder / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("how", [LOCAL, RAY])
+def test_what_a_killed_driver_had_under_way_is_run_by_the_other(turns, how):
+    lab = turns(10)
+    first = lab.start("run", *how, "--cpus", "2", "-m", "plain")
+    wait_for(lambda: len(said(lab)) >= 2, first)
+    had = said(lab)
+    second = lab.start("run", "--local", "--cpus", "2", "-m", "plain")
+    wait_for(lambda: len(said(lab)) >= 4, first, second)
+    first.kill()
+    ended(first)
+    wait_for(lambda: not any(psutil.pid_exists(p) for pids in had.values() for p in pids), second)
+    (lab.folder / "go").touch()
+    code, out = ended(second)
+    assert code == 0, out
+    assert {r.status for r in lab.records()} == {"ok"}
+    assert len(lab.records()) == 10
+    assert {what: len(pids) for what, pids in said(lab).items()} == {
+        f"plain {i}": 2 if f"plain {i}" in had else 1 for i in range(10)
+    }
+
+
+@pytest.mark.slow
+def test_a_driver_does_other_cells_while_another_builds_a_stage(turns):
+    lab = turns(2)
+    first = lab.start("run", "--local", "--cpus", "1", "-m", "staged")
+    wait_for(lambda: "build shared" in said(lab), first)
+    second = lab.start("run", "--local", "--cpus", "1", "-m", "plain", "-m", "staged")
+    (lab.folder / "go").touch()
+    wait_for(lambda: {"plain 0", "plain 1"} <= said(lab).keys(), first, second)
+    assert set(said(lab)) == {"build shared", "plain 0", "plain 1"}
+    (lab.folder / "stage").touch()
+    for process in (first, second):
+        code, out = ended(process)
+        assert code == 0, out
+    assert {len(pids) for pids in said(lab).values()} == {1}
+    assert {r.status for r in lab.records()} == {"ok"}
+    assert len(lab.records()) == 5
+    staged = [r for r in lab.records() if r.cell.get("row") == "staged"]
+    assert all(r.cost["shared_s"].keys() == {"shared"} for r in staged)
+
+
+# --------------------------------------------------------------------------------- what a sweep does about it
+
+
+@pytest.fixture
+def two(turns, monkeypatch):
+    """Two sweeps over four planned cells on one store, opened by each, that ask again at once."""
+    monkeypatch.setattr(claims, "LOOK_S", 0.0)
+    lab = turns(4)
+    plan = lab.plan("plain")
+    todo, _ = units(plan, plan.to_run(), lab.registry(), failed=False)
+    both = Sweep(lab.store(), list(todo)), Sweep(lab.store(), list(todo))
+    yield both
+    for sweep in both:
+        sweep.claims.close()
+
+
+def record(unit, status="ok", **more):
+    return replace(not_run(unit, status, ""), ended=provenance.now(), **more)
+
+
+def test_each_takes_what_the_other_has_not_and_waits_when_nothing_else_is_left(two):
+    mine, other = two
+    got = [mine.next(), other.next(), mine.next(), other.next()]
+    assert len({u.key for u in got}) == 4
+    assert mine.next() is None
+    assert mine.elsewhere
+    assert not mine.idle()
+    assert not mine.finished()
+    for unit in got:
+        sweep = mine if unit.key in mine.under_way else other
+        sweep.store.write(record(unit, metrics={"value": 1.0}, cost={"run_s": 7.0}))
+        sweep.done(unit.key, "ok")
+    assert mine.next() is None
+    assert other.next() is None
+    for sweep in two:
+        assert sweep.finished()
+        assert [e.status for e in sweep.ended] == ["ok"] * 4
+        assert sorted(e.elsewhere for e in sweep.ended) == [False, False, True, True]
+        assert {e.seconds for e in sweep.ended if e.elsewhere} == {7.0}
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout", "oom", "diverged"])
+def test_what_ended_badly_elsewhere_ended(two, status):
+    mine, other = two
+    unit = other.next()
+    other.store.write(record(unit, status, reason="why"))
+    other.done(unit.key, status)
+    assert mine.next().key != unit.key
+    assert [(e.unit.key, e.status, e.reason) for e in mine.ended] == [(unit.key, status, "why")]
+
+
+@pytest.mark.parametrize("status", ["lost", "skipped", None])
+def test_an_end_that_is_nobodys_leaves_the_cell_to_the_other(two, status):
+    mine, other = two
+    unit = other.next()
+    if status is not None:
+        other.store.write(record(unit, status))
+    other.done(unit.key, status)
+    assert mine.next().key == unit.key
+
+
+def test_a_record_that_the_plan_saw_is_no_news(two):
+    mine, other = two
+    unit = other.next()
+    other.store.write(old := record(unit, "failed"))
+    other.done(unit.key, None)
+    mine.waiting = [replace(u, seen=old.ended) if u.key == unit.key else u for u in mine.waiting]
+    assert mine.next().key == unit.key, "it is run again on purpose"
+
+
+def test_a_unit_that_is_tried_again_stays_with_its_driver(two):
+    mine, other = two
+    unit = mine.next()
+    mine.lost(unit.key, "the node is gone")
+    assert other.next().key != unit.key
+    again = mine.next()
+    assert (again.key, again.attempt) == (unit.key, 2)
+    mine.claims.close()
+    assert other.next().key == unit.key
+
+
+def test_what_a_machine_that_vanished_had_is_taken_over_in_time(two):
+    mine, _ = two
+    key = mine.waiting[0].key
+    held = {"host": "elsewhere", "pid": 1, "started": 1, "seconds": 0.5, "token": "t", "beat": 1}
+    locks = mine.store.artifacts._files.root / "locks"
+    locks.mkdir(parents=True)
+    (locks / f"{key}.json").write_bytes(orjson.dumps(held))
+    assert key not in {mine.next().key for _ in range(3)}
+    until = time.monotonic() + BOUND_S
+    while (unit := mine.next()) is None:
+        assert mine.elsewhere
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert unit.key == key
+
+
+def test_a_store_that_cannot_be_asked_stops_the_sweep(two):
+    mine, _ = two
+    root = mine.store.artifacts._files.root
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "locks").write_text("a file is in the way")
+    assert mine.next() is None
+    assert mine.finished()
+    assert "cannot write" in mine.error
+    assert "locks" in mine.error
+
+
+# ------------------------------------------------------------------------------------------- another's store
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_records_in_a_store_that_is_not_the_drivers_are_no_results(turns, bench, monkeypatch):
+    """Each process has a memory of its own, as each node has a folder of its own that is not shared."""
+    from bench.engine import tune
+
+    monkeypatch.setattr(tune, "SEEN_WITHIN_S", 2.0)
+    lab = turns(8)
+    (lab.folder / "go").touch()
+    url = "memory://apart"
+    said = bench(*lab.arguments("run", "-m", "plain", store=False), "--store", url, "--cpus", "2")
+    assert said.code == 2, said
+    words = " ".join(said.err.split())
+    for part in (
+        url,
+        os.uname().nodename,
+        "this process sees no such record",
+        "all nodes share",
+        "fsspec URL",
+    ):
+        assert part in words, words
+    assert "8 ok" not in said.out
+
+
+@pytest.fixture
+def feed(two):
+    """A feed of the first sweep, without a Ray."""
+    import threading
+
+    from bench.engine import tune
+
+    return tune._Feed(two[0], threading.Lock(), [{"CPU": 8.0, "memory": 64 * 2**30}])
+
+
+@pytest.mark.ray
+def test_a_record_that_is_seen_late_counts_once_it_is_seen(feed, two, monkeypatch):
+    from bench.engine import tune
+
+    monkeypatch.setattr(tune, "SEEN_LOOK_S", 0.0)
+    mine, worker = two
+    key = feed.suggest("one")["key"]
+    made = record(mine.under_way[key][0])
+    feed.on_trial_complete("one", {"key": key, "status": "ok", "reason": "", "stop": "", "ended": made.ended})
+    assert mine.ended == []
+    assert feed.suggest("two") is None, "nothing more is started on trust"
+    assert not mine.stopped
+    worker.store.write(made)
+    feed.look()
+    assert [(e.unit.key, e.status) for e in mine.ended] == [(key, "ok")]
+    assert feed.suggest("three")["key"] != key
+
+
+@pytest.mark.ray
+def test_a_record_is_seen_also_where_another_of_its_key_counts(feed, two):
+    """A node whose clock is behind writes a record that ended before the one that it replaces."""
+    mine, worker = two
+    key = feed.suggest("one")["key"]
+    unit = mine.under_way[key][0]
+    late = replace(record(unit, "failed"), ended="2999-01-01T00:00:00+00:00")
+    made = record(unit)
+    worker.store.write(late)
+    worker.store.write(made)
+    feed.on_trial_complete("one", {"key": key, "status": "ok", "reason": "", "stop": "", "ended": made.ended})
+    assert [(e.unit.key, e.status) for e in mine.ended] == [(key, "ok")]
