@@ -15,7 +15,8 @@ from bench.contract import Record, Track
 from bench.engine.pool import Pool
 from bench.engine.sweep import units
 from bench.engine.worker import Unit, do
-from bench.plan import Filter, PlannedCell, make_plan
+from bench.plan import Filter, make_plan
+from bench.planned import PlannedCell
 from bench.registry import Registry
 from bench.store.records import Store
 from bench.suite import Suite

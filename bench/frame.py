@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Record
-from bench.plan import Plan
+from bench.planned import Plan
 from bench.store.heads import Head, Readable
 from bench.store.layers import Layered, home, published_folder, published_records
 from bench.store.records import Store

@@ -17,7 +17,8 @@ import pytest
 from bench.contract import Record
 from bench.engine.execute import execute
 from bench.engine.sweep import Sweep
-from bench.plan import Filter, Plan, make_plan
+from bench.plan import Filter, make_plan
+from bench.planned import Plan
 from bench.registry import Registry
 from bench.store.records import Store
 from bench.suite import Suite

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.contract import BenchError
-from bench.plan import Filter, estimate, make_plan
+from bench.contract import BenchError, Record
+from bench.estimate import estimate
+from bench.plan import Filter, make_plan
 from bench.registry import Registry
 from bench.suite import Suite
 
@@ -138,17 +139,48 @@ def test_a_changed_source_makes_ok_stale_failed_new_and_a_comment_neither(grids)
                      "prior": "failed", "small": "done"}  # fmt: skip
     plugin.write_text(text.replace("return 0.4", "return 0.4  # a comment") + "\n# another\n")
     assert {c.row: c.state for c in grids.plan().cells} == first
-    plugin.write_text(text.replace("return 0.4", "return 0.41"))
+    shared = text.replace("return 1.0", "return 1.0 + 0")  # the truth, which every row is scored by
+    plugin.write_text(shared)
     plan = grids.plan()
     found = {c.row: c.state for c in plan.cells}
     assert found == {**dict.fromkeys(first, "stale"), "prior": "new", "small": "done"}
     (cause,) = next(c for c in plan.cells if c.row == "single").causes
-    assert re.fullmatch(r"source plugin:grids.py changed since [0-9a-f]{4}…", cause)
+    assert re.fullmatch(r"Grids.truth changed since \w+", cause)
     assert [c.row for c in plan.to_run()] == ["prior"]
     assert len(plan.to_run(stale=True)) == 5
     assert [c.row for c in plan.to_run(failed=True)] == ["prior"]
     grids.run(stale=True)
     assert {c.row: c.state for c in grids.plan().cells} == first
+    plugin.write_text(shared.replace("return 0.6", "return 0.61"))
+    found = {c.row: c.state for c in grids.plan().cells}
+    assert found == {**first, "multi/dnn": "stale", "multi/shared": "stale"}, "its own rows and no other"
+
+
+@pytest.mark.parametrize("status", ["lost", "failed", "timeout", "oom", "diverged"])
+def test_a_cell_whose_data_are_missing_is_blocked_however_it_ended(grids, status):
+    """It could only fail for want of its data."""
+    grids.of("grids", grid={"scales": [99]})
+    planned = {c.row: c for c in grids.plan().cells}
+    cell = planned["single"].cell
+    error = {"type": status, "message": "then", "last_lines": []}
+    limits = {"cpu": 1, "gpu": 0, "gpu_mem_gb": None, "mem_gb": 1, "minutes": 1}
+    grids.store().write(
+        Record(key=cell.key, kind="cell", cell=cell.declared(), status=status, error=error, limits=limits)
+    )
+    plan = grids.plan("single")
+    (found,) = (c for c in plan.cells if c.row == "single")
+    assert found.head.status == status
+    assert (found.state, found.reason) == ("blocked", "big.csv is not here; download it from nowhere")
+    assert plan.to_run(stale=True, failed=True) == []
+
+
+def test_a_number_stands_though_its_data_are_gone(grids, monkeypatch, tmp_path):
+    (tmp_path / "big.csv").write_text("")
+    monkeypatch.setenv("GRIDS_DATA", str(tmp_path))
+    grids.of("grids", grid={"scales": [99]})
+    grids.run("single")
+    (tmp_path / "big.csv").unlink()
+    assert {c.state for c in grids.plan("single").cells} == {"done"}
 
 
 def test_changed_data_is_a_cause_and_missing_data_blocks(grids, monkeypatch, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.board.model import Board, BoardSpec, RowInfo, Slot
 from bench.board.published import read_published
-from bench.plan import Plan, PlannedCell
+from bench.planned import Plan, PlannedCell
 from bench.store.heads import Readable
 from bench.store.layers import store_name
 from bench.suite import TrackPlan

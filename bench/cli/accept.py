@@ -24,7 +24,7 @@ from bench.cli.common import (
 )
 from bench.cli.run import CpusOption, sweep_plan
 from bench.contract import BenchError, Record
-from bench.plan import Plan, PlannedCell, PlannedStage, shard_label
+from bench.planned import Plan, PlannedCell, PlannedStage, shard_label
 from bench.store import provenance
 from bench.store.accepting import Aside, differences, keep, restamp, sample, stamped
 from bench.store.layers import Layered, published_folder

@@ -11,7 +11,8 @@ import typer
 
 from bench.cli.console import WholeWords
 from bench.contract import BenchError
-from bench.plan import Filter, Plan, make_plan
+from bench.plan import Filter, make_plan
+from bench.planned import Plan
 from bench.registry import Registry
 from bench.store.layers import Layered, home, published_folder, published_records
 from bench.store.publish import load_published

@@ -19,7 +19,7 @@ from bench.cli.common import (
     escape,
 )
 from bench.contract import BenchError
-from bench.plan import Plan
+from bench.planned import Plan
 from bench.registry import nearest
 
 if TYPE_CHECKING:

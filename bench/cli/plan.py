@@ -24,7 +24,8 @@ from bench.cli.common import (
     escape,
 )
 from bench.cli.console import in_parts
-from bench.plan import Estimate, Plan, PlannedCell, estimate
+from bench.estimate import Estimate, estimate
+from bench.planned import Plan, PlannedCell
 from bench.store import provenance
 
 #: With more tasks than this the table says only that a cell is another row's, not whose.

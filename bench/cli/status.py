@@ -23,7 +23,7 @@ from bench.cli.common import (
 from bench.cli.console import in_parts
 from bench.cli.plan import summary
 from bench.contract import SYMBOLS
-from bench.plan import Plan, PlannedCell
+from bench.planned import Plan, PlannedCell
 from bench.store.heads import Head
 
 _STYLES = {

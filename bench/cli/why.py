@@ -15,7 +15,8 @@ from bench.cli.common import (
     escape,
     everything,
 )
-from bench.plan import PlannedCell, make_plan
+from bench.plan import make_plan
+from bench.planned import PlannedCell
 from bench.store.records import Head
 
 

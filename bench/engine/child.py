@@ -293,7 +293,7 @@ def _stage(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
 
 
 def _by_address(job: Job, track: Track, method: Method, run: Any) -> Stage:
-    from bench.plan import all_stages
+    from bench.planned import all_stages
 
     for stage in all_stages(track, Found(method, job.method, "method"), job.task, run):
         if stage.address == job.address:

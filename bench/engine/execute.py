@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.engine.pool import needs_linux
 from bench.engine.sweep import Sweep, not_run, units
-from bench.plan import Plan
+from bench.planned import Plan
 from bench.registry import Registry
 from bench.store.records import Store
 

@@ -18,7 +18,7 @@ from bench.contract import BenchError, Needs, Record, Stage
 from bench.engine.child import Job
 from bench.engine.claims import Claims
 from bench.engine.worker import LOST_RETRIES, Unit
-from bench.plan import Plan, PlannedCell, PlannedStage, all_stages, shard_label, stage_key
+from bench.planned import Plan, PlannedCell, PlannedStage, all_stages, shard_label, stage_key
 from bench.registry import Registry
 from bench.store import provenance
 from bench.store.records import Head, Store, StoreError

@@ -203,7 +203,7 @@ def _rests(unit: Unit, store: Store) -> _Rests:
     """A cell may read all stages of its track and its method, a stage those that it declares. Records are not
     read: that would be the whole store, in each worker.
     """
-    from bench.plan import all_stages, stage_key
+    from bench.planned import all_stages, stage_key
     from bench.registry import Found
 
     job = unit.job
@@ -215,8 +215,8 @@ def _rests(unit: Unit, store: Store) -> _Rests:
         built = next((s for s in stages if s.address == job.address), None)
         if built is None:
             raise BenchError(
-                f"{unit.label} is not declared by the code on {platform.node()}: every machine of a sweep needs "
-                "the same code"
+                f"{unit.label} is not declared by the code on {platform.node()}: every machine of a sweep "
+                "needs the same code"
             )
         made_of, ran_with, built_by = code.of_stage(track, built), dict[str, Any](), dict[str, Closure]()
         stages = [*built.stages]
