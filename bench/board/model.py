@@ -77,7 +77,7 @@ class Slot:
 
     @property
     def noted(self) -> bool:
-        """Whether it ran with a fallback, or was re-stamped by ``bench accept``."""
+        """Whether it ran with a fallback, or was accepted for a reason."""
         return any(m.startswith(("fallback", "accepted")) for m in self.marks)
 
 

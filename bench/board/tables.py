@@ -10,6 +10,7 @@ from bench import stats
 from bench.board import text
 from bench.board.derived import beside, costs, curves, gains, relative, slopes
 from bench.board.examples import MOST_CELLS, against_reference, kept
+from bench.contract import Metric
 
 if TYPE_CHECKING:
     from bench.board.model import Board
@@ -121,15 +122,33 @@ def _others(board: Board) -> TableView | None:
     metrics = [m for m in board.spec.track.metrics if m.kind != "cost" and m.name != board.spec.ranks_by]
     every = (*board.rows, *board.ablations)
     # FID applies in no row of the laptop's: a column of nothing tells nothing.
-    metrics = [m for m in metrics if any(board.over_tasks(r.info.row, m.name) for r in every)]
+    late = _late(board, metrics)
+    metrics = [
+        m
+        for m in metrics
+        if any(board.over_tasks(r.info.row, m.name) or (r.info.row, m.name) in late for r in every)
+    ]
     rows = []
     for r in every:
-        found = [(m, board.over_tasks(r.info.row, m.name)) for m in metrics]
-        cells = [text.number(x[0], m.digits) + ("" if x[1] else "*") if x else "–" for m, x in found]
+        cells = []
+        for m in metrics:
+            value = board.over_tasks(r.info.row, m.name)
+            none = text.UNMEASURED if (r.info.row, m.name) in late else "–"
+            cells.append(text.number(value[0], m.digits) + ("" if value[1] else "*") if value else none)
         rows.append((r.info.label, *cells))
     heads = ("row", *(f"{m.name} {text.arrow(m)}".strip() for m in metrics))
     note = "mean over tasks; – does not apply, * not on every task; nothing is ranked by these"
     return TableView("Other metrics", note, heads, rows, frozenset({0})) if metrics and rows else None
+
+
+def _late(board: Board, metrics: Sequence[Metric]) -> set[tuple[str, str]]:
+    """(row, metric) of metrics that came after a row's records, which were stamped anew without being run."""
+    stamped = [
+        s
+        for s in board.slots
+        if s.status == "ok" and (s.verified or any(mark.startswith("accepted") for mark in s.marks))
+    ]
+    return {(s.row, m.name) for s in stamped for m in metrics if m.name not in s.metrics}
 
 
 def _costs(board: Board) -> TableView | None:

@@ -89,6 +89,10 @@ def troubles(cell: CellView) -> str:
     )
 
 
+#: Of a record that is older than the metric and was stamped anew, since the change moved no number.
+UNMEASURED = "not measured"
+
+
 def signs(cell: CellView) -> str:
     """``=``, ``†`` and ``‡``, as far as they hold."""
     return ("=" if cell.alias_of else "") + ("†" if cell.stale else "") + ("‡" if cell.noted else "")
@@ -98,7 +102,7 @@ def cell(view: CellView, digits: int, seeds: int) -> str:
     """A cell: ``0.7123 ±.0031``, then n where it is not the planned one, troubles and signs."""
     trouble = troubles(view)
     if view.estimate is None:
-        return trouble or "–"
+        return trouble or (UNMEASURED if view.counts.get("ok") else "–")
     e = view.estimate
     count = f" ({trouble})" if trouble else f" ({e.n})" if e.n != seeds else ""
     return estimate(e, digits) + count + signs(view)

@@ -9,6 +9,7 @@ import csv
 import importlib.util
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,19 @@ def test_mixed_hardware_is_said_and_split(sample, slots):
     out = as_text(Board.from_slots(sample.spec(), slots))
     assert "not compared" in out
     assert "run (s)" not in out
+
+
+def test_a_metric_that_a_stamped_record_does_not_have_is_not_measured(sample, slots):
+    """It came after the record, whose other numbers were proven to stand: no failure, and no number."""
+    stamp = {"cells": 9, "on": 2, "commit": "abc1234", "at": "2026-01-01T00:00:00+00:00"}
+    late = [
+        replace(s, verified=stamp, metrics={k: v for k, v in s.metrics.items() if k != "logloss"})
+        if s.row == "lr"
+        else s
+        for s in slots
+    ]
+    board = Board.from_slots(sample.spec(published=()), late)
+    lines = markdown.render(board).splitlines()
+    (line,) = (x for x in lines if x.startswith("| LR |") and "not measured" in x)
+    assert "9 cells verified on 2 at abc1234" in " ".join(lines)
+    assert not any("not measured" in x for x in lines if x != line and x.startswith("|"))
