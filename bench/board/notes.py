@@ -138,13 +138,9 @@ def _verified(board: Board) -> list[Note]:
     """On which samples records stand whose code changed since they were made."""
     stamps = (s.verified for s in board.slots if s.verified)
     counted = Counter((v["on"], v["cells"], v["commit"]) for v in stamps)
-    said = [
-        f"the code of {n:,} cells changed since they ran; {on:,} of {of:,} were run again at {commit}, and "
-        "every number came out the same"
-        for (on, of, commit), n in counted.items()
-    ]
-    short = [f"{n:,} cells verified on {on:,} at {commit}" for (on, _, commit), n in counted.items()]
-    return [Note("verified", "; ".join(short), f"{'; '.join(said)}.")] if said else []
+    short = [f"{n:,} cells verified on {on:,} of {of:,} at {at}" for (on, of, at), n in counted.items()]
+    why = "their code changed since they ran; every number of those that were run again came out the same"
+    return [Note("verified", "; ".join(short), f"{'; '.join(short)}: {why}.")] if short else []
 
 
 def _tasks(board: Board) -> list[Note]:
