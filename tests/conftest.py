@@ -29,6 +29,10 @@ STUBS = ROOT / "tests" / "stubs"
 sys.dont_write_bytecode = True
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
+# Tiny networks gain nothing from threads, and threads that wait for each other on a busy machine made some
+# tests thirty times as slow. Set before anybody imports numpy or torch.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+
 
 @dataclass
 class Lab:
@@ -121,6 +125,12 @@ class Said:
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(scope="session")
+def laboratory() -> type[Lab]:
+    """What makes a lab in a folder; for fixtures that tests share."""
+    return Lab
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def _list(session: Session, profile: str, track: list[str]) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("track", "task", "data", "cells"):
         table.add_column(name)
-    seen: set[str] = set()
+    reasons: list[str] = []
     for p in plan.tracks:
         for task in plan.tasks[p.track.name]:
             cells = sum(c.task is task for c in plan.cells)
@@ -68,22 +68,20 @@ def _list(session: Session, profile: str, track: list[str]) -> None:
             if why is None:
                 said = f"here, {p.track.fingerprint(task, p.run)}"
             else:
-                said = f"[magenta]missing[/] {'as above' if why in seen else escape(why)}"
-                seen.add(why)
+                if why not in reasons:
+                    reasons.append(why)
+                said = f"[magenta]missing ({reasons.index(why) + 1})[/]"
             table.add_row(p.track.name, task.name, said, f"{cells} blocked" if why else str(cells))
     console.print(table)
+    # Sentences with paths stand on lines of their own: a column would break them in the middle of a name.
+    for i, why in enumerate(reasons, 1):
+        console.print(f"({i}) {escape(why)}", soft_wrap=True)
     console.print()
-    console.print(_terms())
-    console.print(f"brought data: ${VARIABLE}, now {escape(str(root()))}", soft_wrap=True)
-
-
-def _terms() -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("data set", "is", "from", "terms"):
-        table.add_column(name, overflow="fold")
     for d in CATALOG.values():
-        table.add_row(d.name, escape(d.title), escape(d.get), escape(d.terms))
-    return table
+        console.print(f"{d.name}: {escape(d.title)}", soft_wrap=True)
+        console.print(f"  from: {escape(d.get)}\n  terms: {escape(d.terms)}", soft_wrap=True)
+    console.print()
+    console.print(f"brought data: ${VARIABLE}, now {escape(str(root()))}", soft_wrap=True)
 
 
 # --------------------------------------------------------------------------------------------- check, prepare
