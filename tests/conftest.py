@@ -15,6 +15,7 @@ import pytest
 
 from bench.contract import Record
 from bench.engine.execute import execute
+from bench.engine.pool import Pool
 from bench.engine.sweep import Sweep
 from bench.plan import Filter, Plan, make_plan
 from bench.registry import Registry
@@ -23,6 +24,8 @@ from bench.suite import Suite
 
 ROOT = Path(__file__).resolve().parent.parent
 STUBS = ROOT / "tests" / "stubs"
+#: What the stubs, and the real track that tests run cells of (embedding_scale), want preloaded.
+PRELOADED = ("xarray", "pandas", "sklearn.metrics", "torch_rechub.basic.layers")
 
 
 # Plugins are edited within one second here, which cached bytecode would not notice.
@@ -129,14 +132,19 @@ class Said:
 
 @pytest.fixture(scope="session")
 def laboratory() -> type[Lab]:
-    """What makes a lab in a folder; for fixtures that tests share."""
+    """What makes a lab in a folder; for fixtures that tests share.
+
+    All labs of a process share one fork server: it is told here what any stub wants preloaded, or each track
+    that wants something else would start another one (torch again: four seconds).
+    """
+    Pool(PRELOADED)
     return Lab
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
+def lab(laboratory: type[Lab], tmp_path: Path) -> Lab:
     """An empty lab."""
-    return Lab(tmp_path)
+    return laboratory(tmp_path)
 
 
 @pytest.fixture
