@@ -68,7 +68,7 @@ def check(
                 todo.append((c, units(plan, [c], registry, failed=True)[0]))
         threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
         try:
-            yield from threads.map(lambda one: _one(*one, pool, store, stages, twice=twice), todo)
+            yield from threads.map(lambda one: _one(one[0], one[1], pool, store, stages, twice=twice), todo)
         finally:
             threads.shutdown(cancel_futures=True)
 

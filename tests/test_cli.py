@@ -324,7 +324,8 @@ def test_data_says_what_is_missing_and_what_it_blocks(grids, bench):
     said = bench(*grids.arguments("data", store=False))
     assert said.code == 0, said.err
     assert re.search(r"flights-4x +here, one +11", said.out)
-    assert re.search(r"flights-99x +missing big.csv is not here; .* +11 blocked", said.out)
+    assert re.search(r"flights-99x +missing \(1\) +11 blocked", said.out)
+    assert re.search(r"^\(1\) big.csv is not here; ", said.out, re.MULTILINE)
     plan = bench(*grids.arguments("plan"))
     assert "blocked: big.csv is not here; download it from nowhere (11)" in plan.out
 
@@ -405,7 +406,8 @@ def stranger(data, hp, ctx):
 '''
 
 
-def test_a_newcomers_file_appears_on_the_board_of_a_stub(grids, bench, tmp_path):
+def test_a_newcomers_file_appears_on_the_board_of_a_stub(ran, tmp_path):
+    grids, bench = ran
     file = tmp_path / "elsewhere" / "stranger.py"
     file.parent.mkdir()
     file.write_text(NEWCOMER.format(track="grids", answer="return hp['level']"))

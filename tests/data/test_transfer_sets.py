@@ -32,6 +32,9 @@ SIZES = {
 }
 #: Of these sets only one picture in so many is drawn here: all of them take half a minute.
 THINNED = {"icons": 5, "line-art": 3, "avatars": 6}
+NAMES = [
+    pytest.param(n, marks=pytest.mark.slow) if n in (*THINNED, "photos") else n for n in transfer_sets.NAMES
+]
 
 
 @contextmanager
@@ -91,7 +94,7 @@ def check_sizes_and_parts(name, d, thinned_by=1):
     assert np.abs(shares[0] - shares[1]).max() < 0.05
 
 
-@pytest.mark.parametrize("name", transfer_sets.NAMES)
+@pytest.mark.parametrize("name", NAMES)
 def test_shapes_labels_and_sizes(name):
     check_sizes_and_parts(name, read(name), THINNED.get(name, 1))
 
@@ -109,7 +112,7 @@ def test_the_whole_of_a_set_that_is_thinned_here(name, monkeypatch):
     check_sizes_and_parts(name, transfer_sets.read(name))
 
 
-@pytest.mark.parametrize("name", transfer_sets.NAMES)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_group_and_no_picture_is_on_both_sides(name):
     d = read(name)
     here, there = d.where(d.part == "train"), d.where(d.part == "test")
@@ -117,7 +120,7 @@ def test_no_group_and_no_picture_is_on_both_sides(name):
     assert not {i.tobytes() for i in here.images} & {i.tobytes() for i in there.images}
 
 
-@pytest.mark.parametrize("name", transfer_sets.NAMES)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_stage_makes_what_reading_makes_and_twice_is_the_same(name, tmp_path):
     with thinned(name):
         stage = drawn_by_stage(name, tmp_path)

@@ -4,6 +4,7 @@ import os
 import signal
 
 import psutil
+import pytest
 from polling import BOUND_S, beside, wait_for
 
 #: Row -> (status, attempts, a part of the reason or of the error's message), for the whole faults stub.
@@ -103,6 +104,7 @@ def test_a_cell_killed_by_somebody_is_retried_and_a_terminated_one_too(lab):
     assert (record.status, record.attempts, record.metrics["value"]) == ("ok", 3, 0.0)
 
 
+@pytest.mark.slow
 def test_cells_whose_fork_server_is_killed_are_all_retried(lab):
     """The first of them starts the next server before the others have looked. No cell can end before the
     server and its cells are gone, however slow the machine is: they wait for a file."""

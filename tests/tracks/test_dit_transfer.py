@@ -475,6 +475,7 @@ def counted(kind, own):
         return sum(p.numel() for p in tuning.tune(DiT(config), kind, **own).values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_answers_the_smoke_task_with_the_laptops_network(row, run_row, small):
     answer, ctx = run_row(row)
