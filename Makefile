@@ -9,7 +9,7 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: run test fast lint perf clean
+.PHONY: run test fast lint check perf clean
 
 run: $(VENV)/.run
 	$(BIN)/bench tour
@@ -25,6 +25,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The contract over every registered row, on small data.
+check: $(VENV)/.dev
+	$(BIN)/bench check
 
 # Benchmarks against peers, in the same run; prints ratios.
 perf: $(VENV)/.dev
