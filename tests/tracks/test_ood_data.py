@@ -86,9 +86,8 @@ def in_families(ids):
 # ------------------------------------------------------------------------------------------------------ emoji
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "shift-openmoji" else n for n in EMOJI]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EMOJI)
 def test_emoji_are_apart_by_family_and_by_style(name, loaded):
     data, kept = loaded(name)
     setting, _, target = name.partition("-")
