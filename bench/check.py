@@ -6,10 +6,13 @@ the same answer twice. A row that says why it skips the smoke task passes with t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 
 from bench.contract import Record, Track
 from bench.engine.pool import Pool
@@ -44,7 +47,7 @@ def check(
     rows: tuple[str, ...] = (),
     twice: bool = True,
 ) -> Iterator[Checked]:
-    """Check rows one after the other, each on the first smoke task of its track.
+    """Check rows, one a processor at a time, each on the first smoke task of its track; told in their order.
 
     Args:
         suite: only its tracks' names matter; sizes come from each track's ``smoke()``.
@@ -57,14 +60,33 @@ def check(
         plan = make_plan(suite, registry, store, "smoke", tracks=tracks, wanted=Filter(rows))
         pool = Pool(tuple(dict.fromkeys(m for p in plan.tracks for m in p.track.preload)))
         pool.warm()
-        built: dict[str, Record | None] = {}
+        stages = {key: _StageOnce() for key in plan.stages}
         first: dict[tuple[str, str], str] = {}
+        todo: list[tuple[PlannedCell, list[Unit]]] = []
         for c in plan.cells:
             # One task a row is enough: the next ones are the same code with other numbers.
-            if c.alias_of is not None or first.setdefault((c.cell.track, c.row), c.task.name) != c.task.name:
-                continue
-            todo, _ = units(plan, [c], registry, failed=True)
-            yield _one(c, todo, pool, store, built, twice=twice)
+            if c.alias_of is None and first.setdefault((c.cell.track, c.row), c.task.name) == c.task.name:
+                todo.append((c, units(plan, [c], registry, failed=True)[0]))
+        threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        try:
+            yield from threads.map(lambda one: _one(one[0], one[1], pool, store, stages, twice=twice), todo)
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+class _StageOnce:
+    """A stage that several rows read: whoever comes first builds it, the others wait for it."""
+
+    def __init__(self) -> None:
+        self._lock, self._built = Lock(), False
+        self._record: Record | None = None
+
+    def record(self, unit: Unit, pool: Pool, store: Store) -> Record | None:
+        """What became of it."""
+        with self._lock:
+            if not self._built:
+                self._record, self._built = do(unit, pool, store), True
+            return self._record
 
 
 def _one(
@@ -72,7 +94,7 @@ def _one(
     todo: list[Unit],
     pool: Pool,
     store: Store,
-    built: dict[str, Record | None],
+    stages: Mapping[str, _StageOnce],
     *,
     twice: bool,
 ) -> Checked:
@@ -80,11 +102,9 @@ def _one(
         return Checked(c.cell.track, c.row, 0.0, (), (f"not checked: {c.reason}",))
     if c.skip is not None:
         return Checked(c.cell.track, c.row, 0.0, (), (f"skips the smoke task: {c.skip}",))
-    *stages, unit = todo
-    for s in stages:
-        if s.key not in built:
-            built[s.key] = do(s, pool, store)
-        record = built[s.key]
+    *read, unit = todo
+    for s in read:
+        record = stages[s.key].record(s, pool, store)
         if record is not None and record.status != "ok":
             return Checked(c.cell.track, c.row, 0.0, (f"{s.label}: {_how(record)}",))
     runs = [r for _ in range(2 if twice else 1) if (r := do(unit, pool, store)) is not None]

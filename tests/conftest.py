@@ -16,6 +16,7 @@ import pytest
 
 from bench.contract import Record
 from bench.engine.execute import execute
+from bench.engine.pool import Pool
 from bench.engine.sweep import Sweep
 from bench.plan import Filter, make_plan
 from bench.planned import Plan
@@ -25,11 +26,17 @@ from bench.suite import Suite
 
 ROOT = Path(__file__).resolve().parent.parent
 STUBS = ROOT / "tests" / "stubs"
+#: What the stubs, and the real track that tests run cells of (embedding_scale), want preloaded.
+PRELOADED = ("xarray", "pandas", "sklearn.metrics", "torch_rechub.basic.layers")
 
 
 # Plugins are edited within one second here, which cached bytecode would not notice.
 sys.dont_write_bytecode = True
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+# Tiny networks gain nothing from threads, and threads that wait for each other on a busy machine made some
+# tests thirty times as slow. Set before anybody imports numpy or torch.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
 
 @dataclass
@@ -125,10 +132,21 @@ class Said:
     err: str
 
 
+@pytest.fixture(scope="session")
+def laboratory() -> type[Lab]:
+    """What makes a lab in a folder; for fixtures that tests share.
+
+    All labs of a process share one fork server: it is told here what any stub wants preloaded, or each track
+    that wants something else would start another one (torch again: four seconds).
+    """
+    Pool(PRELOADED)
+    return Lab
+
+
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
+def lab(laboratory: type[Lab], tmp_path: Path) -> Lab:
     """An empty lab."""
-    return Lab(tmp_path)
+    return laboratory(tmp_path)
 
 
 @pytest.fixture(scope="session")

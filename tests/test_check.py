@@ -81,12 +81,15 @@ def test_once_does_not_compare(mine):
     assert found["mine-random"].problems == ()
 
 
-def test_rows_with_stages_are_checked_on_one_task(lab):
-    lab.use("sampler").of("sampler", ranks_by="distance")
+def test_rows_with_stages_are_checked_on_one_task_and_share_what_is_built(lab):
+    path, log = lab.copy("sampler"), lab.folder / "built"
+    builds = f"    with open({str(log)!r}, 'a') as f:\n        f.write(f'{{ctx.shard}} ')\n    mean = float("
+    path.write_text(path.read_text().replace("    mean = float(", builds, 1))
+    lab.of("sampler", ranks_by="distance")
     found = list(check(Suite(lab.suite), lab.registry(), tracks=("sampler",)))
-    assert [(c.row, c.problems) for c in found] == [
-        (r, ()) for r in ("full", "banked", "banked/no-bank", "untrained")
-    ]
+    rows = ("full", "banked", "banked/no-bank", "untrained")
+    assert [(c.row, c.problems) for c in found] == [(r, ()) for r in rows], "in their order"
+    assert sorted(log.read_text().split()) == ["0", "1"]
 
 
 def test_a_stage_that_fails_is_named(lab):
@@ -99,14 +102,3 @@ def test_a_stage_that_fails_is_named(lab):
     found = {c.row: c.problems for c in check(Suite(lab.suite), lab.registry(), tracks=("sampler",))}
     assert found["full"] == ()
     assert found["banked"] == ("sampler · stage bank 1/2: failed: OSError: no bank",)
-
-
-@pytest.mark.slow
-def test_registered_rows_keep_the_contract():
-    """A floor, a baseline and the paper's method; `bench check` in CI goes over every row."""
-    suite = Suite(__file__.replace("tests/test_check.py", "bench.yaml"))
-    found = list(
-        check(suite, Registry(), tracks=("embedding_scale",), rows=("prior", "single/dnn", "multi/dnn"))
-    )
-    assert len(found) == 3
-    assert {(c.row, p) for c in found for p in c.problems} == set()

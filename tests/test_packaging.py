@@ -84,7 +84,6 @@ def test_a_wheel_works_from_any_folder(wheel_python, tmp_path):
     plan = run(bench, "plan", cwd=tmp_path)
     assert "multi/dcnv2" in plan
     assert re.search(r"\d done \(\d+ published\)", plan), "the published records came along, and are found"
-    assert "1 rows checked, 0 with problems" in run(bench, "check", "-m", "prior", cwd=tmp_path)
     run(bench, "run", "--local", "-p", "smoke", "-m", "prior", cwd=tmp_path)
     assert (tmp_path / "results" / "store").is_dir()
     run(bench, "report", "-p", "smoke", cwd=tmp_path)

@@ -18,10 +18,10 @@ from bench.store.files import Files
 from bench.store.heads import Head, Pool, dump, head_of, parse
 from bench.store.names import Closure
 from bench.store.provenance import now
-from bench.store.publish import rewrite
+from bench.store.publish import as_published, rewrite
 from bench.store.records import Store
 
-#: Numbers agree if they differ by less than this share of them: published ones have nine digits.
+#: Numbers agree if they differ by less than this share of them, or are equal as published: in nine digits.
 TOLERANCE = 1e-9
 
 
@@ -98,8 +98,9 @@ def _agree(a: Any, b: Any) -> bool:
         return a.keys() == b.keys() and all(_agree(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(map(_agree, a, b))
-    numbers = isinstance(a, int | float) and isinstance(b, int | float)
-    return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=1e-12) if numbers else bool(a == b)
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=1e-12) or bool(a == as_published(b))
+    return bool(a == b)
 
 
 def sample(cells: Iterable[tuple[tuple[str, ...], str, str]], each: int) -> list[str]:

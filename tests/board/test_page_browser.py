@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from polling import BOUND_S
 
 pytestmark = pytest.mark.browser
 
@@ -24,7 +25,7 @@ def browser():
         pytest.skip("no chromium on the path (Debian: apt-get install chromium)")
     api = pytest.importorskip("playwright.sync_api")
     with api.sync_playwright() as p:
-        opened = p.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        opened = p.chromium.launch(executable_path=CHROMIUM, args=ARGS, timeout=1000 * BOUND_S)
         yield opened
         opened.close()
 
@@ -36,6 +37,7 @@ def tab(browser, page_text, tmp_path):
     path.write_text(page_text, encoding="utf-8")
     said, asked = [], []
     tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    tab.set_default_timeout(1000 * BOUND_S)
     tab.on("console", lambda m: said.append(m.text))
     tab.on("pageerror", lambda e: said.append(str(e)))
     tab.on("dialog", lambda d: said.append(f"a script ran: {d.message}"))

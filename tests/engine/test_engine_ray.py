@@ -1,13 +1,11 @@
 """On Ray: the same records as without it; fractions of pretended GPUs; a node that goes away."""
 
 import json
-import threading
-import time
 from collections import Counter
-from contextlib import suppress
 
 import psutil
 import pytest
+from polling import beside, wait_for
 from test_engine_status import ENDS, check_ends, left_over
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -24,17 +22,15 @@ def told(records):
     }  # fmt: skip
 
 
-def test_every_status_as_without_ray(lab):
-    lab.use("faults").of("faults", run={"flag": "same"})
-    lab.run(*ENDS)
-    local = lab.by_row()
-    lab.store_folder.rename(lab.folder / "other")
+def test_every_status_as_without_ray(lab, ended_here):
+    lab.plugins, flag = ended_here.plugins, str(ended_here.folder / "flag")
+    lab.write(ended_here.suite.read_text())
     sweep = lab.run(*ENDS, local=False, address="local", cpus=2)
     assert not sweep.stopped
     records = lab.by_row()
     check_ends(records)
-    assert left_over() == []
-    assert told(records) == told(local)
+    assert left_over(flag) == []
+    assert told(records) == told(ended_here.by_row())
     assert {e.unit.key for e in sweep.ended} == {r.key for r in records.values() if r.status != "skipped"}
 
 
@@ -54,43 +50,40 @@ def cluster(monkeypatch):
 
 def test_a_node_that_goes_away_costs_an_attempt_and_no_cell(lab, cluster):
     made, nodes = cluster
-    log = lab.folder / "log"
+    log, go = lab.folder / "log", lab.folder / "go"
     lab.use("slow").of(
         "slow",
-        grid={"cells": 8},
-        run={"seconds": 1.0, "log": str(log)},
+        grid={"cells": 6},
+        run={"seconds": 0.0, "log": str(log), "until": str(go)},
         needs={"half": {"cpu": 0.5}},
     )
-
     raylet = nodes[1].all_processes["raylet"][0].process.pid
     hit = []
 
-    def remove():
-        """The second node, as soon as a cell runs on it."""
-        until = time.time() + 120
-        while not hit and time.time() < until:
-            time.sleep(0.1)
-            for line in log.read_text().splitlines() if log.exists() else []:
-                word, _, pid = line.split()
-                with suppress(psutil.NoSuchProcess):
-                    if word == "start" and raylet in {p.pid for p in psutil.Process(int(pid)).parents()}:
-                        hit.append(int(pid))
-        made.remove_node(nodes[1], allow_graceful=False)
+    def there():
+        """Cells that began on the second node."""
+        lines = log.read_text().splitlines() if log.exists() else []
+        pids = [int(line.split()[2]) for line in lines]
+        below = {p.pid for p in psutil.Process(raylet).children(recursive=True)}
+        return [pid for pid in pids if pid in below]
 
-    thread = threading.Thread(target=remove, daemon=True)
-    thread.start()
-    sweep = lab.run("half", local=False, address=made.address)
-    thread.join()
-    assert hit, "both nodes have work"
+    def remove_it():
+        try:
+            hit.extend(wait_for(lambda: len(cells := there()) == 2 and cells))
+            made.remove_node(nodes[1], allow_graceful=False)
+            wait_for(lambda: not any(psutil.pid_exists(pid) for pid in hit), "a cell dies with its node")
+        finally:
+            go.touch()  # no cell has ended before
+
+    with beside(remove_it):
+        sweep = lab.run("half", local=False, address=made.address)
     assert not sweep.stopped
     records = lab.records()
-    assert len(records) == 8
-    assert Counter(r.status for r in records) == {"ok": 8}
-    again = [r for r in records if r.attempts > 1]
-    assert 1 <= len(again) <= 2, "the two cells of the node that went away"
+    assert len(records) == 6
+    assert Counter(r.status for r in records) == {"ok": 6}
+    assert sorted(r.attempts for r in records) == [1, 1, 1, 1, 2, 2], "two cells were on that node"
     assert {json.dumps(dict(r.limits)) for r in records} == {
         json.dumps({"cpu": 0.5, "gpu": 0.5, "gpu_mem_gb": None, "mem_gb": 4.0, "minutes": 10.0})
     }
     assert {r.where["device"] for r in records} == {"cuda"}
     assert any("torch sees none" in line for r in records for line in r.log)
-    assert not psutil.pid_exists(hit[0]), "a cell dies with its node"

@@ -2,11 +2,10 @@
 
 import os
 import signal
-import threading
-import time
 
 import psutil
 import pytest
+from polling import BOUND_S, beside, wait_for
 
 #: Row -> (status, attempts, a part of the reason or of the error's message), for the whole faults stub.
 ENDS = {
@@ -52,100 +51,90 @@ def check_ends(records):
     assert records["retreats"].marks == ["fallback: batch=2"]
     assert records["retreats"].metrics["value"] == 2.0
     assert records["retreats"].cell["hp"] == {"batch": 8}, "the cell is the one that was asked for"
-    assert 400 < records["eats"].cost["peak_mem_mb"] < 1500
-    assert 1.0 < records["hangs"].cost["run_s"] < 20
+    assert 400 < records["eats"].cost["peak_mem_mb"] < 16_000
+    assert 1.0 < records["hangs"].cost["run_s"] < 600
     assert records["infinite"].curve[-1]["step"] == 2.0
     assert records["infinite"].curve[-1]["loss"] is None, "JSON has no NaN; a record has to be JSON"
 
 
-def left_over():
-    """Processes that the hanging methods started."""
-    words = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
-    return [w for w in words if "time.sleep(77.5)" in w]
+def left_over(flag):
+    """Processes that the hanging methods of a lab started; they name its flag."""
+    words = [p.info["cmdline"] or [] for p in psutil.process_iter(["cmdline"])]
+    return [w for w in words if flag in w]
 
 
-def test_every_status_with_its_reason_limits_and_last_lines(lab):
-    lab.use("faults").of("faults", run={"flag": str(lab.folder / "flag")})
-    sweep = lab.run(*ENDS)
-    assert not sweep.stopped
-    records = lab.by_row()
-    check_ends(records)
-    assert left_over() == [], "a grandchild that hangs is ended with its cell"
-    states = {c.row: c.state for c in lab.plan(*ENDS).cells}
+def test_every_status_with_its_reason_limits_and_last_lines(ended_here):
+    check_ends(ended_here.by_row())
+    flag = str(ended_here.folder / "flag")
+    assert left_over(flag) == [], "a grandchild that hangs is ended with its cell"
+    states = {c.row: c.state for c in ended_here.plan(*ENDS).cells}
     assert {r for r, s in states.items() if s == "new"} == {"killed"}, "only what was lost is tried again"
     assert {r for r, s in states.items() if s == "done"} == {"fine", "retreats", "fixed", "unfit"}
-    assert not list((lab.store_folder / "checkpoints").glob("*/*"))
+    assert not list((ended_here.store_folder / "checkpoints").glob("*/*"))
+
+
+def hold(lab, *, cells=1, minutes=10.0):
+    """Cells that wait until the file ``go`` is there, and say in ``log`` which process they are."""
+    run = {"seconds": 0.0, "log": str(lab.folder / "log"), "until": str(lab.folder / "go")}
+    lab.of("slow", grid={"cells": cells}, run=run, needs={"sleeps": {"minutes": minutes}})
+
+
+def begun(lab):
+    """The processes in which cells began, in the order of their beginning."""
+    log = lab.folder / "log"
+    lines = [x.split() for x in log.read_text().splitlines()] if log.exists() else []
+    return [int(pid) for word, _, pid in lines if word == "start"]
 
 
 def test_a_cell_killed_by_somebody_is_retried_and_a_terminated_one_too(lab):
-    lab.use("faults").of("faults", run={"seconds": 1.5})
-    hit = []
+    hold(lab.use("slow"))
 
-    def kill_first():
-        """Kill the cell, a child of this process's fork server, once with each signal."""
-        me = psutil.Process()
-        until = time.time() + 60
-        while len(hit) < 2 and time.time() < until:
-            for server in me.children():
-                for child in server.children():
-                    old = time.time() - child.create_time() > 0.8
-                    if child.pid not in hit and old:
-                        os.kill(child.pid, (signal.SIGKILL, signal.SIGTERM)[len(hit)])
-                        hit.append(child.pid)
-                        break
-            time.sleep(0.05)
+    def kill_twice():
+        try:
+            for attempt, number in enumerate((signal.SIGKILL, signal.SIGTERM)):
+                os.kill(wait_for(lambda n=attempt: begun(lab)[n:])[0], number)
+            wait_for(lambda: begun(lab)[2:])
+        finally:
+            (lab.folder / "go").touch()
 
-    thread = threading.Thread(target=kill_first)
-    thread.start()
-    lab.run("fine")
-    thread.join()
-    record = lab.by_row()["fine"]
-    assert len(hit) == 2
-    assert (record.status, record.attempts, record.metrics["value"]) == ("ok", 3, 1.0)
+    with beside(kill_twice):
+        lab.run("sleeps")
+    record = lab.by_row()["sleeps"]
+    assert len(begun(lab)) == 3
+    assert (record.status, record.attempts, record.metrics["value"]) == ("ok", 3, 0.0)
 
 
+@pytest.mark.slow
 def test_cells_whose_fork_server_is_killed_are_all_retried(lab):
     """The first of them starts the next server before the others have looked. No cell can end before the
     server and its cells are gone, however slow the machine is: they wait for a file."""
-    go = lab.folder / "go"
-    run = {"seconds": 0.0, "log": str(lab.folder / "log"), "until": str(go)}
-    lab.use("slow").of("slow", grid={"cells": 3}, run=run)
+    hold(lab.use("slow"), cells=3)
 
     def kill_server():
-        until = time.time() + 60
-        while time.time() < until:
-            for server in psutil.Process().children():
-                cells = server.children()
-                if len(cells) >= 3:
-                    server.kill()
-                    psutil.wait_procs(cells, timeout=30)
-                    return
-            time.sleep(0.05)
-
-    def kill_and_let_go():
         try:
-            kill_server()
+            cells = [psutil.Process(pid) for pid in wait_for(lambda: begun(lab)[2:] and begun(lab))]
+            cells[0].parent().kill()
+            assert psutil.wait_procs(cells, timeout=BOUND_S)[1] == []
         finally:
-            go.touch()  # cells that were never killed end too: the test fails, it does not hang
+            (lab.folder / "go").touch()  # cells that were never killed end too: the test fails, no hanging
 
-    thread = threading.Thread(target=kill_and_let_go)
-    thread.start()
-    lab.run(cpus=3)
-    thread.join()
+    with beside(kill_server):
+        lab.run(cpus=3)
     assert {(r.status, r.attempts) for r in lab.records()} == {("ok", 2)}, [r.error for r in lab.records()]
 
 
 def test_a_lower_limit_ends_a_cell_and_a_higher_one_makes_it_new_again(lab):
-    lab.use("faults").of("faults", run={"seconds": 1.0}, needs={"fine": {"minutes": 0.005}})
-    lab.run("fine")
-    assert lab.by_row()["fine"].status == "timeout"
-    assert [c.state for c in lab.plan("fine").cells] == ["failed"]
-    lab.of("faults", run={"seconds": 1.0}, needs={"fine": {"minutes": 0.004}})
-    assert [c.state for c in lab.plan("fine").cells] == ["failed"], "a lower limit promises nothing"
-    lab.of("faults", run={"seconds": 1.0}, needs={"fine": {"minutes": 5}})
-    assert [c.state for c in lab.plan("fine").cells] == ["new"]
-    lab.run("fine")
-    assert [c.state for c in lab.plan("fine").cells] == ["done"]
+    hold(lab.use("slow"), minutes=0.005)
+    lab.run("sleeps")
+    assert lab.by_row()["sleeps"].status == "timeout"
+    assert [c.state for c in lab.plan("sleeps").cells] == ["failed"]
+    hold(lab, minutes=0.004)
+    assert [c.state for c in lab.plan("sleeps").cells] == ["failed"], "a lower limit promises nothing"
+    hold(lab)
+    assert [c.state for c in lab.plan("sleeps").cells] == ["new"]
+    (lab.folder / "go").touch()
+    lab.run("sleeps")
+    assert [c.state for c in lab.plan("sleeps").cells] == ["done"]
 
 
 STAGED = """
@@ -279,15 +268,14 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("local", [True])
-def test_a_score_that_cannot_be_kept_fails_its_cell_and_not_the_sweep(lab, local):
+def test_a_score_that_cannot_be_kept_fails_its_cell_and_not_the_sweep(lab):
     text = SCORED
     for name, (score, _) in ANSWERS.items():
         text += f"\n@method('scored', name='{name}')\ndef {name}(data, hp, ctx):\n    return Score({score})\n"
     (lab.folder / "scored.py").write_text(text)
     lab.plugins.append(str(lab.folder / "scored.py"))
     lab.of("scored")
-    sweep = lab.run(local=local)
+    sweep = lab.run()
     assert not sweep.stopped
     records = lab.by_row()
     for name, (_, said) in ANSWERS.items():

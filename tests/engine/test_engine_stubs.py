@@ -22,6 +22,7 @@ def sampler(lab):
     return lab
 
 
+@pytest.mark.slow
 def test_sampler_with_stages_snapshots_views_and_a_censored_metric(sampler, tmp_path):
     plan = sampler.plan()
     assert [(s.stage.name, s.shard) for s in plan.stages.values()] == [

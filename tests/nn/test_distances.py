@@ -224,6 +224,7 @@ def test_features(lite0):
     assert lite0(pictures[:0]).shape == (0, ds.FEATURES)
 
 
+@pytest.mark.slow
 def test_distances_grow_with_noise(lite0):
     pictures = patches(140)
     real, held_out = lite0(pictures[:70]), lite0(pictures[70:])

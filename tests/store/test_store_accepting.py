@@ -94,6 +94,9 @@ def test_numbers_that_differ_are_named_and_costs_and_new_metrics_are_not(record)
     assert differences(old, new, METRICS) == []
     near = replace(old, metrics={**old.metrics, "metric_0": old.metrics["metric_0"] * (1 + 1e-10)})
     assert differences(old, near, METRICS) == []
+    published = replace(old, metrics={**old.metrics, "metric_0": 0.429055297})
+    exact = replace(old, metrics={**old.metrics, "metric_0": 0.4290552965552965})
+    assert differences(published, exact, METRICS) == [], "equal in the nine digits that are published"
     far = replace(old, metrics={**old.metrics, "metric_0": 0.5, "metric_1": None})
     assert [w.partition(" was")[0] for w in differences(old, far, METRICS)] == ["metric_0", "metric_1"]
     gone = replace(old, metrics={k: v for k, v in old.metrics.items() if k != "metric_0"})

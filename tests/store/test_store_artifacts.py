@@ -475,21 +475,25 @@ def test_a_torn_lock_is_free(local):
 
 
 RACER = """
-import sys, time
+import sys
 from bench.store.records import Store
-lease = Store.open(sys.argv[1]).artifacts.lease("ab12", 30)
-time.sleep(max(0, float(sys.argv[2]) - time.time()))
+lease = Store.open(sys.argv[1]).artifacts.lease("ab12", 600)
+print("ready", flush=True)
+sys.stdin.readline()
 print(int(lease.acquire()), flush=True)
 sys.stdin.read()
 """
 
 
 def test_of_processes_that_race_one_holds_the_lease(local):
-    start = str(time.time() + 1.0)
-    argv = [sys.executable, "-c", RACER, local.url, start]
+    argv = [sys.executable, "-c", RACER, local.url]
     racers = [
         subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)
     ]
+    assert {p.stdout.readline() for p in racers} == {"ready\n"}
+    for p in racers:
+        p.stdin.write("\n")
+        p.stdin.flush()
     won = [int(p.stdout.readline()) for p in racers]
     for p in racers:
         p.communicate()

@@ -64,20 +64,20 @@ def raises(data, hp, ctx):
 
 @method("faults", name="Hangs", needs=short)
 def hangs(data, hp, ctx):
-    time.sleep(60)
+    time.sleep(600)
 
 
 @method("faults", name="Hangs in a child", needs=short)
 def hangs_below(data, hp, ctx):
-    subprocess.run([sys.executable, "-c", "import time; time.sleep(77.5)"], check=True)
+    subprocess.run([sys.executable, "-c", "import time; time.sleep(600)", data["flag"]], check=True)
 
 
 @method("faults", name="Eats memory", needs=Needs(minutes=1, mem_gb=0.5))
 def eats(data, hp, ctx):
     kept = []
     while True:
-        kept.append(bytearray(os.urandom(1 << 20)) * 16)
-        time.sleep(0.005)
+        kept.append(bytearray(os.urandom(1 << 20)) * 8)
+        time.sleep(0.02)  # slowly, so that even a late look finds it before the machine is full
 
 
 @method("faults", name="Out of memory, with a fallback", hp={"batch": 8}, fallback={"batch": 2})

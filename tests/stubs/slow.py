@@ -19,7 +19,7 @@ class Grid:
 class Run:
     seconds: float = 0.5
     log: str = ""
-    until: str = ""  # a cell waits for this file, if one is named
+    until: str = ""  # a cell waits for this file, if one is named; "{i}" in it is the cell's number
 
 
 class Slow(Track):
@@ -56,8 +56,8 @@ def work(data, ctx):
     i, run = data
     _say(run, f"start {i}")
     time.sleep(run.seconds)
-    while run.until and not Path(run.until).exists():
-        time.sleep(0.05)
+    while run.until and not Path(run.until.format(i=i)).exists():
+        time.sleep(0.02)
     _say(run, f"end {i}")
     return float(i)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +58,6 @@ class Watched(Track):
         net = answer
         net.eval()
         drawn = random.random() + np.random.rand() + float(torch.rand(1))
-        time.sleep(0.2)
         total = sum(float(p.detach().double().sum()) for p in net.parameters())
         assert not net.training
         return Score(metrics={"value": 1.0 + 0 * drawn, "weights": total})

@@ -37,6 +37,7 @@ def pictures(n, size=32, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), np.uint8)
 
 
+@pytest.mark.slow
 def test_features_are_the_packages_own(net, weights):
     x = pictures(5)
     found = Inception(weights, batch=2)(x)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import time
 
 import numpy as np
 import pandas as pd
@@ -313,9 +312,7 @@ def test_every_row_answers_the_smoke_task(which, row, smoke):
     answers = []
     for _ in range(2):
         torch.manual_seed(3)
-        started = time.perf_counter()
         answers.append(which.fn(data, which.hp_of(row), FakeContext(run, 3)))
-        assert time.perf_counter() - started < 10
     metrics = TRACK.score(task, answers[0], kept, ()).metrics
     assert np.isfinite([v for v in metrics.values() if v is not None]).all()
     assert (metrics["info_abundance"] is None) == (row in ("prior", "lr"))

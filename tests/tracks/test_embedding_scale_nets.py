@@ -237,6 +237,7 @@ def solved(model="dcnv2", ctx=None, data=None):
     return training.solve(net, net, data or made(), ctx), net
 
 
+@pytest.mark.slow
 def test_it_learns_what_no_single_field_says():
     run = Run(**{**vars_of(RUN), "epochs": 25, "patience": 25, "hidden": 32, "dropout": 0.0})
     answer, _ = solved(ctx=Context(run), data=made(2000))

@@ -106,6 +106,7 @@ def watched(monkeypatch):
     return steps, sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["table", "images"])
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_takes_the_same_steps_with_as_many_rows_and_answers_in_shape(
@@ -125,6 +126,7 @@ def test_every_row_takes_the_same_steps_with_as_many_rows_and_answers_in_shape(
     assert answer["parameters"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
 def test_the_same_seed_gives_the_same_answer(row, tmp_path):
     data, _ = toy.images((40, 24), steps=5)
@@ -133,6 +135,7 @@ def test_the_same_seed_gives_the_same_answer(row, tmp_path):
     assert not np.array_equal(a["test"], other["test"])
 
 
+@pytest.mark.slow
 def test_opposite_labels_joint_cannot_and_separate_and_d_train_can(tmp_path):
     """The same inputs, labels turned round: without the domain, half is all that can be had."""
     data, y = toy.table(steps=450, lr=5e-3)  # a third of them on a root model, in vain
@@ -325,6 +328,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("die_at", [5, 12, 16])
 @pytest.mark.parametrize("row", ["d-train/mmoe", "group-dro", "dann", "star"])
 def test_a_killed_cell_goes_on_to_the_same_answer(row, die_at, tmp_path, monkeypatch):

@@ -92,6 +92,7 @@ def in_families(ids):
 # ------------------------------------------------------------------------------------------------------ emoji
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EMOJI)
 def test_emoji_are_apart_by_family_and_by_style(name, loaded):
     data, kept = loaded(name)
