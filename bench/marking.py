@@ -196,10 +196,12 @@ def _state(c: PlannedCell, missing: str | None) -> tuple[State, str]:
     head = c.head
     if head is not None and head.status == "ok" and not c.causes:
         return "done", ""  # a number stands, whether or not its data are still here
-    if c.skip:  # needs no data; a declared reason stands as long as it is declared
-        return ("done", head.reason) if head is not None and head.status == "skipped" else ("new", c.skip)
+    if head is not None and head.status == "skipped" and c.skip:
+        return "done", head.reason  # a declared reason stands as long as it is declared
     if missing:
         return "blocked", missing
+    if c.skip:
+        return "new", c.skip
     if head is None or head.status in ("lost", "skipped") or _limited(head, c.needs):
         return "new", ""
     if head.status == "ok":

@@ -136,8 +136,8 @@ def _records(board: Board) -> list[Note]:
 
 def _verified(board: Board) -> list[Note]:
     """On which samples records stand whose code changed since they were made."""
-    stamps = (s.verified for s in board.slots if s.verified)
-    counted = Counter((v["on"], v["cells"], v["commit"]) for v in stamps)
+    stamps = {s.key: s.verified for s in board.slots if s.verified}  # a cell that two rows show is one
+    counted = Counter((v["on"], v["cells"], v["commit"]) for v in stamps.values())
     short = [f"{n:,} cells verified on {on:,} of {of:,} at {at}" for (on, of, at), n in counted.items()]
     why = "their code changed since they ran; every number of those that were run again came out the same"
     return [Note("verified", "; ".join(short), f"{'; '.join(short)}: {why}.")] if short else []
