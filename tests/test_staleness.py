@@ -88,8 +88,8 @@ def test_of_the_published_records_none_is_stale(copy):
 
 @pytest.mark.slow
 def test_what_plans_shows_or_is_never_reached_makes_nothing_stale(copy):
-    """All at once, so that one look tells: a metric's doc and digits, docstrings, comments, unused functions,
-    the smoke profile, a new setting, declarations of a method.
+    """All at once, so that one look tells: a title, a metric's doc and digits, comments, unused functions,
+    a new setting, what a method declares beside its function.
     """
     metric = 'Metric(name="parameters", better="lower", digits=0, kind="cost", doc="trained numbers")'
     (metric_text,) = [m for m in (metric,) if m in (copy.folder / "bench/tracks/ood/track.py").read_text()]
@@ -98,10 +98,7 @@ def test_what_plans_shows_or_is_never_reached_makes_nothing_stale(copy):
             metric_text,
             metric.replace("digits=0", "digits=1").replace("trained", "all"),
         ),
-        f"{DOMAIN}track.py": (
-            '"""Few digits of every domain, six steps."""',
-            '"""Some digits."""\n        1 + 1',
-        ),
+        f"{DOMAIN}track.py": ("Multi-domain learning: images and recommenders", "Another title"),
         f"{DOMAIN}settings.py": ("    rows: int = 0\n", "    rows: int = 0\n    extra: float = 0.5\n"),
         "bench/nn/diffusion.py": ("", "\n\ndef never_called(x: int) -> int:\n    return x + 1\n"),
         "bench/nn/clip.py": ("", "\n\nUNUSED = 3\n"),
