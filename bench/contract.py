@@ -120,13 +120,16 @@ class Stage:
     version: int = 1
     shards: int = 1
     stages: tuple[Stage, ...] = ()
+    _address: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def address(self) -> str:
         """16 hex digits over name, version, parameters, shards and the addresses of the stages it reads; not
         over the module of ``build``, so that moved code makes no other stage.
         """
-        return self.address_by(self.build.__qualname__)
+        if not self._address:  # once: a plan asks for it thousands of times
+            object.__setattr__(self, "_address", self.address_by(self.build.__qualname__))
+        return self._address
 
     def address_by(self, build: str) -> str:
         """The address if ``build`` were called so."""
