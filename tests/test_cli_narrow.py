@@ -62,13 +62,14 @@ def test_names_stay_whole(wide, narrow, words, width, few):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_what_a_record_names_stays_whole(monkeypatch, capsys, width):
     monkeypatch.setattr(common.console, "width", width)
-    sources = {f"bench.tracks.a_track_of_a_long_name.module_{k}": "0" * 12 for k in range(3)}
+    code, recipe = f"sha256-{0:032x}.json", {"a_setting_of_a_long_name": "a-value-of-a-long-name"}
     record = Record(
         key="k" * 64, kind="cell",
         cell={"track": "t", "task": "flights-4x", "row": "single/wide-and-deep", "seed": 0},
-        status="failed", reason=f"no file {FOLDER}", provenance={"sources": sources},
+        status="failed", reason=f"no file {FOLDER}", provenance={"code": code, "ran_with": {"recipe": recipe}},
     )  # fmt: skip
     for table in tables(record):
         common.console.print(table)
     said = {w.strip(",") for w in capsys.readouterr().out.split()}
-    assert {record.key, "flights-4x", "single/wide-and-deep", FOLDER, *sources} - said == set()
+    assert {record.key, "flights-4x", "single/wide-and-deep", FOLDER, code} - said == set()
+    assert any("a-value-of-a-long-name" in w for w in said)
