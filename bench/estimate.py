@@ -22,15 +22,22 @@ def expect(plan: Plan, heads: Mapping[str, Head]) -> None:
     This store's own records go before published ones, which ran on other people's machines.
     """
     past: dict[tuple[str, ...], dict[str, list[float]]] = {}
+    texts: dict[int, str] = {}  # of mappings that thousands of cells share
+
+    def settings(run: Mapping[str, Any]) -> str:
+        if id(run) not in texts:
+            texts[id(run)] = canonical(run)
+        return texts[id(run)]
+
     for h in heads.values():
         if h.kind == "cell" and h.status == "ok" and (run_s := h.cost.get("run_s")) is not None:
             spent = run_s + h.cost.get("load_s", 0) + h.cost.get("score_s", 0) + h.cost.get("snapshot_s", 0)
             where = (h.hardware or "unnamed hardware") if h.layer else ""
-            for k in _likeness(h.cell["track"], h.cell["run"], h.cell["row"], h.cell["task"]):
+            for k in _likeness(h.cell["track"], settings(h.cell["run"]), h.cell["row"], h.cell["task"]):
                 past.setdefault(k, {}).setdefault(where, []).append(spent)
     typical = {k: _typical(v, plan.factors) for k, v in past.items()}
     for c in plan.cells:
-        alike = _likeness(c.cell.track, c.cell.run, c.cell.row, c.task.name)
+        alike = _likeness(c.cell.track, settings(c.cell.run), c.cell.row, c.task.name)
         c.seconds, c.timed_on = next((typical[k] for k in alike if k in typical), (None, ""))
 
 
@@ -54,9 +61,8 @@ def factors(pairs: Iterable[tuple[Head, Head]]) -> dict[str, Factor]:
     return {label: Factor(median(found), len(found)) for label, found in ratios.items()}
 
 
-def _likeness(track: str, run: Mapping[str, Any], row: str, task: str) -> tuple[tuple[str, ...], ...]:
+def _likeness(track: str, settings: str, row: str, task: str) -> tuple[tuple[str, ...], ...]:
     """What two cells have in common that take about the same time, the most telling first."""
-    settings = canonical(run)
     method = row.partition("/")[0]
     return (track, settings, row, task), (track, settings, row), (track, settings, method, "*", "*")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Needs, Stage, Track
 from bench.planned import Declared, PlannedCell, PlannedStage, Rests, State, all_stages, stage_key
@@ -32,6 +32,7 @@ class Marker:
         self._data: dict[tuple[str, str], tuple[str | None, str | None]] = {}
         self._reads: dict[tuple[str, str, str], tuple[list[Stage], dict[str, str], list[str]]] = {}
         self._rests: dict[tuple[str, str, str], Rests] = {}
+        self._said: dict[tuple[Any, ...], list[str]] = {}
         self._declared: Declared = {}
         self._digests: dict[str, str] = {}
         self._aged: dict[tuple[str, int], list[str]] = {}
@@ -55,10 +56,14 @@ class Marker:
         """Why a cell's record is stale. A published one read the stages of where it ran: that those built
         here have other bits, as another processor makes them, says nothing about it.
         """
-        return provenance.causes(
-            head, code=today.code, ran_with=today.ran_with, data=today.data,
-            stages={} if head.layer else today.stages, built_by=today.built_by, listing=self._listing,
-        )  # fmt: skip
+        facts = (head.ran_with, head.built_by, head.stages, today)  # shared by thousands of records
+        at = (*map(id, facts), head.code, head.data, head.commit, head.layer)
+        if at not in self._said:
+            self._said[at] = provenance.causes(
+                head, code=today.code, ran_with=today.ran_with, data=today.data,
+                stages={} if head.layer else today.stages, built_by=today.built_by, listing=self._listing,
+            )  # fmt: skip
+        return self._said[at]
 
     def _rest(self, c: PlannedCell) -> Rests:
         track, run, data = c.plan.track, c.plan.run, self._data_of(c)[1]

@@ -26,6 +26,7 @@ store.artifacts.put(rests.code.listing, "json")
 series = {{"spectrum": {{"dims": ["k"], "coords": {{"k": list(range(40))}}, "data": [1 / (k + 1) for k in range(40)]}}}}
 segment = []
 from bench.store.heads import dump
+from bench.store.sealing import write_segment
 for i, c in enumerate(plan.cells):
     r = Record(
         key=c.key, kind="cell", cell=c.cell.declared(), status="ok", series=series,
@@ -38,7 +39,7 @@ for i, c in enumerate(plan.cells):
     )
     segment.append(dump(r))
 for n in range(0, len(segment), 20000):
-    store._write_segment(n // 20000 + 1, segment[n:n + 20000])
+    write_segment(store._files, n // 20000 + 1, segment[n:n + 20000])
 store.write(r)
 print(len(plan.cells))
 """
