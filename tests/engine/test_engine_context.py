@@ -215,8 +215,11 @@ def dies(data, hp, ctx):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("edit", "starts_at"), [("# a comment\n", "3"), ("CHANGED = 1\n", "0")])
-def test_a_checkpoint_is_used_only_by_the_code_that_made_it(lab, edit, starts_at):
+@pytest.mark.parametrize(
+    ("new", "starts_at"),
+    [("return 1.0  # a comment\nUNUSED = 1\n", "3"), ("return 1.0 + 0\n", "0")],
+)
+def test_a_checkpoint_is_used_only_by_the_code_that_made_it(lab, new, starts_at):
     flag, plugin = lab.folder / "starts", lab.folder / "dies.py"
     plugin.write_text(DIES)
     lab.use("faults").plugins.append(str(plugin))
@@ -226,7 +229,8 @@ def test_a_checkpoint_is_used_only_by_the_code_that_made_it(lab, edit, starts_at
     assert flag.read_text().split() == ["0", "1", "2"]
     flag.write_text("")
     Path(f"{flag}.live").touch()
-    plugin.write_text(DIES + edit)
+    assert DIES.count("return 1.0\n") == 1
+    plugin.write_text(DIES.replace("return 1.0\n", new))
     lab.run("dies")
     assert lab.by_row()["dies"].status == "ok"
     assert flag.read_text().split() == [starts_at]
