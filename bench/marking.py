@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from bench.contract import BenchError, Needs, Stage, Track
 from bench.planned import Declared, PlannedCell, PlannedStage, Rests, State, all_stages, stage_key
 from bench.registry import Registry
-from bench.store import closure, provenance
+from bench.store import provenance
+from bench.store.code import closure
 
 if TYPE_CHECKING:
     from bench.store.heads import Head

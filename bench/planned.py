@@ -11,8 +11,8 @@ from bench.registry import Found
 from bench.suite import TrackPlan
 
 if TYPE_CHECKING:
+    from bench.store.code.names import Closure
     from bench.store.heads import Head
-    from bench.store.names import Closure
 
 State = Literal["new", "done", "stale", "failed", "blocked"]
 #: (id of a track, or of what a method declares with; track; task) -> the stages that it declares there.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.store.closure import unpack_listing
+from bench.store.code.closure import unpack_listing
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "ray", "scipy", "polars", "pandas", "xarray", "sklearn", "matplotlib")

@@ -66,7 +66,8 @@ def test_what_a_record_names_stays_whole(monkeypatch, capsys, width):
     record = Record(
         key="k" * 64, kind="cell",
         cell={"track": "t", "task": "flights-4x", "row": "single/wide-and-deep", "seed": 0},
-        status="failed", reason=f"no file {FOLDER}", provenance={"code": code, "ran_with": {"recipe": recipe}},
+        status="failed", reason=f"no file {FOLDER}",
+        provenance={"code": code, "ran_with": {"recipe": recipe}},
     )  # fmt: skip
     for table in tables(record):
         common.console.print(table)

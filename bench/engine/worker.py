@@ -18,8 +18,9 @@ from typing import Any
 from bench.contract import BenchError, Needs, Record, digest
 from bench.engine.child import Job, find, run_settings
 from bench.engine.pool import Outcome, Pool, remove
-from bench.store import closure, provenance
-from bench.store.names import Closure
+from bench.store import provenance
+from bench.store.code import closure
+from bench.store.code.names import Closure
 from bench.store.records import Store, StoreError
 
 LOST_RETRIES = 2

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract import BenchError, Metric, Record
+from bench.store.code.names import Closure
 from bench.store.files import Files
 from bench.store.heads import Head, Pool, dump, head_of, parse
-from bench.store.names import Closure
 from bench.store.provenance import now
 from bench.store.publish import as_published, rewrite
 from bench.store.records import Store

@@ -1,8 +1,8 @@
 """What a record's numbers were made with, and whether that still is what would make them today.
 
-A record is held to its *code* (the definitions that its cell could reach, see `bench.store.closure`), to what
-it *ran with* (settings that a track resolves for a task, by value), to its data by content, and to the stages
-that it read. All else that is recorded here (commit, packages, machine) is shown as a note.
+A record is held to its *code* (the definitions that its cell could reach, see `bench.store.code.closure`), to
+what it *ran with* (settings that a track resolves for a task, by value), to its data by content, and to the
+stages that it read. All else that is recorded here (commit, packages, machine) is shown as a note.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 import bench
-from bench.store.closure import changes
+from bench.store.code.closure import changes
 from bench.store.heads import Head
 
 if TYPE_CHECKING:
     from bench.contract import Stage, Task, Track
-    from bench.store.names import Closure
+    from bench.store.code.names import Closure
 
 _ROOT = Path(bench.__file__).resolve().parent.parent
 _PACKAGES = (

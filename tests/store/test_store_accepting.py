@@ -9,8 +9,8 @@ import pytest
 
 from bench.contract import BenchError, Metric
 from bench.store.accepting import Aside, differences, keep, restamp, sample, stamped
-from bench.store.closure import unpack_listing
-from bench.store.names import Closure
+from bench.store.code.closure import unpack_listing
+from bench.store.code.names import Closure
 from bench.store.provenance import causes
 from bench.store.publish import load_published, publish
 from bench.store.records import Store

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.store.closure import Code, changes, unpack_listing
-from bench.store.names import Start
+from bench.store.code.closure import Code, changes, unpack_listing
+from bench.store.code.names import Start
 
 TRACK = Start("bench.tracks.demo.track", "Demo")
 

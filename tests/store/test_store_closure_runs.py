@@ -12,7 +12,7 @@ import pytest
 from bench.engine.context import RunContext, RunInputs, set_seed
 from bench.plan import Filter, make_plan
 from bench.registry import Registry
-from bench.store.closure import _DECIDES, _TELLS
+from bench.store.code.closure import _DECIDES, _TELLS
 from bench.suite import Suite
 
 ROOT = Path(__file__).resolve().parents[2]

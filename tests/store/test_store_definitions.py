@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.store.definitions import read
+from bench.store.code.definitions import read
 
 CODE = '''
 """About this file."""

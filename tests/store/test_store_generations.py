@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from bench.contract import STATUSES, Record
 from bench.store import sealing
 from bench.store.accepting import keep, stamped
+from bench.store.code.names import Closure
 from bench.store.heads import dump
-from bench.store.names import Closure
 from bench.store.records import Store
 
 EARLY, LATE = "2026-01-01T00:00:00+00:00", "2026-01-01T01:00:00+00:00"

@@ -12,8 +12,8 @@ import pytest
 import bench
 from bench.contract import Stage
 from bench.store import provenance
+from bench.store.code.names import Closure
 from bench.store.heads import Pool, dump, head_of, parse
-from bench.store.names import Closure
 from bench.store.provenance import causes, commit, environment, now, packages, ran_with
 
 THEN = Closure([("load", "a1"), ("Net", "b1")], [])

@@ -3,7 +3,7 @@
 A definition is what a module binds at its top: a function, a class, a constant. Its digest is over its syntax
 tree without comments, docstrings and formatting, and without what only plans or shows: ``@method`` of
 `bench.contract` (hyper-parameters are in a cell's key, limits in its record), and the ``doc``, ``digits`` and
-``unit`` of a ``Metric``. `bench.store.closure` follows the names from file to file.
+``unit`` of a ``Metric``. `bench.store.code.closure` follows the names from file to file.
 """
 
 from __future__ import annotations

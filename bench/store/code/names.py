@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import orjson
 
 from bench.store.artifacts import artifact_name
-from bench.store.definitions import Definition, Ref, Summary
+from bench.store.code.definitions import Definition, Ref, Summary
 
 #: Members of a track that decide which cells there are, which of them can run and how they are shown. What
 #: they give and a number depends on is recorded by value: the data's fingerprint, the stages' addresses, the
@@ -68,7 +68,7 @@ class Module:
 
 
 class Modules(Protocol):
-    """Where files are found by name: `bench.store.closure.Code`. ``links``: what was resolved before."""
+    """Where files are found by name: `bench.store.code.closure.Code`. ``links``: what was resolved before."""
 
     links: dict[int, Links]
 

@@ -36,10 +36,10 @@ import orjson
 
 import bench
 from bench.contract import BenchError
-from bench.store import definitions
 from bench.store.artifacts import cache_folder
-from bench.store.definitions import Summary
-from bench.store.names import Closure, Links, Module, Start, Walk, state_of
+from bench.store.code import definitions
+from bench.store.code.definitions import Summary
+from bench.store.code.names import Closure, Links, Module, Start, Walk, state_of
 
 if TYPE_CHECKING:
     from bench.contract import Method, Stage, Track

@@ -1,0 +1,1 @@
+"""What code a record is held to: the definitions that its cell can reach."""
