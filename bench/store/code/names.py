@@ -60,6 +60,8 @@ class Module:
 
     def __init__(self, name: str, path: Path, summary: Summary) -> None:
         self.name, self.path, self.summary, self.state = name, path, summary, state_of(path)
+        #: Modules that are run when this one is imported, once somebody asked.
+        self.runs: set[str] | None = None
 
     @property
     def package(self) -> str:
@@ -155,7 +157,8 @@ class Walk:
         if found is None:
             return
         summary = found.summary
-        self._execute(module)
+        if module not in self.ran:
+            self._execute(module)
         if name == "*":
             self.values.add(module)
         elif name == "**":
@@ -191,23 +194,25 @@ class Walk:
         self.pairs.update(links.others)
         self.computed.update(links.computed)
         for module in links.runs:
-            self._execute(module)
+            if module not in self.ran:
+                self._execute(module)
 
     def _execute(self, module: str) -> None:
         """Take in what importing a module runs."""
         todo = [module]
         while todo:
             name = todo.pop()
-            found = self.code.module(name) if name not in self.ran else None
-            if found is None:
+            if name in self.ran:
                 continue
             self.ran.add(name)
+            if (found := self.code.module(name)) is None:
+                continue
             for statement in found.summary["statements"]:
                 self._add("(statement)", statement, found)
-            imports = [s for specs in found.summary["imports"].values() for s in specs]
-            for spec in (*imports, *found.summary["stars"]):
-                todo += _run_by(spec, found)
-            todo.append(name.rpartition(".")[0])
+            if found.runs is None:
+                specs = [s for of in found.summary["imports"].values() for s in of] + found.summary["stars"]
+                found.runs = {name.rpartition(".")[0], *(m for s in specs for m in _run_by(s, found))}
+            todo += found.runs - self.ran
 
     def _more(self) -> bool:
         """What depends on all that was found so far; whether there is anything more to do.
