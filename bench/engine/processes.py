@@ -6,9 +6,9 @@ started is below it as long as it lives. So is the fork server (`served.py`): a 
 cell was left behind by one that is over. A cgroup would do the same, but in most containers and batch jobs
 nobody may make one.
 
-A fork server that is itself killed by SIGKILL ends nothing any more: its cells go with it (the kernel sees to
-that), and so does what they had started when the driver last looked, a tenth of a second before; a process of a
-session of its own that was started since stays.
+A fork server that is itself killed by SIGKILL ends nothing any more: its cells go with it (the kernel sees
+to that), and so does what they had started when the driver last looked, a tenth of a second before; a process
+in a session of its own that was started since stays.
 """
 
 from __future__ import annotations

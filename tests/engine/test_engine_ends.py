@@ -77,8 +77,8 @@ def test_processes_that_went_away_end_with_their_cell_however_it_ends(leaves):
     ids=["group", "driver"],
 )
 def test_processes_that_went_away_end_with_a_killed_cell_server_and_driver(leaves, cell_by, driver_by):
-    """One sweep: its cell is killed and tried again, then its fork server is terminated, then the driver or its
-    group is killed. What a server killed by SIGKILL promises is in `bench.engine.processes`.
+    """One sweep: its cell is killed and tried again, then its fork server is terminated, then the driver or
+    its group is killed. What a server killed by SIGKILL promises is in `bench.engine.processes`.
     """
     flag = leaves.folder / "waits"
 
