@@ -183,6 +183,17 @@ def test_a_method_of_ones_own_is_run_alone_and_compared(lab, bench):
     )
 
 
+def test_a_row_that_runs_once_is_compared_with_every_seed_of_a_published_one(lab, bench):
+    stranger(lab, deterministic=True)
+    bench(*lab.arguments("run", "--local", "-m", "stranger"))
+    assert len(lab.records()) == 2
+    said = bench(*lab.arguments("compare", "stranger", "tuned", "-k", "task=shift-0"))
+    assert re.search(r"stranger 0\.\d+ \(n=1\) +tuned 0\.\d+ \(n=2\)", said.out)
+    (last,) = [x for x in said.out.splitlines() if "all_names:" in x]
+    assert "over 2 seeds" in last
+    assert "not judged" not in last
+
+
 def test_costs_of_two_machines_stay_apart(lab, bench):
     stranger(lab)
     bench(*lab.arguments("run", "--local", "-m", "stranger"))
