@@ -29,9 +29,6 @@ _TYPES: Mapping[str, type] = {
     "provenance": dict, "error": dict, "log": list, "marks": list, "attempts": int,
     "started": str, "ended": str, "schema": int,
 }  # fmt: skip
-#: `Head.layer` of a published record.
-PUBLISHED = "published"
-
 _REQUIRED = ("key", "kind", "cell", "status", "schema")
 _CELL = ("track", "task", "row", "seed")
 
@@ -44,6 +41,10 @@ class NewerError(ValueError):
     """A record written by a newer version of this code."""
 
 
+#: `Head.layer` of a published record.
+PUBLISHED = "published"
+
+
 @dataclass(slots=True, eq=False)
 class Head:
     """What plan and board need of a record, and where the whole of it lies. Read only: mappings are shared.
@@ -53,7 +54,6 @@ class Head:
     ``data``: fingerprint, ``stages``: name -> digest, ``commit``: of the code then. ``error``: ``Type:
     message``, one line.
     ``accepted``: when a person re-stamped it, or "". ``file``, ``offset``, ``size`` (bytes): where it lies.
-    ``layer``: `PUBLISHED` if it is one of the published records, "" if it is a store's own.
     """
 
     key: str
@@ -77,6 +77,7 @@ class Head:
     file: str
     offset: int
     size: int
+    #: `PUBLISHED` if it is one of the published records, "" if it is a store's own.
     layer: str = ""
 
     @property
@@ -146,21 +147,6 @@ class Readable(Protocol):
 
     def read(self, key: str) -> Record | None:
         """The whole record of a key, None if there is none."""
-
-
-def match_key(keys: Iterable[str], start: str, where: str) -> str:
-    """The one key that starts with ``start``; `BenchError` with the nearest keys if there is none or several.
-
-    Args:
-        keys: all there are. start: what was given. where: what holds them, for the message.
-    """
-    known = set(keys)
-    found = sorted(k for k in known if k.startswith(start)) if start else []
-    if len(found) == 1 or start in known:
-        return start if start in known else found[0]
-    near = found[:5] or get_close_matches(start, known, n=3, cutoff=0.5)
-    what = f"{len(found)} records of {where} start with" if found else f"no record of {where} has key"
-    raise BenchError(f"{what} {start!r}" + (f": {', '.join(near)}" if near else ""))
 
 
 class Pool:
@@ -347,3 +333,18 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} {value!r:.80}")
+
+
+def match_key(keys: Iterable[str], start: str, where: str) -> str:
+    """The one key that starts with ``start``; `BenchError` with the nearest keys if there is none or several.
+
+    Args:
+        keys: all there are. start: what was given. where: what holds them, for the message.
+    """
+    known = set(keys)
+    found = sorted(k for k in known if k.startswith(start)) if start else []
+    if len(found) == 1 or start in known:
+        return start if start in known else found[0]
+    near = found[:5] or get_close_matches(start, known, n=3, cutoff=0.5)
+    what = f"{len(found)} records of {where} start with" if found else f"no record of {where} has key"
+    raise BenchError(f"{what} {start!r}" + (f": {', '.join(near)}" if near else ""))
