@@ -183,6 +183,14 @@ def test_a_method_of_ones_own_is_run_alone_and_compared(lab, bench):
     )
 
 
+def test_the_header_counts_records_and_not_what_was_never_run(lab, bench):
+    lab.plugins.clear()
+    lab.use("grids").of("grids", grid={"scales": [1, 4]})
+    assert "records" not in bench(*lab.arguments("board")).out, "a skip that is declared is no record yet"
+    bench(*lab.arguments("run", "--local", "-m", "prior"))
+    assert "all 2 are from store." in " ".join(bench(*lab.arguments("board")).out.split())
+
+
 def test_a_row_that_runs_once_is_compared_with_every_seed_of_a_published_one(lab, bench):
     stranger(lab, deterministic=True)
     bench(*lab.arguments("run", "--local", "-m", "stranger"))

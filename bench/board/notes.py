@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bench.board import text
 from bench.board.model import HELD
 from bench.stats import FEW
+from bench.store.heads import PUBLISHED
 
 if TYPE_CHECKING:
     from bench.board.model import Board
@@ -168,8 +169,8 @@ def _state(board: Board) -> Note:
 
 def _records(board: Board) -> list[Note]:
     """Whose numbers these are: published with the code, or made here."""
-    layers = {s.key: s.layer for s in board.slots if s.status not in ("new", "blocked", "unplanned")}
-    total, theirs = len(layers), sum(bool(layer) for layer in layers.values())
+    layers = {s.key: s.layer for s in board.slots if s.layer}
+    total, theirs = len(layers), sum(layer == PUBLISHED for layer in layers.values())
     if not total or not board.spec.source:
         return []
     source, own = board.spec.source, total - theirs
