@@ -183,6 +183,25 @@ def test_a_method_of_ones_own_is_run_alone_and_compared(lab, bench):
     )
 
 
+def test_the_header_counts_records_and_not_what_was_never_run(lab, bench):
+    lab.plugins.clear()
+    lab.use("grids").of("grids", grid={"scales": [1, 4]})
+    assert "records" not in bench(*lab.arguments("board")).out, "a skip that is declared is no record yet"
+    bench(*lab.arguments("run", "--local", "-m", "prior"))
+    assert "all 2 are from store." in " ".join(bench(*lab.arguments("board")).out.split())
+
+
+def test_a_row_that_runs_once_is_compared_with_every_seed_of_a_published_one(lab, bench):
+    stranger(lab, deterministic=True)
+    bench(*lab.arguments("run", "--local", "-m", "stranger"))
+    assert len(lab.records()) == 2
+    said = bench(*lab.arguments("compare", "stranger", "tuned", "-k", "task=shift-0"))
+    assert re.search(r"stranger 0\.\d+ \(n=1\) +tuned 0\.\d+ \(n=2\)", said.out)
+    (last,) = [x for x in said.out.splitlines() if "all_names:" in x]
+    assert "over 2 seeds" in last
+    assert "not judged" not in last
+
+
 def test_costs_of_two_machines_stay_apart(lab, bench):
     stranger(lab)
     bench(*lab.arguments("run", "--local", "-m", "stranger"))

@@ -74,6 +74,6 @@ def slot(c: PlannedCell) -> Slot:
         stale=tuple(c.causes),
         marks=tuple(head.marks),
         alias_of=c.alias_of,
-        layer=head.layer,
+        layer=head.layer or "own",
         verified=head.verified,
     )

@@ -57,7 +57,7 @@ class Slot:
     ``status``: a `contract.Status`, or ``new`` (planned, no record), ``blocked`` (data missing),
     ``unplanned``. ``metrics``: of an ok record: name -> number, None or ``{"bound": x}``. ``reason``: of a
     skip or block, or a one-line error. ``stale``: causes. ``alias_of``: the row whose cell this is.
-    ``layer``: ``published`` if its record is a published one, "" if it is the store's own.
+    ``layer``: whose its record is, ``published`` or the store's ``own``; "" without one.
     """
 
     row: str

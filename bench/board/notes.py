@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bench.board import text
 from bench.board.model import HELD
 from bench.stats import FEW
+from bench.store.heads import PUBLISHED
 
 if TYPE_CHECKING:
     from bench.board.model import Board
@@ -111,27 +112,6 @@ def _missing(board: Board) -> Note:
         f"lost with their machine are not held against a row that has another seed there.{left}"
     )
     return Note("missing cells", f"{partial or 'no'} partial row{'s' * (partial != 1)}", long)
-
-
-def _records(board: Board) -> list[Note]:
-    """Whose numbers these are: published with the code, or made here."""
-    layers = {s.key: s.layer for s in board.slots if s.status not in ("new", "blocked", "unplanned")}
-    total, theirs = len(layers), sum(bool(layer) for layer in layers.values())
-    if not total or not board.spec.source:
-        return []
-    source, own = board.spec.source, total - theirs
-    if not own:
-        return [Note("records", "all records published", f"all {total:,} are the published ones.")]
-    if not theirs:
-        return [Note("records", f"records of {source}", f"all {total:,} are from {source}.")]
-    verb = "is" if own == 1 else "are"
-    return [
-        Note(
-            "records",
-            f"{theirs:,} of {total:,} records published",
-            f"{theirs:,} of {total:,} are the published ones; {own:,} {verb} from {source}.",
-        )
-    ]
 
 
 def _verified(board: Board) -> list[Note]:
@@ -247,3 +227,24 @@ def _state(board: Board) -> Note:
         short,
         f"{counts['ok']:,} of {total:,} ok{''.join(f', {w}' for w in words)}; {board.stale:,} stale.",
     )
+
+
+def _records(board: Board) -> list[Note]:
+    """Whose numbers these are: published with the code, or made here."""
+    layers = {s.key: s.layer for s in board.slots if s.layer}
+    total, theirs = len(layers), sum(layer == PUBLISHED for layer in layers.values())
+    if not total or not board.spec.source:
+        return []
+    source, own = board.spec.source, total - theirs
+    if not own:
+        return [Note("records", "all records published", f"all {total:,} are the published ones.")]
+    if not theirs:
+        return [Note("records", f"records of {source}", f"all {total:,} are from {source}.")]
+    verb = "is" if own == 1 else "are"
+    return [
+        Note(
+            "records",
+            f"{theirs:,} of {total:,} records published",
+            f"{theirs:,} of {total:,} are the published ones; {own:,} {verb} from {source}.",
+        )
+    ]

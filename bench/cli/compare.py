@@ -78,6 +78,7 @@ def command(
         console.print(f"  {escape(task):24} {escape(a)} {means[0]}   {escape(b)} {means[1]}")
     of = stats.samples((c.task for c in plan.cells), plan.tracks[0].track.axis)
     seeds = {seed for v in values.values() for _, seed in v}
+    values = {r: _on_every_seed(plan, r, v, seeds) for r, v in values.items()}
     unit = stats.unit_of(len(set(of.values())), len(of), len(seeds))
     if unit == "seeds":
         of = dict.fromkeys(of, "")  # all tasks are one sample, and its seeds are tested
@@ -103,6 +104,16 @@ def _by_example(by: ByExample, digits: int) -> str:
         f"{c.diff:+.{digits}f}{half}, better on {c.wins} and worse on {by.worse} of {by.n} in {c.n} groups"
         f"{p}: {c.verdict} (for the networks trained here)"
     )
+
+
+def _on_every_seed(
+    plan: Plan, row: str, values: dict[tuple[str, int], float], seeds: set[int]
+) -> dict[tuple[str, int], float]:
+    """The values of a row of which nothing is drawn, by each seed of the other row: it would be the same."""
+    shown = next(c for c in plan.cells if c.row == row)
+    if not shown.shown.method.deterministic or shown.plan.track.split_per_seed:
+        return values
+    return {(task, seed): value for (task, _), value in values.items() for seed in seeds}
 
 
 def _values(plan: Plan, row: str, metric: str, without: set[str]) -> dict[tuple[str, int], float]:

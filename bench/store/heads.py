@@ -22,13 +22,15 @@ SCHEMA = 1
 #: ``schema -> function`` that turns a record of that schema into one of the next; applied whenever a record
 # is read.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-#: `Head.layer` of a published record.
-PUBLISHED = "published"
 _MOST_FACTS = 20_000
 
 
 class NewerError(ValueError):
     """A record written by a newer version of this code."""
+
+
+#: `Head.layer` of a published record.
+PUBLISHED = "published"
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +45,6 @@ class Head:
     `bench.store.accepting`. ``result``: whether its end says something of the cell: not of one that was
     ``lost``, nor of one skipped because a stage failed. ``generation``: as in the record. ``file``,
     ``offset``, ``size`` (bytes): where it lies.
-    ``layer``: `PUBLISHED` if it is one of the published records, "" if it is a store's own.
     """
 
     key: str
@@ -72,6 +73,7 @@ class Head:
     file: str
     offset: int
     size: int
+    #: `PUBLISHED` if it is one of the published records, "" if it is a store's own.
     layer: str = ""
 
     @property
@@ -164,21 +166,6 @@ class Readable(Protocol):
 
     def read(self, key: str) -> Record | None:
         """The whole record of a key, None if there is none."""
-
-
-def match_key(keys: Iterable[str], start: str, where: str) -> str:
-    """The one key that starts with ``start``; `BenchError` with the nearest keys if there is none or several.
-
-    Args:
-        keys: all there are. start: what was given. where: what holds them, for the message.
-    """
-    known = set(keys)
-    found = sorted(k for k in known if k.startswith(start)) if start else []
-    if len(found) == 1 or start in known:
-        return start if start in known else found[0]
-    near = found[:5] or get_close_matches(start, known, n=3, cutoff=0.5)
-    what = f"{len(found)} records of {where} start with" if found else f"no record of {where} has key"
-    raise BenchError(f"{what} {start!r}" + (f": {', '.join(near)}" if near else ""))
 
 
 class Pool:
@@ -373,3 +360,18 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} {value!r:.80}")
+
+
+def match_key(keys: Iterable[str], start: str, where: str) -> str:
+    """The one key that starts with ``start``; `BenchError` with the nearest keys if there is none or several.
+
+    Args:
+        keys: all there are. start: what was given. where: what holds them, for the message.
+    """
+    known = set(keys)
+    found = sorted(k for k in known if k.startswith(start)) if start else []
+    if len(found) == 1 or start in known:
+        return start if start in known else found[0]
+    near = found[:5] or get_close_matches(start, known, n=3, cutoff=0.5)
+    what = f"{len(found)} records of {where} start with" if found else f"no record of {where} has key"
+    raise BenchError(f"{what} {start!r}" + (f": {', '.join(near)}" if near else ""))
