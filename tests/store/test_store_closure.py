@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import random
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -585,6 +587,33 @@ def test_an_edit_is_seen_by_a_process_that_goes_on_and_not_while_still(house):
         house.change("nn/parts.py", "POWER = 2", "POWER = 33")
         assert code.reached((MINE,)).name == before
     assert code.reached((MINE,)).name != before
+
+
+def test_several_threads_may_ask_at_once(house):
+    """As those of a sweep do, while somebody edits."""
+    code = Code({}, [house.root])
+    expected = {
+        words: code.reached((MINE,), TRACK, frozenset(), frozenset({words})).name for words in ("one", "two")
+    }
+    wrong: list[object] = []
+
+    def ask(words: str) -> None:
+        try:
+            for _ in range(40):
+                found = code.reached((MINE,), TRACK, frozenset(), frozenset({words})).name
+                if found != expected[words]:
+                    wrong.append(found)
+        except Exception as e:
+            wrong.append(e)
+
+    threads = [threading.Thread(target=ask, args=(w,)) for w in ("one", "two") * 4]
+    for t in threads:
+        t.start()
+    for n in range(30):  # the same code with other times of change: all is read anew
+        os.utime(house.root / "nn/parts.py", ns=(n, n))
+    for t in threads:
+        t.join()
+    assert wrong == []
 
 
 def test_summaries_are_kept_by_content_and_a_damaged_cache_is_read_anew(house, tmp_path):

@@ -27,6 +27,7 @@ import os
 import re
 import secrets
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,6 +94,7 @@ class Code:
         self._modules: dict[str, Module | None] = {}
         self._known: dict[Any, Closure] = {}
         self._still = 0
+        self._lock = threading.RLock()
         #: What the names in a definition are, by the definition's id; for `Walk` alone.
         self.links: dict[int, Links] = {}
 
@@ -124,12 +126,13 @@ class Code:
             words: strings that may name a module which is imported by a computed name.
             track: the class that ``by_value`` and the settings are of, if it is no start.
         """
-        self._look()
         at = (starts, of, by_value, words, track)
-        if at not in self._known:
-            self._known[at] = Walk(self, of or track, by_value, words).run(starts, of)
-            self._read.keep()
-        return self._known[at]
+        with self._lock:  # a sweep runs its cells from several threads
+            self._look()
+            if at not in self._known:
+                self._known[at] = Walk(self, of or track, by_value, words).run(starts, of)
+                self._read.keep()
+            return self._known[at]
 
     def _look(self) -> None:
         """Forget all if a file changed since it was read."""
@@ -143,12 +146,14 @@ class Code:
     @contextmanager
     def still(self) -> Iterator[None]:
         """Take the files for unchanged until the block ends: to look costs a millisecond for each cell."""
-        self._look()
-        self._still += 1
+        with self._lock:
+            self._look()
+            self._still += 1
         try:
             yield
         finally:
-            self._still -= 1
+            with self._lock:
+                self._still -= 1
 
     # ------------------------------------------------------------------------------------------ finding files
 
