@@ -118,7 +118,6 @@ class Pool:
         needs: Needs,
         *,
         cancel: threading.Event | None = None,
-        tell: Callable[[str, Any], None] | None = None,
     ) -> Outcome:
         """Run a job to its end, whatever that is. The folder of the outcome is the caller's to remove."""
         folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDERS}{_host()}-{_boot()}-{os.getpid()}-"))
@@ -127,7 +126,7 @@ class Pool:
         with receive, (folder / "log.txt").open("w+b") as log:
             with send:
                 process, server = self._start(main, (job, str(folder), send))
-            watch = _Watch(process, server, receive, needs, cancel, tell)
+            watch = _Watch(process, server, receive, needs, cancel)
             try:
                 outcome = watch.until_end()
             finally:
@@ -242,9 +241,8 @@ class _Watch:
         receive: Connection,
         needs: Needs,
         cancel: threading.Event | None,
-        tell: Callable[[str, Any], None] | None,
     ) -> None:
-        self.process, self.receive, self.needs, self.cancel, self.tell = process, receive, needs, cancel, tell
+        self.process, self.receive, self.needs, self.cancel = process, receive, needs, cancel
         self.server = server
         self.phase, self.since, self.spent = "load", time.monotonic(), {"run": 0.0}
         self.started, self.peak, self.resident, self.open = time.monotonic(), 0.0, 0.0, True
@@ -295,8 +293,6 @@ class _Watch:
             oom = value.pop("oom")
             status: Status = "oom" if oom else "failed"
             self.last = Outcome(status, f"{oom} memory" if oom else "", error=value)
-        if self.tell is not None:
-            self.tell(kind, value)
 
     def _in_phase(self) -> float:
         return self.spent.get(self.phase, 0.0) + time.monotonic() - self.since

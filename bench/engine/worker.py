@@ -11,7 +11,7 @@ import dataclasses
 import os
 import platform
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -61,7 +61,6 @@ def do(
     store: Store,
     *,
     cancel: threading.Event | None = None,
-    tell: Callable[[str, Any], None] | None = None,
     gpus: Sequence[int] = (),
 ) -> Record | None:
     """Do a unit and write its record; None if it was cancelled (then the cell stays new).
@@ -72,7 +71,7 @@ def do(
     Raises:
         StoreError: the store cannot be written; the cell stays new and the sweep must stop.
     """
-    return _Doing(unit, pool, store, cancel, tell, gpus).run()
+    return _Doing(unit, pool, store, cancel, gpus).run()
 
 
 class _Doing:
@@ -84,10 +83,9 @@ class _Doing:
         pool: Pool,
         store: Store,
         cancel: threading.Event | None,
-        tell: Callable[[str, Any], None] | None,
         gpus: Sequence[int],
     ) -> None:
-        self.unit, self.pool, self.store, self.cancel, self.tell = unit, pool, store, cancel, tell
+        self.unit, self.pool, self.store, self.cancel = unit, pool, store, cancel
         self.started, self.attempt, self.marks = provenance.now(), unit.attempt, list[str]()
         rests = _rests(unit, store)
         self.rests, self.stages, self.shared = rests, rests.digests, rests.shared
@@ -101,7 +99,7 @@ class _Doing:
     def run(self) -> Record | None:
         """Run it, again by cause, and write its record."""
         while True:
-            outcome = self.pool.run(self.job, self.unit.needs, cancel=self.cancel, tell=self.tell)
+            outcome = self.pool.run(self.job, self.unit.needs, cancel=self.cancel)
             try:
                 if outcome.status is None:
                     return None
