@@ -269,7 +269,7 @@ def died(monkeypatch, code, used_gb, kills):
 
     counts = iter([5, 5 + kills])
     monkeypatch.setattr(pool, "_oom_kills", lambda: next(counts))
-    watch = pool._Watch(Process(), None, None, Needs(mem_gb=4), None, None)
+    watch = pool._Watch(Process(), None, None, Needs(mem_gb=4), None)
     watch.peak = used_gb * 1024
     return watch._died()
 
