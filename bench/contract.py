@@ -17,6 +17,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
+from bench.errors import AnswerError as AnswerError
+from bench.errors import BenchError as BenchError
+from bench.errors import nearest as nearest
 from bench.handed import Context as Context
 from bench.handed import Inputs as Inputs
 from bench.handed import StageContext as StageContext
@@ -32,14 +35,6 @@ SYMBOLS: Mapping[str, str] = {
     "ok": "", "skipped": "–", "failed": "✗", "oom": "▣", "timeout": "◷", "diverged": "∞", "lost": "?",
     "unplanned": "·", "new": "…", "blocked": "⊘",
 }  # fmt: skip
-
-
-class BenchError(Exception):
-    """A mistake of the user's: shown as its message alone, never as a traceback."""
-
-
-class AnswerError(BenchError):
-    """An answer that the track cannot score (wrong shape, wrong range); the cell becomes ``failed``."""
 
 
 # --------------------------------------------------------------------------------------------- declarations

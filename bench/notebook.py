@@ -14,8 +14,9 @@ from typing import Any
 
 from bench.contract import BenchError, Method, Score, Snapshot, Stage
 from bench.engine.context import RunContext, RunInputs, set_seed
+from bench.errors import nearest
 from bench.plan import make_plan
-from bench.registry import Registry, nearest
+from bench.registry import Registry
 from bench.store.layers import Layered, home, published_folder, published_records
 from bench.store.records import Store
 from bench.suite import Suite

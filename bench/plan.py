@@ -17,10 +17,11 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Cell, Task
+from bench.errors import nearest
 from bench.estimate import expect, factors
 from bench.marking import Marker
 from bench.planned import Plan, PlannedCell
-from bench.registry import Found, Registry, nearest
+from bench.registry import Found, Registry
 from bench.store.layers import Layered
 from bench.suite import Suite, TrackPlan, changed
 

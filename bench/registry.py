@@ -8,13 +8,12 @@ that is reported and skipped; a broken file that the user named is an error at o
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
@@ -24,6 +23,7 @@ from typing import Literal
 
 import bench
 from bench.contract import BenchError, Method, Track
+from bench.errors import nearest
 
 Role = Literal["method", "baseline", "plugin"]
 
@@ -80,13 +80,6 @@ class Found:
     method: Method
     origin: Origin
     role: Role
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the nearest known word, else the words that there are."""
-    words = sorted(known)
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; there is {', '.join(words) or 'none'}"
 
 
 def _folder(name: str) -> list[Path]:

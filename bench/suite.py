@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_
 
 import bench
 from bench.contract import BenchError, Needs, Track
-from bench.registry import Registry, nearest
+from bench.errors import nearest
+from bench.registry import Registry
 
 T = TypeVar("T")
 

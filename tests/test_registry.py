@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench.contract import BenchError
-from bench.registry import Registry, nearest
+from bench.errors import nearest
+from bench.registry import Registry
 
 ROOT = Path(__file__).resolve().parent.parent
 ROW = """from bench.contract import method

@@ -14,7 +14,8 @@ from rich.table import Table
 from bench.cli.common import PluginOption, Session, SuiteOption, console, escape
 from bench.contract import BenchError, Embedded
 from bench.engine.context import RunStageContext
-from bench.registry import Registry, nearest
+from bench.errors import nearest
+from bench.registry import Registry
 
 ACTIONS = ("list", "build")
 

@@ -19,8 +19,8 @@ from bench.cli.common import (
     escape,
 )
 from bench.contract import BenchError
+from bench.errors import nearest
 from bench.planned import Plan
-from bench.registry import nearest
 
 if TYPE_CHECKING:
     from bench.board.examples import ByExample

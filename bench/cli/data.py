@@ -13,7 +13,7 @@ from rich.text import Text
 from bench.cli.common import PluginOption, ProfileOption, Session, SuiteOption, TrackOption, console, escape
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG, VARIABLE, root
-from bench.registry import nearest
+from bench.errors import nearest
 
 if TYPE_CHECKING:
     from bench.data import image_files, ratings

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract import BenchError, Censored, Score, Snapshot
-from bench.registry import nearest
+from bench.errors import nearest
 
 Scorer = Callable[[Any, list[Snapshot]], Score]
 #: What a record holds of one curve at most: its points, and the numbers in all of them.
