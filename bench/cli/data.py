@@ -16,9 +16,10 @@ from bench.data.catalog import CATALOG, VARIABLE, root
 from bench.errors import nearest
 
 if TYPE_CHECKING:
-    from bench.data import image_files, ratings
-    from bench.data.ctr_logs import Manifest
+    from bench.data.images import image_files
     from bench.data.preparing import Progress
+    from bench.data.tables import ratings
+    from bench.data.tables.ctr_logs import Manifest
 
 ACTIONS = ("list", "check", "prepare")
 
@@ -107,7 +108,7 @@ def _known(names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
 
 def _check(names: Sequence[str]) -> None:
     """One line a data set; exit code 1 if one is missing or damaged."""
-    from bench.data import ctr_logs, ctr_prepare, ratings
+    from bench.data.tables import ctr_logs, ctr_prepare, ratings
 
     wrong = False
     for name in names:
@@ -136,7 +137,9 @@ def _check(names: Sequence[str]) -> None:
 
 def _shipped(name: str) -> str:
     """Fingerprint of a data set that ships inside a package; raises if it is not here."""
-    from bench.data import digits, emoji, stamps, tabular, transfer_sets
+    from bench.data.drawings import digits, emoji, stamps
+    from bench.data.tables import tabular
+    from bench.data.transfer import sets as transfer_sets
 
     if name in tabular.SOURCES:
         why = tabular.missing(name)
@@ -158,7 +161,8 @@ def _shipped(name: str) -> str:
 
 
 def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
-    from bench.data import class_trees, ctr_logs, ctr_prepare, image_sets, ratings
+    from bench.data.images import class_trees, image_sets
+    from bench.data.tables import ctr_logs, ctr_prepare, ratings
 
     brought = list(
         dict.fromkeys([*ctr_logs.LAYOUTS, *image_sets.LAYOUTS, *class_trees.LAYOUTS, ratings.NAME])
@@ -187,7 +191,7 @@ def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
 
 def _lists(name: str) -> list[ModuleType]:
     """The modules that list an image data set; of two with splits of their own, those with their files."""
-    from bench.data import class_trees, image_sets
+    from bench.data.images import class_trees, image_sets
 
     both = [m for m in (image_sets, class_trees) if name in m.LAYOUTS]
     folder = CATALOG[name].folder

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.board.published import read_published
-from bench.data import class_trees
+from bench.data.images import class_trees
 from bench.registry import Registry
 
 NUMBERS = read_published(Path(__file__).resolve().parents[2] / "results" / "published" / "dit_transfer.csv")

@@ -8,8 +8,8 @@ import json
 from PIL import Image
 
 from bench.data.catalog import CATALOG
-from bench.data.coop import LAYOUTS as COOP
-from bench.data.image_folders import LAYOUTS as FOLDERS
+from bench.data.images.coop import LAYOUTS as COOP
+from bench.data.images.image_folders import LAYOUTS as FOLDERS
 
 CLASSES = ("Alarm_Clock", "bike", "dog", "horse")
 IDS = ("n01440764", "n01443537", "n01484850", "n01491361", "n01494475")

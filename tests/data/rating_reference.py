@@ -7,8 +7,9 @@ from collections import defaultdict
 
 from PIL import Image
 
-from bench.data import fmow, ratings
 from bench.data.catalog import CATALOG
+from bench.data.images import fmow
+from bench.data.tables import ratings
 
 COUNTRIES = {"KEN": "Africa", "BRA": "Americas", "JPN": "Asia", "FRA": "Europe", "AUS": "Oceania"}
 CATEGORIES = ("zoo", "multi-unit_residential", "airport")

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.contract import BenchError
-from bench.data import class_trees, image_sets
 from bench.data.catalog import CATALOG
-from bench.data.class_layouts import LAYOUTS, dealt
+from bench.data.images import class_trees, image_sets
+from bench.data.images.class_layouts import LAYOUTS, dealt
 
 TABLE = "DF20M-train_metadata_PROD.csv"
 

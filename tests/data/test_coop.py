@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from bench.contract import BenchError
-from bench.data import coop, image_sets
 from bench.data.catalog import CATALOG
-from bench.data.coop import LAYOUTS, few_shot, halves
+from bench.data.images import coop, image_sets
+from bench.data.images.coop import LAYOUTS, few_shot, halves
 
 SPLIT = [n for n in LAYOUTS if LAYOUTS[n].listed[0].startswith("split_zhou_")]
 FOLDERS = {

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from bench.contract import BenchError
-from bench.data import ctr_logs, ctr_prepare, ctr_text
 from bench.data.catalog import CATALOG
+from bench.data.tables import ctr_logs, ctr_prepare, ctr_text
 
 FILES = {"criteo": "train.txt", "avazu": "train"}
 HEX = "0123abcd"

@@ -10,9 +10,9 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
 from bench.contract import BenchError
-from bench.data import digits
 from bench.data.catalog import CATALOG
 from bench.data.dealing import dealt
+from bench.data.drawings import digits
 
 
 @pytest.fixture(scope="module")

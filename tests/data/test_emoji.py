@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from bench.contract import BenchError
-from bench.data import emoji, sheets
 from bench.data.catalog import CATALOG
-from bench.data.emoji_families import SPANNING, TOGETHER, by_hand, families
+from bench.data.drawings import emoji, sheets
+from bench.data.drawings.emoji_families import SPANNING, TOGETHER, by_hand, families
 
 EMBEDDED = ["noto", "fluent-3d", "fluent-flat", "fluent-hc"]
 

@@ -6,7 +6,7 @@ import pytest
 import rating_reference as reference
 
 from bench.contract import BenchError
-from bench.data import fmow, image_sets
+from bench.data.images import fmow, image_sets
 
 
 @pytest.fixture

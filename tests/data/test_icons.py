@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.contract import BenchError
-from bench.data import icons
+from bench.data.drawings import icons
 
 needs_icons = pytest.mark.skipif(icons.missing() is not None, reason="the extra 'pretrain' is not installed")
 

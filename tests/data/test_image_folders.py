@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.contract import BenchError
-from bench.data import image_files, image_folders, image_sets
 from bench.data.catalog import CATALOG
-from bench.data.image_folders import LAYOUTS, seed_of, split
+from bench.data.images import image_files, image_folders, image_sets
+from bench.data.images.image_folders import LAYOUTS, seed_of, split
 
 #: Images a data set as DISAM's table says (the sheet, 3a).
 TOTALS = {

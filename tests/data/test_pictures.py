@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from bench.contract import BenchError
-from bench.data.pictures import Evaluation, Training, crop_box, decode, stream
+from bench.data.images.pictures import Evaluation, Training, crop_box, decode, stream
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 

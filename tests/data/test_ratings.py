@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.contract import BenchError
-from bench.data import ratings
+from bench.data.tables import ratings
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from bench.contract import BenchError
-from bench.data import emoji, stamps
-from bench.data.stamp_classes import CARTOONS, FILES, FOLDERS
+from bench.data.drawings import emoji, stamps
+from bench.data.drawings.stamp_classes import CARTOONS, FILES, FOLDERS
 
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="4pt" height="4pt"><rect width="3pt" height="3pt"/></svg>'

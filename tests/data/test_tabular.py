@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bench.data import tabular
 from bench.data.catalog import CATALOG
+from bench.data.tables import tabular
 from bench.tracks.embedding_scale.data import encode, given, kept, split
 
 

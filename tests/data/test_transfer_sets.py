@@ -15,9 +15,13 @@ import pytest
 from PIL import Image
 
 from bench.contract import BenchError
-from bench.data import emoji, icons, make_flags, sheets, transfer_cut, transfer_drawn, transfer_sets
 from bench.data.catalog import CATALOG
-from bench.data.transfer_pictures import halved, joined, parts
+from bench.data.drawings import emoji, icons, sheets
+from bench.data.transfer import cut as transfer_cut
+from bench.data.transfer import drawn as transfer_drawn
+from bench.data.transfer import sets as transfer_sets
+from bench.data.transfer.pictures import halved, joined, parts
+from scripts import make_flags
 
 #: Smallest and largest number of pictures: later versions of packages may have some more or fewer.
 SIZES = {

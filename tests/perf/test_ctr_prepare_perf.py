@@ -25,7 +25,7 @@ SIZES = (
 PREPARE = """
 import json, re, time
 import pandas, pyarrow.csv, torch
-from bench.data import ctr_prepare
+from bench.data.tables import ctr_prepare
 def peak_mib():  # ru_maxrss would start at what the parent had when it forked
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
 bare, start = peak_mib(), time.perf_counter()

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.data import class_trees
 from bench.data.catalog import CATALOG
+from bench.data.images import class_trees
 from bench.nn.dit import DiT, DiTConfig
 from bench.tracks.dit_transfer.settings import Run
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bench.data.pictures import Evaluation, Training
+from bench.data.images.pictures import Evaluation, Training
 from bench.engine.context import RunContext, set_seed
 from bench.nn.clip import DualEncoder, Preprocess, TextTower
 from bench.tracks.ood import stages, training

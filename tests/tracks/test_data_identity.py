@@ -10,7 +10,7 @@ import image_reference
 import pytest
 
 from bench.contract import Task
-from bench.data import image_sets
+from bench.data.images import image_sets
 from bench.registry import Registry
 from bench.tracks.dit_transfer import inception, photo_task
 from bench.tracks.ood import photo_tasks, stages

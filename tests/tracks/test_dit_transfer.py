@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from bench.contract import AnswerError, BenchError, Task
-from bench.data import transfer_sets
+from bench.data.transfer import sets as transfer_sets
 from bench.engine.context import RunContext, RunInputs, RunStageContext, set_seed
 from bench.nn import distances, tuning
 from bench.nn.dit import DiT, DiTConfig

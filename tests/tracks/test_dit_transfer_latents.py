@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from bench.contract import BenchError
-from bench.data.pictures import decode as decode_files
+from bench.data.images.pictures import decode as decode_files
 from bench.tracks.dit_transfer import latents
 from bench.tracks.dit_transfer.latents import AdmCrop, Latents, adm_crop, encode, load_vae
 

@@ -19,9 +19,9 @@ from dit_transfer_brought import RUN, TARGET, TINY, bring
 
 import bench
 from bench.contract import BenchError
-from bench.data import class_trees
 from bench.data.catalog import CATALOG
-from bench.data.pictures import decode
+from bench.data.images import class_trees
+from bench.data.images.pictures import decode
 from bench.engine.context import RunInputs, RunStageContext
 from bench.nn import dit
 from bench.nn.diffusion import Diffusion, Sampling, sample

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from bench.contract import AnswerError, BenchError, Method, Task, method
-from bench.data import tabular
+from bench.data.tables import tabular
 from bench.tracks.embedding_scale.data import CtrData, Kept, encode, split
 from bench.tracks.embedding_scale.metrics import auc, information_abundance, joined, logloss, singular_values
 from bench.tracks.embedding_scale.track import TRACK

@@ -14,7 +14,7 @@ from bench.board.collect import boards
 from bench.board.derived import beside
 from bench.board.published import read_published
 from bench.contract import BenchError, Task
-from bench.data import ctr_prepare
+from bench.data.tables import ctr_prepare
 from bench.plan import make_plan
 from bench.registry import Registry
 from bench.store.records import Store

@@ -11,8 +11,9 @@ import pytest
 import rating_reference
 
 from bench.contract import BenchError
-from bench.data import fmow, image_folders, image_sets, ratings, tabular
 from bench.data.catalog import CATALOG
+from bench.data.images import fmow, image_folders, image_sets
+from bench.data.tables import ratings, tabular
 from bench.tracks.multi_domain import digits_task, emoji_task, photo_task, settings, table_task
 from bench.tracks.multi_domain.track import TRACK
 

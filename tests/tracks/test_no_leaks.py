@@ -22,9 +22,11 @@ import xarray as xr
 from leak_walker import leaks
 
 from bench.contract import Task
-from bench.data import class_trees, ctr_prepare, image_sets, ratings, transfer_sets
-from bench.data.nameless import ImageFiles, mapped
-from bench.data.pictures import Evaluation, decode
+from bench.data.images import class_trees, image_sets
+from bench.data.images.nameless import ImageFiles, mapped
+from bench.data.images.pictures import Evaluation, decode
+from bench.data.tables import ctr_prepare, ratings
+from bench.data.transfer import sets as transfer_sets
 from bench.engine.context import RunInputs, RunStageContext
 from bench.registry import Registry
 from bench.tracks.dit_transfer import photo_task

@@ -11,8 +11,8 @@ from sklearn.metrics import balanced_accuracy_score
 
 from bench import stats
 from bench.contract import SHEET_COLUMNS, AnswerError, BenchError, Task
-from bench.data import coop, image_folders
-from bench.data.pictures import Evaluation, Training
+from bench.data.images import coop, image_folders
+from bench.data.images.pictures import Evaluation, Training
 from bench.suite import Suite
 from bench.tracks.ood import metrics, settings
 from bench.tracks.ood.data import Held, Kept, Labelled, Target

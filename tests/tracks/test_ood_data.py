@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from bench.contract import BenchError, digest
-from bench.data import coop, emoji, image_folders, image_sets, stamps
-from bench.data.emoji_families import families
+from bench.data.drawings import emoji, stamps
+from bench.data.drawings.emoji_families import families
+from bench.data.images import coop, image_folders, image_sets
 from bench.engine.context import RunInputs
 from bench.nn import clip
 from bench.tracks.ood import emoji_tasks, photo_tasks, splits, stages

@@ -8,7 +8,7 @@ import safetensors
 import torch
 import torch.nn.functional as F
 
-from bench.data import emoji, icons
+from bench.data.drawings import emoji, icons
 from bench.nn import clip
 from bench.tracks.ood import contrastive, drawing, emoji_tasks, pretrain, splits
 

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 import pytest
 
 from bench.contract import digest
-from bench.data import emoji, sheets
-from bench.data.emoji_families import families
+from bench.data.drawings import emoji, sheets
+from bench.data.drawings.emoji_families import families
 from bench.tracks.ood import splits
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.contract import Inputs, Needs, Stage, StageContext, digest
-from bench.data import emoji, transfer_sets
+from bench.data import EMBEDDED
+from bench.data.drawings import emoji
+from bench.data.transfer import sets as transfer_sets
 from bench.tracks.dit_transfer import pretrain, stages
 from bench.tracks.dit_transfer.settings import Run, recipe
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 #: Of the features of real pictures.
 NEEDS = Needs(mem_gb=4, minutes=30)
 #: The pre-trained weights that travel with the package; `pretrain` says how they were made.
-WEIGHTS = Path(transfer_sets.__file__).parent / "embedded" / pretrain.FILE
+WEIGHTS = EMBEDDED / pretrain.FILE
 _MAKE = f"bench artifacts build dit-lite --out {WEIGHTS.parent}"
 
 

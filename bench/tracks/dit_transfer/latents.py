@@ -24,8 +24,8 @@ from PIL import Image
 from torch import Tensor
 
 from bench.contract import BenchError, digest
-from bench.data.nameless import mapped
-from bench.data.pictures import View, stream
+from bench.data.images.nameless import mapped
+from bench.data.images.pictures import View, stream
 from bench.data.preparing import Progress, silent
 
 #: An `AutoencoderKL` of diffusers, whose attributes a type checker does not see.
@@ -58,7 +58,7 @@ def adm_crop(image: Image.Image, size: int) -> np.ndarray:
 
 
 class AdmCrop(View):
-    """`adm_crop` for `bench.data.pictures`: ``decode(paths, AdmCrop(256))`` is (n, 256, 256, 3)."""
+    """`adm_crop` for `bench.data.images.pictures`: ``decode(paths, AdmCrop(256))`` is (n, 256, 256, 3)."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic")

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.contract import BenchError, Inputs, Needs, Stage, StageContext, digest
-from bench.data import class_trees
 from bench.data.catalog import VARIABLE, root
 from bench.data.file_digest import content
+from bench.data.images import class_trees
 from bench.tracks.dit_transfer import inception as fid
 from bench.tracks.dit_transfer import stages
 from bench.tracks.dit_transfer.settings import Run, recipe
@@ -150,7 +150,7 @@ def _compared(files: Sequence[Path]) -> list[Path]:
 
 def _pictures(files: Sequence[Path]) -> Iterator[np.ndarray]:
     """(n, SIZE, SIZE, 3) uint8 of batch after batch."""
-    from bench.data.pictures import stream
+    from bench.data.images.pictures import stream
     from bench.tracks.dit_transfer.latents import AdmCrop
 
     return stream((files[i : i + _AT_ONCE] for i in range(0, len(files), _AT_ONCE)), AdmCrop(SIZE))

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bench.contract import Embedded, Needs, Stage, StageContext
-from bench.data import emoji, transfer_sets
+from bench.data.drawings import emoji
+from bench.data.transfer import sets as transfer_sets
 
 if TYPE_CHECKING:
     from torch import Tensor

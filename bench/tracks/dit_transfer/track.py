@@ -237,7 +237,7 @@ def source_of(target: str) -> _Source:
 
 
 def _known() -> list[str]:
-    from bench.data import class_trees
+    from bench.data.images import class_trees
 
     return [*settings.LAPTOP, *class_trees.NAMES]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.data import tabular
-from bench.data.tabular import Events
+from bench.data.tables import tabular
+from bench.data.tables.tabular import Events
 
 #: Index in every field of the value that stands for rare and unseen ones.
 DEFAULT = 0
@@ -81,7 +81,7 @@ def kept(dataset: str, rows: int) -> Kept:
 
 
 def _given_log(dataset: str, scale: int, rows: int) -> CtrData:
-    from bench.data import ctr_logs  # here, so that it is no source of the cells that do not read it
+    from bench.data.tables import ctr_logs  # here, so that it is no source of the cells that do not read it
 
     log = ctr_logs.read(dataset)
     train, val, test = log.parts(rows)
@@ -92,7 +92,7 @@ def _given_log(dataset: str, scale: int, rows: int) -> CtrData:
 
 
 def _kept_log(dataset: str, rows: int) -> Kept:
-    from bench.data import ctr_logs
+    from bench.data.tables import ctr_logs
 
     log = ctr_logs.read(dataset)
     _, val, test = log.parts(rows)

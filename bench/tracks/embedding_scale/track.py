@@ -65,7 +65,7 @@ class EmbeddingScale(Track):
         Raises:
             BenchError: an unknown data set, or a scale that is not a whole number from 1 on.
         """
-        from bench.data import ctr_logs, tabular
+        from bench.data.tables import ctr_logs, tabular
 
         known = (*tabular.SOURCES, *ctr_logs.LAYOUTS)
         for dataset in grid.datasets:
@@ -143,11 +143,11 @@ class _Reader(Protocol):
 
 def _reader(task: Task) -> _Reader:
     """The module of the task's data set: tables out of packages, or click logs that the user brings."""
-    from bench.data import tabular
+    from bench.data.tables import tabular
 
     if task.params["dataset"] in tabular.SOURCES:
         return tabular
-    from bench.data import ctr_logs
+    from bench.data.tables import ctr_logs
 
     return ctr_logs
 

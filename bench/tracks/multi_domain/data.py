@@ -14,8 +14,8 @@ from bench.tracks.multi_domain.settings import Recipe
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.data.nameless import ImageFiles
-    from bench.data.pictures import Evaluation, Training
+    from bench.data.images.nameless import ImageFiles
+    from bench.data.images.pictures import Evaluation, Training
     from bench.tracks.multi_domain.bodies import Body
 
 Kind = Literal["images", "table"]

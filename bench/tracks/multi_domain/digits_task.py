@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from bench.contract import Inputs, Stage
-from bench.data import digits
+from bench.data.drawings import digits
 from bench.tracks.multi_domain.data import Arrays, Examples, Parts, thinned
 from bench.tracks.multi_domain.settings import Run
 

@@ -13,8 +13,8 @@ from functools import partial
 import numpy as np
 
 from bench.contract import Inputs, Stage
-from bench.data import emoji
 from bench.data.dealing import dealt
+from bench.data.drawings import emoji
 from bench.tracks.multi_domain.data import Examples, Parts, Pictures, thinned
 from bench.tracks.multi_domain.settings import Run, recipe
 
@@ -71,7 +71,7 @@ def _parts(drawn: emoji.Pictures) -> Mapping[str, str]:
 
 
 def _inputs(images: np.ndarray, side: int, rows: np.ndarray) -> Examples:
-    from bench.data.pictures import Evaluation, Training
+    from bench.data.images.pictures import Evaluation, Training
 
     # Pictures stay uint8 here: the network brings them to its own range.
     plain = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

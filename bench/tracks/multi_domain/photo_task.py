@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from bench.contract import BenchError, Inputs, Stage, digest
-from bench.data import fmow, image_sets
 from bench.data.catalog import VARIABLE, root
 from bench.data.file_digest import file_digest
-from bench.data.image_files import Images
+from bench.data.images import fmow, image_sets
+from bench.data.images.image_files import Images
 from bench.tracks.multi_domain.data import Examples, Files, Parts, thinned
 from bench.tracks.multi_domain.settings import Run, recipe
 
@@ -94,8 +94,8 @@ def _place(names: Sequence[str], name: str) -> int:
 
 
 def _inputs(images: Images, side: int, rows: np.ndarray) -> Examples:
-    from bench.data.nameless import ImageFiles
-    from bench.data.pictures import Evaluation, Training
+    from bench.data.images.nameless import ImageFiles
+    from bench.data.images.pictures import Evaluation, Training
 
     # Pictures stay uint8 here: the network brings them to its own range.
     plain = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

@@ -1,4 +1,7 @@
-"""Amazon's ratings, five categories as domains: a proxy, see `bench.data.ratings`. Fields: user and item."""
+"""Amazon's ratings, five categories as domains: a proxy.
+
+Fields are user and item; see `bench.data.tables.ratings`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from bench.contract import Inputs, Stage
-from bench.data import ratings
+from bench.data.tables import ratings
 from bench.tracks.multi_domain.data import Arrays, Examples, Parts, thinned
 from bench.tracks.multi_domain.settings import Run
 

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contract import digest
-from bench.data import emoji, icons
-from bench.data.sheets import SIDE
+from bench.data.drawings import emoji, icons
+from bench.data.drawings.sheets import SIDE
 from bench.nn.clip import DualEncoder
 from bench.tracks.ood import splits
 from bench.tracks.ood.drawing import augmented, coloured

@@ -13,8 +13,8 @@ from bench.tracks.ood.settings import Recipe, Setting
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.data.nameless import ImageFiles
-    from bench.data.pictures import Evaluation, Training
+    from bench.data.images.nameless import ImageFiles
+    from bench.data.images.pictures import Evaluation, Training
     from bench.nn.clip import DualEncoder
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.contract import Inputs, Stage, Task, digest
-from bench.data import emoji, stamps
+from bench.data import EMBEDDED
+from bench.data.drawings import emoji, stamps
 from bench.tracks.ood import splits
 from bench.tracks.ood.data import Held, Labelled, Parts, Target, thinned
 from bench.tracks.ood.settings import Run, Setting
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.nn.clip import DualEncoder
 
 #: The contrastively trained weights that travel with the package; `pretrain` says how they were made.
-WEIGHTS = Path(emoji.__file__).parent / "embedded" / "clip_lite.safetensors"
+WEIGHTS = EMBEDDED / "clip_lite.safetensors"
 #: Domains of the evaluation, one an artist. Twemoji is no domain: the encoder was trained on it.
 ARTISTS = ("openmoji", "noto", "fluent-3d")
 #: Further styles of a domain's artist: shown as targets beside it, never trained on.
@@ -173,7 +173,7 @@ def _stamps(classes: Sequence[str], run: Run, inputs: Inputs) -> list[Target]:
 
 
 def _held(images: np.ndarray, run: Run) -> Held:
-    from bench.data.pictures import Evaluation, Training
+    from bench.data.images.pictures import Evaluation, Training
 
     # Pictures keep their size and stay uint8 here: the encoder brings them to its own range.
     plain = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.contract import Embedded, Needs, Stage, StageContext
-from bench.data import emoji
+from bench.data.drawings import emoji
 from bench.tracks.ood import splits
 
 #: For the board: everything that the laptop's model has seen before a method gets it.

@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Literal
 
 from bench.contract import digest
-from bench.data import emoji
-from bench.data.emoji_families import families
+from bench.data.drawings import emoji
+from bench.data.drawings.emoji_families import families
 
 Part = Literal["pretrain", "train", "val", "test"]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import ModuleType
 
 from bench.contract import BenchError, digest
-from bench.data import coop, fmow, image_folders
 from bench.data.catalog import CATALOG, VARIABLE, root
-from bench.data.image_files import MANIFEST, Images, Manifest, describe, load, write
+from bench.data.images import coop, fmow, image_folders
+from bench.data.images.image_files import MANIFEST, Images, Manifest, describe, load, write
 from bench.data.preparing import Progress, silent
 
 #: Raise when the order, a label or the format changes: what was prepared before is then prepared again.

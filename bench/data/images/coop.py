@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
-from bench.data.image_files import (
+from bench.data.images.image_files import (
     Entry,
     Images,
     class_name,

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from bench.contract import BenchError
-from bench.data.ctr_logs import Layout
+from bench.data.tables.ctr_logs import Layout
 
 if TYPE_CHECKING:
     import pyarrow as pa

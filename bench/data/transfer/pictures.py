@@ -1,4 +1,4 @@
-"""What every target of `bench.data.transfer_sets` is made with: small pictures, groups, and the two parts."""
+"""What every target of `bench.data.transfer.sets` is made with: small pictures, groups, and the two parts."""
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
-"""The targets of `bench.data.transfer_sets` that were drawn: icons, emoji, flags, avatars."""
+"""The targets of `bench.data.transfer.sets` that were drawn: icons, emoji, flags, avatars."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from bench import data
 from bench.contract import digest
-from bench.data import emoji, icons, sheets
-from bench.data.transfer_pictures import Drawn, halved
+from bench.data.drawings import emoji, icons, sheets
+from bench.data.transfer.pictures import Drawn, halved
 
 #: Folder of the sheet of flags that travels with the package.
-EMBEDDED = Path(__file__).parent / "embedded" / "flags"
+EMBEDDED = data.EMBEDDED / "flags"
 #: Its name in there.
 SHEET = "flags"
 
@@ -21,7 +21,7 @@ _ALIKE = 5.0
 
 #: Icons in all: every one of the three small sets, and as many of the largest as there is room for.
 ICONS = 4_000
-#: Set of `bench.data.icons` that is thinned.
+#: Set of `bench.data.drawings.icons` that is thinned.
 _THINNED = "material"
 #: Grey that icons are drawn in, of 255.
 _INK = 0x22

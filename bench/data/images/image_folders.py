@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
-from bench.data.image_files import (
+from bench.data.images.image_files import (
     EXTENSIONS,
     Entry,
     Images,

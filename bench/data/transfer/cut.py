@@ -1,4 +1,4 @@
-"""The targets of `bench.data.transfer_sets` that are cut out of something larger: photos, two maps.
+"""The targets of `bench.data.transfer.sets` that are cut out of something larger: photos, two maps.
 
 A photo's scene and class are told by hand in `PHOTOS`. Both maps are cut into the same tiles.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError
-from bench.data.transfer_pictures import SIDE, Drawn, halved
+from bench.data.transfer.pictures import SIDE, Drawn, halved
 
 if TYPE_CHECKING:
     import numpy as np

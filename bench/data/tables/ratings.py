@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, digest
 from bench.data.catalog import CATALOG, VARIABLE, root
-from bench.data.nameless import mapped
+from bench.data.images.nameless import mapped
 from bench.data.preparing import Progress, read_manifest, silent
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """The eight targets of Diff-Tuning: missing, made ready once, checked, read.
 
-What `bench.data.image_sets` does for its layouts, for those of `bench.data.class_layouts`. Lists are kept
+What `bench.data.images.image_sets` does for its layouts, for those of `class_layouts`. Lists are kept
 apart from that module's: four of these data sets have one there too, with another split.
 """
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bench.contract import BenchError, digest
-from bench.data import class_layouts
 from bench.data.catalog import CATALOG, VARIABLE, root
-from bench.data.image_files import MANIFEST, Images, Manifest, describe, load, write
+from bench.data.images import class_layouts
+from bench.data.images.image_files import MANIFEST, Images, Manifest, describe, load, write
 from bench.data.preparing import Progress, silent
 
 if TYPE_CHECKING:

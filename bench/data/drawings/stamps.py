@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, Needs, Stage, StageContext, digest
-from bench.data import sheets
 from bench.data.catalog import CATALOG
-from bench.data.stamp_classes import CARTOONS, FILES, FOLDERS
+from bench.data.drawings import sheets
+from bench.data.drawings.stamp_classes import CARTOONS, FILES, FOLDERS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
-from bench.data.image_files import Entry, Images, class_name, collect, sizes_of
+from bench.data.images.image_files import Entry, Images, class_name, collect, sizes_of
 from bench.data.preparing import Progress, silent
 
 if TYPE_CHECKING:

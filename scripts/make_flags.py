@@ -1,6 +1,6 @@
 """Makes the sheet of ``embedded/flags`` out of Debian's package iso-flags-png-320x240.
 
-``python -m bench.data.make_flags [FROM [INTO]]``, after ``apt-get install iso-flags-png-320x240``; FROM is
+``python -m scripts.make_flags [FROM [INTO]]``, after ``apt-get install iso-flags-png-320x240``; FROM is
 where that puts its files. Run twice it gives the same bytes, with the same Pillow. Version and terms:
 ``embedded/flags/SOURCES.md``.
 
@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.contract import BenchError
-from bench.data import sheets
-from bench.data.make_emoji import ROUNDED
-from bench.data.transfer_drawn import EMBEDDED, SHEET
+from bench.data.drawings import sheets
+from bench.data.transfer.drawn import EMBEDDED, SHEET
+from scripts.make_emoji import ROUNDED
 
 INSTALLED = Path("/usr/share/iso-flags-png-320x240")
 SIZE = (320, 240)

@@ -1,0 +1,1 @@
+"""Small sets of pictures that a diffusion transformer is moved to."""
