@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.board import markdown
 from bench.board.collect import boards
+from bench.board.text import markdown
 from bench.cli.common import published_folder
 from bench.plan import make_plan
 from bench.planned import Plan

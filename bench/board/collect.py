@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.board.model import Board, BoardSpec, RowInfo, Slot
-from bench.board.published import read_published
+from bench.board.paper_figures import read_published
 from bench.planned import Plan, PlannedCell
 from bench.store.heads import Readable
 from bench.store.layers import store_name

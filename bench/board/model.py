@@ -18,7 +18,7 @@ import numpy as np
 
 from bench import stats
 from bench.board.counted import count
-from bench.board.published import Published
+from bench.board.paper_figures import Published
 from bench.contract import STATUSES, SYMBOLS, BenchError, Metric, Record, Task, Track
 from bench.stats import Array, Bools, Comparison, Estimate
 from bench.store.heads import Details

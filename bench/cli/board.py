@@ -42,7 +42,7 @@ def command(
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Print leaderboards: ranks with tie groups, intervals, failures, and what they rest on."""
-    from bench.board import csvout, markdown, terminal
+    from bench.board.text import csvout, markdown, terminal
 
     session = Session.open(suite, store, plugin, fresh=fresh)
     for board in session.boards(profile, track or [], row, filter, published=published):

@@ -40,7 +40,7 @@ def command(
     """Write results/index.html and results/LEADERBOARD.md: one self-contained page, and the tables as
     markdown.
     """
-    from bench.board import markdown
+    from bench.board.text import markdown
 
     session = Session.open(suite, store, plugin, fresh=fresh)
     made = session.boards(profile, track, published=published)
@@ -52,7 +52,7 @@ def command(
 
 def write_site(made: list[Board], path: Path) -> Path:
     """Write the page of these boards."""
-    from bench.board import page
+    from bench.board.page import render as page
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page.render(made), encoding="utf-8")

@@ -37,7 +37,7 @@ def command(
     )
     console.print(summary(plan))
     sweep_plan(session, plan, local=local, cpus=cpus)
-    from bench.board import terminal
+    from bench.board.text import terminal
 
     session.store.seal()
     made = session.boards("tour", [])

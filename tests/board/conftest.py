@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.board.model import Board, BoardSpec, RowInfo, Slot
-from bench.board.published import Published
+from bench.board.paper_figures import Published
 from bench.contract import Metric, Record, Task, Track, digest
 
 PLUGIN = "<script>alert(1)</script>"
@@ -224,7 +224,7 @@ def board(slots):
 @pytest.fixture(scope="session")
 def page_text():
     """The sample's page, rendered once: most tests only read it."""
-    from bench.board import page
+    from bench.board.page import render as page
 
     slots = sample_slots()
     return page.render(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.board import csvout, markdown, terminal
+from bench.board.text import csvout, markdown, terminal
 
 
 def as_text(board, width=100):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from golden import as_text
 
-from bench.board import markdown, page
 from bench.board.model import Board, RowInfo, Slot
-from bench.board.notes import lead, notes
+from bench.board.page import render as page
+from bench.board.text import markdown
+from bench.board.text.notes import lead, notes
 from bench.contract import Task
 
 #: Worst first: what runs first must not win by being first. ``prior`` is deterministic.

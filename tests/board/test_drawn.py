@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.board import drawn, markdown, steps
-from bench.board.derived import relative
-from bench.board.drawn import samples
 from bench.board.model import Board, BoardSpec, RowInfo, Slot
+from bench.board.plots import samples as drawn
+from bench.board.plots import steps
+from bench.board.plots.samples import samples
+from bench.board.tables.gains import relative
+from bench.board.text import markdown
 from bench.contract import SHEET_COLUMNS, BenchError, Metric, Record, Task, Track
 
 SIDE = 4

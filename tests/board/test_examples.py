@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from bench import stats
-from bench.board import examples, markdown
-from bench.board.gallery import gallery
-from bench.board.heat import by_name
+from bench.board import examples
 from bench.board.model import Board, BoardSpec, RowInfo, Slot
-from bench.board.page import render
-from bench.board.steps import over_steps
+from bench.board.page.render import render
+from bench.board.plots.by_name import by_name
+from bench.board.plots.gallery import gallery
+from bench.board.plots.steps import over_steps
+from bench.board.text import markdown
 from bench.contract import SHEET_COLUMNS, BenchError, Metric, Record, Task, Track, Units
 from bench.store.artifacts import artifact_name
 
@@ -147,7 +148,7 @@ def test_without_sidecars_or_scores_there_is_no_table_and_no_picture():
 def test_too_many_cells_are_left_out_aloud(monkeypatch):
     made = board({("plain", "a"): right(1), ("mine", "a"): right(2)})
     monkeypatch.setattr("bench.board.examples.MOST_CELLS", 1)
-    monkeypatch.setattr("bench.board.tables.MOST_CELLS", 1)
+    monkeypatch.setattr("bench.board.tables.all_tables.MOST_CELLS", 1)
     assert "left out: more than 1 cells" in markdown.render(made)
 
 
@@ -170,7 +171,7 @@ def test_the_tiles_are_those_examples(monkeypatch):
     def strip(ax, line):
         tiles.append([t[0, 0, 0] for t in line.tiles])
 
-    monkeypatch.setattr("bench.board.gallery._strip", strip)
+    monkeypatch.setattr("bench.board.plots.gallery._strip", strip)
     gallery(board({("plain", "a"): right(5, 19, 20, 41), ("mine", "a"): right(50)}))
     assert tiles == [[5, 19, 20, 41], [50]]
 

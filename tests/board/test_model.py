@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bench.board.derived import costs, gains, slopes
 from bench.board.model import HELD, Board, RowInfo, Slot
-from bench.board.notes import notes
+from bench.board.tables.gains import costs, gains, slopes
+from bench.board.text.notes import notes
 from bench.contract import BenchError, Metric, Task
 
 

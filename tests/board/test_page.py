@@ -8,9 +8,10 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from bench.board import page, plots
 from bench.board.model import Board, RowInfo, Slot
-from bench.board.scatter import point
+from bench.board.page import render as page
+from bench.board.plots import along_axis as plots
+from bench.board.plots.validation import point
 from bench.contract import Task
 
 

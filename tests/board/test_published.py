@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.board.derived import beside
 from bench.board.model import Board
-from bench.board.published import Published, read_published
+from bench.board.paper_figures import Published, read_published
+from bench.board.tables.gains import beside
 from bench.contract import BenchError
 
 HEAD = "row,task,metric,value,std,source,setting,difference\n"

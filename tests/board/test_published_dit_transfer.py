@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.board.published import read_published
+from bench.board.paper_figures import read_published
 from bench.data.images import class_trees
 from bench.registry import Registry
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.board.published import read_published
+from bench.board.paper_figures import read_published
 from bench.data.images import coop, image_folders
 
 NUMBERS = read_published(Path(__file__).resolve().parents[2] / "results" / "published" / "ood.csv")

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from bench.board import csvout, markdown, text
 from bench.board.model import STATES, SYMBOL, Board, CellView, RowInfo, Slot
-from bench.board.notes import lead, notes
+from bench.board.text import csvout, markdown
+from bench.board.text import formatting as text
+from bench.board.text.notes import lead, notes
 from bench.contract import STATUSES, Task
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -183,8 +183,9 @@ def commands(lab, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", written)
 
-    from bench.board import csvout, markdown, page, terminal
     from bench.board.collect import boards
+    from bench.board.page import render as page
+    from bench.board.text import csvout, markdown, terminal
     from bench.cli import show, status
     from bench.estimate import estimate
     from bench.plan import make_plan

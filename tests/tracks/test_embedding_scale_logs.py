@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from bench.board.collect import boards
-from bench.board.derived import beside
-from bench.board.published import read_published
+from bench.board.paper_figures import read_published
+from bench.board.tables.gains import beside
 from bench.contract import BenchError, Task
 from bench.data.tables import ctr_prepare
 from bench.plan import make_plan

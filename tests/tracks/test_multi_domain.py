@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from bench import stats
-from bench.board.published import read_published
+from bench.board.paper_figures import read_published
 from bench.contract import AnswerError, BenchError, Task
 from bench.suite import Suite
 from bench.tracks.multi_domain import metrics, settings

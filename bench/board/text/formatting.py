@@ -11,8 +11,8 @@ from bench.contract import Metric
 from bench.stats import Comparison, Estimate
 
 if TYPE_CHECKING:
-    from bench.board.derived import CostTable, Slope
     from bench.board.model import Board, CellView, RowView
+    from bench.board.tables.gains import CostTable, Slope
 
 #: What the signs beside a number mean; states come from the contract's vocabulary.
 SIGNS: Mapping[str, str] = {

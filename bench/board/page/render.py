@@ -15,11 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.board import text
-from bench.board.canvas import outliers
-from bench.board.notes import lead, notes
-from bench.board.plots import pictures
-from bench.board.tables import derived
+from bench.board.plots.along_axis import pictures
+from bench.board.plots.canvas import outliers
+from bench.board.tables.all_tables import derived
+from bench.board.text import formatting as text
+from bench.board.text.notes import lead, notes
 from bench.contract import Record
 
 if TYPE_CHECKING:

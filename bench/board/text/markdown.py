@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from bench.board import text
-from bench.board.notes import lead, notes
-from bench.board.tables import derived
+from bench.board.tables.all_tables import derived
+from bench.board.text import formatting as text
+from bench.board.text.notes import lead, notes
 
 if TYPE_CHECKING:
     from bench.board.model import Board, RowView

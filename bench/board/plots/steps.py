@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.board.canvas import INK, PALETTE, Picture, picture, plain
+from bench.board.plots.canvas import INK, PALETTE, Picture, picture, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.board.canvas import PALETTE, Picture, outliers, picture, plain
+from bench.board.plots.canvas import PALETTE, Picture, outliers, picture, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

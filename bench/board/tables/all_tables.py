@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench import stats
-from bench.board import text
-from bench.board.derived import beside, costs, curves, gains, relative, slopes
 from bench.board.examples import MOST_CELLS, against_reference, kept
+from bench.board.tables.gains import beside, costs, curves, gains, relative, slopes
+from bench.board.text import formatting as text
 from bench.contract import Metric
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from bench.board import text
-from bench.board.notes import lead, notes
-from bench.board.tables import derived
+from bench.board.tables.all_tables import derived
+from bench.board.text import formatting as text
+from bench.board.text.notes import lead, notes
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType

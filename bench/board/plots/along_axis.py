@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.board.canvas import INK, PALETTE, Picture, outliers, picture, plain
-from bench.board.derived import curves
-from bench.board.drawn import samples
-from bench.board.gallery import gallery
-from bench.board.heat import by_name
 from bench.board.model import STATES, SYMBOL
-from bench.board.scatter import against_validation
-from bench.board.steps import over_steps
+from bench.board.plots.by_name import by_name
+from bench.board.plots.canvas import INK, PALETTE, Picture, outliers, picture, plain
+from bench.board.plots.gallery import gallery
+from bench.board.plots.samples import samples
+from bench.board.plots.steps import over_steps
+from bench.board.plots.validation import against_validation
+from bench.board.tables.gains import curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.board import text
 from bench.board.model import HELD
+from bench.board.text import formatting as text
 from bench.stats import FEW
 from bench.store.heads import PUBLISHED
 

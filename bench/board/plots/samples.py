@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.board.canvas import INK, Picture, picture, plain
+from bench.board.plots.canvas import INK, Picture, picture, plain
 from bench.contract import SHEET_COLUMNS, BenchError
 
 if TYPE_CHECKING:

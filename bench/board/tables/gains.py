@@ -12,7 +12,7 @@ import numpy as np
 
 from bench import stats
 from bench.board.model import Board, RowInfo
-from bench.board.published import Published
+from bench.board.paper_figures import Published
 from bench.contract import Metric, canonical
 from bench.stats import Comparison, Estimate
 

@@ -6,8 +6,8 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from bench.board import text
 from bench.board.model import STATES
+from bench.board.text import formatting as text
 
 if TYPE_CHECKING:
     from bench.board.model import Board

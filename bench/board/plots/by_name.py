@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.board import text
-from bench.board.canvas import INK, Picture, picture, plain
+from bench.board.plots.canvas import INK, Picture, picture, plain
+from bench.board.text import formatting as text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
