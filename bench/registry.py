@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import bench
 from bench.contract import BenchError, Method, Track
@@ -87,16 +87,25 @@ def _folder(name: str) -> list[Path]:
     return [p for base in bench.__path__ if (p := Path(base) / name).is_dir()]
 
 
-def methods_in(module: ModuleType) -> list[Method]:
-    """Methods declared in that module itself (an imported function is somebody else's)."""
-    found: list[Method] = []
+#: Attributes under which decorators leave what a function was declared as: methods, and what boards show.
+METHODS, ELEMENTS = "__bench_methods__", "__bench_elements__"
+
+
+def declared_in(module: ModuleType, attribute: str) -> list[Any]:
+    """What functions of that module itself were declared as (an imported function is somebody else's)."""
+    found: list[Any] = []
     for value in vars(module).values():
         if getattr(value, "__module__", None) == module.__name__:
-            found += getattr(value, "__bench_methods__", [])
+            found += getattr(value, attribute, [])
     return found
 
 
-def _mistake(error: BaseException, file: str) -> str:
+def methods_in(module: ModuleType) -> list[Method]:
+    """Methods that are declared in that module itself."""
+    return declared_in(module, METHODS)
+
+
+def mistake(error: BaseException, file: str) -> str:
     """The line of that file at which importing it went wrong."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     at = error.lineno if isinstance(error, SyntaxError) else (lines[-1] if lines else None)
@@ -112,6 +121,7 @@ class Registry:
     _tracks: dict[str, tuple[Track, Origin]] = field(default_factory=dict)
     _rows: dict[str, dict[str, Found]] = field(default_factory=dict)
     _brought: list[Found] | None = None
+    _modules: list[ModuleType] = field(default_factory=list)
     _read: dict[str, list[Found]] = field(default_factory=dict)
 
     def track_names(self) -> list[str]:
@@ -173,6 +183,11 @@ class Registry:
             files |= found.origin.code
         return files
 
+    def plugin_modules(self) -> list[ModuleType]:
+        """The plugins and the modules of entry points, as far as they could be read."""
+        self._plugin_methods()
+        return list(self._modules)
+
     # ------------------------------------------------------------------------------------------ internals
 
     def _ours(self, folder: str, role: Role) -> list[Found]:
@@ -185,7 +200,7 @@ class Registry:
             try:
                 found += [Found(m, origin, role) for m in methods_in(origin.load())]
             except Exception as e:
-                self.problems.append(f"not read: {_mistake(e, str(path))}")
+                self.problems.append(f"not read: {mistake(e, str(path))}")
         return found
 
     def _add(self, track: str, found: Found) -> None:
@@ -229,14 +244,15 @@ class Registry:
             module = origin.load()
         except Exception as e:
             said = (
-                f"--plugin {_mistake(e, origin.file)}" if origin.file else f"{where}: {type(e).__name__}: {e}"
+                f"--plugin {mistake(e, origin.file)}" if origin.file else f"{where}: {type(e).__name__}: {e}"
             )
             self._mistaken(origin, said, e)
             return []
+        self._modules.append(module)
         methods, track = methods_in(module), getattr(module, "TRACK", None)
         if isinstance(track, Track):
             self._tracks[track.name] = (track, origin)
-        elif not methods:
+        elif not methods and not declared_in(module, ELEMENTS):
             self._mistaken(
                 origin,
                 f"{where}: declares no method; decorate a function with @bench.contract.method",

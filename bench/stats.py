@@ -330,6 +330,12 @@ def holm(p: npt.ArrayLike) -> Array:
     return out
 
 
+def adjusted(comparisons: Iterable[Comparison]) -> list[float | None]:
+    """Holm's adjusted p of each of several comparisons; None of one that was not judged."""
+    found = holm([math.nan if c.p is None else c.p for c in comparisons])
+    return [None if math.isnan(p) else float(p) for p in found]
+
+
 def _square(k: int, upper: Array) -> Array:
     out = np.full((k, k), np.nan)
     i, j = np.triu_indices(k, 1)

@@ -1,23 +1,26 @@
-"""Numbers that a paper printed, read from ``results/published/<track>.csv`` with where they stand."""
+"""Numbers that a paper printed, read from ``results/published/<track>.csv``, each with its source."""
 
 from __future__ import annotations
 
 import csv
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contract import BenchError
+from bench.errors import nearest
 
 COLUMNS = ("row", "task", "metric", "value", "std", "source", "setting", "difference")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """One published number with where it stands (``source``), under which ``setting``, and how its protocol
-    differs from ours (``difference``, empty if it does not). ``digits``: decimals as printed.
+class PaperFigure:
+    """One number that a paper printed.
+
+    ``source`` says where it stands, ``setting`` under which conditions it was measured, ``difference`` how
+    their protocol differs from ours (empty if it does not), and ``digits`` with how many decimals it was
+    printed.
     """
 
     row: str
@@ -31,12 +34,12 @@ class Published:
     digits: int = 4
 
 
-def read_published(path: Path) -> tuple[Published, ...]:
-    """The published numbers of one file.
+def read_paper_figures(path: Path) -> tuple[PaperFigure, ...]:
+    """The numbers of one file.
 
     Raises:
         BenchError: naming file and line, for a wrong column, a number that is none, or a missing source: a
-        number without a source is not published.
+            number without a source is not shown.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -53,14 +56,12 @@ def read_published(path: Path) -> tuple[Published, ...]:
 def _check_columns(path: Path, found: Sequence[str]) -> None:
     for name in found:
         if name not in COLUMNS:
-            near = difflib.get_close_matches(name, COLUMNS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(COLUMNS)}"
-            raise BenchError(f"{path}:1: unknown column {name!r}; {hint}")
+            raise BenchError(f"{path}:1: unknown column {name!r}{nearest(name, COLUMNS)}")
     if missing := [c for c in COLUMNS if c not in found]:
         raise BenchError(f"{path}:1: missing column {missing[0]!r}; expected {', '.join(COLUMNS)}")
 
 
-def _one(path: Path, line: int, row: dict[str, str | None]) -> Published:
+def _one(path: Path, line: int, row: dict[str, str | None]) -> PaperFigure:
     cells = {k: (v or "").strip() if isinstance(v, str) or v is None else "" for k, v in row.items()}
     if None in row or any(v is None for v in row.values()):
         raise BenchError(f"{path}:{line}: expected {len(COLUMNS)} values")
@@ -70,7 +71,7 @@ def _one(path: Path, line: int, row: dict[str, str | None]) -> Published:
     value = _number(path, line, "value", cells["value"])
     std = _number(path, line, "std", cells["std"]) if cells["std"] else None
     digits = len(cells["value"].partition(".")[2]) if "e" not in cells["value"].lower() else 6
-    return Published(
+    return PaperFigure(
         row=cells["row"], task=cells["task"], metric=cells["metric"], value=value, std=std,
         source=cells["source"], setting=cells["setting"], difference=cells["difference"], digits=digits,
     )  # fmt: skip

@@ -131,7 +131,7 @@ class Session:
 
         of = self.source(profile, tracks, alone=published)
         plan = self.plan(profile, tracks, rows or [], expression, of)
-        return boards(plan, of, published_folder() / "published")
+        return boards(plan, of, published_folder() / "published", self.registry)
 
 
 def everything(store: Store, *, fresh: bool = False) -> Store | Layered:

@@ -52,8 +52,8 @@ def command(
 
 def write_site(made: list[Board], path: Path) -> Path:
     """Write the page of these boards."""
-    from bench.board.page import render as page
+    from bench.board.page.render import render
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page.render(made), encoding="utf-8")
+    path.write_text(render(made), encoding="utf-8")
     return path

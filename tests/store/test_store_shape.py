@@ -184,7 +184,7 @@ def commands(lab, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", written)
 
     from bench.board.collect import boards
-    from bench.board.page import render as page
+    from bench.board.page.render import render
     from bench.board.text import csvout, markdown, terminal
     from bench.cli import show, status
     from bench.estimate import estimate
@@ -203,7 +203,7 @@ def commands(lab, monkeypatch):
         (board,) = boards(plan, store, lab.folder)
         for text in (terminal.render(board, width=100), markdown.render(board), csvout.render(board)):
             assert text
-        assert page.render([board])
+        assert render([board])
         for key in store.heads():
             record = store.read(key)
             for table in show.tables(record) if record is not None else ():

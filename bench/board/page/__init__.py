@@ -1,1 +1,1 @@
-"""TODO."""
+"""Boards as one HTML page that needs nothing else."""

@@ -1,4 +1,4 @@
-"""One picture: what a track's score is made of (domains, targets), each row against the reference."""
+"""Heat maps of the parts that a score is made of (domains, targets), each row against the reference."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.board.plots.canvas import INK, Picture, picture, plain
-from bench.board.text import formatting as text
+from bench.board.plots.canvas import INK, draw, plain
+from bench.board.registry import Picture, picture
+from bench.board.text import formatting as fmt
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bench.board.model import Board, CellView
+    from bench.board.model import Board
+    from bench.board.view import CellView
 
 _MAX_COLUMNS = 40
-#: Orange (worse) to blue (better), which colour-blind readers can tell apart; between them see-through.
+#: From orange (worse) to blue (better), which colour-blind readers can tell apart; see-through in between.
 _WORSE, _BETTER = "#D55E00", "#0072B2"
 
 
+@picture("by-name", order=40)
 def by_name(board: Board) -> list[Picture]:
-    """Heat map of each quality metric that records also keep by name: a column a name and task.
+    """A heat map of each quality metric that records also hold by name: a column for each name and task.
 
-    The reference's row has the values, the others their difference to it. Means over seeds.
+    The row of the reference shows the values, the others their difference to it, as means over seeds.
     """
-    if board.detail is None:
-        return []
     quality = {m.name for m in board.spec.track.metrics if m.kind == "quality"}
-    rows = [r for r in (*board.rows, *board.ablations) if r.mean is not None]
+    rows = [r for r in board.every_row if r.mean is not None]
     values: dict[str, dict[tuple[str, str], dict[str, float]]] = {}
     for r in rows:
         for cell in r.cells:
@@ -37,17 +38,15 @@ def by_name(board: Board) -> list[Picture]:
                 for k, v in found[name].items():
                     values.setdefault(name, {}).setdefault((cell.task, k), {})[r.info.row] = v
             if not found and cell.estimate is not None:
-                break  # a track that keeps nothing by name on one task keeps nothing on the others
+                break  # a track that records nothing by name on one task records nothing on the others
     return [p for name, of in sorted(values.items()) if (p := _heat(board, name, of)) is not None]
 
 
 def _named(board: Board, cell: CellView) -> dict[str, dict[str, float]]:
-    """Series of one dimension with names: series -> name -> mean over seeds."""
-    assert board.detail is not None
+    """The series of one dimension whose coordinates are names: series -> name -> mean over seeds."""
     every: dict[str, dict[str, list[float]]] = {}
-    for s in cell.slots:
-        record = board.detail(s.key) if s.status == "ok" else None
-        for name, raw in (record.series if record else {}).items():
+    for record in board.records(cell):
+        for name, raw in record.series.items():
             names = raw["coords"].get(raw["dims"][0], ()) if len(raw["dims"]) == 1 else ()
             if names and all(isinstance(n, str) for n in names):
                 for n, v in zip(names, raw["data"], strict=True):
@@ -59,7 +58,7 @@ def _named(board: Board, cell: CellView) -> dict[str, dict[str, float]]:
 def _heat(board: Board, name: str, of: dict[tuple[str, str], dict[str, float]]) -> Picture | None:
     reference = board.spec.track.reference
     columns = [c for c in of if reference in of[c]][:_MAX_COLUMNS]
-    labels = {r.info.row: plain(r.info.label) for r in (*board.rows, *board.ablations)}
+    labels = {r.info.row: plain(r.info.label) for r in board.every_row}
     rows = [reference] + [r for r in labels if r != reference and any(r in of[c] for c in columns)]
     if len(rows) < 2 or len(columns) < 2:
         return None
@@ -68,7 +67,7 @@ def _heat(board: Board, name: str, of: dict[tuple[str, str], dict[str, float]]) 
     gain = ours[1:] - ours[0]
     dropped = sum(reference in of[c] for c in of) - len(columns)
 
-    def draw(figure: Figure) -> str:
+    def on(figure: Figure) -> str:
         ax = figure.subplots()
         sign = -1.0 if metric.better == "lower" else 1.0
         _boxes(ax, ours[0], gain, sign, metric.digits)
@@ -86,9 +85,7 @@ def _heat(board: Board, name: str, of: dict[tuple[str, str], dict[str, float]]) 
             f"blue where better and orange where worse; means over seeds, no test.{more}"
         )
 
-    return picture(
-        f"{board.spec.track.name}-{name}-by-name", draw, 2.4 + 0.46 * len(columns), 1.3 + 0.24 * len(rows)
-    )
+    return draw(board, f"{name}-by-name", on, 2.4 + 0.46 * len(columns), 1.3 + 0.24 * len(rows))
 
 
 def _column(task: str, name: str) -> str:
@@ -119,6 +116,6 @@ def _boxes(ax: Axes, reference: np.ndarray, gain: np.ndarray, sign: float, digit
 
 
 def _short(value: float, digits: int) -> str:
-    """Without the zero before the point: columns are narrow."""
-    said = text.number(value, min(digits, 3))
-    return said.replace("0.", ".", 1) if said.lstrip("−").startswith("0.") else said
+    """A number without the zero before the point, since columns are narrow."""
+    value_text = fmt.number(value, min(digits, 3))
+    return value_text.replace("0.", ".", 1) if value_text.lstrip("−").startswith("0.") else value_text

@@ -1,8 +1,8 @@
-"""What every picture of a board is drawn with: the palette, the figure, and its way into inline SVG.
+"""What every picture of a board is drawn with: the palette, the figure, and its conversion to inline SVG.
 
-Text stays text (selectable, in the page's font), nothing is fetched from elsewhere, lines and letters are mid
-tones that read on white and on near-black, and the palette is Okabe and Ito's, which colour-blind readers can
-tell apart.
+Text stays text (selectable, in the font of the page), and nothing is fetched from elsewhere. Lines and
+letters are mid tones that can be read on white and on near-black. The palette is Okabe and Ito's, which
+colour-blind readers can tell apart.
 """
 
 from __future__ import annotations
@@ -13,29 +13,19 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from bench.board.registry import Picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from bench.board.model import Board
+
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6D3B", "#7A7A7A")
 INK = "#7B818A"
 _PX = 108  # CSS pixels an inch: 9 pt letters come out as 13 px
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One static picture: ``svg`` to be put into a page as it is, the ``caption`` that says how to read it,
-    and its natural ``width`` in CSS pixels.
-    """
-
-    name: str
-    svg: str
-    caption: str
-    width: int
 
 
 @contextmanager
@@ -53,13 +43,22 @@ def _style(salt: str) -> Iterator[None]:
         yield
 
 
-def picture(name: str, draw: Callable[[Figure], str], width: float, height: float) -> Picture:
-    """Run ``draw`` on a fresh figure (it returns the caption) and turn it into clean inline SVG."""
+def draw(board: Board, name: str, on: Callable[[Figure], str], width: float, height: float) -> Picture:
+    """Draw a picture of a board, as inline SVG.
+
+    Args:
+        board: whose picture it is.
+        name: of the picture; no other picture of the board may have it.
+        on: draws on an empty matplotlib figure and returns the caption.
+        width: of the figure, in inches.
+        height: of the figure, in inches.
+    """
     from matplotlib.figure import Figure
 
+    name = f"{board.spec.track.name}-{name}"
     with _style(name):
         figure = Figure(figsize=(width, height), layout="constrained")
-        caption = draw(figure)
+        caption = on(figure)
         out = io.StringIO()
         with warnings.catch_warnings():
             # Text stays text: the reader's fonts draw it, so a glyph missing in ours does not matter.
@@ -86,10 +85,13 @@ def plain(value: str) -> str:
 
 
 def outliers(means: Sequence[float]) -> set[int]:
-    """Rows so far from the rest (a floor such as the prior) that they would flatten every other curve."""
-    x = np.asarray(means, float)
-    if len(x) < 4:
+    """Indices of rows so far from the rest (a floor such as the prior) that they would flatten all others.
+
+    Those are eight times as far from the median as rows are at the median.
+    """
+    if len(means) < 4:
         return set()
-    away = np.abs(x - np.median(x))
-    spread = float(np.median(away))
-    return {int(i) for i in np.flatnonzero(away > 8 * spread)} if spread > 0 else set()
+    middle = median(means)
+    away = [abs(x - middle) for x in means]
+    spread = median(away)
+    return {i for i, x in enumerate(away) if x > 8 * spread} if spread > 0 else set()

@@ -1,4 +1,4 @@
-"""One picture: test examples that the leading method gets right and the reference wrong, and the reverse."""
+"""Test examples on which the leading method and the reference differ most, in both directions."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.board.examples import Scores, by_cell
-from bench.board.plots.canvas import INK, Picture, picture, plain
-from bench.contract import SHEET_COLUMNS, BenchError
+from bench.board.plots.canvas import INK, draw, plain
+from bench.board.registry import Picture, picture
+from bench.contract import SHEET_COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bench.board.model import Board, RowView
+    from bench.board.model import Board
+    from bench.board.view import RowView
 
 _EACH = 12
 _MAX_TASKS = 3
@@ -27,11 +29,12 @@ class _Line:
     tiles: list[np.ndarray]
 
 
+@picture("examples", order=60)
 def gallery(board: Board) -> Picture | None:
-    """Of each task with a sheet of its examples: those on which two rows differ most, in both directions.
+    """For each task whose records name an image of its examples: those on which two rows differ most.
 
-    The rows are the best one that is a paper's method (else the best) and the track's reference. None if the
-    track keeps no scores by example or prints no sheet.
+    The rows are the best one that is a paper's method (else the best) and the track's reference. None if
+    the records have no scores by example, or no images of them.
     """
     pair = _pair(board)
     if pair is None:
@@ -51,7 +54,7 @@ def gallery(board: Board) -> Picture | None:
             continue
         seen.add(found[0])
         lines += _lines(board, task.name, (a, b), (mine, theirs), found[1])
-    return _drawn(board, lines) if lines else None
+    return _draw(board, lines) if lines else None
 
 
 def _pair(board: Board) -> tuple[RowView, RowView] | None:
@@ -64,15 +67,12 @@ def _pair(board: Board) -> tuple[RowView, RowView] | None:
 
 
 def _sheet(board: Board, task: str) -> tuple[str, np.ndarray] | None:
-    """The name and the pixels of the sheet that some record of the task holds."""
+    """The name and the pixels of the image of examples that the first record of the task with one names."""
     for s in board.slots:
-        if s.task == task and s.status == "ok" and board.detail is not None and board.artifacts is not None:
-            record = board.detail(s.key)
-            if record is not None and (name := record.views.get(board.metric.name)):
-                try:
-                    return name, board.artifacts.view(name)
-                except BenchError:
-                    return None  # published without its sidecar, which the report of `bench publish` says
+        record = board.record(s.key) if s.task == task and s.status == "ok" else None
+        if record is not None and (name := record.views.get(board.metric.name)):
+            sheet = board.image(name)
+            return None if sheet is None else (name, sheet)
     return None
 
 
@@ -105,8 +105,8 @@ def _lines(
     return lines
 
 
-def _drawn(board: Board, lines: list[_Line]) -> Picture:
-    def draw(figure: Figure) -> str:
+def _draw(board: Board, lines: list[_Line]) -> Picture:
+    def on(figure: Figure) -> str:
         axes = figure.subplots(len(lines), 1, squeeze=False)[:, 0]
         for ax, line in zip(axes, lines, strict=True):
             _strip(ax, line)
@@ -115,7 +115,7 @@ def _drawn(board: Board, lines: list[_Line]) -> Picture:
             f"differences first, at most {_EACH}."
         )
 
-    return picture(f"{board.spec.track.name}-examples", draw, 6.6, 0.95 * len(lines))
+    return draw(board, "examples", on, 6.6, 0.95 * len(lines))
 
 
 def _strip(ax: Axes, line: _Line) -> None:

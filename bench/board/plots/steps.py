@@ -1,5 +1,6 @@
-"""Pictures over the steps of training: what rows recorded, and the metric at their snapshots; and over
-any other number by which a track keeps a metric, such as a time step of a sampler.
+"""Curves over the steps of training: the series that rows recorded, and the metric at their snapshots.
+
+A metric that is recorded along another number, such as the time step of a sampler, is drawn in the same way.
 """
 
 from __future__ import annotations
@@ -9,53 +10,47 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.board.plots.canvas import INK, PALETTE, Picture, picture, plain
+from bench.board.plots.canvas import INK, PALETTE, draw, plain
+from bench.board.registry import Picture, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bench.board.model import Board, CellView
+    from bench.board.model import Board
     from bench.contract import Record
 
 _MAX_LINES = 10
 _MAX_PANELS = 4
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)))
 
-#: Row label -> steps and values.
+#: Label of a row -> steps and values.
 _Lines = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
+@picture("steps", order=30)
 def over_steps(board: Board) -> list[Picture]:
-    """A picture a series along ``step`` or of a metric along numbers, and one of the rows' snapshots."""
-    if board.detail is None:
-        return []
+    """A picture for each series along ``step``, each metric along another number, and the snapshots."""
     metrics = {m.name for m in board.spec.track.metrics}
     panels: dict[str, dict[str, _Lines]] = {}
-    for row in (*board.rows, *board.ablations):
+    for row in board.every_row:
         for cell in row.cells:
             if cell.alias_of:
                 continue
-            records = _records(board, cell)
+            records = list(board.records(cell))
             for name, line in _recorded(records, board.metric.name, metrics).items():
                 panels.setdefault(name, {}).setdefault(cell.task, {})[row.info.label] = line
             if not records or not (records[0].history or _along(records[0], metrics)):
-                break  # a row that keeps nothing by step on its first task keeps nothing on the others
+                break  # a row that records nothing by step on its first task records nothing on the others
     order = [t.name for t in board.tasks]
     return [
-        _picture(board, name, sorted(tasks.items(), key=lambda item: order.index(item[0])))
+        _draw(board, name, sorted(tasks.items(), key=lambda item: order.index(item[0])))
         for name, tasks in sorted(panels.items())
     ]
 
 
-def _records(board: Board, cell: CellView) -> list[Record]:
-    assert board.detail is not None
-    found = [board.detail(s.key) for s in cell.slots if s.status == "ok"]
-    return [r for r in found if r is not None]
-
-
 def _along(record: Record, metrics: Collection[str]) -> Mapping[str, tuple[Sequence[float], Any]]:
-    """Name of what is drawn -> places and values: series by step, and metrics by another number."""
+    """Name of the curve -> coordinates and values: series by step, and metrics by another number."""
     found: dict[str, tuple[Sequence[float], Any]] = {}
     for name, raw in record.series.items():
         if len(raw["dims"]) != 1:
@@ -70,15 +65,15 @@ def _along(record: Record, metrics: Collection[str]) -> Mapping[str, tuple[Seque
 
 
 def _recorded(records: Sequence[Record], metric: str, metrics: Collection[str]) -> _Lines:
-    """Name of what is drawn -> places, and the mean over the seeds with the same places as the first one."""
+    """Name of the curve -> coordinates, and the mean over those seeds with the coordinates of the first."""
     every: dict[str, list[tuple[tuple[float, ...], list[float]]]] = {}
     for r in records:
         for name, (places, data) in _along(r, metrics).items():
             every.setdefault(name, []).append((tuple(places), data))
-        looks = [(h["step"], v) for h in r.history if isinstance(v := h["metrics"].get(metric), float)]
-        if len(looks) > 1:
+        snapshots = [(h["step"], v) for h in r.history if isinstance(v := h["metrics"].get(metric), float)]
+        if len(snapshots) > 1:
             every.setdefault(f"{metric} by step", []).append(
-                (tuple(s for s, _ in looks), [float(v) for _, v in looks])
+                (tuple(s for s, _ in snapshots), [float(v) for _, v in snapshots])
             )
     return {
         name: (
@@ -93,15 +88,15 @@ def _numbers(values: Sequence[float | None]) -> np.ndarray:
     return np.array([np.nan if v is None else v for v in values], float)
 
 
-def _picture(board: Board, name: str, tasks: Sequence[tuple[str, _Lines]]) -> Picture:
-    # What is the same on every task, such as the shares of an average, needs one panel.
+def _draw(board: Board, name: str, tasks: Sequence[tuple[str, _Lines]]) -> Picture:
+    # A curve that is the same on every task, such as the weights of an average, needs one panel.
     shown = [tasks[0]] if all(_same(tasks[0][1], lines) for _, lines in tasks) else tasks[:_MAX_PANELS]
     labels = list(dict.fromkeys(label for _, lines in shown for label in lines))[:_MAX_LINES]
 
     by = name.partition(" by ")[2] or "step"
     what = f"{name} over the steps of training" if by == "step" else name
 
-    def draw(figure: Figure) -> str:
+    def on(figure: Figure) -> str:
         axes = figure.subplots(1, len(shown), squeeze=False)[0]
         for ax, (task, lines) in zip(axes, shown, strict=True):
             _panel(ax, task, {label: lines[label] for label in labels if label in lines}, labels)
@@ -112,8 +107,7 @@ def _picture(board: Board, name: str, tasks: Sequence[tuple[str, _Lines]]) -> Pi
         cut = f" The first {len(shown)} of {len(tasks)} tasks." if len(shown) < len(tasks) else ""
         return f"{what}, mean over seeds.{cut}"
 
-    slug = name.replace(" ", "-")
-    return picture(f"{board.spec.track.name}-{slug}", draw, 2.4 + 2.6 * len(shown), 2.9)
+    return draw(board, name.replace(" ", "-"), on, 2.4 + 2.6 * len(shown), 2.9)
 
 
 def _same(a: _Lines, b: _Lines) -> bool:

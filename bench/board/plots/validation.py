@@ -1,4 +1,4 @@
-"""One picture: what a row reaches on validation against what it reaches on test."""
+"""The score of each row on the test split against its score on the validation split."""
 
 from __future__ import annotations
 
@@ -6,31 +6,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.board.plots.canvas import PALETTE, Picture, outliers, picture, plain
+from bench.board.plots.canvas import PALETTE, draw, outliers, plain
+from bench.board.registry import Picture, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.board.model import Board, CellView
+    from bench.board.model import Board
+    from bench.board.view import CellView
 
 #: Rows that get a colour and a name of their own, the best first; the others share one.
 _NAMED = 7
 
 
+@picture("validation", order=50)
 def against_validation(board: Board) -> Picture | None:
-    """Ranking metric on test against the same on validation: a point a row and task, means over seeds.
+    """The ranking metric on test against the same metric on validation: a point a row and task, means over
+    seeds.
 
-    Where test is of another distribution than validation, as in domain shift, this is the picture of
-    in-distribution against out-of-distribution. None if no record has a validation score.
+    Where the test split is of another distribution than the validation split, as under domain shift, this
+    shows in-distribution against out-of-distribution scores. None if no record has a validation score.
     """
-    rows = [r for r in (*board.rows, *board.ablations) if r.mean is not None]
+    rows = [r for r in board.every_row if r.mean is not None]
     off = outliers([r.mean.mean for r in rows if r.mean is not None])
     rows = [r for i, r in enumerate(rows) if i not in off]
     points = {r.info.row: [p for c in r.cells if (p := point(c, board.metric.name))] for r in rows}
     if not any(points.values()):
         return None
 
-    def draw(figure: Figure) -> str:
+    def on(figure: Figure) -> str:
         ax = figure.subplots()
         everything = np.array([p for of in points.values() for p in of])
         low, high = everything.min(), everything.max()
@@ -55,11 +59,11 @@ def against_validation(board: Board) -> Picture | None:
             "hold differently well on what they were not chosen on. Rows off the scale are left out."
         )
 
-    return picture(f"{board.spec.track.name}-validation", draw, 6.2, 3.6)
+    return draw(board, "validation", on, 6.2, 3.6)
 
 
 def point(cell: CellView, metric: str) -> tuple[float, float] | None:
-    """Means over the seeds that have both numbers."""
+    """The means on validation and on test, over the seeds that have both."""
     both = [
         (v, t)
         for s in cell.slots

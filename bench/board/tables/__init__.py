@@ -1,1 +1,1 @@
-"""TODO."""
+"""Tables derived from a board: one file a table, found by `bench.board.registry`."""

@@ -6,8 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from bench.board.model import STATES
-from bench.board.text import formatting as text
+from bench.board.spec import STATES
 
 if TYPE_CHECKING:
     from bench.board.model import Board
@@ -17,25 +16,24 @@ COLUMNS = (
     "track", "profile", "row", "label", "role", "core", "rank", "group", "partial", "task", "metric", "mean",
     "half", "n", "bound", "sd", "best", "stale", "noted", "alias_of", *STATES,
 )  # fmt: skip
-# A spreadsheet would run a cell that begins like this; labels come from strangers.
+# A spreadsheet would run a cell that begins like this, and labels come from plugins.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def render(board: Board) -> str:
     """Every row, task and declared metric with its mean, half-width of the 95 % interval, n and states.
 
-    Numbers are printed in full (17 digits); empty = there is none. A text that a spreadsheet would read as a
-    formula gets a leading apostrophe.
+    Numbers are printed in full (17 digits), and a value that does not exist is empty. A text that a
+    spreadsheet would read as a formula gets a leading apostrophe.
     """
     out = io.StringIO()
     write = csv.writer(out, lineterminator="\n").writerow
     write(COLUMNS)
     metrics = [m.name for m in board.spec.track.metrics]
     track, profile = board.spec.track.name, board.spec.profile
-    for r in (*board.rows, *board.ablations):
-        group = "" if r.group is None else text.letter(r.group)
+    for r in board.every_row:
         front = (track, profile, _safe(r.info.row), _safe(r.info.label), r.info.role, int(r.info.core))
-        place = ("" if r.rank is None else r.rank, group, int(r.partial))
+        place = ("" if r.rank is None else r.rank, r.letters, int(r.partial))
         for c in r.cells:
             flags = (int(c.best), c.stale, int(c.noted), _safe(c.alias_of or ""))
             counts = [c.counts.get(s, 0) for s in STATES]

@@ -1,20 +1,20 @@
-"""How a board says things: numbers, cells, groups, the header. Shared by every renderer, so they agree."""
+"""How numbers, cells and groups are written, shared by all renderers so that they agree."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bench.board.model import STATES, SYMBOL
-from bench.contract import Metric
+from bench.board.spec import STATES
+from bench.contract import SYMBOLS, Metric
 from bench.stats import Comparison, Estimate
 
 if TYPE_CHECKING:
-    from bench.board.model import Board, CellView, RowView
-    from bench.board.tables.gains import CostTable, Slope
+    from bench.board.model import Board
+    from bench.board.view import CellView, RowView
 
-#: What the signs beside a number mean; states come from the contract's vocabulary.
+#: What the signs beside a number mean; the symbols of states are the contract's.
 SIGNS: Mapping[str, str] = {
     "=": "alias: another row's cell, by construction",
     "†": "stale: made with other code, data or stages than today's",
@@ -24,21 +24,25 @@ SIGNS: Mapping[str, str] = {
 }
 
 
+#: Instead of what a row does not have: a rank, letters, an estimate.
+NONE = "–"
+
+
 def number(value: float, digits: int) -> str:
-    """Fixed decimals, a real minus sign, thousands separated; ``n/a`` for what is no number."""
+    """A number with fixed decimals, a real minus sign, thousands separated; ``n/a`` if it is not finite."""
     if not math.isfinite(value):
         return "n/a"
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
 def half(value: float, digits: int) -> str:
-    """A half-width: as a number, without the zero before the point."""
+    """The half-width of an interval: a number without the zero before the point."""
     text = number(value, digits)
     return text[1:] if text.startswith("0.") else text
 
 
 def estimate(e: Estimate | None, digits: int) -> str:
-    """``≥0.7123 ±.0031``; ``–`` without a value."""
+    """A mean with its interval, such as ``≥0.7123 ±.0031``; ``–`` without a value."""
     if e is None or not e.n:
         return "–"
     tail = f" ±{half(e.half, digits)}" if e.half is not None else ""
@@ -46,7 +50,7 @@ def estimate(e: Estimate | None, digits: int) -> str:
 
 
 def signed(c: Comparison | None, digits: int) -> str:
-    """A difference with its sign and interval: ``+0.0123 ±.0031``; empty without one."""
+    """A difference with its sign and interval, such as ``+0.0123 ±.0031``; empty without one."""
     if c is None or not c.n or not math.isfinite(c.diff):
         return ""
     value = number(abs(c.diff), digits)
@@ -54,34 +58,20 @@ def signed(c: Comparison | None, digits: int) -> str:
     return f"{sign}{value}" + (f" ±{half(c.half, digits)}" if c.half is not None else "")
 
 
-def slope(s: Slope, digits: int) -> str:
-    """A slope with its sign and interval, one decimal more than the metric: it is a small share of it."""
-    e = s.estimate
-    tail = f" ±{half(e.half, digits + 1)}" if e.half is not None else ""
-    return f"{'+' if e.mean > 0 else ''}{number(e.mean, digits + 1)}{tail}"
-
-
-def letter(group: int | None) -> str:
-    """Tie group as a letter: a, b, …, z, aa; ``–`` where none is claimed."""
-    if group is None:
-        return "–"
-    text = ""
-    group += 1
-    while group:
-        group, rest = divmod(group - 1, 26)
-        text = chr(97 + rest) + text
-    return text
+def p_value(p: float | None) -> str:
+    """A p-value with three decimals; ``–`` where nothing was tested."""
+    return "–" if p is None else "<.001" if p < 0.001 else half(p, 3)
 
 
 def troubles(cell: CellView) -> str:
-    """Symbols of what is not ok in a cell, with counts: ``2/3 ✗``; a bare symbol when nothing is ok."""
+    """The symbols of all states but ok in a cell, with counts, such as ``2/3 ✗``; empty if all are ok."""
     bad = [(s, cell.counts[s]) for s in STATES if s != "ok" and cell.counts.get(s)]
     if not cell.counts or [s for s, _ in bad] == ["unplanned"]:
-        return SYMBOL["unplanned"]
+        return SYMBOLS["unplanned"]
     bad = [(s, n) for s, n in bad if s != "unplanned"]
     total = sum(n for s, n in cell.counts.items() if s != "unplanned")
     ok = cell.counts.get("ok", 0)
-    symbols = " ".join(f"{SYMBOL[s]}{n if n > 1 and len(bad) > 1 else ''}" for s, n in bad)
+    symbols = " ".join(f"{SYMBOLS[s]}{n if n > 1 and len(bad) > 1 else ''}" for s, n in bad)
     if not bad:
         return ""
     return (
@@ -89,17 +79,17 @@ def troubles(cell: CellView) -> str:
     )
 
 
-#: Of a record that is older than the metric and was stamped anew, since the change moved no number.
+#: Instead of a metric that was added after the record, which was proven to stand without another run.
 UNMEASURED = "not measured"
 
 
 def signs(cell: CellView) -> str:
-    """``=``, ``†`` and ``‡``, as far as they hold."""
+    """Those of the signs ``=``, ``†`` and ``‡`` that hold for a cell."""
     return ("=" if cell.alias_of else "") + ("†" if cell.stale else "") + ("‡" if cell.noted else "")
 
 
 def cell(view: CellView, digits: int, seeds: int) -> str:
-    """A cell: ``0.7123 ±.0031``, then n where it is not the planned one, troubles and signs."""
+    """A cell, such as ``0.7123 ±.0031``; then n where it is not the planned one, other states, and signs."""
     trouble = troubles(view)
     if view.estimate is None:
         return trouble or (UNMEASURED if view.counts.get("ok") else "–")
@@ -109,54 +99,25 @@ def cell(view: CellView, digits: int, seeds: int) -> str:
 
 
 def mean(row: RowView, digits: int) -> str:
-    """Mean over the counted tasks, with ``*`` when partial."""
+    """The mean of a row over the counted tasks, with ``*`` when it is partial."""
     return estimate(row.mean, digits) + ("*" if row.partial and row.mean else "")
 
 
 def role(row: RowView) -> str:
-    """The mark of a row that a stranger brought."""
+    """The mark of a row that comes from a plugin."""
     return " [plugin]" if row.info.role == "plugin" else ""
 
 
 def arrow(metric: Metric) -> str:
-    """Direction of a metric."""
+    """The direction of a metric as an arrow; empty if it has none."""
     return {"higher": "↑", "lower": "↓", "neither": ""}[metric.better]
 
 
-def costs(table: CostTable, row: str) -> Sequence[Sequence[str]]:
-    """Cost values of a row, a line a hardware label it ran on; ``*`` where tasks are missing."""
-    lines = []
-    for label in table.labels:
-        if found := table.values.get(row, {}).get(label):
-            cells = [(m, found.get(m.name)) for m in table.metrics]
-            values = [number(x[0], m.digits) + ("" if x[1] else "*") if x else "–" for m, x in cells]
-            lines.append([label or "unnamed", *values])
-    return lines or [["–"] * (len(table.metrics) + 1)]
-
-
-def cost_heads(table: CostTable) -> Sequence[str]:
-    """Heads of those columns."""
-    names = [m.name.removesuffix("_s").removesuffix("_mb").replace("_", " ") for m in table.metrics]
-    units = [f"{n} ({m.unit})" if m.unit else n for n, m in zip(names, table.metrics, strict=True)]
-    return ["hardware", *units]
-
-
-def cost_caption(table: CostTable) -> str:
-    """What the cost columns may be compared within."""
-    if not table.labels:
-        return "no cell has run"
-    if not table.compared:
-        return f"mixed hardware ({len(table.labels)} labels): not compared"
-    if len(table.labels) == 1:
-        return "mean over tasks"
-    return "mean over tasks, * not on every task; compare within one hardware label only"
-
-
 def used_symbols(board: Board) -> list[tuple[str, str]]:
-    """Legend: the symbols and signs that this board shows, with their meaning."""
-    views = [c for r in (*board.rows, *board.ablations) for c in r.cells]
+    """The legend: the symbols and signs that this board shows, with their meaning."""
+    views = [c for r in board.every_row for c in r.cells]
     states = [s for s in STATES if s not in ("ok", "unplanned") and board.status_counts.get(s)]
-    if any(troubles(c) == SYMBOL["unplanned"] for c in views):
+    if any(troubles(c) == SYMBOLS["unplanned"] for c in views):
         states.append("unplanned")
     meaning = {
         "new": "not run yet",
@@ -164,10 +125,9 @@ def used_symbols(board: Board) -> list[tuple[str, str]]:
         "unplanned": "not planned",
         "oom": "out of memory",
     }
-    out = [(SYMBOL[s], meaning.get(s, s)) for s in states]
+    out = [(SYMBOLS[s], meaning.get(s, s)) for s in states]
     shown = {ch for c in views for ch in signs(c)}
     bounds = {c.estimate.bound for c in views if c.estimate and c.estimate.bound}
-    rows = (*board.rows, *board.ablations)
     out += [(s, t) for s, t in SIGNS.items() if s in shown]
     out += [(b, SIGNS["≥"]) for b in sorted(bounds)]
-    return out + ([("*", SIGNS["*"])] if any(r.partial for r in rows) else [])
+    return out + ([("*", SIGNS["*"])] if any(r.partial for r in board.every_row) else [])

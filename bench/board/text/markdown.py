@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from bench.board.tables.all_tables import derived
-from bench.board.text import formatting as text
-from bench.board.text.notes import lead, notes
+from bench.board.registry import tables
+from bench.board.text import formatting as fmt
+from bench.board.text.notes import headline, notes
 
 if TYPE_CHECKING:
-    from bench.board.model import Board, RowView
+    from bench.board.model import Board
+    from bench.board.view import RowView
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~#])")
 
@@ -25,15 +26,15 @@ def escape(value: str) -> str:
 def render(board: Board) -> str:
     """The board as one Markdown section, header and legend included."""
     title = board.spec.track.title or board.spec.track.name
-    parts = [f"## {escape(title)}", escape(lead(board))]
+    parts = [f"## {escape(title)}", escape(headline(board))]
     parts.append("\n".join(f"- **{escape(n.label)}**: {escape(n.long)}" for n in notes(board)))
     parts.append(_scores(board, board.rows))
     if board.ablations:
         parts += ["### Ablations (not ranked)", _scores(board, board.ablations)]
-    for t in derived(board):
+    for t in tables(board):
         parts.append(f"### {escape(t.title)}" + (f"\n\n{escape(t.note)}" if t.note else ""))
         parts += [_table(t.heads, t.rows, t.words)] if t.rows else []
-    legend = " · ".join(f"{escape(s)} {escape(meaning)}" for s, meaning in text.used_symbols(board))
+    legend = " · ".join(f"{escape(s)} {escape(meaning)}" for s, meaning in fmt.used_symbols(board))
     return "\n\n".join([*parts, *([legend] if legend else [])]) + "\n"
 
 
@@ -44,13 +45,13 @@ def _scores(board: Board, rows: Sequence[RowView]) -> str:
     bold: set[tuple[int, int]] = set()
     for i, r in enumerate(rows):
         rank = "–" if r.rank is None else str(r.rank)
-        name = r.info.label + text.role(r)
-        cells = [text.cell(c, digits, seeds) for c in r.cells]
+        name = r.info.label + fmt.role(r)
+        cells = [fmt.cell(c, digits, seeds) for c in r.cells]
         body.append(
-            [rank, text.letter(r.group), name, text.mean(r, digits), text.signed(r.delta, digits), *cells]
+            [rank, r.letters or fmt.NONE, name, fmt.mean(r, digits), fmt.signed(r.delta, digits), *cells]
         )
         bold |= {(i, 5 + t) for t, c in enumerate(r.cells) if c.best}
-        bold |= {(i, 2)} if r.group == 0 else set()
+        bold |= {(i, 2)} if r.leading else set()
     return _table(heads, body, range(3), bold)
 
 

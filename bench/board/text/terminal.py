@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from bench.board.tables.all_tables import derived
-from bench.board.text import formatting as text
-from bench.board.text.notes import lead, notes
+from bench.board.registry import tables
+from bench.board.text import formatting as fmt
+from bench.board.text.notes import headline, notes
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
-    from bench.board.model import Board, RowView
+    from bench.board.model import Board
+    from bench.board.view import RowView
 
 _LABEL = 30
 _GAP = 2
 
 
 def render(board: Board, *, width: int = 100) -> Group:
-    """The board as one renderable; ``width``: columns that every table keeps to.
+    """The board as one renderable, whose tables are at most ``width`` columns wide.
 
     Names and errors are shown as they are, never read as markup.
     """
@@ -28,17 +29,17 @@ def render(board: Board, *, width: int = 100) -> Group:
     from rich.text import Text
 
     title = board.spec.track.title or board.spec.track.name
-    parts: list[RenderableType] = [Text(title, style="bold"), Text(lead(board)), Text()]
+    parts: list[RenderableType] = [Text(title, style="bold"), Text(headline(board)), Text()]
     parts += [_notes(board), Text()]
     for caption, rows in (("", board.rows), ("Ablations (not ranked)", board.ablations)):
         if rows:
             if caption:
                 parts += [Text(), Text(caption, style="bold")]
             parts += _scores(board, rows, width)
-    for t in derived(board):
+    for t in tables(board):
         parts += [Text(), Text(t.title, style="bold").append(f"  {t.note}", style="not bold dim")]
         parts += [_table(t.heads, t.rows, t.words)] if t.rows else []
-    legend = "   ".join(f"{s} {meaning}" for s, meaning in text.used_symbols(board))
+    legend = "   ".join(f"{s} {meaning}" for s, meaning in fmt.used_symbols(board))
     if legend:
         parts += [Text(), Text(legend, style="dim")]
     return Group(*parts)
@@ -59,7 +60,10 @@ def _notes(board: Board) -> Table:
 def _table(
     heads: Sequence[str], rows: Iterable[Sequence[str | tuple[str, str]]], words: Iterable[int]
 ) -> Table:
-    """A table whose columns ``words`` are left-aligned and may wrap; a cell is a text or (text, style)."""
+    """A table whose columns ``words`` are left-aligned and may wrap.
+
+    A cell is a text, or a text and its style.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -82,7 +86,7 @@ def _scores(board: Board, rows: Sequence[RowView], width: int) -> list[Renderabl
     front = [_front(r, digits) for r in rows]
     heads = ["#", "tie", "row", "mean", f"Δ {board.spec.track.reference}"]
     columns = [
-        (task.name, [text.cell(r.cells[t], digits, seeds) for r in rows], [r.cells[t].best for r in rows])
+        (task.name, [fmt.cell(r.cells[t], digits, seeds) for r in rows], [r.cells[t].best for r in rows])
         for t, task in enumerate(board.tasks)
     ]
 
@@ -115,10 +119,10 @@ def _scores(board: Board, rows: Sequence[RowView], width: int) -> list[Renderabl
 
 def _front(row: RowView, digits: int) -> tuple[str, str, str, str, str]:
     rank = "–" if row.rank is None else str(row.rank)
-    name = row.info.label + text.role(row)
-    return rank, text.letter(row.group), name, text.mean(row, digits), text.signed(row.delta, digits)
+    name = row.info.label + fmt.role(row)
+    return rank, row.letters or fmt.NONE, name, fmt.mean(row, digits), fmt.signed(row.delta, digits)
 
 
 def _style(value: str, column: int, row: RowView) -> str | tuple[str, str]:
-    strong = row.group == 0 and column in (1, 2)
+    strong = row.leading and column in (1, 2)
     return (value, "bold") if strong else (value, "dim") if row.partial and column < 2 else value

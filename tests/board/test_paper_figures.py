@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from bench.board.model import Board
-from bench.board.paper_figures import Published, read_published
-from bench.board.tables.gains import beside
+from bench.board.paper_figures import PaperFigure, read_paper_figures
+from bench.board.tables.paper_figures import reproductions
 from bench.contract import BenchError
 
 HEAD = "row,task,metric,value,std,source,setting,difference\n"
@@ -21,7 +21,7 @@ def test_reads_values_with_their_printed_digits(tmp_path):
         HEAD
         + 'lr,criteo,auc,0.810,,"Paper, table 2",dim 10,\nfm,criteo,auc,0.81,0.002,Paper,,smaller test set\n'
     )
-    a, b = read_published(write(tmp_path, text))
+    a, b = read_paper_figures(write(tmp_path, text))
     assert (a.value, a.digits, a.std, a.source) == (0.81, 3, None, "Paper, table 2")
     assert (b.digits, b.std, b.difference) == (2, 0.002, "smaller test set")
 
@@ -44,12 +44,12 @@ def test_reads_values_with_their_printed_digits(tmp_path):
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path, text, said):
     with pytest.raises(BenchError, match=said):
-        read_published(write(tmp_path, text))
+        read_paper_figures(write(tmp_path, text))
 
 
 def test_a_missing_file_is_a_users_mistake(tmp_path):
     with pytest.raises(BenchError, match="cannot be read"):
-        read_published(tmp_path / "none.csv")
+        read_paper_figures(tmp_path / "none.csv")
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,18 @@ def test_verdicts(sample, slots, value, std, digits, verdict):
     lr = [s for s in slots if (s.row, s.task) == ("lr", "flights-1x")]
     for s, v in zip(lr, (0.7002, 0.7010, 0.7018), strict=True):
         s.metrics = {"auc": v}
-    p = Published(row="lr", task="flights-1x", metric="auc", value=value, std=std, source="x", digits=digits)
-    (b,) = beside(Board.from_slots(sample.spec(published=[p]), slots))
+    p = PaperFigure(
+        row="lr", task="flights-1x", metric="auc", value=value, std=std, source="x", digits=digits
+    )
+    (b,) = reproductions(Board(sample.spec(paper_figures=[p]), slots))
     assert b.verdict == verdict
 
 
 def test_only_what_is_on_the_board_is_set_beside_it(sample, slots):
     known = {"metric": "auc", "value": 0.8, "source": "x"}
-    ps = [Published(row="lr", task="criteo-1x", **known), Published(row="mine", task="flights-4x", **known)]
-    (b,) = beside(Board.from_slots(sample.spec(published=ps), slots))
-    assert (b.published.row, b.verdict, b.ours) == ("mine", "not run", None)
+    ps = [
+        PaperFigure(row="lr", task="criteo-1x", **known),
+        PaperFigure(row="mine", task="flights-4x", **known),
+    ]
+    (b,) = reproductions(Board(sample.spec(paper_figures=ps), slots))
+    assert (b.paper.row, b.verdict, b.ours) == ("mine", "not run", None)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.board.paper_figures import read_published
+from bench.board.paper_figures import read_paper_figures
 from bench.data.images import class_trees
 from bench.registry import Registry
 
-NUMBERS = read_published(Path(__file__).resolve().parents[2] / "results" / "published" / "dit_transfer.csv")
+NUMBERS = read_paper_figures(
+    Path(__file__).resolve().parents[2] / "results" / "published" / "dit_transfer.csv"
+)
 #: Rows of DiffFit's table of which every cell has a source, and those of which only the average has one.
 WHOLE, AVERAGE = ("full", "bitfit", "lora/r8", "difffit"), ("adapter/parallel", "vpt-deep", "lora/r16")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.board.paper_figures import read_published
+from bench.board.paper_figures import read_paper_figures
 from bench.data.images import coop, image_folders
 
-NUMBERS = read_published(Path(__file__).resolve().parents[2] / "results" / "published" / "ood.csv")
+NUMBERS = read_paper_figures(Path(__file__).resolve().parents[2] / "results" / "published" / "ood.csv")
 DOMAINS = {
     f"wild-{name}-{domain.lower().replace(' ', '-')}"
     for name in ("office-home", "domain-net")

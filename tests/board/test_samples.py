@@ -1,32 +1,28 @@
-"""A generative track's board: what rows drew, changes beside the paper's claim, a metric by a number."""
+"""A generative track's board: samples of its rows, changes beside the paper's claim, a metric by a number."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from sample_board import BoardTrack
 
-from bench.board.model import Board, BoardSpec, RowInfo, Slot
-from bench.board.plots import samples as drawn
+from bench.board.model import Board
+from bench.board.plots import samples as plot
 from bench.board.plots import steps
 from bench.board.plots.samples import samples
-from bench.board.tables.gains import relative
+from bench.board.spec import BoardSpec, RowInfo, Slot
+from bench.board.tables.relative import relative
 from bench.board.text import markdown
-from bench.contract import SHEET_COLUMNS, BenchError, Metric, Record, Task, Track
+from bench.contract import SHEET_COLUMNS, BenchError, Metric, Record, Task
 
 SIDE = 4
 
 
-class Drawing(Track):
+class Drawing(BoardTrack):
     name = "drawing"
     metrics = (Metric(name="distance", better="lower", digits=3), Metric(name="fid", better="lower"))
     reference = "full"
     claim = "a third less"
-
-    def tasks(self, grid): ...
-    def load(self, task, run, inputs): ...
-    def truth(self, task, run, inputs): ...
-    def score(self, task, answer, kept, history): ...
-    def smoke(self): ...
 
 
 class Sheets(dict):
@@ -58,7 +54,7 @@ def board(values, *, views=lambda row, task, seed: f"{row}{task}{seed}", series=
         tasks=[Task(name=t) for t in dict.fromkeys(t for _, t in values)],
         rows=[RowInfo(row=r, label=r.title(), role="baseline") for r in rows],
     )  # fmt: skip
-    return Board.from_slots(spec, slots, records.get, sheets)
+    return Board(spec, slots, records.get, sheets)
 
 
 VALUES = {
@@ -71,7 +67,7 @@ VALUES = {
 
 def lines_of(monkeypatch, made):
     seen = []
-    monkeypatch.setattr(drawn, "_line", lambda ax, label, sheet: seen.append((label, sheet)))
+    monkeypatch.setattr(plot, "_line", lambda ax, label, sheet: seen.append((label, sheet)))
     pictures = samples(made)
     return pictures, seen
 
@@ -96,10 +92,10 @@ def test_a_row_without_a_sheet_has_no_line_and_a_lost_one_gives_way_to_the_next_
 
 
 def test_long_boards_are_cut_and_say_so(monkeypatch):
-    many = {(f"r{i:02}", "a"): [float(i)] for i in range(drawn._MAX_ROWS + 3)}
+    many = {(f"r{i:02}", "a"): [float(i)] for i in range(plot._MAX_ROWS + 3)}
     (picture,), seen = lines_of(monkeypatch, board(many))
-    assert len(seen) == drawn._MAX_ROWS
-    assert f"The first {drawn._MAX_ROWS} of {drawn._MAX_ROWS + 3} rows." in picture.caption
+    assert len(seen) == plot._MAX_ROWS
+    assert f"The first {plot._MAX_ROWS} of {plot._MAX_ROWS + 3} rows." in picture.caption
 
 
 def test_the_relative_change_is_the_mean_of_the_tasks_own_and_stands_beside_the_claim():

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bench.board.model import HELD, Board, RowInfo, Slot
-from bench.board.tables.gains import costs, gains, slopes
+from bench.board.model import Board
+from bench.board.spec import FAILURES, RowInfo, Slot
+from bench.board.tables.costs import costs
+from bench.board.tables.gains import gains
+from bench.board.tables.slopes import slopes
 from bench.board.text.notes import notes
 from bench.contract import BenchError, Metric, Task
 
@@ -32,7 +35,7 @@ def make(sample, values, *, tasks=None, **changes):
         for t, per_seed in enumerate(per_task)
         for s, v in enumerate(per_seed)
     ]  # fmt: skip
-    return Board.from_slots(sample.spec(tasks=tasks, rows=rows, seeds=seeds, published=(), **changes), slots)
+    return Board(sample.spec(tasks=tasks, rows=rows, seeds=seeds, paper_figures=(), **changes), slots)
 
 
 def around(centre, n=3, sd=0.001, seed=0):
@@ -43,7 +46,7 @@ def test_ranks_groups_and_order_of_the_sample(board):
     names = [r.info.row for r in board.rows]
     assert names == ["multi/dcnv2", "multi/dnn", "single/dcnv2", "fm", "lr", "prior", "single/dnn", "mine"]
     assert [r.rank for r in board.rows] == [1, 2, 3, 4, 5, 6, None, None]
-    assert [r.group for r in board.rows] == [0, 1, 2, 3, 4, 5, None, None]
+    assert [r.letters for r in board.rows] == ["a", "b", "c", "d", "e", "f", "", ""]
     assert [r.partial for r in board.rows] == [False] * 6 + [True] * 2
     assert [r.info.row for r in board.ablations] == ["multi/dcnv2-shared"]
     assert board.ablations[0].rank is None
@@ -58,14 +61,14 @@ def test_points_of_a_curve_are_one_observation(sample):
     a = (0.75 + by_dataset + noise[0]).reshape(15, 3)
     lr = (0.75 + noise[1]).reshape(15, 3)
     spec = sample.spec(
-        tasks=tasks, rows=[RowInfo(row="a", label="a"), RowInfo(row="lr", label="lr")], published=()
+        tasks=tasks, rows=[RowInfo(row="a", label="a"), RowInfo(row="lr", label="lr")], paper_figures=()
     )
     slots = [
         Slot(row=r, task=t.name, seed=s, key=f"{r}{t.name}{s}", status="ok", metrics={"auc": float(v[i, s])})
         for r, v in (("a", a), ("lr", lr)) for i, t in enumerate(tasks) for s in range(3)
     ]  # fmt: skip
-    board = Board.from_slots(spec, slots)
-    assert [len(s) for s in board.samples] == [3] * 5
+    board = Board(spec, slots)
+    assert [len(s) for s in board.ranking.samples] == [3] * 5
     means = [v.mean(1).reshape(5, 3).mean(1) for v in (a, lr)]
     delta = row(board, "a").delta
     assert (delta.n, delta.unit) == (5, "curves")
@@ -109,7 +112,7 @@ def test_a_clear_winner_is_alone_in_its_group_and_lower_can_be_better(sample):
 
     board = make(sample, values, track=Low())
     assert [r.info.row for r in board.rows][2] == "lr"
-    assert [r.group for r in board.rows] == [0, 0, 1]
+    assert [r.letters for r in board.rows] == ["a", "a", "b"]
     assert row(board, "a").delta.verdict == "better"
     assert row(board, "a").delta.diff == pytest.approx(-10, abs=0.3)
     assert row(board, "lr").delta is None
@@ -117,20 +120,20 @@ def test_a_clear_winner_is_alone_in_its_group_and_lower_can_be_better(sample):
 
 def test_one_task_is_tested_over_seeds(sample):
     board = make(sample, {"lr": [around(0.70)], "a": [around(0.75, seed=1)], "b": [around(0.7501, seed=2)]})
-    assert board.grouped
-    assert {r.info.row: r.group for r in board.rows} == {"a": 0, "b": 0, "lr": 1}
+    assert board.ranking.grouped
+    assert {r.info.row: r.letters for r in board.rows} == {"a": "a", "b": "a", "lr": "b"}
     assert row(board, "a").delta.unit == "seeds"
     assert [row(board, r).cells[0].best for r in ("lr", "a", "b")] == [False, True, True]
 
 
 def test_one_seed_and_one_task_claim_no_groups(sample):
     board = make(sample, {"lr": [[0.7]], "a": [[0.8]]})
-    assert not board.grouped
-    assert [r.group for r in board.rows] == [None, None]
+    assert not board.ranking.grouped
+    assert [r.letters for r in board.rows] == ["", ""]
     assert [r.rank for r in board.rows] == [1, 2]
     assert not any(c.best for r in board.rows for c in r.cells)
-    assert board.detectable() is None
-    assert board.runner_up is None
+    assert board.ranking.detectable() is None
+    assert board.ranking.runner_up is None
 
 
 @pytest.mark.parametrize("status", ["failed", "oom", "timeout", "diverged"])
@@ -149,7 +152,7 @@ def test_what_is_nobodys_fault_is_not_held_against_a_row_with_another_seed(sampl
     assert [(r.info.row, r.partial) for r in board.rows] == [("a", False), ("lr", False)]
 
 
-@pytest.mark.parametrize("status", ["skipped", "unplanned", *sorted(HELD)])
+@pytest.mark.parametrize("status", ["skipped", "unplanned", *sorted(FAILURES)])
 def test_a_whole_task_without_a_value_makes_a_row_partial(sample, status):
     board = make(sample, {"lr": [[0.7], [0.7]], "a": [[0.9], [status]]})
     assert row(board, "a").partial
@@ -169,12 +172,17 @@ def test_two_deterministic_rows_are_separate_where_their_values_differ(sample, b
     values = {r: [[v]] for r, v in fixed.items()} | {"lr": [around(0.5)]}
     rows = [RowInfo(row=r, label=r, deterministic=r in fixed) for r in values]
     board = make(sample, values, rows=rows, track=Directed())
-    assert {r.info.row: r.group for r in board.rows} == {"best": 0, "same": 0, "lr": 1, "worst": 2}
+    assert {r.info.row: r.letters for r in board.rows} == {
+        "best": "a",
+        "same": "a",
+        "lr": "b",
+        "worst": "c",
+    }
     assert {r.info.row for r in board.rows if r.cells[0].best} == {"best", "same"}
-    assert board.pairs == 4, "differing values of two deterministic rows are no test over seeds"
-    gap = board.difference(*(list(values).index(r) for r in ("worst", "best")))
+    assert board.ranking.pairs == 4, "differing values of two deterministic rows are no test over seeds"
+    gap = board.ranking.difference(*(list(values).index(r) for r in ("worst", "best")))
     assert (gap.verdict, gap.p, gap.half) == ("worse", 0.0, None)
-    same = board.difference(*(list(values).index(r) for r in ("same", "best")))
+    same = board.ranking.difference(*(list(values).index(r) for r in ("same", "best")))
     assert (same.verdict, same.p) == ("no difference shown", 1.0)
 
 
@@ -183,8 +191,8 @@ def test_over_new_tasks_deterministic_rows_are_tested_as_any_other(sample):
     values = {r: [[v] for v in rng.normal(0.7, 0.1, 6)] for r in ("a", "lr")}
     rows = [RowInfo(row=r, label=r, deterministic=True) for r in values]
     board = make(sample, values, rows=rows)
-    assert [r.group for r in board.rows] == [0, 0]
-    assert board.unit == "tasks"
+    assert [r.letters for r in board.rows] == ["a", "a"]
+    assert board.ranking.unit == "tasks"
     p = scipy.stats.ttest_rel(*(np.ravel(v) for v in values.values())).pvalue
     assert row(board, "a").delta.p == pytest.approx(p)
 
@@ -211,7 +219,7 @@ def test_a_deterministic_row_is_one_observation(board):
 def test_replicates_of_a_seed_are_one_observation(sample):
     slots = [Slot(row="lr", task="flights-1x", seed=s, key=k, status="ok", metrics={"auc": v})
              for s, k, v in ((0, "a", 0.7), (0, "b", 0.8), (1, "c", 0.9))]  # fmt: skip
-    e = Board.from_slots(sample.spec(), slots).estimate("lr", "flights-1x")
+    e = Board(sample.spec(), slots).estimate("lr", "flights-1x")
     assert (e.n, e.mean) == (2, pytest.approx(0.825))
 
 
@@ -221,7 +229,7 @@ def test_censored_values_flag_the_mean_and_sit_at_their_bound(sample):
 
     board = make(sample, {"lr": [[100.0, 120.0], [100.0, 90.0]]}, track=Steps())
     board.slots[0].metrics = {"auc": {"bound": 500.0}}
-    board = Board.from_slots(board.spec, board.slots)
+    board = Board(board.spec, board.slots)
     assert board.rows[0].cells[0].estimate.bound == "≥"
     assert board.rows[0].cells[0].estimate.mean == 310.0
     assert board.rows[0].mean.bound == "≥"
@@ -274,26 +282,26 @@ def test_costs_are_never_averaged_over_hardware(sample, slots):
     for s in slots:
         s.hardware = "big" if s.seed == 0 else s.hardware
         s.cost = {"run_s": 1.0 if s.seed == 0 else 9.0} if s.status == "ok" else {}
-    table = costs(Board.from_slots(sample.spec(), slots))
+    table = costs(Board(sample.spec(), slots))
     assert table.labels == ("2 × x86, no GPU", "big")
     assert table.values["lr"]["big"]["run_s"] == (1.0, True)
     assert table.values["lr"]["2 × x86, no GPU"]["run_s"] == (9.0, True)
     assert table.values["mine"]["big"]["run_s"] == (1.0, False)
     for k, s in enumerate(slots):
         s.hardware = f"node {k % 5}"
-    assert not costs(Board.from_slots(sample.spec(), slots)).compared
+    assert not costs(Board(sample.spec(), slots)).compared
 
 
 def test_unknown_names_are_named_with_the_nearest(sample, slots):
     slots[3] = dataclasses.replace(slots[3], row="singel/dcnv2")
     with pytest.raises(BenchError, match=r"unknown row 'singel/dcnv2'; did you mean 'single/dcnv2'"):
-        Board.from_slots(sample.spec(), slots)
+        Board(sample.spec(), slots)
     with pytest.raises(BenchError, match="has no metric 'acu'; did you mean 'auc'"):
-        Board.from_slots(sample.spec(ranks_by="acu"), [])
+        Board(sample.spec(ranks_by="acu"), [])
 
 
 def test_an_empty_board_is_a_board(sample):
-    board = Board.from_slots(sample.spec(), [])
+    board = Board(sample.spec(), [])
     assert board.counted == ()
     assert all(r.partial and r.mean is None for r in board.rows)
     assert board.status_counts == {}
