@@ -94,9 +94,7 @@ def split_value(raw: Any) -> tuple[float, bool]:
 
 
 def beyond(better: Better) -> Bound:
-    """On which side of its bound a censored value lies: the worse one (a step never reached is ≥ the
-    budget).
-    """
+    """On which side of its bound a censored value lies: the worse one (a step never reached: ≥ budget)."""
     return "≤" if better == "higher" else "≥"
 
 
@@ -441,10 +439,9 @@ def detectable_like(c: Comparison) -> float | None:
 
 
 def detectable_over_seeds(sd: float, n: int, *, level: float = LEVEL, power: float = POWER) -> float | None:
-    """Smallest difference of two means over ``n`` seeds each that is detected with that power; None below
-    two.
+    """Smallest difference of two means over ``n`` seeds each that is detected with that power.
 
-    ``sd``: over the seeds of a row.
+    ``sd``: over the seeds of a row. None below two seeds.
     """
     if n < 2 or not math.isfinite(sd):
         return None

@@ -92,7 +92,7 @@ def paired(board: Board, row: str, other: str) -> ByExample | None:
     return ByExample(views[row].info, c, None, len(parts), n, n - equal - c.wins)
 
 
-@lru_cache(maxsize=4)  # the table and the picture of a board both ask, and a page is several renderers
+@lru_cache(maxsize=4)  # a table and a picture of a board need them, in several renderers
 def by_cell(board: Board) -> Mapping[tuple[str, str], Scores]:
     """(row, task) -> scores by example, of the cells that have them.
 

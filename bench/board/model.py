@@ -46,7 +46,7 @@ class Board:
         Args:
             spec: what it is of.
             slots: the planned cells, in any order.
-            read: gives the whole record of a key. Only tables by example, pictures and the page ask for it.
+            read: gives the whole record of a key. Only tables by example, pictures and the page need it.
             artifacts: opens the files that a record names.
 
         Raises:

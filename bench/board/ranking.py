@@ -1,6 +1,7 @@
 """The order of the rows, the tests between them, and the groups that these tests cannot separate.
 
-A board asks a ranking for what `Ranking` documents and knows nothing of the tests behind it.
+A board uses what `Ranking` documents and knows nothing of the tests behind it; the header explains these in
+`bench.board.text.statistics`.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -141,15 +142,13 @@ def _declare(kind: Literal["picture", "table"], name: str, track: str, order: in
 
 def pictures(board: Board) -> list[Picture]:
     """Every picture that the board has data for, in order."""
-    found: list[Picture] = []
-    for element in _shown("plots", "picture", board):
-        for made in _made(element, board, Picture):
-            if any(made.name == other.name for other in found):
-                raise BenchError(
-                    f"{element}: board {board.spec.track.name} has another picture {made.name!r}"
-                )
-            found.append(made)
-    return found
+    found = [(e, made) for e in _shown("plots", "picture", board) for made in _made(e, board, Picture)]
+    names = Counter(made.name for _, made in found)
+    for element, made in found:
+        # Names of ours may come from damaged records, whose pictures are shown all the same.
+        if names[made.name] > 1 and element in board.spec.elements:
+            raise BenchError(f"{element}: the board has another picture named {made.name!r}")
+    return [made for _, made in found]
 
 
 def tables(board: Board) -> list[DerivedTable]:
@@ -174,10 +173,8 @@ def brought(registry: Registry) -> list[Element]:
 def _ours(folder: str) -> tuple[Element, ...]:
     """What the files of a folder beside this file declare."""
     package = importlib.import_module(f"bench.board.{folder}")
-    modules = [
-        importlib.import_module(f"{package.__name__}.{m.name}")
-        for m in pkgutil.iter_modules(package.__path__)
-    ]
+    names = [f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__)]
+    modules = [importlib.import_module(name) for name in names]
     return tuple(element for module in modules for element in declared_in(module, ELEMENTS))
 
 
@@ -188,22 +185,20 @@ def _shown(folder: str, kind: str, board: Board) -> list[Element]:
 
 
 def _made(element: Element, board: Board, of: type[_R]) -> list[_R]:
-    """What an element makes of a board; a mistake in a plugin's function is said with its file and line."""
+    """What an element makes of a board. A mistake in a plugin is the user's, said with its file and line; one
+    in a file of ours is a bug, shown with its traceback.
+    """
     try:
         made = element.make(board)
-        found = [] if made is None else [made] if isinstance(made, of) else list(made)
-    except BenchError:
-        raise
+        several = isinstance(made, Iterable) and not isinstance(made, str)
+        found = list(made) if several else [] if made is None else [made]
     except Exception as error:
         if element not in board.spec.elements:
             raise
-        raise BenchError(
-            f"{mistake(error, element.file)} (in the {element.kind} {element.name!r}, on the board of track "
-            f"{board.spec.track.name})"
-        ) from error
+        where = f"{element}: {error}" if isinstance(error, BenchError) else mistake(error, element.file)
+        raise BenchError(f"{where} (on the board of track {board.spec.track.name})") from error
     for one in found:
         if not isinstance(one, of):
-            raise BenchError(
-                f"{element}: gave {type(one).__name__}; expected a {of.__name__}, several of them, or None"
-            )
+            expected = f"a {of.__name__}, several of them, or None"
+            raise BenchError(f"{element}: gave {type(one).__name__}; expected {expected}")
     return found

@@ -46,7 +46,7 @@ def notes(board: Board) -> tuple[Note, ...]:
         *_records(board),
         *_verified(board),
     ]
-    found += [Note(label, label, said) for label, said in spec.track.notes(spec.tasks).items()]
+    found += [Note(label, label, text) for label, text in spec.track.notes(spec.tasks).items()]
     if spec.note:
         found.append(Note("note", spec.note, spec.note))
     return tuple(found)
@@ -123,11 +123,11 @@ def _tasks(board: Board) -> list[Note]:
     waiting: dict[tuple[int, ...], list[str]] = {}
     for t, rows in tally.waiting.items():
         waiting.setdefault(rows, []).append(board.tasks[t].name)
-    said = [
+    waits = [
         f"{_listed(tasks)} wait{'s' * (len(tasks) == 1)} for {_listed(_labels(board, rows))}"
         for rows, tasks in waiting.items()
     ]
-    words = ["; ".join([short, *said[:_MOST], *(["and so on"] if len(said) > _MOST else [])])]
+    words = ["; ".join([short, *waits[:_MOST], *(["and so on"] if len(waits) > _MOST else [])])]
     if tally.aside:
         words.append(f"Nothing waits for {_listed(_labels(board, tally.aside))}, still to run")
     words.append(
