@@ -122,12 +122,8 @@ def picture(name: str, *, track: str = ANY, order: int = 100) -> Callable[[_P], 
 
 
 def table(name: str, *, track: str = ANY, order: int = 100) -> Callable[[_T], _T]:
-    """Declare that a function of a board makes a derived table, or None where there is no data for it.
-
-    Args:
-        name: of the table, for messages.
-        track: the track on whose boards it is shown; by default on all.
-        order: places it among the others, smaller first; ours have 10 to 70.
+    """Declare that a function of a board makes a derived table or several, or None where there is no data for
+    it. The arguments are those of `picture`; our tables have the orders 10 to 70.
     """
     return _declare("table", name, track, order)
 

@@ -12,14 +12,9 @@ from sample_board import PLUGIN, ROWS, TASKS, Sample, sample_board, sample_detai
 def sample():
     """The pieces, for tests that change one of them."""
     return SimpleNamespace(
-        track=Sample,
-        spec=sample_spec,
-        slots=sample_slots,
-        detail=sample_detail,
-        rows=ROWS,
-        tasks=TASKS,
+        track=Sample, spec=sample_spec, slots=sample_slots, detail=sample_detail, rows=ROWS, tasks=TASKS,
         plugin=PLUGIN,
-    )
+    )  # fmt: skip
 
 
 @pytest.fixture
