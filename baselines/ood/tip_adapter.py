@@ -22,7 +22,8 @@ def tip_adapter(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str,
 
     Nothing is trained; alpha and beta are the best pair on the sources' validation.
     """
-    from bench.tracks.ood import cache, training
+    from bench.tracks.ood import training
+    from bench.tracks.ood.nets import cache
 
     model = data.encoder().to(ctx.device)
     train, val = training.frozen(ctx, ctx.device)
@@ -37,7 +38,8 @@ def tip_adapter_f(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[st
     import torch
     import torch.nn.functional as F
 
-    from bench.tracks.ood import cache, training
+    from bench.tracks.ood import training
+    from bench.tracks.ood.nets import cache
 
     model = data.encoder().to(ctx.device)
     train, val = training.frozen(ctx, ctx.device)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bench.data.images.nameless import ImageFiles
     from bench.data.images.pictures import Evaluation, Training
-    from bench.tracks.multi_domain.bodies import Body
+    from bench.tracks.multi_domain.nets.bodies import Body
 
 Kind = Literal["images", "table"]
 

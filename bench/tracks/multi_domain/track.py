@@ -15,8 +15,8 @@ from bench.contract import BenchError, Inputs, Metric, Score, Snapshot, Stage, T
 from bench.tracks.multi_domain import settings
 
 if TYPE_CHECKING:
-    from bench.tracks.multi_domain.bodies import Body
     from bench.tracks.multi_domain.data import Kept, MultiDomainData, Parts
+    from bench.tracks.multi_domain.nets.bodies import Body
 
 #: Data sets of images, scored by class-balanced accuracy; the others are tables, scored by AUC.
 _PHOTOS = ("office-home", "domain-net", "fmow")
@@ -194,29 +194,29 @@ def _source(task: Task) -> _Source:
     """Its module, and no other: each is a source of those cells only that read with it."""
     dataset = task.params["dataset"]
     if dataset == "emoji":
-        from bench.tracks.multi_domain import emoji_task
+        from bench.tracks.multi_domain.sources import emoji as emoji_task
 
         return emoji_task
     if dataset.startswith("digits"):
-        from bench.tracks.multi_domain import digits_task
+        from bench.tracks.multi_domain.sources import digits as digits_task
 
         return digits_task
     if dataset in _PHOTOS:
-        from bench.tracks.multi_domain import photo_task
+        from bench.tracks.multi_domain.sources import photos as photo_task
 
         return photo_task
     if dataset == "amazon":
-        from bench.tracks.multi_domain import ratings_task
+        from bench.tracks.multi_domain.sources import ratings as ratings_task
 
         return ratings_task
-    from bench.tracks.multi_domain import table_task
+    from bench.tracks.multi_domain.sources import tables as table_task
 
     return table_task
 
 
 def _body(parts: Parts, recipe: settings.Recipe) -> Callable[[], Body]:
     """What makes the recipe's network for these data."""
-    from bench.tracks.multi_domain import bodies
+    from bench.tracks.multi_domain.nets import bodies
 
     width = recipe.hidden[-1]
     match recipe.network:

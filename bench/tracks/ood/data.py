@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bench.data.images.nameless import ImageFiles
     from bench.data.images.pictures import Evaluation, Training
-    from bench.nn.clip import DualEncoder
+    from bench.tracks.ood.nets.clip import DualEncoder
 
 
 class Pictures(Protocol):

@@ -27,8 +27,8 @@ from bench.contract import (
 from bench.tracks.ood import settings
 
 if TYPE_CHECKING:
-    from bench.nn.clip import DualEncoder
     from bench.tracks.ood.data import Kept, OodData, Parts
+    from bench.tracks.ood.nets.clip import DualEncoder
 
 _COSTS = ("parameters", "seconds_per_step")
 _KEYS = ("predict", "average", *_COSTS)
@@ -188,13 +188,14 @@ class Ood(Track):
 
     def embedded(self) -> Sequence[Embedded]:
         """The dual encoder of the laptop's tasks."""
-        from bench.tracks.ood import emoji_tasks, pretrain
+        from bench.tracks.ood.pretraining import stage as pretrain
+        from bench.tracks.ood.sources import emoji as emoji_tasks
 
         return (pretrain.embedded(emoji_tasks.WEIGHTS),)
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
         """For emoji: which model stands in for CLIP, and what it has seen."""
-        from bench.tracks.ood.pretrain import SEEN
+        from bench.tracks.ood.pretraining.stage import SEEN
 
         if not any(t.params["dataset"] in settings.LAPTOP for t in tasks):
             return {}
@@ -224,10 +225,10 @@ class _Source(Protocol):
 
 def _source(dataset: str) -> _Source:
     if dataset in settings.LAPTOP:
-        from bench.tracks.ood import emoji_tasks
+        from bench.tracks.ood.sources import emoji as emoji_tasks
 
         return emoji_tasks
-    from bench.tracks.ood import photo_tasks
+    from bench.tracks.ood.sources import photos as photo_tasks
 
     return photo_tasks
 

@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.contract import BenchError, Context
-from bench.nn.clip import DualEncoder
 from bench.tracks.ood.data import Labelled, OodData
+from bench.tracks.ood.nets.clip import DualEncoder
 from bench.tracks.ood.scoring import BATCH, Predict
 from bench.tracks.ood.stages import FEATURES, FILE
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench.nn.margin import margin_metric_softmax
+from bench.tracks.ood.nets.margin import margin_metric_softmax
 
 B, C, D = 6, 5, 8
 

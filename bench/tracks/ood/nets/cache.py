@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.nn.clip import DualEncoder
 from bench.tracks.ood.data import OodData
+from bench.tracks.ood.nets.clip import DualEncoder
 
 #: Residual ratios and sharpnesses tried on validation, as in the paper's search.
 ALPHAS = (0.25, 0.5, 1.0, 2.0, 4.0)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.nn.clip import DualEncoder, with_context
 from bench.tracks.ood.data import OodData
+from bench.tracks.ood.nets.clip import DualEncoder, with_context
 
 #: What a context begins as where the template begins with the name (``{} texture.``): it would have no words
 #: to learn. The first words of CoOp's and CoCoOp's released code for every data set.

@@ -174,7 +174,7 @@ def lite0(classes: int, *, width: int, frozen: Sequence[str] = ()) -> Body:
     """
     import timm
 
-    from bench.nn.clip import imagenet_weights
+    from bench.tracks.ood.nets.clip import imagenet_weights
 
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
     network.load_state_dict(imagenet_weights())

@@ -16,9 +16,12 @@ from bench.data.drawings import emoji, stamps
 from bench.data.drawings.emoji_families import families
 from bench.data.images import coop, image_folders, image_sets
 from bench.engine.context import RunInputs
-from bench.nn import clip
-from bench.tracks.ood import emoji_tasks, photo_tasks, splits, stages
+from bench.tracks.ood import stages
+from bench.tracks.ood.nets import clip
 from bench.tracks.ood.settings import Grid, Run
+from bench.tracks.ood.sources import emoji as emoji_tasks
+from bench.tracks.ood.sources import emoji_split as splits
+from bench.tracks.ood.sources import photos as photo_tasks
 from bench.tracks.ood.track import TRACK
 
 EMOJI = {t.name: t for t in TRACK.tasks(Grid())}

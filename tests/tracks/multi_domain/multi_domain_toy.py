@@ -7,8 +7,8 @@ import logging
 import numpy as np
 
 from bench.engine.context import RunContext, set_seed
-from bench.tracks.multi_domain import bodies
 from bench.tracks.multi_domain.data import Arrays, Labelled, MultiDomainData, Unlabelled
+from bench.tracks.multi_domain.nets import bodies
 from bench.tracks.multi_domain.settings import Recipe, Run
 
 FIELDS = (2, 3, 4)

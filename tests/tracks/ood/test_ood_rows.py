@@ -16,8 +16,9 @@ from sklearn.linear_model import LogisticRegression
 
 from bench.contract import Task
 from bench.nn import averaging
-from bench.nn.clip import with_context
-from bench.tracks.ood import heads, settings, training
+from bench.tracks.ood import settings, training
+from bench.tracks.ood.nets import heads
+from bench.tracks.ood.nets.clip import with_context
 from bench.tracks.ood.track import TRACK
 
 FILES = (

@@ -22,7 +22,7 @@ from bench.tracks.ood.data import Files, Labelled, Parts, Target, thinned
 from bench.tracks.ood.settings import Run, Setting
 
 if TYPE_CHECKING:
-    from bench.nn.clip import DualEncoder
+    from bench.tracks.ood.nets.clip import DualEncoder
 
 #: CLIP's input: its own mean and deviation are the encoder's business, here pictures stay uint8.
 SIZE = 224
@@ -76,7 +76,7 @@ def weights(run: Run) -> Path:
 
 def encoder(run: Run) -> DualEncoder:
     """CLIP ViT-B/16 from its file."""
-    from bench.nn import clip
+    from bench.tracks.ood.nets import clip
 
     return clip.vit_b16(weights(run))
 

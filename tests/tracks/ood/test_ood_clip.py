@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from bench.contract import BenchError
-from bench.nn import clip
+from bench.tracks.ood.nets import clip
 
 TINY = {
     "embed_dim": 32,

@@ -13,7 +13,12 @@ from torch_rechub.models.multi_task.mmoe import MMOE
 from torch_rechub.models.multi_task.ple import CGC
 
 from bench.contract import BenchError
-from bench.tracks.multi_domain import adversarial, bodies, nets, robust
+from bench.tracks.multi_domain.nets import adversarial, bodies
+from bench.tracks.multi_domain.nets.experts import Experts, Progressive
+from bench.tracks.multi_domain.nets.group_weights import GroupWeights
+from bench.tracks.multi_domain.nets.heads import MultiHead, Plain, Separate
+from bench.tracks.multi_domain.nets.routing import copies, routed
+from bench.tracks.multi_domain.nets.star import PartitionedNorm, Star
 
 FIELDS = (3, 4)
 W, T = 5, 3
@@ -117,10 +122,10 @@ def test_a_resnet_takes_a_file_of_either_format_without_its_classifier(tmp_path)
 def test_rows_go_through_their_own_part_and_come_back_in_order(rows):
     x, d = rows
     parts = [nn.Linear(2, 4) for _ in range(T + 1)]  # the last has no row
-    out = nets.routed(parts, d, x.float())
+    out = routed(parts, d, x.float())
     expected = torch.stack([parts[int(t)](r) for t, r in zip(d, x.float(), strict=True)])
     same(out, expected, nn.ModuleList(parts))
-    assert torch.equal(nets.routed(parts[:1], d, x.float()), parts[0](x.float()))
+    assert torch.equal(routed(parts[:1], d, x.float()), parts[0](x.float()))
 
 
 # ------------------------------------------------------------------------------------------------ multi-head
@@ -129,14 +134,14 @@ def test_rows_go_through_their_own_part_and_come_back_in_order(rows):
 def test_multi_head_is_each_domains_head_on_common_features(rows):
     x, d = rows
     b = body()
-    net = nets.MultiHead(nets.Plain(b), [b.head() for _ in range(T)])
+    net = MultiHead(Plain(b), [b.head() for _ in range(T)])
     expected = torch.cat([net.heads[int(t)](b.trunk(b.stem(r[None]))) for r, t in zip(x, d, strict=True)])
     same(net(x, d), expected, net)
 
 
 def test_separate_networks_have_nothing_in_common(rows):
     x, d = rows
-    net = nets.Separate(body() for _ in range(T))
+    net = Separate(body() for _ in range(T))
     expected = torch.cat([net.networks[int(t)](r[None]) for r, t in zip(x, d, strict=True)])
     same(net(x, d), expected, net)
     net(x[d == 1], d[d == 1]).sum().backward()
@@ -146,7 +151,7 @@ def test_separate_networks_have_nothing_in_common(rows):
 def test_split_heads_are_copies_that_part(rows):
     x, d = rows
     b = body()
-    net = nets.MultiHead(nets.Experts(b, 2, gates=1), [b.head()])
+    net = MultiHead(Experts(b, 2, gates=1), [b.head()])
     before = net(x, d)
     net.split(T)
     assert (len(net.heads), len(net.psi.gates)) == (T, T)
@@ -164,7 +169,7 @@ def test_split_heads_are_copies_that_part(rows):
 def test_mmoe_is_the_written_out_sum(rows):
     x, d = rows
     b = body()
-    net = nets.MultiHead(nets.Experts(b, 3, gates=T), [b.head() for _ in range(T)])
+    net = MultiHead(Experts(b, 3, gates=T), [b.head() for _ in range(T)])
     expected = []
     for r, t in zip(x, d.tolist(), strict=True):
         s = torch.cat([b.stem.table.weight[r[0]], b.stem.table.weight[FIELDS[0] + r[1]]])
@@ -177,8 +182,8 @@ def test_mmoe_is_the_written_out_sum(rows):
 def test_one_expert_and_one_domain_is_the_plain_network(rows):
     x, d = rows
     b = body()
-    plain = nets.MultiHead(nets.Plain(b), [b.head()])
-    mixture = nets.MultiHead(nets.Experts(b, 1, gates=1), plain.heads)
+    plain = MultiHead(Plain(b), [b.head()])
+    mixture = MultiHead(Experts(b, 1, gates=1), plain.heads)
     same(mixture(x, d * 0), plain(x, d * 0), plain)
 
 
@@ -202,7 +207,7 @@ def test_mmoe_is_torch_rechubs(rows):
     """Theirs answers all tasks for every row; ours must be the row's own task's answer."""
     x, d = rows
     b = body(tower=())
-    net = nets.MultiHead(nets.Experts(b, 3, gates=T), [b.head() for _ in range(T)])
+    net = MultiHead(Experts(b, 3, gates=T), [b.head() for _ in range(T)])
     theirs = MMOE([], ["regression"] * T, 0, {"dims": [1]}, [{"dims": []}] * T)
     theirs.experts = nn.ModuleList(mlp(b.stem.width, [6, W], "relu") for _ in range(3))
     theirs.gates = nn.ModuleList(mlp(b.stem.width, [3], "softmax") for _ in range(T))
@@ -237,7 +242,7 @@ def mlp(width, dims, activation):
 def test_ple_is_torch_rechubs(rows, levels):
     x, d = rows
     b = body()
-    psi = nets.Progressive(b, T, own=2, shared=3, levels=levels)
+    psi = Progressive(b, T, own=2, shared=3, levels=levels)
     s = b.stem(x)
     ways = [s] * (T + 1)
     for i, level in enumerate(psi.levels):
@@ -260,7 +265,7 @@ def test_ple_is_torch_rechubs(rows, levels):
 
 
 def star(auxiliary=4, normalise=True):
-    net = nets.Star(body(), T, normalise=normalise, auxiliary=auxiliary)
+    net = Star(body(), T, normalise=normalise, auxiliary=auxiliary)
     with torch.no_grad():
         for p in net.parameters():
             p.add_(0.3 * torch.randn_like(p))
@@ -287,14 +292,14 @@ def test_star_is_the_written_out_product(rows):
 
 def test_star_starts_at_its_centre_and_has_the_plain_networks_layers(rows):
     x, d = rows
-    net = nets.Star(body(), T, normalise=False, auxiliary=0)
+    net = Star(body(), T, normalise=False, auxiliary=0)
     sizes = [(layer.centre.in_features, layer.centre.out_features) for layer in net.layers]
     assert sizes == [(4, 6), (6, W), (W, 4), (4, 1)]
     torch.testing.assert_close(net(x, d), net(x, torch.zeros_like(d)))
 
 
 def test_partitioned_norm_takes_each_domains_own_statistics():
-    net = nets.PartitionedNorm(4, T)
+    net = PartitionedNorm(4, T)
     z = torch.randn(6, 4) * 3 + 7
     out = net(z, 1)
     torch.testing.assert_close(out, (z - z.mean(0)) / torch.sqrt(z.var(0, unbiased=False) + 1e-5))
@@ -310,8 +315,8 @@ def test_partitioned_norm_takes_each_domains_own_statistics():
 def test_stars_weights_are_counted_multiplied_out():
     plain = sum(p.numel() for p in nn.Sequential(body().trunk, body().head()).parameters())
     table = sum(FIELDS) * 2
-    assert nets.Star(body(), T, normalise=False, auxiliary=0).parameters_at_inference() == T * plain + table
-    normed = nets.Star(body(), T, normalise=True, auxiliary=0).parameters_at_inference()
+    assert Star(body(), T, normalise=False, auxiliary=0).parameters_at_inference() == T * plain + table
+    normed = Star(body(), T, normalise=True, auxiliary=0).parameters_at_inference()
     assert normed == T * (plain + 2 * 4) + table
 
 
@@ -347,7 +352,7 @@ def test_small_outer_products_are_whole_and_large_ones_keep_inner_products():
 
 
 def test_group_weights_move_to_the_worst_domain():
-    q = robust.GroupWeights(3, step=0.5)
+    q = GroupWeights(3, step=0.5)
     losses, domain = torch.tensor([1.0, 3.0, 0.5, 4.0]), torch.tensor([0, 0, 1, 2])
     total = q(losses, domain)
     expected = torch.softmax(0.5 * torch.tensor([2.0, 0.5, 4.0]), 0)
@@ -359,7 +364,7 @@ def test_group_weights_move_to_the_worst_domain():
 
 
 def test_group_weights_of_absent_domains_stay_in_proportion():
-    q = robust.GroupWeights(3, step=1.0)
+    q = GroupWeights(3, step=1.0)
     losses = torch.tensor([2.0, 2.0], requires_grad=True)
     total = q(losses, torch.tensor([0, 0]))
     assert q.q[1] == q.q[2]
@@ -371,7 +376,7 @@ def test_group_weights_of_absent_domains_stay_in_proportion():
 
 def test_copies_have_the_same_values_and_no_tensor_in_common():
     layer = nn.Linear(2, 2)
-    a, b = nets.copies(layer, 2)
+    a, b = copies(layer, 2)
     assert torch.equal(a.weight, layer.weight)
     with torch.no_grad():
         a.weight.zero_()

@@ -9,8 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from bench.data.drawings import emoji, icons
-from bench.nn import clip
-from bench.tracks.ood import contrastive, drawing, emoji_tasks, pretrain, splits
+from bench.tracks.ood.nets import clip
+from bench.tracks.ood.pretraining import augmentation as drawing
+from bench.tracks.ood.pretraining import contrastive
+from bench.tracks.ood.pretraining import stage as pretrain
+from bench.tracks.ood.sources import emoji as emoji_tasks
+from bench.tracks.ood.sources import emoji_split as splits
 
 pytestmark = pytest.mark.slow
 TINY = pretrain.Recipe(steps=3, batch=12, emoji=6, warmup=1)

@@ -13,9 +13,9 @@ from torch import nn
 
 from bench.data.images.pictures import Evaluation, Training
 from bench.engine.context import RunContext, set_seed
-from bench.nn.clip import DualEncoder, Preprocess, TextTower
 from bench.tracks.ood import stages, training
 from bench.tracks.ood.data import Held, Kept, Labelled, OodData, Target
+from bench.tracks.ood.nets.clip import DualEncoder, Preprocess, TextTower
 from bench.tracks.ood.settings import Recipe, Run
 
 SIDE, D, W = 16, 32, 12

@@ -13,7 +13,10 @@ import pytest
 import torch
 
 from bench.contract import BenchError
-from bench.tracks.multi_domain import nets, sampling, training
+from bench.tracks.multi_domain import sampling, training
+from bench.tracks.multi_domain.nets import heads
+from bench.tracks.multi_domain.nets.heads import MultiHead, Plain, Separate
+from bench.tracks.multi_domain.nets.star import Star
 from bench.tracks.multi_domain.training import Phase
 
 D_TRAIN = importlib.import_module("bench.methods.d_train")
@@ -180,13 +183,13 @@ class Looks:
     def __init__(self, monkeypatch, ctx):
         self.looks = []
         made = []
-        plain = nets.MultiHead
+        plain = MultiHead
 
         def making(*a, **k):
             made.append(plain(*a, **k))
             return made[-1]
 
-        monkeypatch.setattr(nets, "MultiHead", making)
+        monkeypatch.setattr(heads, "MultiHead", making)
 
         def look(ctx, step, answer):
             self.looks.append((step, {k: v.clone() for k, v in made[0].state_dict().items()}))
@@ -225,7 +228,7 @@ def test_heads_are_tuned_independently(tmp_path):
             data.train.y[data.train.domain == 1] = 0
         ctx, _ = toy.context(tmp_path)
         body = data.body()
-        net = nets.MultiHead(nets.Plain(body), [body.head() for _ in range(2)])
+        net = MultiHead(Plain(body), [body.head() for _ in range(2)])
         training.fit(
             net, training.mean_loss(net), data, ctx, phases=[Phase(steps=8, part=lambda n=net: n.heads)]
         )
@@ -263,7 +266,7 @@ def test_without_the_second_phase_heads_part_only_in_the_third(tmp_path, monkeyp
 def test_phases_that_do_not_add_up_are_refused(tmp_path):
     data, _ = toy.table((20, 20), steps=8)
     ctx, _ = toy.context(tmp_path)
-    net = nets.Separate([data.body()])
+    net = Separate([data.body()])
     with pytest.raises(ValueError, match=r"phases of \[3, 4\] steps, expected 8"):
         training.fit(net, training.mean_loss(net), data, ctx, phases=[Phase(steps=3), Phase(steps=4)])
 
@@ -271,7 +274,7 @@ def test_phases_that_do_not_add_up_are_refused(tmp_path):
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):
     data, _ = toy.table((20, 20), steps=40)
     ctx, _ = toy.context(tmp_path)
-    net = nets.Separate([data.body()])
+    net = Separate([data.body()])
     seen = []
 
     def loss(batch):
@@ -299,7 +302,7 @@ def test_stems_and_the_rest_have_their_own_rates_which_fall_to_0(tmp_path, monke
 
     monkeypatch.setattr(torch.optim.AdamW, "step", watched)
     body = data.body()
-    net = nets.MultiHead(nets.Plain(body), [body.head()])
+    net = MultiHead(Plain(body), [body.head()])
     training.fit(net, training.mean_loss(net), data, ctx)
     table = sum(toy.FIELDS) * 4
     everything = sum(p.numel() for p in net.parameters())
@@ -317,7 +320,7 @@ def test_layers_that_nobody_trains_stay_so_after_a_phase(tmp_path):
     body = data.body()
     body.stem.layers[0].requires_grad_(False)
     first = body.stem.layers[0].weight.clone()
-    net = nets.MultiHead(nets.Plain(body), [body.head(), body.head()])
+    net = MultiHead(Plain(body), [body.head(), body.head()])
     phases = [Phase(steps=2, part=lambda: net.heads), Phase(steps=2)]
     training.fit(net, training.mean_loss(net), data, ctx, phases=phases)
     assert torch.equal(body.stem.layers[0].weight, first)
@@ -365,7 +368,7 @@ def test_a_killed_cell_goes_on_to_the_same_answer(row, die_at, tmp_path, monkeyp
 def test_answers_do_not_depend_on_how_many_rows_are_asked_at_once(tmp_path, monkeypatch):
     data, _ = toy.images((50, 30), steps=3)
     ctx, _ = toy.context(tmp_path)
-    net = nets.Star(data.body(), 2, normalise=True, auxiliary=4)
+    net = Star(data.body(), 2, normalise=True, auxiliary=4)
     training.fit(net, training.mean_loss(net), data, ctx)
     at_once = training.answer(net, data, ctx)
     monkeypatch.setitem(training.EVAL_BATCH, "images", 7)

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contract import Context
-from bench.nn.clip import DualEncoder
 from bench.tracks.ood.data import OodData
+from bench.tracks.ood.nets.clip import DualEncoder
 from bench.tracks.ood.training import by_features, frozen
 
 #: Inverse strengths of the probe's L2 penalty that are tried on validation.

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from bench.contract import digest
 from bench.data.drawings import emoji, icons
 from bench.data.drawings.sheets import SIDE
-from bench.nn.clip import DualEncoder
-from bench.tracks.ood import splits
-from bench.tracks.ood.drawing import augmented, coloured
-from bench.tracks.ood.pretrain import Recipe
+from bench.tracks.ood.nets.clip import DualEncoder
+from bench.tracks.ood.pretraining.augmentation import augmented, coloured
+from bench.tracks.ood.pretraining.stage import Recipe
+from bench.tracks.ood.sources import emoji_split as splits
 
 Log = Callable[..., None]
 #: Steps between two looks at the held-out families.

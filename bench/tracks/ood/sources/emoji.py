@@ -16,12 +16,12 @@ import numpy as np
 from bench.contract import Inputs, Stage, Task, digest
 from bench.data import EMBEDDED
 from bench.data.drawings import emoji, stamps
-from bench.tracks.ood import splits
 from bench.tracks.ood.data import Held, Labelled, Parts, Target, thinned
 from bench.tracks.ood.settings import Run, Setting
+from bench.tracks.ood.sources import emoji_split as splits
 
 if TYPE_CHECKING:
-    from bench.nn.clip import DualEncoder
+    from bench.tracks.ood.nets.clip import DualEncoder
 
 #: The contrastively trained weights that travel with the package; `pretrain` says how they were made.
 WEIGHTS = EMBEDDED / "clip_lite.safetensors"
@@ -94,7 +94,7 @@ def _weights_digest(changed: int) -> str:
 
 def encoder(run: Run) -> DualEncoder:
     """EfficientNet-Lite0 and MiniLM as the pre-training of this suite left them."""
-    from bench.nn import clip
+    from bench.tracks.ood.nets import clip
 
     return clip.lite(WEIGHTS)
 

@@ -14,7 +14,11 @@ from bench.contract import BenchError
 from bench.data.catalog import CATALOG
 from bench.data.images import fmow, image_folders, image_sets
 from bench.data.tables import ratings, tabular
-from bench.tracks.multi_domain import digits_task, emoji_task, photo_task, settings, table_task
+from bench.tracks.multi_domain import settings
+from bench.tracks.multi_domain.sources import digits as digits_task
+from bench.tracks.multi_domain.sources import emoji as emoji_task
+from bench.tracks.multi_domain.sources import photos as photo_task
+from bench.tracks.multi_domain.sources import tables as table_task
 from bench.tracks.multi_domain.track import TRACK
 
 PARTS = ("train", "val", "test")

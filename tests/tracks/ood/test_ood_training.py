@@ -15,9 +15,10 @@ from torch import nn
 from bench.contract import BenchError
 from bench.engine.context import set_seed
 from bench.nn.averaging import BetaAverage, UniformAverage
-from bench.tracks.ood import prompts, settings, training, valley
+from bench.tracks.ood import settings, training
 from bench.tracks.ood.data import Labelled
-from bench.tracks.ood.valley import LossValley
+from bench.tracks.ood.nets import prompts, valley
+from bench.tracks.ood.nets.valley import LossValley
 
 
 def of_domains(*sizes):

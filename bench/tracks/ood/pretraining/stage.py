@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.contract import Embedded, Needs, Stage, StageContext
 from bench.data.drawings import emoji
-from bench.tracks.ood import splits
+from bench.tracks.ood.sources import emoji_split as splits
 
 #: For the board: everything that the laptop's model has seen before a method gets it.
 SEEN = (
@@ -52,8 +52,8 @@ class Recipe:
 
 def build(ctx: StageContext) -> None:
     """Train, and write the image tower, the projections and the scale in half precision."""
-    from bench.nn import clip
-    from bench.tracks.ood import contrastive
+    from bench.tracks.ood.nets import clip
+    from bench.tracks.ood.pretraining import contrastive
 
     recipe = Recipe(**ctx.params["recipe"])
     model = clip.lite(dim=recipe.dim).to(ctx.device)

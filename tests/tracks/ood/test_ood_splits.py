@@ -7,7 +7,7 @@ import pytest
 from bench.contract import digest
 from bench.data.drawings import emoji, sheets
 from bench.data.drawings.emoji_families import families
-from bench.tracks.ood import splits
+from bench.tracks.ood.sources import emoji_split as splits
 
 
 @pytest.fixture(scope="module")
