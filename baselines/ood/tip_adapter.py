@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
-from bench.tracks.ood.stages import frozen_features
+from bench.tracks.ood.stages import frozen_features, read_features
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +26,7 @@ def tip_adapter(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str,
     from bench.tracks.ood.nets import cache
 
     model = data.encoder().to(ctx.device)
-    train, val = training.frozen(ctx, ctx.device)
+    train, val = read_features(ctx, ctx.device)
     tip = cache.Cache(model, data, train)
     tip.search(val)
     return training.answer(training.by_features(model, tip.logits), ())
@@ -42,7 +42,7 @@ def tip_adapter_f(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[st
     from bench.tracks.ood.nets import cache
 
     model = data.encoder().to(ctx.device)
-    train, val = training.frozen(ctx, ctx.device)
+    train, val = read_features(ctx, ctx.device)
     tip = cache.Cache(model, data, train)
 
     def loss(x: Tensor, y: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ which is why it is not used.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -174,7 +174,7 @@ def lite0(classes: int, *, width: int, frozen: Sequence[str] = ()) -> Body:
     """
     import timm
 
-    from bench.tracks.ood.nets.clip import imagenet_weights
+    from bench.nn.lite0 import imagenet_weights
 
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
     network.load_state_dict(imagenet_weights())
@@ -192,28 +192,13 @@ def resnet(name: str, weights: Path, classes: int, *, width: int) -> Body:
     """
     import timm
 
+    from bench.nn import weights as files
+
     network = timm.create_model(name, pretrained=False, num_classes=0)
-    found = {k: v for k, v in _read(weights).items() if not k.startswith("fc.")}
+    found = {k: v for k, v in files.read(weights).items() if not k.startswith("fc.")}
     try:
         network.load_state_dict(found)
     except RuntimeError as e:
         why = " ".join(str(e).split())[:300]
         raise BenchError(f"{weights}: expected the weights of timm's {name}: {why}") from e
     return Body(Pretrained(network, _IMAGENET), (width,), (), classes)
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    import pickle
-
-    import safetensors
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise BenchError(f"{path}: no such file, expected ImageNet weights as a state dict")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        read: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as e:
-        raise BenchError(f"{path}: expected a state dict: {' '.join(str(e).split())[:200]}") from e
-    return read

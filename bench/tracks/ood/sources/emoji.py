@@ -1,7 +1,8 @@
 """The laptop's tasks: emoji of three artists, and stamps of a drawing programme, which no training saw.
 
-Classes are subcategories of emoji. Families are dealt out to training, validation and test once (`splits`),
-so a target shows nothing that a source picture of another artist showed, and nothing of the pre-training.
+Classes are subcategories of emoji. Families are assigned to training, validation and test once
+(`emoji_split`), so a target shows nothing that a source picture of another artist showed, and nothing of the
+pre-training.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ import numpy as np
 from bench.contract import Inputs, Stage, Task, digest
 from bench.data import EMBEDDED
 from bench.data.drawings import emoji, stamps
-from bench.tracks.ood.data import Held, Labelled, Parts, Target, thinned
+from bench.tracks.common.pictures import PicturesInMemory, in_memory
+from bench.tracks.common.subsets import few_per_class, thinned
+from bench.tracks.ood.data import LabelledPictures, Splits, Target
 from bench.tracks.ood.settings import Run, Setting
-from bench.tracks.ood.sources import emoji_split as splits
+from bench.tracks.ood.sources import emoji_split
 
 if TYPE_CHECKING:
     from bench.tracks.ood.nets.clip import DualEncoder
 
-#: The contrastively trained weights that travel with the package; `pretrain` says how they were made.
+#: The contrastively trained weights that travel with the package; `pretraining` says how they were made.
 WEIGHTS = EMBEDDED / "clip_lite.safetensors"
 #: Domains of the evaluation, one an artist. Twemoji is no domain: the encoder was trained on it.
 ARTISTS = ("openmoji", "noto", "fluent-3d")
@@ -45,12 +48,13 @@ def tasks(setting: Setting, dataset: str) -> list[Task]:
 
 
 def _sources(task: Task) -> tuple[str, ...]:
+    """The styles that are trained on."""
     if task.params["setting"] == "open":
         return (task.params["target"],)
     return tuple(a for a in ARTISTS if a != task.params["target"])
 
 
-def _asked(task: Task) -> tuple[str, ...]:
+def _targets(task: Task) -> tuple[str, ...]:
     """The styles that are targets, the ranked one first."""
     target = task.params["target"]
     if target == "stamps":
@@ -60,7 +64,7 @@ def _asked(task: Task) -> tuple[str, ...]:
 
 def _styles(task: Task) -> tuple[str, ...]:
     """Every style that the task's pictures are of."""
-    return tuple(dict.fromkeys((*_sources(task), *_asked(task))))
+    return tuple(dict.fromkeys((*_sources(task), *_targets(task))))
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
@@ -99,83 +103,73 @@ def encoder(run: Run) -> DualEncoder:
     return clip.lite(WEIGHTS)
 
 
-def parts(task: Task, run: Run, inputs: Inputs) -> Parts:
-    """The task's pictures; about a second."""
+def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
+    """The task's pictures; reading them takes about a second."""
     setting, sources = task.params["setting"], _sources(task)
     drawn = emoji.read(_styles(task), stage=inputs.stage)
     classes = _classes(drawn)
     base = len(classes) if setting == "shift" else math.ceil(len(classes) / 2)
     shots = run.shots if setting == "open" else 0
-    part_of = splits.parts()
-    part = np.array([part_of[i] for i in drawn.id])
+    split_of = emoji_split.splits()
+    split = np.array([split_of[i] for i in drawn.id])
     y = np.array([classes.index(s) if s in classes else -1 for s in drawn.subcategory])
     source = np.isin(drawn.style, sources) & (y >= 0) & (y < base)
-    test = (part == "test") & (y >= 0)
+    train = few_per_class(np.flatnonzero(source & (split == "train")), y, shots)
+    val = few_per_class(np.flatnonzero(source & (split == "val")), y, min(shots, 4))
+    test = (split == "test") & (y >= 0)
     take = _taker(drawn, y, sources, run)
     targets = [
-        Target(s, take(thinned(np.flatnonzero(test & (drawn.style == s)), run.images))) for s in _asked(task)
+        Target(s, take(thinned(np.flatnonzero(test & (drawn.style == s)), run.images)))
+        for s in _targets(task)
     ]
-    return Parts(
-        names=tuple(splits.words(s) for s in classes),
+    return Splits(
+        names=tuple(emoji_split.words(s) for s in classes),
         base=base,
         domains=sources,
         template=TEMPLATE,
-        train=take(thinned(_few(np.flatnonzero(source & (part == "train")), y, shots), run.images)),
-        val=take(thinned(_few(np.flatnonzero(source & (part == "val")), y, min(shots, 4)), run.images)),
+        train=take(thinned(train, run.images)),
+        val=take(thinned(val, run.images)),
         targets=tuple(targets or _stamps(classes, run, inputs)),
         # Drawn from a package means: its terms do not let the repository hold its pictures.
-        free=bool(targets) and emoji.STYLES[targets[0].name].package is None,
+        redistributable=bool(targets) and emoji.STYLES[targets[0].name].package is None,
     )
 
 
 def _classes(drawn: emoji.Pictures) -> list[str]:
     """Subcategories in the order of their names, as folders of classes are: the first half is the base."""
-    return sorted(splits.classes(set(drawn.id[drawn.style == drawn.style[0]])), key=splits.words)
-
-
-def _few(rows: np.ndarray, y: np.ndarray, shots: int) -> np.ndarray:
-    """The first ``shots`` positions of each class, in an order that tells nothing; all if ``shots`` is 0."""
-    if not shots:
-        return rows
-    order = np.random.default_rng(0).permutation(rows)
-    chosen = [order[y[order] == c][:shots] for c in np.unique(y[rows])]
-    return np.sort(np.concatenate(chosen))
+    return sorted(emoji_split.classes(set(drawn.id[drawn.style == drawn.style[0]])), key=emoji_split.words)
 
 
 def _taker(
     drawn: emoji.Pictures, y: np.ndarray, domains: Sequence[str], run: Run
-) -> Callable[[np.ndarray], Labelled]:
-    """Positions -> those pictures; a style that is no source counts as domain -1."""
+) -> Callable[[np.ndarray], LabelledPictures]:
+    """A function of positions (k,) that gives those pictures; a style that is no source is domain -1."""
     where = {s: i for i, s in enumerate(domains)}
     domain = np.array([where.get(s, -1) for s in drawn.style])
     ids = np.char.add(np.char.add(drawn.style, "/"), drawn.id)
-    family = splits.family_of()
+    family = emoji_split.family_of()
     groups = np.array([family[i] for i in drawn.id])
-    return lambda rows: Labelled(
-        _held(drawn.images[rows], run), y[rows], domain[rows], ids[rows], groups[rows]
-    )
+    return lambda rows: LabelledPictures(
+        inputs=_pictures(drawn.images[rows], run), y=y[rows], domain=domain[rows], ids=ids[rows],
+        groups=groups[rows],
+    )  # fmt: skip
 
 
 def _stamps(classes: Sequence[str], run: Run, inputs: Inputs) -> list[Target]:
+    """All stamps as one target, and beside it each of their kinds alone."""
     found = stamps.read(stage=inputs.stage)
-    keep = thinned(np.flatnonzero(np.isin(found.subcategory, classes)), run.images)
-    found = found.where(keep)
+    found = found.where(thinned(np.flatnonzero(np.isin(found.subcategory, classes)), run.images))
     y = np.array([classes.index(s) for s in found.subcategory])
-    everything = Labelled(_held(found.images, run), y, np.full(len(y), -1), found.id)
-    kinds = [(k, np.flatnonzero(found.domain == k)) for k in stamps.DOMAINS]
-    return [
-        Target("stamps", everything),
-        *(
-            Target(k, Labelled(_held(found.images[r], run), y[r], everything.domain[r], found.id[r]))
-            for k, r in kinds
-        ),
-    ]
+
+    def target(name: str, rows: np.ndarray) -> Target:
+        domain = np.full(len(rows), -1)
+        pictures = _pictures(found.images[rows], run)
+        return Target(name, LabelledPictures(inputs=pictures, y=y[rows], domain=domain, ids=found.id[rows]))
+
+    kinds = [target(k, np.flatnonzero(found.domain == k)) for k in stamps.DOMAINS]
+    return [target("stamps", np.arange(len(y))), *kinds]
 
 
-def _held(images: np.ndarray, run: Run) -> Held:
-    from bench.data.images.pictures import Evaluation, Training
-
-    # Pictures keep their size and stay uint8 here: the encoder brings them to its own range.
-    plain = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    side = images.shape[1]
-    return Held(images, Training(side, *plain, scale=(run.crop, 1.0)), Evaluation(side, *plain))
+def _pictures(images: np.ndarray, run: Run) -> PicturesInMemory:
+    # Their size stays as it is: the encoder brings pictures to the one that it takes.
+    return in_memory(images, images.shape[1], run.crop)

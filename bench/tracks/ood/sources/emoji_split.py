@@ -1,8 +1,9 @@
 """Which emoji may be seen when: pre-training, source training, validation, test. The unit is the family.
 
-Families are dealt out within each subcategory by a fixed seed. Only Twemoji's pictures of ``pretrain``
-families enter pre-training; the other families are of the evaluation, and target pictures come from ``test``
-families only. Nothing here depends on a style: an emoji lies in the same part however it is drawn.
+Families are assigned to the splits within each subcategory by a fixed seed. Only Twemoji's pictures of
+``pretrain`` families enter pre-training; the other families are of the evaluation, and target pictures come
+from ``test`` families only. Nothing here depends on a style: an emoji lies in the same split however it is
+drawn.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from bench.contract import digest
 from bench.data.drawings import emoji
 from bench.data.drawings.emoji_families import families
 
-Part = Literal["pretrain", "train", "val", "test"]
+Split = Literal["pretrain", "train", "val", "test"]
 
-#: Share of a subcategory's emoji that each part should get.
-SHARES: Mapping[Part, float] = {"pretrain": 0.34, "train": 0.28, "val": 0.09, "test": 0.29}
+#: Share of a subcategory's emoji that each split should get.
+SHARES: Mapping[Split, float] = {"pretrain": 0.34, "train": 0.28, "val": 0.09, "test": 0.29}
 SEED = 0
 #: A class has at least so many evaluation emoji, of at least so many families, and this many in test.
 LEAST, LEAST_FAMILIES, LEAST_TEST = 11, 6, 4
@@ -83,12 +84,12 @@ def words(subcategory: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def parts() -> Mapping[str, Part]:
-    """The part of every emoji, by id.
+def splits() -> Mapping[str, Split]:
+    """The split of every emoji, by id.
 
-    A family goes to the part that lacks most of its share, biggest families first, so that small classes are
-    cut fairly too; families of one size come in an order drawn from `SEED`. A family that spans subcategories
-    is dealt out where it has most members.
+    A family goes to the split that lacks most of its share, biggest families first, so that small classes are
+    divided fairly too; families of one size come in an order drawn from `SEED`. A family that spans
+    subcategories is assigned in the one that has most of its members.
     """
     family = family_of()
     members: dict[str, list[emoji.Emoji]] = defaultdict(list)
@@ -98,9 +99,9 @@ def parts() -> Mapping[str, Part]:
     for name, of in members.items():
         homes[Counter(e.subcategory for e in of).most_common(1)[0][0]].append(name)
     return {
-        e.id: part
+        e.id: split
         for subcategory, names in homes.items()
-        for name, part in _dealt(subcategory, {n: len(members[n]) for n in names}).items()
+        for name, split in _assigned(subcategory, {n: len(members[n]) for n in names}).items()
         for e in members[name]
     }
 
@@ -111,30 +112,30 @@ def family_of() -> Mapping[str, str]:
     return families(emoji.labels())
 
 
-def _dealt(subcategory: str, sizes: Mapping[str, int]) -> dict[str, Part]:
-    """Families of one subcategory -> parts."""
+def _assigned(subcategory: str, sizes: Mapping[str, int]) -> dict[str, Split]:
+    """The split of each family of one subcategory, given how many members each has."""
     order = sorted(sizes, key=lambda n: (-sizes[n], digest([SEED, subcategory, n])))
     total, given = sum(sizes.values()), dict.fromkeys(SHARES, 0)
-    dealt: dict[str, Part] = {}
+    assigned: dict[str, Split] = {}
     for name in order:
-        part = max(SHARES, key=lambda p: SHARES[p] * total - given[p])
-        dealt[name], given[part] = part, given[part] + sizes[name]
-    return dealt
+        split = max(SHARES, key=lambda s: SHARES[s] * total - given[s])
+        assigned[name], given[split] = split, given[split] + sizes[name]
+    return assigned
 
 
 def classes(ids: Collection[str]) -> tuple[str, ...]:
     """The subcategories that are classes, in Unicode's order, given the emoji that exist in every style."""
     there = set(ids)
-    part, family = parts(), family_of()
+    split, family = splits(), family_of()
     found: dict[str, list[str]] = defaultdict(list)
     for e in emoji.labels():
-        if e.id in there and part[e.id] != "pretrain":
+        if e.id in there and split[e.id] != "pretrain":
             found[e.subcategory].append(e.id)
     return tuple(
         subcategory
         for subcategory, of in found.items()
         if len(of) >= LEAST
         and len({family[i] for i in of}) >= LEAST_FAMILIES
-        and sum(part[i] == "test" for i in of) >= LEAST_TEST
-        and {"train", "val"} <= {part[i] for i in of}
+        and sum(split[i] == "test" for i in of) >= LEAST_TEST
+        and {"train", "val"} <= {split[i] for i in of}
     )

@@ -18,7 +18,9 @@ from bench.data.catalog import VARIABLE, root
 from bench.data.file_digest import file_digest
 from bench.data.images import coop, image_folders, image_sets
 from bench.data.images.image_files import Images
-from bench.tracks.ood.data import Files, Labelled, Parts, Target, thinned
+from bench.tracks.common.pictures import PicturesInFiles, in_files
+from bench.tracks.common.subsets import thinned
+from bench.tracks.ood.data import LabelledPictures, Splits, Target
 from bench.tracks.ood.settings import Run, Setting
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def encoder(run: Run) -> DualEncoder:
     return clip.vit_b16(weights(run))
 
 
-def parts(task: Task, run: Run, inputs: Inputs) -> Parts:
+def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
     """The task's pictures, as lists of files."""
     match task.params["setting"]:
         case "shift" | "wild":
@@ -94,7 +96,7 @@ def parts(task: Task, run: Run, inputs: Inputs) -> Parts:
             raise BenchError(f"ood: no setting {other!r}")
 
 
-def _domains(task: Task, run: Run) -> Parts:
+def _domains(task: Task, run: Run) -> Splits:
     """Leave one domain out; in the wild, train on the first half of the classes alone.
 
     DomainBed's seeded 80/20 split of every domain, in the wild of its base and its new classes apart.
@@ -115,27 +117,27 @@ def _domains(task: Task, run: Run) -> Parts:
     if not wild:
         portions = image_folders.split(len(target), 0, images.groups.index(task.params["target"]))
         target = target[portions.outside if run.target == "out" else portions.inside]
-    return _parts(
+    return _splits(
         task, run, images, base, sources, np.concatenate(inside), np.concatenate(outside), target
     )  # fmt: skip
 
 
-def _open(task: Task, run: Run) -> Parts:
+def _open(task: Task, run: Run) -> Splits:
     """``shots`` pictures of each class of the base half; all test pictures."""
     images = image_sets.read(task.params["dataset"])
     base, _ = coop.halves(len(images.classes))
     few = coop.few_shot(images, base, run.shots)
-    return _parts(task, run, images, len(base), ("train",), few.train, few.val, images.rows("test"))
+    return _splits(task, run, images, len(base), ("train",), few.train, few.val, images.rows("test"))
 
 
-def _variant(task: Task, run: Run) -> Parts:
+def _variant(task: Task, run: Run) -> Splits:
     """``shots`` pictures of every class of ImageNet; the test pictures of another set with its classes."""
     images = image_sets.read("imagenet")
     n = len(images.classes)
     few = coop.few_shot(images, range(n), run.shots)
-    parts = _parts(task, run, images, n, ("train",), few.train, few.val, images.rows("test"))
+    found = _splits(task, run, images, n, ("train",), few.train, few.val, images.rows("test"))
     if task.params["dataset"] == "imagenet":
-        return parts
+        return found
     other = image_sets.read(task.params["dataset"])
     # By id: ImageNet's list of names has two classes called missile and two called sunglasses.
     at = {wnid: i for i, wnid in enumerate(coop.wordnet_ids("imagenet", images))}
@@ -144,41 +146,40 @@ def _variant(task: Task, run: Run) -> Parts:
         raise BenchError(
             f"{task.params['dataset']}: class {strange[0]} is none of ImageNet's {n} classes here"
         )
-    rows = _mixed(thinned(other.rows("test"), run.images))
+    rows = _shuffled(thinned(other.rows("test"), run.images))
     y = np.array([at[mine[c]] for c in other.labels[rows]])
-    shown = Labelled(_files(other, rows, run), y, np.full(len(rows), -1), _ids(other, rows))
-    return Parts(
-        names=parts.names, base=n, domains=parts.domains, template=parts.template, train=parts.train,
-        val=parts.val, targets=(Target(task.params["dataset"], shown),),
+    test = LabelledPictures(
+        inputs=_pictures(other, rows, run), y=y, domain=np.full(len(rows), -1), ids=_ids(other, rows)
+    )
+    return Splits(
+        names=found.names, base=n, domains=found.domains, template=found.template, train=found.train,
+        val=found.val, targets=(Target(task.params["dataset"], test),),
     )  # fmt: skip
 
 
-def _parts(
+def _splits(
     task: Task, run: Run, images: Images, base: int, domains: tuple[str, ...],
     train: np.ndarray, val: np.ndarray, target: np.ndarray,
-) -> Parts:  # fmt: skip
+) -> Splits:  # fmt: skip
     where = {images.groups.index(d): i for i, d in enumerate(domains)}
 
-    def labelled(rows: np.ndarray, ids: Callable[[Images, np.ndarray], np.ndarray]) -> Labelled:
+    def labelled(rows: np.ndarray, ids: Callable[[Images, np.ndarray], np.ndarray]) -> LabelledPictures:
         domain = np.array([where.get(int(g), -1) for g in images.group[rows]])
-        return Labelled(_files(images, rows, run), images.labels[rows], domain, ids(images, rows))
+        return LabelledPictures(
+            inputs=_pictures(images, rows, run), y=images.labels[rows], domain=domain, ids=ids(images, rows)
+        )
 
     train, val, target = (thinned(rows, run.images) for rows in (train, val, target))
     trained_on = _needed(task)[0]
-    return Parts(
+    return Splits(
         names=images.classes, base=base, domains=domains, template=image_sets.LAYOUTS[trained_on].template,
         train=labelled(train, _nameless_ids), val=labelled(val, _nameless_ids),
-        targets=(Target(task.params["target"], labelled(_mixed(target), _ids)),),
+        targets=(Target(task.params["target"], labelled(_shuffled(target), _ids)),),
     )  # fmt: skip
 
 
-def _files(images: Images, rows: np.ndarray, run: Run) -> Files:
-    from bench.data.images.nameless import ImageFiles
-    from bench.data.images.pictures import Evaluation, Training
-
-    plain = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    files = ImageFiles(images.paths(rows))
-    return Files(files, Training(SIZE, *plain, scale=(run.crop, 1.0)), Evaluation(SIZE, *plain))
+def _pictures(images: Images, rows: np.ndarray, run: Run) -> PicturesInFiles:
+    return in_files(images.paths(rows), SIZE, run.crop)
 
 
 def _ids(images: Images, rows: np.ndarray) -> np.ndarray:
@@ -190,7 +191,7 @@ def _nameless_ids(images: Images, rows: np.ndarray) -> np.ndarray:
     return np.array([digest(images.files[i]) for i in rows])
 
 
-def _mixed(rows: np.ndarray) -> np.ndarray:
+def _shuffled(rows: np.ndarray) -> np.ndarray:
     """A target's pictures in a fixed random order.
 
     Lists are sorted by class: in their order, the pictures that a method is asked about together would be of
