@@ -122,6 +122,7 @@ class Ood(SourcedTrack):
         import xarray as xr
 
         from bench.tracks.common.answers import Answer
+        from bench.tracks.common.metrics import balanced_accuracy
         from bench.tracks.ood import metrics as m
         from bench.tracks.ood import scoring
 
@@ -138,10 +139,10 @@ class Ood(SourcedTrack):
         metrics: dict[str, float | None] = {key: answer.number(key) for key in _COSTS}
         metrics |= {
             "accuracy": main.mean(),
-            "balanced": m.balanced(main.correct, y) if main.finite else float("nan"),
+            "balanced": balanced_accuracy(main.correct, y) if main.finite else float("nan"),
             "calibration_error": m.calibration_error(main.confidence, main.correct) if main.finite else None,
             "val_accuracy": val.mean(),
-            "val_balanced": m.balanced(val.correct, truth.val.y) if val.finite else float("nan"),
+            "val_balanced": balanced_accuracy(val.correct, truth.val.y) if val.finite else float("nan"),
             "base": None, "new": None, "harmonic": None,
         }  # fmt: skip
         if truth.base < len(truth.names):

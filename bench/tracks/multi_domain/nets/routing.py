@@ -1,7 +1,7 @@
 """Sending each row of a batch through the part of a network that is its domain's own.
 
 torch-rechub's SharedBottom, MMOE and PLE give every row the answer of every task and want a label for each;
-here a row has one domain, so only their layout is the same (``tests/tracks/multi_domain/test_multi_domain_nets.py``
+here a row has one domain, so only their layout is the same (`test_multi_domain_nets`
 compares with them).
 """
 

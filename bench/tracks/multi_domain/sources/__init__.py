@@ -1,1 +1,1 @@
-"""TODO."""
+"""What opens the data sets of the track `multi_domain`."""

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.contract import BenchError, Inputs, Stage, digest
+from bench.contract import BenchError, Inputs, Stage, Task, digest
 from bench.data.catalog import VARIABLE, root
 from bench.data.file_digest import file_digest
 from bench.data.images import fmow, image_sets
 from bench.data.images.image_files import Images
-from bench.tracks.multi_domain.data import Examples, Files, Parts, thinned
+from bench.tracks.common.pictures import Examples, in_files
+from bench.tracks.common.subsets import thinned_by_domain
+from bench.tracks.multi_domain.data import Splits
 from bench.tracks.multi_domain.settings import Run, recipe
 
 #: Where validation and test begin, as shares of a class of a domain.
@@ -26,13 +28,14 @@ CUTS = (0.6, 0.8)
 _CROP = 0.7
 
 
-def stages(dataset: str) -> Sequence[Stage]:
+def stages(task: Task, run: Run) -> Sequence[Stage]:
     """None: the files are read as they are."""
     return ()
 
 
-def missing(dataset: str, run: Run) -> str | None:
+def missing(task: Task, run: Run) -> str | None:
     """Which data set or which file of weights has to be brought, or None."""
+    dataset = task.params["dataset"]
     if why := image_sets.missing(dataset):
         return why
     path = weights(dataset, run)
@@ -44,8 +47,9 @@ def missing(dataset: str, run: Run) -> str | None:
     return None
 
 
-def fingerprint(dataset: str, run: Run) -> str:
+def fingerprint(task: Task, run: Run) -> str:
     """Digest of the list of images and of the weights."""
+    dataset = task.params["dataset"]
     return digest([image_sets.fingerprint(dataset), file_digest(weights(dataset, run))])
 
 
@@ -54,16 +58,21 @@ def weights(dataset: str, run: Run) -> Path:
     return root() / run.weights / f"{recipe(dataset, run).network}.safetensors"
 
 
-def parts(dataset: str, run: Run, inputs: Inputs) -> Parts:
-    """The pictures, as lists of files."""
-    if why := missing(dataset, run):
+def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
+    """The pictures, as lists of files.
+
+    Raises:
+        BenchError: the data set or the file of weights is not here.
+    """
+    if why := missing(task, run):
         raise BenchError(why)
+    dataset = task.params["dataset"]
     images = image_sets.read(dataset)
-    domains, domain, part = _regions(images) if dataset == "fmow" else _split(images)
-    train, val, test = (thinned(np.flatnonzero(part == i), domain, run.rows) for i in range(3))
+    domains, domain, split = _regions(images) if dataset == "fmow" else _split(images)
+    train, val, test = (thinned_by_domain(np.flatnonzero(split == i), domain, run.rows) for i in range(3))
     # The list is sorted by class: in its order, the place of a test picture would tell its label.
     test = np.random.default_rng(0).permutation(test)
-    return Parts(
+    return Splits(
         kind="images", domains=domains, classes=len(images.classes), y=images.labels, domain=domain,
         train=train, val=val, test=test, inputs=partial(_inputs, images, recipe(dataset, run).size),
         ids=np.array(images.files), weights=weights(dataset, run),
@@ -71,22 +80,22 @@ def parts(dataset: str, run: Run, inputs: Inputs) -> Parts:
 
 
 def _split(images: Images) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """Names of the domains; domain and part (0, 1, 2) of every image: `CUTS` of each class of each domain."""
-    part = np.empty(len(images.labels), np.int64)
+    """Names of the domains; domain and split (0, 1, 2) of every image, by `CUTS` within class and domain."""
+    split = np.empty(len(images.labels), np.int64)
     for d in range(len(images.groups)):
         for c in range(len(images.classes)):
             mine = np.flatnonzero((images.group == d) & (images.labels == c))
             order = np.random.default_rng([0, d, c]).permutation(mine)
-            part[order] = np.searchsorted(CUTS, np.arange(len(order)) / len(order), side="right")
-    return images.groups, images.group, part
+            split[order] = np.searchsorted(CUTS, np.arange(len(order)) / len(order), side="right")
+    return images.groups, images.group, split
 
 
 def _regions(images: Images) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """The same for FMoW, whose groups say both; images of no region have domain and part -1."""
+    """The same for FMoW, whose groups say both; images of no region have domain and split -1."""
     region = np.array([_place(fmow.REGIONS, g.split("/")[1]) for g in images.groups])
-    part = np.array([fmow.PARTS.index(g.split("/")[0]) for g in images.groups])
+    split = np.array([fmow.PARTS.index(g.split("/")[0]) for g in images.groups])
     domain = region[images.group]
-    return fmow.REGIONS, domain, np.where(domain < 0, -1, part[images.group])
+    return fmow.REGIONS, domain, np.where(domain < 0, -1, split[images.group])
 
 
 def _place(names: Sequence[str], name: str) -> int:
@@ -94,10 +103,4 @@ def _place(names: Sequence[str], name: str) -> int:
 
 
 def _inputs(images: Images, side: int, rows: np.ndarray) -> Examples:
-    from bench.data.images.nameless import ImageFiles
-    from bench.data.images.pictures import Evaluation, Training
-
-    # Pictures stay uint8 here: the network brings them to its own range.
-    plain = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    files = ImageFiles(images.paths(rows))
-    return Files(files, Training(side, *plain, scale=(_CROP, 1.0)), Evaluation(side, *plain))
+    return in_files(images.paths(rows), side, _CROP)

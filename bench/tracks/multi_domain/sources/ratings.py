@@ -10,35 +10,38 @@ from functools import partial
 
 import numpy as np
 
-from bench.contract import Inputs, Stage
+from bench.contract import Inputs, Stage, Task
 from bench.data.tables import ratings
-from bench.tracks.multi_domain.data import Arrays, Examples, Parts, thinned
+from bench.tracks.common.pictures import Examples
+from bench.tracks.common.subsets import thinned_by_domain
+from bench.tracks.multi_domain.data import Arrays, Splits
 from bench.tracks.multi_domain.settings import Run
 
 
-def stages(dataset: str) -> Sequence[Stage]:
+def stages(task: Task, run: Run) -> Sequence[Stage]:
     """None: `bench data prepare` made what is read."""
     return ()
 
 
-def missing(dataset: str, run: Run) -> str | None:
+def missing(task: Task, run: Run) -> str | None:
     """Which file has to be brought, or None."""
     return ratings.missing()
 
 
-def fingerprint(dataset: str, run: Run) -> str:
+def fingerprint(task: Task, run: Run) -> str:
     """Digest of what was prepared."""
     return ratings.fingerprint()
 
 
-def parts(dataset: str, run: Run, inputs: Inputs) -> Parts:
+def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
     """The rows, memory-mapped."""
     log = ratings.read()
     train, val, test = np.split(np.arange(len(log.y)), np.cumsum(log.manifest.parts)[:-1])
-    return Parts(
+    return Splits(
         kind="table", domains=log.manifest.domains, classes=2, y=log.y, domain=log.domain,
-        train=thinned(train, log.domain, run.rows), val=thinned(val, log.domain, run.rows),
-        test=thinned(test, log.domain, run.rows),
+        train=thinned_by_domain(train, log.domain, run.rows),
+        val=thinned_by_domain(val, log.domain, run.rows),
+        test=thinned_by_domain(test, log.domain, run.rows),
         inputs=partial(_inputs, log.x), cardinalities=(log.manifest.users, log.manifest.items),
     )  # fmt: skip
 

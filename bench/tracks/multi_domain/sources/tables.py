@@ -11,34 +11,37 @@ from functools import partial
 
 import numpy as np
 
-from bench.contract import Inputs, Stage
+from bench.contract import Inputs, Stage, Task
 from bench.data.tables import tabular
-from bench.tracks.multi_domain.data import Arrays, Examples, Parts, thinned
+from bench.tracks.common.pictures import Examples
+from bench.tracks.common.subsets import thinned_by_domain
+from bench.tracks.multi_domain.data import Arrays, Splits
 from bench.tracks.multi_domain.settings import Run
 
 #: Data set -> the column that is its domain, and what stands before a value in a domain's name.
 COLUMNS: Mapping[str, tuple[str, str]] = {"insteval": ("dept", "dept-"), "flights": ("origin", "")}
 
 
-def stages(dataset: str) -> Sequence[Stage]:
-    """None."""
+def stages(task: Task, run: Run) -> Sequence[Stage]:
+    """None: the tables are read as they are."""
     return ()
 
 
-def missing(dataset: str, run: Run) -> str | None:
+def missing(task: Task, run: Run) -> str | None:
     """What has to be installed, or None."""
-    return tabular.missing(dataset)
+    return tabular.missing(task.params["dataset"])
 
 
-def fingerprint(dataset: str, run: Run) -> str:
+def fingerprint(task: Task, run: Run) -> str:
     """Digest of the files read."""
-    return tabular.fingerprint(dataset)
+    return tabular.fingerprint(task.params["dataset"])
 
 
-def parts(dataset: str, run: Run, inputs: Inputs) -> Parts:
+def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
     """The rows; about a second."""
     import pandas as pd
 
+    dataset = task.params["dataset"]
     events = tabular.read(dataset)
     column, prefix = COLUMNS[dataset]
     values = events.columns[column]
@@ -47,11 +50,11 @@ def parts(dataset: str, run: Run, inputs: Inputs) -> Parts:
     train, val, test = np.split(np.arange(len(events.label)), events.cuts)
     fields = {k: v for k, v in events.columns.items() if k != column}
     x, cardinalities = encode(fields, train, events.rare)
-    return Parts(
+    return Splits(
         kind="table", domains=tuple(f"{prefix}{n}" for n in names), classes=2,
         y=events.label.astype(np.int64), domain=domain,
-        train=thinned(train, domain, run.rows), val=thinned(val, domain, run.rows),
-        test=thinned(test, domain, run.rows),
+        train=thinned_by_domain(train, domain, run.rows), val=thinned_by_domain(val, domain, run.rows),
+        test=thinned_by_domain(test, domain, run.rows),
         inputs=partial(_inputs, x), cardinalities=cardinalities,
     )  # fmt: skip
 
