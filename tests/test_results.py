@@ -10,7 +10,7 @@ import pytest
 
 from bench.board import markdown
 from bench.board.collect import boards
-from bench.cli.common import published_folder
+from bench.store.layers import published_folder
 from bench.plan import make_plan
 from bench.planned import Plan
 from bench.registry import Registry

@@ -15,8 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Prints the causes of all published cells of the laptop profile: track, row, task, causes.
 LOOK = """
 import json, sys
-from bench.cli.common import Session
-plan = Session.open(None, None, []).plan("laptop", [], [], "")
+from bench.cli.options import Options
+from bench.cli.session import Session
+plan = Session.open(Options()).plan()
 cells = {c.key: c for c in plan.cells}.values()
 print(json.dumps([[c.cell.track, c.cell.row, c.task.name, list(c.causes)] for c in cells]))
 """

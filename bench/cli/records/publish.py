@@ -7,33 +7,21 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.common import (
-    FreshOption,
-    PluginOption,
-    ProfileOption,
-    Session,
-    StoreOption,
-    SuiteOption,
-    TrackOption,
-    console,
-    escape,
-)
+from bench.cli.console import console, escape
+from bench.cli.options import Options, takes
+from bench.cli.session import Session
 from bench.store.layers import home
 
 
+@takes("profile", "track", "fresh", "store", "suite", "plugin")
 def command(
-    profile: ProfileOption = "laptop",
-    track: TrackOption = [],  # noqa: B006
+    options: Options,
     partial: Annotated[
         bool, typer.Option("--partial", help="Publish though cells are missing or stale.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to write to (default: results/<profile>).")
     ] = None,
-    fresh: FreshOption = False,
-    suite: SuiteOption = None,
-    store: StoreOption = None,
-    plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Write results/<profile>/<track>.jsonl: every record of the profile, sorted, ready to commit.
 
@@ -41,9 +29,9 @@ def command(
     """
     from bench.store.publish import publish
 
-    session = Session.open(suite, store, plugin, fresh=fresh)
-    records = session.layered(profile, track)
-    plan = session.plan(profile, track, [], "", records)
+    session = Session.open(options)
+    records = session.layered()
+    plan = session.plan(records)
     for p in plan.tracks:
         cells = list({c.key: c for c in plan.cells if c.plan is p}.values())
         unfit = [c for c in cells if c.state in ("new", "stale", "blocked")]
@@ -56,7 +44,7 @@ def command(
         keys = [c.key for c in cells if c.head is not None]
         if not keys:
             continue
-        report = publish(records, keys, out or home() / "results" / profile)
+        report = publish(records, keys, out or home() / "results" / options.profile)
         files = ", ".join(map(str, report.files))
         console.print(
             f"{p.track.name}: {report.records} records, {report.bytes / 1024:.0f} kB: {escape(files)}"

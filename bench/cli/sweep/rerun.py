@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from bench.cli.common import (
-    KeyArgument,
-    PluginOption,
-    Session,
-    StoreOption,
-    SuiteOption,
-    console,
-    duration,
-    escape,
-    everything,
-)
-from bench.cli.why import find
+from bench.cli.console import console, duration, escape
+from bench.cli.options import Options, takes
+from bench.cli.records.why import KeyArgument, find
+from bench.cli.session import Session, find_key, records_of_all_profiles
 from bench.contract import BenchError
 
 
-def command(
-    key: KeyArgument,
-    suite: SuiteOption = None,
-    store: StoreOption = None,
-    plugin: PluginOption = [],  # noqa: B006
-) -> None:
+@takes("store", "suite", "plugin")
+def command(options: Options, key: KeyArgument) -> None:
     """Run one cell again here, show its numbers beside the old ones, and keep the new record."""
     from bench.engine.claims import do_alone
     from bench.engine.pool import Pool
@@ -30,9 +18,9 @@ def command(
     from bench.plan import make_plan
     from bench.store.publish import as_published
 
-    session = Session.open(suite, store, plugin)
-    records = everything(session.store)
-    match = records.match(key)
+    session = Session.open(options)
+    records = records_of_all_profiles(session.store, options)
+    match = find_key(records, key)
     published = bool(records.heads()[match].layer)
     old = records.read(match)
     planned = find(session, match)

@@ -8,20 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli.common import (
-    FreshOption,
-    PluginOption,
-    ProfileOption,
-    Session,
-    StoreOption,
-    SuiteOption,
-    TrackOption,
-    console,
-    duration,
-    escape,
-)
-from bench.cli.console import in_parts
-from bench.cli.plan import summary
+from bench.cli.console import console, duration, escape, in_parts
+from bench.cli.options import Options, takes
+from bench.cli.session import Session
+from bench.cli.sweep.plan import summary
 from bench.contract import SYMBOLS
 from bench.planned import Plan, PlannedCell
 from bench.store.heads import Head
@@ -37,17 +27,10 @@ _STYLES = {
 _MARKS = {**SYMBOLS, "ok": "■", "stale": "†"}
 
 
-def command(
-    profile: ProfileOption = "laptop",
-    track: TrackOption = [],  # noqa: B006
-    fresh: FreshOption = False,
-    suite: SuiteOption = None,
-    store: StoreOption = None,
-    plugin: PluginOption = [],  # noqa: B006
-) -> None:
+@takes("profile", "track", "method", "filter", "published", "fresh", "store", "suite", "plugin")
+def command(options: Options) -> None:
     """Show every cell by its status, one mark a seed, and the hours spent so far."""
-    session = Session.open(suite, store, plugin, fresh=fresh)
-    plan = session.plan(profile, track, [], "")
+    plan = Session.open(options).plan()
     for p in plan.tracks:
         for table in _matrix(plan, p.track.name):
             console.print(table)

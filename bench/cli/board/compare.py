@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.common import (
-    FilterOption,
-    FreshOption,
-    PluginOption,
-    ProfileOption,
-    PublishedOption,
-    Session,
-    StoreOption,
-    SuiteOption,
-    console,
-    escape,
-)
+from bench.cli.console import console, escape
+from bench.cli.options import Options, takes
+from bench.cli.session import Session
 from bench.contract import BenchError
 from bench.errors import nearest
 from bench.planned import Plan
@@ -25,48 +17,33 @@ from bench.planned import Plan
 if TYPE_CHECKING:
     from bench.board.examples import ByExample
 
-TrackName = Annotated[
-    str | None, typer.Option("-t", "--track", help="The track (needed if there are several).")
-]
 
-
+@takes("profile", "track", "filter", "published", "fresh", "store", "suite", "plugin")
 def command(
+    options: Options,
     a: Annotated[str, typer.Argument(help="A row.")],
     b: Annotated[str, typer.Argument(help="The row that it is compared with.")],
-    track: TrackName = None,
-    profile: ProfileOption = "laptop",
-    filter: FilterOption = "",
-    metric: Annotated[str | None, typer.Option("--metric", help="Default: the one that ranks.")] = None,
-    published: PublishedOption = False,
-    fresh: FreshOption = False,
-    suite: SuiteOption = None,
-    store: StoreOption = None,
-    plugin: PluginOption = [],  # noqa: B006
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="The metric to compare (default: the one that ranks).")
+    ] = None,
 ) -> None:
-    """Compare two rows over the tasks that both have. Exit code 0: A is better or not separable; 1: A is
-    worse.
+    """Compare two rows over the tasks that both have.
+
+    The exit code is 1 if A is worse than B, and 0 if it is better or cannot be told apart from it.
     """
     from bench import stats
     from bench.board import examples
 
-    session = Session.open(suite, store, plugin, fresh=fresh)
-    wanted = [track] if track else [p.track.name for p in session.suite.tracks(profile, session.registry)]
-    holding = [t for t in wanted if a in session.registry.rows(t) and b in session.registry.rows(t)]
-    if len(holding) != 1:
-        for t in wanted[:1] if not holding else ():
-            session.registry.row(t, a)
-            session.registry.row(t, b)
-        raise BenchError(f"both rows are in {', '.join(holding) or 'no one track'}; say which with --track")
-    records = session.source(profile, holding, alone=published)
-    plan = session.plan(profile, holding, [a, b], filter, records)
+    session = Session.open(options)
+    (track,) = holding = _track_of_both(session, a, b)
+    session = replace(session, options=replace(options, track=holding, method=[a, b]))
+    plan = session.plan()
     name = metric or plan.tracks[0].ranks_by
     try:
         declared = plan.tracks[0].track.metric(name)
     except KeyError:
         known = [m.name for m in plan.tracks[0].track.metrics]
-        raise BenchError(
-            f"--metric {name}: track {holding[0]} has no such metric{nearest(name, known)}"
-        ) from None
+        raise BenchError(f"--metric {name}: track {track} has no such metric{nearest(name, known)}") from None
     keys = [{c.key for c in plan.cells if c.row == r} for r in (a, b)]
     same = keys[0] & keys[1]
     values = {r: _values(plan, r, name, same) for r in (a, b)}
@@ -90,10 +67,25 @@ def command(
         f"[bold]{escape(a)}[/] against [bold]{escape(b)}[/], {name}: {said}{f' ({c.why})' if c.why else ''}"
     )
     if name == plan.tracks[0].ranks_by:
-        (board,) = session.boards(profile, holding, [a, b], filter, published=published)
+        (board,) = session.boards()
         if (by := examples.paired(board, a, b)) is not None:
             console.print(f"  paired by example: {_by_example(by, declared.digits)}")
     raise typer.Exit(1 if c.verdict == "worse" else 0)
+
+
+def _track_of_both(session: Session, a: str, b: str) -> list[str]:
+    """The one track among those asked for that has both rows, in a list."""
+    options = session.options
+    asked = options.track or [p.track.name for p in session.suite.tracks(options.profile, session.registry)]
+    both = [t for t in asked if {a, b} <= set(session.registry.rows(t))]
+    if len(both) == 1:
+        return both
+    if both:
+        raise BenchError(f"both rows are in {' and in '.join(both)}; say which with -t TRACK")
+    near = {t: [r for r in (a, b) if r not in session.registry.rows(t)] for t in asked}
+    track = min(near, key=lambda t: len(near[t]))  # the track that lacks the fewer of them
+    row = near[track][0]
+    raise BenchError(f"track {track} has no row {row!r}{nearest(row, session.registry.rows(track))}")
 
 
 def _by_example(by: ByExample, digits: int) -> str:

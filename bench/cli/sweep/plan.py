@@ -9,21 +9,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bench.cli.common import (
-    FilterOption,
-    FreshOption,
-    PluginOption,
-    ProfileOption,
-    RowOption,
-    Session,
-    StoreOption,
-    SuiteOption,
-    TrackOption,
-    console,
-    duration,
-    escape,
-)
-from bench.cli.console import in_parts
+from bench.cli.console import console, duration, escape, in_parts
+from bench.cli.options import Options, takes
+from bench.cli.session import Session
 from bench.estimate import Estimate, estimate
 from bench.planned import Plan, PlannedCell
 from bench.store import provenance
@@ -33,20 +21,13 @@ WIDE = 5
 STATES = ("done", "new", "stale", "failed", "blocked")
 
 
+@takes("profile", "track", "method", "filter", "fresh", "store", "suite", "plugin")
 def command(
-    profile: ProfileOption = "laptop",
-    track: TrackOption = [],  # noqa: B006
-    row: RowOption = [],  # noqa: B006
-    filter: FilterOption = "",
+    options: Options,
     cells: Annotated[bool, typer.Option("--cells", help="List every cell with its key.")] = False,
-    fresh: FreshOption = False,
-    suite: SuiteOption = None,
-    store: StoreOption = None,
-    plugin: PluginOption = [],  # noqa: B006
 ) -> None:
-    """List cells and stages: new, done, stale, failed, blocked; and the hours that the rest takes."""
-    session = Session.open(suite, store, plugin, fresh=fresh)
-    plan = session.plan(profile, track, row, filter)
+    """List cells and stages by state (new, done, stale, failed, blocked), and the hours that are left."""
+    plan = Session.open(options).plan()
     for p in plan.tracks:
         for table in _tables(plan, p.track.name):
             console.print(table)

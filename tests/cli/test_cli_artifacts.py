@@ -39,18 +39,18 @@ def net(lab):
 
 
 def test_lists_size_digest_and_whether_the_recipe_is_todays(net, bench):
-    said = bench(*net.arguments("artifacts", store=False))
+    said = bench(*net.arguments("artifacts", store=False, suite=False))
     digest = hashlib.sha256(bytes(range(9))).hexdigest()[:16]
     assert said.code == 0
     assert "tiny-net" in said.out
     assert digest in said.out
     assert "today's" in said.out
     (net.folder / "net.bin").write_bytes(b"older")
-    assert "another: old" in bench(*net.arguments("artifacts", "list", store=False)).out
+    assert "another: old" in bench(*net.arguments("artifacts", "list", store=False, suite=False)).out
 
 
 def test_builds_into_a_folder_compares_and_touches_nothing_of_the_package(net, bench, tmp_path):
-    line = net.arguments("artifacts", "build", "tiny-net", "--out", str(tmp_path / "new"), store=False)
+    line = net.arguments("artifacts", "build", "tiny-net", "--out", str(tmp_path / "new"), store=False, suite=False)
     said = bench(*line)
     assert said.code == 0, said
     assert "the same bytes as the package's" in said.out
@@ -66,7 +66,7 @@ def test_builds_into_a_folder_compares_and_touches_nothing_of_the_package(net, b
 
 
 def test_mistakes_are_told_with_the_nearest(net, bench):
-    said = bench(*net.arguments("artifacts", "build", "tiny-nit", store=False))
+    said = bench(*net.arguments("artifacts", "build", "tiny-nit", store=False, suite=False))
     assert said.code == 2
     assert "did you mean 'tiny-net'?" in said.err
-    assert "did you mean 'build'?" in bench(*net.arguments("artifacts", "buidl", store=False)).err
+    assert "did you mean 'build'?" in bench(*net.arguments("artifacts", "buidl", store=False, suite=False)).err

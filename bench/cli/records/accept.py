@@ -8,21 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.common import (
-    FilterOption,
-    FreshOption,
-    PluginOption,
-    ProfileOption,
-    RowOption,
-    Session,
-    StoreOption,
-    SuiteOption,
-    TrackOption,
-    console,
-    errors,
-    escape,
-)
-from bench.cli.run import CpusOption, sweep_plan
+from bench.cli.console import console, errors, escape
+from bench.cli.options import Options, takes
+from bench.cli.session import Session
+from bench.cli.sweep.run import sweep_plan
 from bench.contract import BenchError, Record
 from bench.planned import Plan, PlannedCell, PlannedStage, shard_label
 from bench.store import provenance
@@ -31,7 +20,9 @@ from bench.store.layers import Layered, published_folder
 from bench.store.records import Store
 
 
+@takes("profile", "track", "method", "filter", "fresh", "store", "suite", "plugin", "cpus")
 def command(
+    options: Options,
     key: Annotated[
         list[str] | None, typer.Argument(help="Keys of stale cells, or enough of their beginnings.")
     ] = None,
@@ -41,15 +32,6 @@ def command(
     verify: Annotated[
         int, typer.Option("--verify", min=0, help="Run so many cells of each row and kind of task again.")
     ] = 0,
-    profile: ProfileOption = "laptop",
-    track: TrackOption = [],  # noqa: B006
-    row: RowOption = [],  # noqa: B006
-    filter: FilterOption = "",
-    fresh: FreshOption = False,
-    cpus: CpusOption = None,
-    suite: SuiteOption = None,
-    store: StoreOption = None,
-    plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Stamp stale records with today's code, settings, data and stages, published ones in their files.
 
@@ -62,25 +44,25 @@ def command(
             "give either --reason (why the change changes no number) or --verify N (run N cells of each row "
             "and kind of task again)"
         )
-    if not (key or track or row or filter or verify):
+    if not (key or options.track or options.method or options.filter or verify):
         raise BenchError("say which cells: keys, -t TRACK, -m ROW or -k FILTER")
-    session = Session.open(suite, store, plugin, fresh=fresh)
-    records = session.layered(profile, track)
-    plan = session.plan(profile, track, row, filter, records)
+    session = Session.open(options)
+    records = session.layered()
+    plan = session.plan(records)
     stale = _stale(plan, records, key or [])
     if not stale:
         console.print("no cell of these is stale: nothing to accept")
         return
     verified: dict[str, Any] = {}
     if verify:
-        verified = _verified(session, plan, stale, verify, cpus) or {}
+        verified = _verified(session, plan, stale, verify) or {}
         if not verified:
             raise typer.Exit(1)
         # Stages that the sample needed were built anew: what the others rest on is seen once more.
-        plan = session.plan(profile, track, row, filter, records)
+        plan = session.plan(records)
         stale = _stale(plan, records, [c.key for c in stale])
     _accept_stages(session.store, plan, stale, reason, verified)
-    _accept_cells(session.store, records, stale, reason, verified, profile)
+    _accept_cells(session.store, records, stale, reason, verified, options.profile)
 
 
 def _stale(plan: Plan, records: Store | Layered, starts: Sequence[str]) -> list[PlannedCell]:
@@ -105,9 +87,7 @@ def _stale(plan: Plan, records: Store | Layered, starts: Sequence[str]) -> list[
 # ----------------------------------------------------------------------------------------------- verifying
 
 
-def _verified(
-    session: Session, plan: Plan, stale: list[PlannedCell], each: int, cpus: int | None
-) -> dict[str, Any] | None:
+def _verified(session: Session, plan: Plan, stale: list[PlannedCell], each: int) -> dict[str, Any] | None:
     """Run a sample again; what to stamp the rest with, or None if a number is not what it was."""
     able = [c for c in stale if c.state == "stale"]
     if blocked := len(stale) - len(able):
@@ -122,11 +102,12 @@ def _verified(
     console.print(said)
     aside = Aside.open(session.store.url)
     again = replace(plan, cells=[c for c in able if c.key in chosen])
-    sweep_plan(replace(session, store=aside), again, local=True, stale=True, cpus=cpus)
+    here = replace(session, store=aside, options=replace(session.options, local=True))
+    sweep_plan(here, again, stale=True)
     if missing := chosen - set(aside.cells):
         console.print(f"{len(missing)} of them did not run to an end: nothing is stamped")
         return None
-    wrong = list(_differing(session, plan.profile, again.cells, aside))
+    wrong = list(_differing(session, again.cells, aside))
     for text in wrong:
         console.print(f"[red]differs[/] {escape(text)}", soft_wrap=True)
     if wrong:
@@ -137,8 +118,8 @@ def _verified(
     return {"cells": len(stale), "on": len(chosen), "commit": commit, "at": provenance.now()}
 
 
-def _differing(session: Session, profile: str, cells: Iterable[PlannedCell], aside: Aside) -> Iterable[str]:
-    records = session.layered(profile, [])
+def _differing(session: Session, cells: Iterable[PlannedCell], aside: Aside) -> Iterable[str]:
+    records = session.layered()
     for c in {c.key: c for c in cells}.values():
         old = records.read(c.key)
         assert old is not None

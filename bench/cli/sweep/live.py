@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli.common import console, duration
+from bench.cli.console import console, duration
 from bench.engine.sweep import Ended, Sweep
 
 _STYLES = {"ok": "green", "skipped": "dim", "lost": "magenta"}

@@ -12,7 +12,7 @@ import pytest
 
 from bench.store.code.closure import unpack_listing
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "ray", "scipy", "polars", "pandas", "xarray", "sklearn", "matplotlib")
 
 
@@ -150,13 +150,13 @@ def test_board_in_three_formats(ran):
         "markdown": ["| ", "Multi · shared"],
         "csv": ["multi/shared", "flights-4x"],
     }.items():
-        said = bench(*grids.arguments("board", "grids", "--format", kind))
+        said = bench(*grids.arguments("board", "-t", "grids", "--format", kind))
         assert said.code == 0, said.err
         for words in wanted:
             assert words in said.out, (kind, said.out)
     only = bench(*grids.arguments("board", "-m", "single", "--format", "csv"))
     assert "multi" not in only.out
-    wrong = bench(*grids.arguments("board", "gridz"))
+    wrong = bench(*grids.arguments("board", "-t", "gridz"))
     assert (wrong.code, "did you mean 'grids'?" in wrong.err) == (2, True)
 
 
@@ -488,7 +488,7 @@ def test_a_newcomers_file_appears_on_the_board_of_a_real_track(lab, bench, tmp_p
     assert bench("check", str(file)).code == 0
     said = bench("run", "--local", "-t", "embedding_scale", "-m", "stranger", "-m", "prior", *common)
     assert said.code == 0, said
-    said = bench("board", "embedding_scale", *common)
+    said = bench("board", "-t", "embedding_scale", *common)
     assert "A stranger's baseline" in said.out
     rows = {r.cell["row"]: r for r in lab.records()}
     assert rows["stranger"].metrics["auc"] == 0.5

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from bench.cli.common import (
-    FreshOption,
-    KeyArgument,
-    PluginOption,
-    Session,
-    StoreOption,
-    SuiteOption,
-    console,
-    escape,
-    everything,
-)
+import typer
+
+from bench.cli.console import console, escape
+from bench.cli.options import Options, takes
+from bench.cli.session import Session, find_key, records_of_all_profiles
 from bench.plan import make_plan
 from bench.planned import PlannedCell
 from bench.store.records import Head
 
+KeyArgument = Annotated[str, typer.Argument(help="Key of a cell, or enough of its beginning.")]
 
-def command(
-    key: KeyArgument,
-    fresh: FreshOption = False,
-    suite: SuiteOption = None,
-    store: StoreOption = None,
-    plugin: PluginOption = [],  # noqa: B006
-) -> None:
+
+@takes("published", "fresh", "store", "suite", "plugin")
+def command(options: Options, key: KeyArgument) -> None:
     """Say whether a record still stands: which planned cell it is, why it is stale, or what was declared
     otherwise.
     """
-    session = Session.open(suite, store, plugin, fresh=fresh)
-    records = everything(session.store, fresh=fresh)
-    head = records.heads()[records.match(key)]
+    session = Session.open(options)
+    records = records_of_all_profiles(session.store, options)
+    head = records.heads()[find_key(records, key)]
     planned = find(session, head.key)
     if planned is not None:
         console.print(f"planned today: {escape(str(planned.cell))}, state {planned.state}")
@@ -63,7 +54,7 @@ def find(session: Session, key: str) -> PlannedCell | None:
 
 def _all(session: Session) -> list[PlannedCell]:
     """The cells of every profile, with the records of all of them: the tour's cells are the laptop's."""
-    out, records = [], everything(session.store, fresh=session.fresh)
+    out, records = [], records_of_all_profiles(session.store, session.options)
     for profile in session.suite.profile_names():
         if profile == "smoke" or any(profile in t.profiles for t in session.suite.spec.tracks.values()):
             out += make_plan(session.suite, session.registry, records, profile).cells

@@ -8,19 +8,9 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.common import (
-    FilterOption,
-    FreshOption,
-    PluginOption,
-    ProfileOption,
-    RowOption,
-    Session,
-    StoreOption,
-    SuiteOption,
-    TrackOption,
-    errors,
-    escape,
-)
+from bench.cli.console import errors, escape
+from bench.cli.options import Options, takes
+from bench.cli.session import Session
 from bench.contract import BenchError
 
 
@@ -31,11 +21,9 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+@takes("profile", "track", "method", "filter", "published", "fresh", "store", "suite", "plugin")
 def command(
-    profile: ProfileOption = "laptop",
-    track: TrackOption = [],  # noqa: B006
-    row: RowOption = [],  # noqa: B006
-    filter: FilterOption = "",
+    options: Options,
     format: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.csv,
     out: Annotated[
         Path | None, typer.Option("--out", help="The file to write (default, for csv: the terminal).")
@@ -43,19 +31,15 @@ def command(
     series: Annotated[
         bool, typer.Option("--series", help="Also what tracks keep beside their metrics.")
     ] = False,
-    fresh: FreshOption = False,
-    suite: SuiteOption = None,
-    store: StoreOption = None,
-    plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Write one line a cell: how it ended, metrics, costs, whose record it is; also of cells not run yet."""
     from bench import frame
 
     if out is None and format is Format.parquet:
         raise BenchError("--format parquet: name the file with --out FILE")
-    session = Session.open(suite, store, plugin, fresh=fresh)
-    records = session.layered(profile, track)
-    table = frame.planned(session.plan(profile, track, row, filter, records), records, series=series)
+    session = Session.open(options)
+    records = session.records()
+    table = frame.planned(session.plan(records), records, series=series)
     if out is None:
         typer.echo(table.to_csv(index=False), nl=False)
         return

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.cli import common
-from bench.cli.show import tables
+from bench.cli import console as consoles
+from bench.cli.records.show import tables
 from bench.contract import Record
 
 WIDTHS = (20, 60, 80, 100, 132)
@@ -15,8 +15,8 @@ def narrow(bench, monkeypatch):
     """Runs a command in a window of so many columns; gives back the words that it printed."""
 
     def at(width, *words):
-        monkeypatch.setattr(common.console, "width", width)
-        monkeypatch.setattr(common.errors, "width", width)
+        monkeypatch.setattr(consoles.console, "width", width)
+        monkeypatch.setattr(consoles.errors, "width", width)
         said = bench(*words)
         assert said.code == 0, said.err
         return said.out.split()
@@ -61,7 +61,7 @@ def test_names_stay_whole(wide, narrow, words, width, few):
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_what_a_record_names_stays_whole(monkeypatch, capsys, width):
-    monkeypatch.setattr(common.console, "width", width)
+    monkeypatch.setattr(consoles.console, "width", width)
     code, recipe = f"sha256-{0:032x}.json", {"a_setting_of_a_long_name": "a-value-of-a-long-name"}
     record = Record(
         key="k" * 64, kind="cell",
@@ -70,7 +70,7 @@ def test_what_a_record_names_stays_whole(monkeypatch, capsys, width):
         provenance={"code": code, "ran_with": {"recipe": recipe}},
     )  # fmt: skip
     for table in tables(record):
-        common.console.print(table)
+        consoles.console.print(table)
     said = {w.strip(",") for w in capsys.readouterr().out.split()}
     assert {record.key, "flights-4x", "single/wide-and-deep", FOLDER, code} - said == set()
     assert any("a-value-of-a-long-name" in w for w in said)

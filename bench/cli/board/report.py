@@ -7,43 +7,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.common import (
-    FreshOption,
-    PluginOption,
-    ProfileOption,
-    PublishedOption,
-    Session,
-    StoreOption,
-    SuiteOption,
-    TrackOption,
-    console,
-    escape,
-)
+from bench.cli.console import console, escape
+from bench.cli.options import Options, takes
+from bench.cli.session import Session
 from bench.store.layers import home
 
 if TYPE_CHECKING:
     from bench.board.model import Board
 
 
+@takes("profile", "track", "method", "filter", "published", "fresh", "store", "suite", "plugin")
 def command(
-    profile: ProfileOption = "laptop",
-    track: TrackOption = [],  # noqa: B006
+    options: Options,
     out: Annotated[
         Path | None, typer.Option("--out", help="Where to write it (default: results/index.html).")
     ] = None,
-    published: PublishedOption = False,
-    fresh: FreshOption = False,
-    suite: SuiteOption = None,
-    store: StoreOption = None,
-    plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Write results/index.html and results/LEADERBOARD.md: one self-contained page, and the tables as
     markdown.
     """
     from bench.board import markdown
 
-    session = Session.open(suite, store, plugin, fresh=fresh)
-    made = session.boards(profile, track, published=published)
+    made = Session.open(options).boards()
     page = write_site(made, out or home() / "results" / "index.html")
     table = page.with_name("LEADERBOARD.md")
     table.write_text("\n\n".join(markdown.render(b) for b in made) + "\n", encoding="utf-8")

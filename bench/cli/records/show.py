@@ -9,32 +9,26 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from bench.cli.common import (
-    FreshOption,
-    KeyArgument,
-    StoreOption,
-    console,
-    duration,
-    escape,
-    everything,
-    open_store,
-)
+from bench.cli.console import console, duration, escape
+from bench.cli.options import Options, takes
+from bench.cli.records.why import KeyArgument
+from bench.cli.session import find_key, open_store, records_of_all_profiles
 from bench.contract import BenchError, Record
 
 
+@takes("published", "fresh", "store")
 def command(
+    options: Options,
     key: KeyArgument,
     as_json: Annotated[bool, typer.Option("--json", help="The record as JSON.")] = False,
     history: Annotated[
         bool, typer.Option("--history", help="All its records, the oldest first, a line each.")
     ] = False,
-    fresh: FreshOption = False,
-    store: StoreOption = None,
 ) -> None:
     """Show one cell: what it was, how it ended, its numbers, its curve, where it ran, its last log lines."""
-    own = open_store(store)
-    opened = everything(own, fresh=fresh)
-    key = opened.match(key)
+    own = open_store(options)
+    opened = records_of_all_profiles(own, options)
+    key = find_key(opened, key)
     record = opened.read(key)
     if record is None:
         raise BenchError(f"the record of {key} was not one: {'; '.join(opened.problems[-1:])}")

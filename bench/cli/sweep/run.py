@@ -8,79 +8,62 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.common import (
-    FilterOption,
-    FreshOption,
-    PluginOption,
-    ProfileOption,
-    RowOption,
-    Session,
-    StoreOption,
-    SuiteOption,
-    TrackOption,
-    console,
-    duration,
-    errors,
-    escape,
-    seconds,
-)
-from bench.cli.plan import summary
+from bench.cli.console import console, duration, errors, escape, seconds
+from bench.cli.options import RUNNING, Options, takes
+from bench.cli.session import Session
+from bench.cli.sweep.plan import summary
 from bench.contract import BenchError
 from bench.planned import Plan
 
-LocalOption = Annotated[bool, typer.Option("--local", help="Without Ray: threads of this process run cells.")]
-CpusOption = Annotated[int | None, typer.Option("--cpus", min=1, help="Use so many processors.")]
-AddressOption = Annotated[
-    str | None,
-    typer.Option("--address", help="A running Ray cluster: 'auto' or host:port (RAY_ADDRESS)."),
-]
 
-
+@takes("profile", "track", "method", "filter", "fresh", "store", "suite", "plugin", "local", "cpus")
 def command(
-    profile: ProfileOption = "laptop",
-    track: TrackOption = [],  # noqa: B006
-    row: RowOption = [],  # noqa: B006
-    filter: FilterOption = "",
-    budget: Annotated[
-        str | None, typer.Option("--budget", help="Stop starting cells after this time: 10m, 2h.")
-    ] = None,
-    local: LocalOption = False,
+    options: Options,
     stale: Annotated[bool, typer.Option("--stale", help="Run stale cells again too.")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Run failed cells again too.")] = False,
-    cpus: CpusOption = None,
-    address: AddressOption = None,
-    fresh: FreshOption = False,
-    suite: SuiteOption = None,
-    store: StoreOption = None,
-    plugin: PluginOption = [],  # noqa: B006
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="TIME",
+            rich_help_panel=RUNNING,
+            help="Start no cell any more after this time: 10m, 2h.",
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="ADDRESS",
+            rich_help_panel=RUNNING,
+            help="A Ray cluster that is running: 'auto' or host:port (default: $RAY_ADDRESS).",
+        ),
+    ] = None,
 ) -> None:
     """Run what is missing. Ctrl-C leaves a readable store; the same command goes on from there."""
     budget_s = seconds(budget, "--budget") if budget else None
-    session = Session.open(suite, store, plugin, fresh=fresh)
-    plan = session.plan(profile, track, row, filter)
+    session = Session.open(options)
+    plan = session.plan()
     console.print(summary(plan))
-    sweep_plan(
-        session, plan, local=local, stale=stale, failed=failed, budget_s=budget_s, cpus=cpus, address=address
-    )
+    sweep_plan(session, plan, stale=stale, failed=failed, budget_s=budget_s, address=address)
 
 
 def sweep_plan(
     session: Session,
     plan: Plan,
     *,
-    local: bool = False,
     stale: bool = False,
     failed: bool = False,
     budget_s: float | None = None,
-    cpus: int | None = None,
     address: str | None = None,
 ) -> None:
-    """Run a plan with the live view, say how it ended, and leave with 130 if it was interrupted."""
+    """Run a plan with the live view, say how it ended, and leave with exit code 130 if it was interrupted."""
+    local, cpus = session.options.local, session.options.cpus
     if not plan.to_run(stale=stale, failed=failed):
         hint = [f"--{s} runs {n} {s} cells" for s, n in plan.count().items() if s in ("stale", "failed")]
         console.print("nothing to run" + (f" ({', '.join(hint)})" if hint else ""))
         return
-    from bench.cli.live import watching
+    from bench.cli.sweep.live import watching
     from bench.engine.execute import execute
 
     with watching(cpus or len(os.sched_getaffinity(0))) as progress:

@@ -7,18 +7,9 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.common import (
-    FilterOption,
-    FreshOption,
-    PluginOption,
-    ProfileOption,
-    PublishedOption,
-    RowOption,
-    Session,
-    StoreOption,
-    SuiteOption,
-    console,
-)
+from bench.cli.console import console
+from bench.cli.options import Options, takes
+from bench.cli.session import Session
 
 
 class Format(StrEnum):
@@ -29,23 +20,15 @@ class Format(StrEnum):
     csv = "csv"
 
 
+@takes("profile", "track", "method", "filter", "published", "fresh", "store", "suite", "plugin")
 def command(
-    track: Annotated[list[str] | None, typer.Argument(help="Tracks (default: all of the profile).")] = None,
-    profile: ProfileOption = "laptop",
-    row: RowOption = [],  # noqa: B006
-    filter: FilterOption = "",
+    options: Options,
     format: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.terminal,
-    published: PublishedOption = False,
-    fresh: FreshOption = False,
-    suite: SuiteOption = None,
-    store: StoreOption = None,
-    plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Print leaderboards: ranks with tie groups, intervals, failures, and what they rest on."""
     from bench.board import csvout, markdown, terminal
 
-    session = Session.open(suite, store, plugin, fresh=fresh)
-    for board in session.boards(profile, track or [], row, filter, published=published):
+    for board in Session.open(options).boards():
         if format is Format.terminal:
             console.print(terminal.render(board, width=console.width))
         else:

@@ -2,61 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from bench.cli.common import PluginOption, Session, SuiteOption, console, escape
-from bench.cli.plan import summary
-from bench.cli.report import write_site
-from bench.cli.run import CpusOption, LocalOption, sweep_plan
+from bench.cli.board.report import write_site
+from bench.cli.console import console, escape
+from bench.cli.options import Options, takes
+from bench.cli.session import Session
+from bench.cli.sweep.plan import summary
+from bench.cli.sweep.run import sweep_plan
 from bench.store.layers import home, published_folder
 
 FOLDER = "results/tour"
 
 
+@takes("track", "suite", "plugin", "local", "cpus")
 def command(
-    fresh: Annotated[
-        bool, typer.Option("--fresh/--continue", help="Start anew, or go on where it was.")
+    options: Options,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away what an earlier tour ran, and start again.")
     ] = False,
-    local: LocalOption = False,
-    cpus: CpusOption = None,
-    suite: SuiteOption = None,
-    plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """A sweep on real data in about ten minutes, then the leaderboard here and in results/index.html."""
-    if fresh:
+    if restart:
         import shutil
 
         shutil.rmtree(home() / FOLDER, ignore_errors=True)
-    # What is published lies beside it here, to be reproduced, and never under it.
-    session = Session.open(suite, None, plugin, default=FOLDER, fresh=True)
-    plan = session.plan("tour", [], [], "")
+    # The published records are what the tour reproduces, so that none of them counts as done.
+    session = Session.open(replace(options, profile="tour", fresh=True), default=FOLDER)
+    plan = session.plan()
     console.print(
         "[bold]gridbench tour[/]: the paper's method, its baselines and a floor, on data in the packages"
     )
     console.print(summary(plan))
-    sweep_plan(session, plan, local=local, cpus=cpus)
+    sweep_plan(session, plan)
     from bench.board import terminal
 
     session.store.seal()
-    made = session.boards("tour", [])
+    made = session.boards()
     for board in made:
         console.print(terminal.render(board, width=console.width))
-    for line in _reproduced(session, plan.profile):
+    for line in _reproduced(session):
         console.print(line)
     if any((published_folder() / "laptop").glob("*.jsonl")):
-        made += Session(session.suite, session.registry, session.store).boards("laptop", [], published=True)
+        laptop = replace(options, profile="laptop", published=True)
+        made += replace(session, options=laptop).boards()
     page = write_site(made, home() / "results" / "index.html")
     console.print(f"the page: [bold]{escape(str(page))}[/] (open it in a browser; it needs no network)")
 
 
-def _reproduced(session: Session, profile: str) -> list[str]:
+def _reproduced(session: Session) -> list[str]:
     """How many of the tour's cells came out as the published laptop records of the same cells."""
     from bench.store.publish import load_published
 
     out = []
-    plan = session.plan(profile, [], [], "")
+    plan = session.plan()
     for p in plan.tracks:
         path = published_folder() / "laptop" / f"{p.track.name}.jsonl"
         if not path.is_file():
