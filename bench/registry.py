@@ -52,6 +52,11 @@ class Origin:
         """Name under which provenance knows it."""
         return f"plugin:{Path(self.file).name}" if self.file else self.module
 
+    @property
+    def path(self) -> str:
+        """The file that it was loaded from; "" if it was not loaded yet."""
+        return self.file or str(getattr(sys.modules.get(self.module), "__file__", None) or "")
+
     def load(self) -> ModuleType:
         """Import the module or the file (once a process)."""
         if not self.file:

@@ -89,7 +89,7 @@ def test_plan_shows_states_aliases_skips_and_an_estimate(grids, bench):
     assert before.code == 0
     assert "18 to run: no past record to estimate from, at most 3.0 h by their limits" in before.out
     assert re.search(r"multi/dnn +│? *= single +│? *2 new", before.out)
-    bench(*grids.arguments("run", "--local", "-m", "single", "-k", "seed=0"))
+    bench(*grids.arguments("run", "--local", "-m", "single*", "-k", "seed=0"))
     after = bench(*grids.arguments("plan", "--cells"))
     assert "1 done 1 new" in after.out
     assert "skipped" in after.out

@@ -50,7 +50,9 @@ def test_lists_size_digest_and_whether_the_recipe_is_todays(net, bench):
 
 
 def test_builds_into_a_folder_compares_and_touches_nothing_of_the_package(net, bench, tmp_path):
-    line = net.arguments("artifacts", "build", "tiny-net", "--out", str(tmp_path / "new"), store=False, suite=False)
+    line = net.arguments(
+        "artifacts", "build", "tiny-net", "--out", str(tmp_path / "new"), store=False, suite=False
+    )
     said = bench(*line)
     assert said.code == 0, said
     assert "the same bytes as the package's" in said.out
@@ -69,4 +71,6 @@ def test_mistakes_are_told_with_the_nearest(net, bench):
     said = bench(*net.arguments("artifacts", "build", "tiny-nit", store=False, suite=False))
     assert said.code == 2
     assert "did you mean 'tiny-net'?" in said.err
-    assert "did you mean 'build'?" in bench(*net.arguments("artifacts", "buidl", store=False, suite=False)).err
+    assert (
+        "did you mean 'build'?" in bench(*net.arguments("artifacts", "buidl", store=False, suite=False)).err
+    )
