@@ -42,7 +42,7 @@ def slow(data, hp, ctx):
 SAID = {
     "mine-good": "",
     "mine-shape": "failed: AnswerError: expected a number, found list",
-    "mine-raises": "failed: KeyError: 'nothing of that name'",
+    "mine-raises": "failed: {file}:15: KeyError: 'nothing of that name'",
     "mine-random": "not the same twice: value was 0.",
     "mine-nan": "diverged: value is inf",
 }
@@ -68,7 +68,7 @@ def test_each_row_has_its_verdict(mine, monkeypatch):
     for row, said in SAID.items():
         problems = found[row].problems
         assert len(problems) == bool(said), (row, problems)
-        assert not said or problems[0].startswith(said), (row, problems)
+        assert not said or problems[0].startswith(said.replace("{file}", str(mine[1]))), (row, problems)
     assert (found["mine-skips"].problems, found["mine-skips"].notes) == (
         (), ("skips the smoke task: has no GPU code",),
     )  # fmt: skip
@@ -101,4 +101,66 @@ def test_a_stage_that_fails_is_named(lab):
     lab.of("sampler", ranks_by="distance")
     found = {c.row: c.problems for c in check(Suite(lab.suite), lab.registry(), tracks=("sampler",))}
     assert found["full"] == ()
-    assert found["banked"] == ("sampler · stage bank 1/2: failed: OSError: no bank",)
+    assert found["banked"] == (f"sampler · stage bank 1/2: failed: {path}:34: OSError: no bank",)
+
+
+BROKEN = """
+from bench.contract import method
+
+def inner(values):
+    return sorted(values, key=lambda v: v.size)
+
+@method("sampler", name="Mine", id="mine", variants={"other": {}})
+def mine(data, hp, ctx):
+    BODY
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "said"),
+    [
+        ("return inner([1.0])", 5, "AttributeError: 'float' object has no attribute 'size'"),
+        ("return hp['lr']", 9, "KeyError: 'lr'"),
+        ("return ctx.stage('bank')", 9, "BenchError: stage 'bank' is not declared for this cell; there is encoder; "
+         "a method declares the stages that it reads by stages=… of @method"),
+        ("return __import__('json').loads('{')", 9, "JSONDecodeError: Expecting property name"),
+        ("return 1.0", None, "AnswerError: expected sample(n, generator), found float"),
+    ],
+)  # fmt: skip
+def test_an_exception_names_the_innermost_line_of_the_plugin(lab, bench, body, line, said):
+    lab.use("sampler")
+    lab.of("sampler", ranks_by="distance")
+    file = lab.folder / "mine.py"
+    file.write_text(BROKEN.replace("BODY", body))
+    found = bench(*lab.arguments("check", str(file), "-m", "mine", store=False))
+    at = f"{file}:{line}: " if line else ""
+    assert f"failed: {at}{said}" in found.out
+    assert found.code == 1
+
+
+def test_only_the_rows_of_the_file_that_are_asked_for_are_checked(lab, bench):
+    lab.use("sampler")
+    lab.of("sampler", ranks_by="distance")
+    file = lab.folder / "mine.py"
+    file.write_text(BROKEN.replace("BODY", "return None"))
+
+    def checked(*words):
+        said = bench(*lab.arguments("check", str(file), *words, store=False))
+        return [x.split(" · ")[1].split()[0] for x in said.out.splitlines() if " · " in x], said
+
+    assert checked()[0] == ["mine", "mine/other"]
+    assert checked("-m", "mine")[0] == ["mine"]
+    assert checked("-m", "mine/*", "-t", "sampler")[0] == ["mine/other"]
+    rows, said = checked("-m", "full")
+    assert (rows, said.code) == ([], 2)
+    assert "-m full: no row matches; there is mine, mine/other" in said.err, "a row, but not of this file"
+
+
+def test_what_is_neither_a_file_nor_a_track(lab, bench):
+    lab.use("sampler").of("sampler", ranks_by="distance")
+    for subject, said in {
+        "samplr": "there is no such file, and no track of that name; did you mean 'sampler'?",
+        "mine.py": "bench check mine.py: there is no such file",
+    }.items():
+        wrong = bench(*lab.arguments("check", subject, store=False))
+        assert (wrong.code, said in wrong.err) == (2, True), wrong

@@ -26,7 +26,7 @@ DEPTH = 2
 
 
 def describe(registry: Registry, name: str, suite: Suite) -> Iterator[str]:
-    """Paragraphs for rich: what a method is given and answers, settings, stages, metrics, the file to copy."""
+    """Paragraphs for rich: what a method is given and answers, settings, stages, metrics, a file to copy."""
     track = registry.track(name)
     run = track.Run()
     task = track.tasks(track.smoke()[0])[0]
@@ -52,8 +52,13 @@ def describe(registry: Registry, name: str, suite: Suite) -> Iterator[str]:
 # ---------------------------------------------------------------------------------------------- what is given
 
 
+def given_classes(track: Track) -> list[type]:
+    """The classes that a track's `load` is annotated to return; none if it does not say."""
+    return list(_classes(_hints(type(track).load).get("return")))
+
+
 def _given(track: Track) -> Iterator[str]:
-    classes = list(_classes(_hints(type(track).load).get("return")))
+    classes = given_classes(track)
     if not classes:
         yield _head("data", "what Track.load of this track returns; it does not declare the class")
         return
