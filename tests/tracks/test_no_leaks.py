@@ -22,8 +22,8 @@ import xarray as xr
 from leak_walker import leaks
 
 from bench.contract import Task
+from bench.data.anonymous import ImageFiles, mapped
 from bench.data.images import class_trees, image_sets
-from bench.data.images.nameless import ImageFiles, mapped
 from bench.data.images.pictures import Evaluation, decode
 from bench.data.tables import ctr_prepare, ratings
 from bench.data.transfer import sets as transfer_sets

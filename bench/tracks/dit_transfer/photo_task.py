@@ -15,8 +15,8 @@ import numpy as np
 
 from bench.contract import BenchError, Inputs, Needs, Stage, StageContext, digest
 from bench.data.catalog import VARIABLE, root
-from bench.data.file_digest import content
 from bench.data.images import class_trees
+from bench.file_digest import content
 from bench.tracks.dit_transfer import inception as fid
 from bench.tracks.dit_transfer import stages
 from bench.tracks.dit_transfer.settings import Run, recipe

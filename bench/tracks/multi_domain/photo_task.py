@@ -14,9 +14,9 @@ import numpy as np
 
 from bench.contract import BenchError, Inputs, Stage, digest
 from bench.data.catalog import VARIABLE, root
-from bench.data.file_digest import file_digest
 from bench.data.images import fmow, image_sets
 from bench.data.images.image_files import Images
+from bench.file_digest import file_digest
 from bench.tracks.multi_domain.data import Examples, Files, Parts, thinned
 from bench.tracks.multi_domain.settings import Run, recipe
 
@@ -94,7 +94,7 @@ def _place(names: Sequence[str], name: str) -> int:
 
 
 def _inputs(images: Images, side: int, rows: np.ndarray) -> Examples:
-    from bench.data.images.nameless import ImageFiles
+    from bench.data.anonymous import ImageFiles
     from bench.data.images.pictures import Evaluation, Training
 
     # Pictures stay uint8 here: the network brings them to its own range.

@@ -15,9 +15,9 @@ import numpy as np
 
 from bench.contract import BenchError, Inputs, Stage, Task, digest
 from bench.data.catalog import VARIABLE, root
-from bench.data.file_digest import file_digest
 from bench.data.images import coop, image_folders, image_sets
 from bench.data.images.image_files import Images
+from bench.file_digest import file_digest
 from bench.tracks.ood.data import Files, Labelled, Parts, Target, thinned
 from bench.tracks.ood.settings import Run, Setting
 
@@ -173,7 +173,7 @@ def _parts(
 
 
 def _files(images: Images, rows: np.ndarray, run: Run) -> Files:
-    from bench.data.images.nameless import ImageFiles
+    from bench.data.anonymous import ImageFiles
     from bench.data.images.pictures import Evaluation, Training
 
     plain = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
