@@ -15,8 +15,8 @@ import numpy as np
 
 from bench.contract import BenchError, Inputs, Needs, Stage, StageContext, digest
 from bench.data.catalog import VARIABLE, root
-from bench.data.file_digest import content
-from bench.data.images import class_trees
+from bench.data.images import image_sets
+from bench.file_digest import content
 from bench.tracks.dit_transfer import inception as fid
 from bench.tracks.dit_transfer import stages
 from bench.tracks.dit_transfer.settings import Run, recipe
@@ -44,7 +44,7 @@ _AT_ONCE = 64
 
 def missing(target: str, run: Run) -> str | None:
     """Which data set, network or package has to be brought, or None. Cheap."""
-    if why := class_trees.missing(target):
+    if why := image_sets.publisher_set(target).missing():
         return why
     network, vae = root() / run.weights, root() / run.vae
     if not network.exists():
@@ -69,7 +69,7 @@ def inception(run: Run) -> Path:
 def fingerprint(target: str, run: Run) -> str:
     """Digest of the list of images and of what the networks' files hold."""
     networks = [content(root() / p) for p in (run.weights, run.vae, run.inception)]
-    return digest([class_trees.fingerprint(target), networks])
+    return digest([image_sets.publisher_set(target).fingerprint(), networks])
 
 
 def parts(target: str, run: Run, inputs: Inputs) -> Parts:
@@ -77,7 +77,7 @@ def parts(target: str, run: Run, inputs: Inputs) -> Parts:
     from bench.tracks.dit_transfer.data import Parts
     from bench.tracks.dit_transfer.latents import Latents
 
-    x, classes = Latents(inputs.stage(LATENTS)), class_trees.read(target, "train").classes
+    x, classes = Latents(inputs.stage(LATENTS)), image_sets.publisher_set(target).read().classes
     return Parts(
         classes=classes, x=x, y=x.labels, pretrained=partial(_pretrained, run, len(classes), x.shape),
         bank=bank, decode=partial(_decoded, run, inputs.device),
@@ -136,11 +136,11 @@ def real(target: str, run: Run, stage: Callable[[str], Path]) -> dict[str, Itera
     }
 
 
-def _files(target: str, part: class_trees.Part, run: Run) -> tuple[list[Path], np.ndarray]:
+def _files(target: str, part: str, run: Run) -> tuple[list[Path], np.ndarray]:
     """Files and labels (n,) of a part, at most ``run.pictures``."""
-    images = class_trees.read(target, part)
-    rows = stages.thinned(np.arange(len(images.paths)), run.pictures)
-    return [images.paths[i] for i in rows], images.label[rows]
+    images = image_sets.publisher_set(target).read().only(part)
+    rows = stages.thinned(np.arange(len(images.files)), run.pictures)
+    return images.paths(rows), images.labels[rows]
 
 
 def _compared(files: Sequence[Path]) -> list[Path]:
@@ -164,7 +164,7 @@ def data_stages(target: str, run: Run) -> Sequence[Stage]:
     here = missing(target, run) is None
     params = {
         "target": target, "pictures": run.pictures, "size": SIZE, "vae": run.vae,
-        "of": [class_trees.fingerprint(target), content(root() / run.vae)] if here else None,
+        "of": [image_sets.publisher_set(target).fingerprint(), content(root() / run.vae)] if here else None,
     }  # fmt: skip
     needs = Needs(cpu=4, gpu=1, mem_gb=16, minutes=480)
     return (Stage(name=LATENTS, build=encode, params=params, needs=needs),)

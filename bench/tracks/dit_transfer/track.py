@@ -237,9 +237,9 @@ def source_of(target: str) -> _Source:
 
 
 def _known() -> list[str]:
-    from bench.data.images import class_trees
+    from bench.data.images import image_sets
 
-    return [*settings.LAPTOP, *class_trees.NAMES]
+    return [*settings.LAPTOP, *image_sets.PUBLISHER_LAYOUTS]
 
 
 TRACK = DitTransfer()

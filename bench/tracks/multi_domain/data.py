@@ -14,7 +14,7 @@ from bench.tracks.multi_domain.settings import Recipe
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.data.images.nameless import ImageFiles
+    from bench.data.anonymous import ImageFiles
     from bench.data.images.pictures import Evaluation, Training
     from bench.tracks.multi_domain.bodies import Body
 

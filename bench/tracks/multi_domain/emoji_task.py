@@ -13,8 +13,8 @@ from functools import partial
 import numpy as np
 
 from bench.contract import Inputs, Stage
-from bench.data.dealing import dealt
 from bench.data.drawings import emoji
+from bench.data.splitting import split_groups
 from bench.tracks.multi_domain.data import Examples, Parts, Pictures, thinned
 from bench.tracks.multi_domain.settings import Run, recipe
 
@@ -60,14 +60,14 @@ def parts(dataset: str, run: Run, inputs: Inputs) -> Parts:
 
 
 def _parts(drawn: emoji.Pictures) -> Mapping[str, str]:
-    """Family -> part, dealt out within the category that most of its members are in."""
+    """Family -> part, assigned within the category that most of its members are in."""
     members: dict[str, Counter[str]] = defaultdict(Counter)
     for family, category in zip(drawn.family, drawn.category, strict=True):
         members[family][category] += 1
     homes: dict[str, dict[str, int]] = defaultdict(dict)
     for family, categories in members.items():
         homes[min(categories, key=lambda c: (-categories[c], c))][family] = categories.total()
-    return {f: p for home, sizes in homes.items() for f, p in dealt(sizes, SHARES, home).items()}
+    return {f: p for home, sizes in homes.items() for f, p in split_groups(sizes, SHARES, home).items()}
 
 
 def _inputs(images: np.ndarray, side: int, rows: np.ndarray) -> Examples:

@@ -14,9 +14,9 @@ import numpy as np
 
 from bench.contract import BenchError, Inputs, Stage, digest
 from bench.data.catalog import VARIABLE, root
-from bench.data.file_digest import file_digest
 from bench.data.images import fmow, image_sets
 from bench.data.images.image_files import Images
+from bench.file_digest import file_digest
 from bench.tracks.multi_domain.data import Examples, Files, Parts, thinned
 from bench.tracks.multi_domain.settings import Run, recipe
 
@@ -33,7 +33,7 @@ def stages(dataset: str) -> Sequence[Stage]:
 
 def missing(dataset: str, run: Run) -> str | None:
     """Which data set or which file of weights has to be brought, or None."""
-    if why := image_sets.missing(dataset):
+    if why := image_sets.image_set(dataset).missing():
         return why
     path = weights(dataset, run)
     if not path.is_file():
@@ -46,7 +46,7 @@ def missing(dataset: str, run: Run) -> str | None:
 
 def fingerprint(dataset: str, run: Run) -> str:
     """Digest of the list of images and of the weights."""
-    return digest([image_sets.fingerprint(dataset), file_digest(weights(dataset, run))])
+    return digest([image_sets.image_set(dataset).fingerprint(), file_digest(weights(dataset, run))])
 
 
 def weights(dataset: str, run: Run) -> Path:
@@ -58,7 +58,7 @@ def parts(dataset: str, run: Run, inputs: Inputs) -> Parts:
     """The pictures, as lists of files."""
     if why := missing(dataset, run):
         raise BenchError(why)
-    images = image_sets.read(dataset)
+    images = image_sets.image_set(dataset).read()
     domains, domain, part = _regions(images) if dataset == "fmow" else _split(images)
     train, val, test = (thinned(np.flatnonzero(part == i), domain, run.rows) for i in range(3))
     # The list is sorted by class: in its order, the place of a test picture would tell its label.
@@ -94,7 +94,7 @@ def _place(names: Sequence[str], name: str) -> int:
 
 
 def _inputs(images: Images, side: int, rows: np.ndarray) -> Examples:
-    from bench.data.images.nameless import ImageFiles
+    from bench.data.anonymous import ImageFiles
     from bench.data.images.pictures import Evaluation, Training
 
     # Pictures stay uint8 here: the network brings them to its own range.

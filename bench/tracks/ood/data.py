@@ -13,7 +13,7 @@ from bench.tracks.ood.settings import Recipe, Setting
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.data.images.nameless import ImageFiles
+    from bench.data.anonymous import ImageFiles
     from bench.data.images.pictures import Evaluation, Training
     from bench.nn.clip import DualEncoder
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from bench.contract import Inputs, Stage, Task, digest
 from bench.data import EMBEDDED
 from bench.data.drawings import emoji, stamps
+from bench.file_digest import file_digest
 from bench.tracks.ood import splits
 from bench.tracks.ood.data import Held, Labelled, Parts, Target, thinned
 from bench.tracks.ood.settings import Run, Setting
@@ -81,15 +81,8 @@ def missing(task: Task, run: Run) -> str | None:
 
 def fingerprint(task: Task, run: Run) -> str:
     """Digest of the pictures' sources and of the encoder's weights."""
-    of = [emoji.fingerprint(_styles(task)), _weights_digest(WEIGHTS.stat().st_mtime_ns)]
+    of = [emoji.fingerprint(_styles(task)), file_digest(WEIGHTS, on_disk=False)[:16]]
     return digest([*of, stamps.fingerprint()] if task.params["dataset"] == "stamps" else of)
-
-
-@lru_cache(maxsize=1)
-def _weights_digest(changed: int) -> str:
-    import hashlib
-
-    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:16]
 
 
 def encoder(run: Run) -> DualEncoder:

@@ -12,8 +12,8 @@ from multiprocessing import get_context
 
 import pytest
 
-from bench.data import file_digest as module
-from bench.data.file_digest import content, file_digest
+from bench import file_digest as module
+from bench.file_digest import content, file_digest, read_digest
 
 BYTES, OTHER = b"weights of a network", b"weights of another..."[: len(b"weights of a network")]
 SHA256 = hashlib.sha256(BYTES).hexdigest()
@@ -129,7 +129,7 @@ def test_where_no_digest_can_be_kept_a_large_file_says_so(file, monkeypatch, cap
     monkeypatch.setattr(module, "_LARGE", 1)
     assert file_digest(file) == SHA256
     assert "reading 0.0 GB once" in caplog.text
-    assert "its digest cannot be kept in" in caplog.text
+    assert "its digest cannot be written to" in caplog.text
 
 
 def test_processes_at_once_leave_one_whole_entry(file):
@@ -153,3 +153,26 @@ def test_a_folder_is_its_files_without_what_is_hidden(file, tmp_path):
     os.utime(moved / "net.pt", (OLD - 99, OLD - 99))
     assert content(moved) == before
     assert content(file) == SHA256
+
+
+def test_of_a_file_of_a_package_no_entry_is_written_and_it_is_read_once_a_process(file, read, cache):
+    assert [file_digest(file, on_disk=False) for _ in range(3)] == [SHA256] * 3
+    assert read == ["net.pt"]
+    assert sorted(p.name for p in file.parent.iterdir()) == ["net.pt"]
+    assert not cache.exists()
+    forget()
+    file_digest(file, on_disk=False)
+    assert read == ["net.pt"] * 2
+
+
+def test_a_verification_reads_the_bytes_whatever_is_remembered(file):
+    file_digest(file)
+    file.write_bytes(OTHER)
+    os.utime(file, (OLD, OLD))
+    assert file_digest(file) == SHA256, "same size, same time: remembered"
+    steps = []
+    assert (
+        read_digest(file, lambda done, total: steps.append((done, total)))
+        == hashlib.sha256(OTHER).hexdigest()
+    )
+    assert steps == [(0, len(OTHER)), (len(OTHER), len(OTHER))]

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
-from bench.data.images import class_trees, image_sets
-from bench.data.images.class_layouts import LAYOUTS, dealt
+from bench.data.images import image_sets
+from bench.data.images.class_layouts import LAYOUTS, random_parts
 
 TABLE = "DF20M-train_metadata_PROD.csv"
 
@@ -140,23 +140,32 @@ MAKERS = {
 
 def ready(name):
     MAKERS[name]()
-    return class_trees.prepare(name, partial=True)
+    return image_sets.publisher_set(name).prepare(partial=True)
 
 
 def listed(name, part):
-    images = class_trees.read(name, part)
-    below = [p.relative_to(CATALOG[name].folder).as_posix() for p in images.paths]
-    assert images.label.dtype == np.int64
-    return list(zip(below, (images.classes[y] for y in images.label), strict=True))
+    images = image_sets.publisher_set(name).read()
+    images = images if part == "all" else images.only(part)
+    assert images.labels.dtype == np.int64
+    return list(zip(images.files, (images.classes[y] for y in images.labels), strict=True))
 
 
 # ----------------------------------------------------------------------------------------------- what is read
 
 
 def test_names_are_the_papers_eight_and_every_one_is_in_the_catalogue():
-    assert set(class_trees.NAMES) == set(MAKERS)
-    assert [LAYOUTS[n].classes for n in class_trees.NAMES] == [101, 397, 182, 101, 200, 10, 102, 196]
-    totals = {n: sum(LAYOUTS[n].counts.values()) for n in class_trees.NAMES}
+    assert set(image_sets.PUBLISHER_LAYOUTS) == set(MAKERS)
+    assert [LAYOUTS[n].classes for n in image_sets.PUBLISHER_LAYOUTS] == [
+        101,
+        397,
+        182,
+        101,
+        200,
+        10,
+        102,
+        196,
+    ]
+    totals = {n: sum(LAYOUTS[n].counts.values()) for n in image_sets.PUBLISHER_LAYOUTS}
     assert totals == {
         "food101": 101_000, "sun397": 108_753, "df20-mini": 36_393, "caltech101": 8_677,
         "cub-200-2011": 11_788, "artbench-10": 60_000, "oxford-flowers": 8_189, "stanford-cars": 16_185,
@@ -165,10 +174,10 @@ def test_names_are_the_papers_eight_and_every_one_is_in_the_catalogue():
 
 def test_food101():
     lists = food101()
-    class_trees.prepare("food101", partial=True)
+    image_sets.publisher_set("food101").prepare(partial=True)
     for part, files in lists.items():
         assert [f for f, _ in listed("food101", part)] == [f"images/{f}.jpg" for f in files]
-    assert class_trees.read("food101", "all").classes == ("apple pie", "waffles")
+    assert image_sets.publisher_set("food101").read().classes == ("apple pie", "waffles")
 
 
 def test_sun397_has_nested_classes_and_leaves_out_the_file_that_cannot_be_decoded():
@@ -177,7 +186,7 @@ def test_sun397_has_nested_classes_and_leaves_out_the_file_that_cannot_be_decode
     assert len(found) == 20
     classes = {"abbey": "a/abbey", "apse/indoor": "a/apse/indoor", "church/indoor": "c/church/indoor",
                "church/outdoor": "c/church/outdoor"}  # fmt: skip
-    assert class_trees.read("sun397", "all").classes == tuple(classes)
+    assert image_sets.publisher_set("sun397").read().classes == tuple(classes)
     assert all(file.startswith(f"SUN397/{classes[c]}/sun_") for file, c in found)
 
 
@@ -193,7 +202,7 @@ def test_df20_mini():
         ("DF20M/3-2.JPG", "Amanita muscaria (L.) Lam., 1783"),
     ]
     assert listed("df20-mini", "test") == [("DF20M/9-9.JPG", "Boletus edulis Bull.")]
-    assert class_trees.read("df20-mini", "train").label.tolist() == [1, 0]
+    assert image_sets.publisher_set("df20-mini").read().only("train").labels.tolist() == [1, 0]
 
 
 def test_cub():
@@ -215,7 +224,7 @@ def test_artbench():
 
 def test_flowers_labels_are_in_the_order_of_the_numbers():
     ready("oxford-flowers")
-    assert class_trees.read("oxford-flowers", "all").classes == ("1", "2", "10")
+    assert image_sets.publisher_set("oxford-flowers").read().classes == ("1", "2", "10")
     assert listed("oxford-flowers", "train") == [
         ("jpg/image_00006.jpg", "1"), ("jpg/image_00004.jpg", "2"), ("jpg/image_00001.jpg", "10")
     ]  # fmt: skip
@@ -225,7 +234,7 @@ def test_flowers_labels_are_in_the_order_of_the_numbers():
 
 def test_cars_and_a_table_of_one_row():
     ready("stanford-cars")
-    assert class_trees.read("stanford-cars", "train").label.tolist() == [2, 0, 1]
+    assert image_sets.publisher_set("stanford-cars").read().only("train").labels.tolist() == [2, 0, 1]
     assert listed("stanford-cars", "test") == [("cars_test/00001.jpg", "BMW M3")]
 
 
@@ -234,15 +243,15 @@ def test_cars_and_a_table_of_one_row():
 
 def test_the_split_has_the_quoted_sizes_and_needs_no_order():
     files = [f"SUN397/x/{i}.jpg" for i in range(108_753)]
-    parts = dealt(files)
+    parts = random_parts(files)
     assert [parts.count(p) for p in ("train", "val", "test")] == [76_128, 10_875, 21_750]
-    assert dealt(files[::-1]) == parts[::-1]
+    assert random_parts(files[::-1]) == parts[::-1]
     # Over the whole list, not one end of it: a fifth of each half, give or take five deviations.
     assert abs(parts[:50_000].count("test") - 10_000) < 5 * 90
 
 
 def test_the_split_stays_what_it_is():
-    assert "".join(p[1] for p in dealt([f"f{i}" for i in range(20)])) == "rrerrrrerrrarererrar"
+    assert "".join(p[1] for p in random_parts([f"f{i}" for i in range(20)])) == "rrerrrrerrrarererrar"
 
 
 def test_parts_are_disjoint_and_all_has_validation_too():
@@ -261,58 +270,63 @@ def test_parts_are_disjoint_and_all_has_validation_too():
 @pytest.mark.parametrize("name", MAKERS)
 def test_says_what_is_missing_from_the_folder_to_the_list(data, name):
     folder = CATALOG[name].folder
-    assert f"no folder {folder.name} in {data}" in class_trees.missing(name)
+    assert f"no folder {folder.name} in {data}" in image_sets.publisher_set(name).missing()
     MAKERS[name]()
-    assert class_trees.missing(name).endswith(
-        f"not prepared as its publisher splits it: bench data prepare {name}"
+    assert (
+        image_sets.publisher_set(name)
+        .missing()
+        .endswith(f"not prepared as its publisher splits it: bench data prepare {name}")
     )
     with pytest.raises(BenchError, match="is not prepared"):
-        class_trees.read(name, "train")
+        image_sets.publisher_set(name).read().only("train")
     place = folder / LAYOUTS[name].places[-1]
     place.rename(folder / "away")
     kind = "file" if place.suffix else "folder"
-    assert f"no {kind} {LAYOUTS[name].places[-1]} in {folder}" in class_trees.missing(name)
+    assert f"no {kind} {LAYOUTS[name].places[-1]} in {folder}" in image_sets.publisher_set(name).missing()
     (folder / "away").rename(place)
-    class_trees.prepare(name, partial=True)
-    assert class_trees.missing(name) is None
+    image_sets.publisher_set(name).prepare(partial=True)
+    assert image_sets.publisher_set(name).missing() is None
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_class_counts_are_checked_with_folder_found_and_expected(name):
     MAKERS[name]()
-    place = CATALOG[name].folder / LAYOUTS[name].places[0]
-    said = rf"{re.escape(str(place))}: found [234] classes, expected {LAYOUTS[name].classes};"
+    folder = CATALOG[name].folder
+    said = rf"{name}: [234] classes, expected {LAYOUTS[name].classes} \(in {re.escape(str(folder))}\);"
     with pytest.raises(BenchError, match=said):
-        class_trees.prepare(name)
-    assert class_trees.missing(name) is not None
+        image_sets.publisher_set(name).prepare()
+    assert image_sets.publisher_set(name).missing() is not None
 
 
 def test_image_counts_are_checked_and_partial_ones_marked(monkeypatch):
     food101()
     layout = dataclasses.replace(LAYOUTS["food101"], classes=2, counts={"train": 4, "test": 3})
-    monkeypatch.setitem(class_trees.LAYOUTS, "food101", layout)
-    with pytest.raises(BenchError, match="images: test 2, expected 3"):
-        class_trees.prepare("food101")
-    class_trees.prepare("food101", partial=True)
-    part = class_trees.fingerprint("food101")
+    monkeypatch.setitem(image_sets.PUBLISHER_LAYOUTS, "food101", layout)
+    with pytest.raises(BenchError, match=r"images: test 2 \(published 3\) \(in .*food-101\)"):
+        image_sets.publisher_set("food101").prepare()
+    image_sets.publisher_set("food101").prepare(partial=True)
+    part = image_sets.publisher_set("food101").fingerprint()
     assert part.endswith("-part")
     monkeypatch.setitem(
-        class_trees.LAYOUTS, "food101", dataclasses.replace(layout, counts={"train": 4, "test": 2})
+        image_sets.PUBLISHER_LAYOUTS, "food101", dataclasses.replace(layout, counts={"train": 4, "test": 2})
     )
-    class_trees.prepare("food101")
-    assert not class_trees.fingerprint("food101").endswith("-part")
+    image_sets.publisher_set("food101").prepare()
+    assert not image_sets.publisher_set("food101").fingerprint().endswith("-part")
 
 
 def test_the_fingerprint_follows_the_split_and_the_images(data):
     ready("cub-200-2011")
-    before = class_trees.fingerprint("cub-200-2011")
+    before = image_sets.publisher_set("cub-200-2011").fingerprint()
     path = CATALOG["cub-200-2011"].folder / "train_test_split.txt"
     path.write_text(path.read_text().replace("2 0", "2 1"))
-    with pytest.raises(BenchError, match=r"changed since it was prepared: .*Laysan_Albatross_1.jpg: bench"):
-        class_trees.verify("cub-200-2011")
-    class_trees.prepare("cub-200-2011", partial=True, again=True)
-    assert class_trees.fingerprint("cub-200-2011") != before
-    assert class_trees.verify("cub-200-2011").counts == (4, 2)
+    with pytest.raises(
+        BenchError,
+        match=r"changed since it was prepared: .*Laysan_Albatross_1.jpg has another class or part: b",
+    ):
+        image_sets.publisher_set("cub-200-2011").verify()
+    image_sets.publisher_set("cub-200-2011").prepare(partial=True, again=True)
+    assert image_sets.publisher_set("cub-200-2011").fingerprint() != before
+    assert image_sets.publisher_set("cub-200-2011").verify().counts == (4, 2)
 
 
 def test_a_list_that_was_tampered_with_is_refused(data):
@@ -322,7 +336,7 @@ def test_a_list_that_was_tampered_with_is_refused(data):
     with pytest.raises(
         BenchError, match="not the list that was written: bench data prepare artbench-10 --again"
     ):
-        class_trees.read("artbench-10", "all")
+        image_sets.publisher_set("artbench-10").read()
 
 
 # ---------------------------------------------------------------------------------------- damaged annotations
@@ -336,7 +350,7 @@ def spoilt(name, file, change):
     else:
         path.write_text(change(path.read_text()))
     with pytest.raises(BenchError) as said:
-        class_trees.prepare(name, partial=True)
+        image_sets.publisher_set(name).prepare(partial=True)
     return str(said.value).replace(str(CATALOG[name].folder) + "/", "")
 
 
@@ -423,7 +437,7 @@ def test_a_matlab_file_that_was_cut_off_is_refused(file, share):
 def spoilt_flowers(file, data):
     (CATALOG["oxford-flowers"].folder / file).write_bytes(data)
     with pytest.raises(BenchError) as said:
-        class_trees.prepare("oxford-flowers", partial=True)
+        image_sets.publisher_set("oxford-flowers").prepare(partial=True)
     return str(said.value)
 
 
@@ -449,7 +463,7 @@ def test_matlab_values_that_are_none_are_refused(file, values, said):
     flowers()
     savemat(CATALOG["oxford-flowers"].folder / file, values)
     with pytest.raises(BenchError, match=said):
-        class_trees.prepare("oxford-flowers", partial=True)
+        image_sets.publisher_set("oxford-flowers").prepare(partial=True)
 
 
 def test_cars_of_a_class_without_a_name_are_refused():
@@ -459,7 +473,7 @@ def test_cars_of_a_class_without_a_name_are_refused():
         {"class_names": np.array(["a", "b"], object)},
     )
     with pytest.raises(BenchError, match=r"annotations.class\[0\] is 3, expected a whole number from 1 to 2"):
-        class_trees.prepare("stanford-cars", partial=True)
+        image_sets.publisher_set("stanford-cars").prepare(partial=True)
 
 
 def test_trees_with_holes_are_refused():
@@ -467,23 +481,23 @@ def test_trees_with_holes_are_refused():
     folder = CATALOG["artbench-10"].folder
     (folder / "test/ukiyo_e").rename(folder / "test/surrealism")
     with pytest.raises(BenchError, match=re.escape(f"no class folder 'ukiyo_e' in {folder}/test")):
-        class_trees.prepare("artbench-10", partial=True)
+        image_sets.publisher_set("artbench-10").prepare(partial=True)
     sun397()
     picture(CATALOG["sun397"].folder / "SUN397/c/sun_x.jpg")
     with pytest.raises(BenchError, match=r"SUN397/c/sun_x.jpg lies beside the class folders"):
-        class_trees.prepare("sun397", partial=True)
+        image_sets.publisher_set("sun397").prepare(partial=True)
     caltech101()
     (CATALOG["caltech101"].folder / "101_ObjectCategories/brain").mkdir()
     with pytest.raises(BenchError, match=r"no image in .*brain"):
-        class_trees.prepare("caltech101", partial=True)
+        image_sets.publisher_set("caltech101").prepare(partial=True)
 
 
 def test_names_and_parts_that_are_none_are_refused():
     with pytest.raises(BenchError, match="did you mean 'caltech101'"):
-        class_trees.missing("caltech-101")
+        image_sets.publisher_set("caltech-101").missing()
     ready("artbench-10")
-    with pytest.raises(BenchError, match="no part 'val'; expected train, test or all"):
-        class_trees.read("artbench-10", "val")
+    with pytest.raises(BenchError, match="no part 'vla'; there is test, train"):
+        image_sets.publisher_set("artbench-10").read().only("vla")
 
 
 # ------------------------------------------------------------------------------------------- the command line
@@ -503,15 +517,15 @@ def test_the_command_prepares_and_checks_the_list_whose_files_are_there():
     said = bench("prepare", "food101", "--partial")
     assert said == "food101: 6 images (train 4, test 2), 2 classes: not the published counts"
     assert bench("check", "food101") == said
-    assert image_sets.missing("food101").startswith("food101: no file split_zhou_Food101.json")
+    assert image_sets.image_set("food101").missing().startswith("food101: no file split_zhou_Food101.json")
     lists = {p: [[f"waffles/{n}.jpg", 0, "waffles"]] for p, n in (("train", 5), ("val", 7), ("test", 11))}
     (CATALOG["food101"].folder / "split_zhou_Food101.json").write_text(json.dumps(lists))
     both = bench("prepare", "food101", "--partial")
     assert both.count("food101:") == 2
     assert said in both
     assert "3 images (train 1, val 1, test 1)" in both
-    assert image_sets.missing("food101") is None
-    assert class_trees.read("food101", "train").classes == ("apple pie", "waffles")
+    assert image_sets.image_set("food101").missing() is None
+    assert image_sets.publisher_set("food101").read().only("train").classes == ("apple pie", "waffles")
 
 
 def test_the_command_says_of_each_new_set_where_it_comes_from():
