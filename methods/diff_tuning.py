@@ -45,7 +45,7 @@ def diff_tuning(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict
     the data. psi(t) ~ (t + 1)^s and xi(t) ~ (T - t)^s, s = ``power``, by drawing t so (or, with ``by``
     "weighting", by weighting the loss). w = ``bank_weight``; x_s is ``bank_share`` of a batch.
 
-    ``trains``: which of the network's parameters theta is, as of `bench.nn.tuning`; the loss does not know.
+    ``trains``: which of the network's parameters theta is, as of `bench.tracks.dit_transfer.nets.tuning`; the loss does not know.
     """
     from bench.nn.time_steps import psi, xi
     from bench.tracks.dit_transfer import training

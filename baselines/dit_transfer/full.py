@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from bench.contract import Context, method
 
 if TYPE_CHECKING:
-    from bench.nn.dit import DiT
     from bench.tracks.dit_transfer.data import TransferData
+    from bench.tracks.dit_transfer.nets.dit import DiT
 
 
 @method(

@@ -15,7 +15,7 @@ from bench.nn.diffusion import from_pictures
 from bench.tracks.dit_transfer.settings import Recipe
 
 if TYPE_CHECKING:
-    from bench.nn.dit import DiT
+    from bench.tracks.dit_transfer.nets.dit import DiT
 
 
 class Examples(Protocol):

@@ -19,7 +19,7 @@ from bench.data.transfer import sets as transfer_sets
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.nn.dit import DiT
+    from bench.tracks.dit_transfer.nets.dit import DiT
 
 FILE = "dit_lite.safetensors"
 
@@ -77,7 +77,7 @@ def _trained(recipe: Recipe, x: Tensor, y: Tensor, classes: int, ctx: StageConte
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
     from bench.nn.diffusion import Diffusion, drop_labels, min_snr
-    from bench.nn.dit import DiT, DiTConfig
+    from bench.tracks.dit_transfer.nets.dit import DiT, DiTConfig
 
     torch.manual_seed(recipe.seed)
     draw = torch.Generator().manual_seed(recipe.seed)

@@ -16,7 +16,7 @@ from bench.nn import distances
 from bench.tracks.dit_transfer.data import Kept
 
 if TYPE_CHECKING:
-    from bench.tracks.dit_transfer.inception import Inception
+    from bench.tracks.dit_transfer.nets.inception import Inception
 
 KEYS = ("sample", "relay", "parameters", "seconds_per_step")
 #: Directions that features are projected to for the Fréchet distance.
@@ -111,7 +111,7 @@ def inception_net(weights: Path, device: str) -> Inception:
     Raises:
         BenchError: the file is missing or is not the published one.
     """
-    from bench.tracks.dit_transfer import inception
+    from bench.tracks.dit_transfer.nets import inception
 
     net = inception.Inception(weights, device)
     if not inception.original(weights):
@@ -140,7 +140,7 @@ def scores(pictures: np.ndarray | None, kept: Kept) -> dict[str, float | None]:
         "fid": None,
     }  # fmt: skip
     if kept.inception is not None and kept.weights is not None:
-        from bench.tracks.dit_transfer.inception import fid
+        from bench.tracks.dit_transfer.nets.inception import fid
 
         found["fid"] = fid(kept.inception, inception_net(kept.weights, kept.device)(pictures))
     return found

@@ -173,9 +173,10 @@ class DitTransfer(Track):
 
     def embedded(self) -> Sequence[Embedded]:
         """The pre-trained network of the laptop's tasks."""
-        from bench.tracks.dit_transfer import laptop_task, pretrain
+        from bench.tracks.dit_transfer import pretrain
+        from bench.tracks.dit_transfer.sources import laptop
 
-        return (pretrain.embedded(laptop_task.WEIGHTS),)
+        return (pretrain.embedded(laptop.WEIGHTS),)
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
         """Which network stands in, and what it has seen; what is assumed."""
@@ -228,12 +229,12 @@ class _Source(Protocol):
 def source_of(target: str) -> _Source:
     """Its module, and no other: each is a source of those cells only that read with it."""
     if target in settings.LAPTOP:
-        from bench.tracks.dit_transfer import laptop_task
+        from bench.tracks.dit_transfer.sources import laptop
 
-        return laptop_task
-    from bench.tracks.dit_transfer import photo_task
+        return laptop
+    from bench.tracks.dit_transfer.sources import paper
 
-    return photo_task
+    return paper
 
 
 def _known() -> list[str]:

@@ -1,6 +1,6 @@
 """What the rows share: batches, the optimiser, the losses of a step, and drawing from what was trained.
 
-AdamW without weight decay at a constant rate, bf16 autocast. What is trained is chosen by `bench.nn.tuning`,
+AdamW without weight decay at a constant rate, bf16 autocast. What is trained is chosen by `bench.tracks.dit_transfer.nets.tuning`,
 what is minimised by the loss that a row hands to `fit`: two choices that know nothing of each other.
 
 Source: the released code of Diff-Tuning (sheet §3).
@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bench.contract import Context
-from bench.nn import tuning
 from bench.nn.diffusion import Diffusion, Predict, Sampling, drop_labels, relay, sample
-from bench.nn.dit import DiT
 from bench.nn.time_steps import TimeLaw
 from bench.tracks.dit_transfer.data import Examples, TransferData
+from bench.tracks.dit_transfer.nets import tuning
+from bench.tracks.dit_transfer.nets.dit import DiT
 
 #: Time steps drawn alike: the ordinary loss.
 UNIFORM = TimeLaw(0.0, rising=True)

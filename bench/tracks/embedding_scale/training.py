@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contract import BenchError, Context
-from bench.nn.batches import Rows
+from bench.tracks.embedding_scale.batches import Rows
 from bench.tracks.embedding_scale.data import CtrData
 from bench.tracks.embedding_scale.metrics import auc
 from bench.tracks.embedding_scale.nets.layers import FieldEmbedding

@@ -14,8 +14,9 @@ from torch import nn
 
 from bench.contract import Task
 from bench.registry import methods_in
-from bench.tracks.embedding_scale import penalties, training
+from bench.tracks.embedding_scale import training
 from bench.tracks.embedding_scale.data import CtrData
+from bench.tracks.embedding_scale.nets import penalties
 from bench.tracks.embedding_scale.settings import Run
 from bench.tracks.embedding_scale.track import TRACK
 

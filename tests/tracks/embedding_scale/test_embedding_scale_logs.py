@@ -22,7 +22,7 @@ from bench.suite import Suite
 from bench.tracks.embedding_scale import training
 from bench.tracks.embedding_scale.track import TRACK
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TASK = Task(name="criteo-2x", params={"dataset": "criteo", "scale": 2})
 RUN = TRACK.Run(base_dim=2, hidden=8, epochs=1, batch=64)
 

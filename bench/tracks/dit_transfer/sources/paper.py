@@ -17,15 +17,15 @@ from bench.contract import BenchError, Inputs, Needs, Stage, StageContext, diges
 from bench.data.catalog import VARIABLE, root
 from bench.data.file_digest import content
 from bench.data.images import class_trees
-from bench.tracks.dit_transfer import inception as fid
 from bench.tracks.dit_transfer import stages
+from bench.tracks.dit_transfer.nets import inception as fid
 from bench.tracks.dit_transfer.settings import Run, recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.nn.dit import DiT
     from bench.tracks.dit_transfer.data import Drawn, Parts
+    from bench.tracks.dit_transfer.nets.dit import DiT
 
 #: Pixels a side.
 SIZE = 256
@@ -75,7 +75,7 @@ def fingerprint(target: str, run: Run) -> str:
 def parts(target: str, run: Run, inputs: Inputs) -> Parts:
     """The target's training pictures as latents on disk; milliseconds."""
     from bench.tracks.dit_transfer.data import Parts
-    from bench.tracks.dit_transfer.latents import Latents
+    from bench.tracks.dit_transfer.sources.latents import Latents
 
     x, classes = Latents(inputs.stage(LATENTS)), class_trees.read(target, "train").classes
     return Parts(
@@ -100,13 +100,13 @@ def _pretrained(run: Run, classes: int, shape: tuple[int, int, int]) -> DiT:
 
 
 def _network(path: Path) -> DiT:
-    from bench.nn import dit
+    from bench.tracks.dit_transfer.nets import dit
 
     return dit.load(path, dit.DIT_XL_2)
 
 
 def _decoded(run: Run, device: str, x: Tensor) -> np.ndarray:
-    from bench.tracks.dit_transfer import latents
+    from bench.tracks.dit_transfer.sources import latents
 
     return latents.decode(_vae(root() / run.vae, device), x)
 
@@ -114,7 +114,7 @@ def _decoded(run: Run, device: str, x: Tensor) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _vae(folder: Path, device: str) -> Any:
     """The VAE, loaded once a process, when the first picture is decoded."""
-    from bench.tracks.dit_transfer import latents
+    from bench.tracks.dit_transfer.sources import latents
 
     return latents.load_vae(folder).to(device)
 
@@ -151,7 +151,7 @@ def _compared(files: Sequence[Path]) -> list[Path]:
 def _pictures(files: Sequence[Path]) -> Iterator[np.ndarray]:
     """(n, SIZE, SIZE, 3) uint8 of batch after batch."""
     from bench.data.images.pictures import stream
-    from bench.tracks.dit_transfer.latents import AdmCrop
+    from bench.tracks.dit_transfer.sources.latents import AdmCrop
 
     return stream((files[i : i + _AT_ONCE] for i in range(0, len(files), _AT_ONCE)), AdmCrop(SIZE))
 
@@ -172,7 +172,7 @@ def data_stages(target: str, run: Run) -> Sequence[Stage]:
 
 def encode(ctx: StageContext) -> None:
     """Write a folder of `latents.Latents`."""
-    from bench.tracks.dit_transfer import latents
+    from bench.tracks.dit_transfer.sources import latents
 
     p = ctx.params
     files, labels = _files(p["target"], "train", Run(pictures=p["pictures"]))

@@ -14,9 +14,9 @@ from dit_transfer_reference import answered, context, given, numbers, pictures_o
 
 from bench.contract import Score
 from bench.engine.context import set_seed
-from bench.nn import tuning
 from bench.nn.time_steps import psi, xi
 from bench.tracks.dit_transfer import training
+from bench.tracks.dit_transfer.nets import tuning
 
 TUNINGS = {"lora/r8": "lora", "lora/r16": "lora", "bitfit": "bitfit", "difffit": "difffit",
            "vpt-deep": "prompts", "adapter/parallel": "adapter", "adapter/sequential": "adapter",

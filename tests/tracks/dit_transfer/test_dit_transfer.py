@@ -17,15 +17,17 @@ import torch
 from bench.contract import AnswerError, BenchError, Task
 from bench.data.transfer import sets as transfer_sets
 from bench.engine.context import RunContext, RunInputs, RunStageContext, set_seed
-from bench.nn import distances, tuning
-from bench.nn.dit import DiT, DiTConfig
+from bench.nn import distances
 from bench.suite import Suite
-from bench.tracks.dit_transfer import laptop_task, scoring, settings, stages, training
+from bench.tracks.dit_transfer import scoring, settings, stages, training
 from bench.tracks.dit_transfer.data import Pixels, TransferData
+from bench.tracks.dit_transfer.nets import tuning
+from bench.tracks.dit_transfer.nets.dit import DiT, DiTConfig
 from bench.tracks.dit_transfer.pretrain import Recipe as Pretraining
+from bench.tracks.dit_transfer.sources import laptop
 from bench.tracks.dit_transfer.track import TRACK
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TASK = Task(name="flags", params={"target": "flags"})
 SMOKE = TRACK.smoke()[1]
 #: All flags, compared on as many pictures as the Fréchet distance needs.
@@ -141,7 +143,7 @@ def test_without_the_weights_it_is_said_how_they_are_made(tmp_path, monkeypatch)
     assert TRACK.missing(TASK, settings.Run()) is None
     before = TRACK.fingerprint(TASK, settings.Run())
     address = stages.bank(TASK, SMOKE)[0].address
-    monkeypatch.setattr(laptop_task, "WEIGHTS", tmp_path / "dit_lite.safetensors")
+    monkeypatch.setattr(laptop, "WEIGHTS", tmp_path / "dit_lite.safetensors")
     said = TRACK.missing(TASK, settings.Run())
     assert f"no file {tmp_path / 'dit_lite.safetensors'}" in said
     assert "bench artifacts build dit-lite" in said
@@ -503,8 +505,8 @@ def test_every_row_has_its_place_above_and_the_reference_is_one():
 
 def test_the_laptops_weights_are_those_of_the_recipe():
     (embedded,) = TRACK.embedded()
-    config, recipe = laptop_task.pretrained().config, Pretraining()
-    assert embedded.file == laptop_task.WEIGHTS
+    config, recipe = laptop.pretrained().config, Pretraining()
+    assert embedded.file == laptop.WEIGHTS
     assert (config.layers, config.width, config.heads, config.patch, config.size) == (
         recipe.layers, recipe.width, recipe.heads, recipe.patch, transfer_sets.SIDE,
     )  # fmt: skip

@@ -105,7 +105,7 @@ class DiT(nn.Module):
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.config = config
-        #: Whether what it trains was chosen (`bench.nn.tuning`).
+        #: Whether what it trains was chosen (`bench.tracks.dit_transfer.nets.tuning`).
         self.tuned = False
         self.net: Any = DiTTransformer2DModel(
             num_attention_heads=config.heads,

@@ -18,8 +18,8 @@ from bench.tracks.dit_transfer import pretrain, stages
 from bench.tracks.dit_transfer.settings import Run, recipe
 
 if TYPE_CHECKING:
-    from bench.nn.dit import DiT
     from bench.tracks.dit_transfer.data import Parts
+    from bench.tracks.dit_transfer.nets.dit import DiT
 
 #: Of the features of real pictures.
 NEEDS = Needs(mem_gb=4, minutes=30)
@@ -82,7 +82,7 @@ def inception(run: Run) -> None:
 
 def pretrained(classes: int | None = None) -> DiT:
     """The network as it was pre-trained; with ``classes``, with a label table for so many of a target."""
-    from bench.nn import dit
+    from bench.tracks.dit_transfer.nets import dit
 
     model = dit.load(WEIGHTS)
     if classes is not None:
