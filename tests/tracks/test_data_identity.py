@@ -49,7 +49,7 @@ def identity(track: str, root, monkeypatch):
     assert own.missing(task, run) is None
     found = list(own.stages(task, run))
     if track == "dit_transfer":
-        found += paper.bank_stages(TARGET, run)
+        found += paper.bank_stages(TASKS["dit_transfer"], run)
     if track == "ood":
         found += stages.frozen_features(task, run)
     return own.fingerprint(task, run), [s.address for s in found]

@@ -208,7 +208,7 @@ def loaded(case: Case, root: Path) -> tuple[Any, Any]:
     case.bring(root)
     inputs = INPUTS
     if case.track == "dit_transfer" and case.task.name in class_trees.NAMES:
-        (stage,) = paper.data_stages(case.task.name, case.run)
+        (stage,) = paper.stages(case.task, case.run)
         out = root.parent / "latents"
         out.mkdir()
         stage.build(RunStageContext(out, stage.params, 0, 0, "cpu", logging.getLogger("test"), {}))

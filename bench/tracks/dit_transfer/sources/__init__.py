@@ -1,1 +1,1 @@
-"""One module for each kind of data set; `base` says what a module must offer."""
+"""One module for each kind of data set that targets come from; `by_name` chooses."""
