@@ -29,8 +29,8 @@ from bench.data.tables import ctr_prepare, ratings
 from bench.data.transfer import sets as transfer_sets
 from bench.engine.context import RunInputs, RunStageContext
 from bench.registry import Registry
-from bench.tracks.dit_transfer import photo_task
-from bench.tracks.dit_transfer.latents import AdmCrop
+from bench.tracks.dit_transfer.sources import paper
+from bench.tracks.dit_transfer.sources.latents import AdmCrop
 from bench.tracks.multi_domain.sources import emoji as emoji_task
 from bench.tracks.multi_domain.sources import photos as multi_domain_photos
 from bench.tracks.ood.sources import emoji as emoji_tasks
@@ -211,7 +211,7 @@ def loaded(case: Case, root: Path) -> tuple[Any, Any]:
     case.bring(root)
     inputs = INPUTS
     if case.track == "dit_transfer" and case.task.name in image_sets.PUBLISHER_LAYOUTS:
-        (stage,) = photo_task.data_stages(case.task.name, case.run)
+        (stage,) = paper.stages(case.task, case.run)
         out = root.parent / "latents"
         out.mkdir()
         stage.build(RunStageContext(out, stage.params, 0, 0, "cpu", logging.getLogger("test"), {}))

@@ -1,4 +1,4 @@
-"""What the rows of `dit_transfer` train: the loop, its checkpoints and looks, each row's loss and start."""
+"""What the rows of `dit_transfer` train: steps, checkpoints and snapshots, each row's loss and start."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dit_transfer_reference import answered, context, given, numbers, pictures_o
 
 from bench.contract import Score
 from bench.engine.context import set_seed
-from bench.nn import tuning
 from bench.nn.time_steps import psi, xi
 from bench.tracks.dit_transfer import training
+from bench.tracks.dit_transfer.nets import tuning
 
 TUNINGS = {"lora/r8": "lora", "lora/r16": "lora", "bitfit": "bitfit", "difffit": "difffit",
            "vpt-deep": "prompts", "adapter/parallel": "adapter", "adapter/sequential": "adapter",
@@ -30,7 +30,7 @@ class Killed(Exception):
     pass
 
 
-def fitted(folder, die_at=None, trains="full", seed=1, steps=17, looks=0, scorer=None, **changes):
+def fitted(folder, die_at=None, trains="full", seed=1, steps=17, snapshots=0, scorer=None, **changes):
     """Context, what is drawn from, what was trained, and steps done, of a training that may be killed."""
     data = given(steps=steps, **changes)
     ctx = context(folder, seed, folder / "checkpoints", scorer)
@@ -45,7 +45,7 @@ def fitted(folder, die_at=None, trains="full", seed=1, steps=17, looks=0, scorer
             raise Killed
         return plain(batch) + 0 * torch.rand(1)[0]  # a row's own use of the global generator
 
-    fit = training.fit(theta, loss, data, ctx, looks=looks, answer=lambda m: training.answer(data, m))
+    fit = training.fit(theta, loss, data, ctx, snapshots=snapshots, answer=lambda m: training.answer(data, m))
     return ctx, fit, theta, done
 
 
@@ -149,7 +149,7 @@ def test_the_moving_average_is_what_is_drawn_from(tmp_path):
     assert answer["parameters"] == sum(p.numel() for p in by_hand.weights().values())
 
 
-def test_looks_are_taken_at_their_steps_and_change_nothing(tmp_path):
+def test_snapshots_are_taken_at_their_steps_and_change_nothing(tmp_path):
     seen = []
 
     def scorer(answer, history):
@@ -159,19 +159,19 @@ def test_looks_are_taken_at_their_steps_and_change_nothing(tmp_path):
 
     for name in ("with", "without", "shorter"):
         (tmp_path / name).mkdir()
-    ctx, with_looks, *_ = fitted(tmp_path / "with", looks=3, steps=12, average=0.8, scorer=scorer)
+    ctx, with_snapshots, *_ = fitted(tmp_path / "with", snapshots=3, steps=12, average=0.8, scorer=scorer)
     _, without, *_ = fitted(tmp_path / "without", steps=12, average=0.8)
     assert [s.step for s in ctx.history] == [4, 8, 12]
-    assert same(with_looks.model, without.model)
-    # A look at step 8 shows what a training of 8 steps ends with.
+    assert same(with_snapshots.model, without.model)
+    # A snapshot at step 8 shows what a training of 8 steps ends with.
     _, shorter, *_ = fitted(tmp_path / "shorter", steps=8, average=0.8)
     np.testing.assert_array_equal(seen[1], pictures_of(training.answer(given(), shorter.model)))
     assert not np.array_equal(seen[0], seen[1])
 
 
 @pytest.mark.parametrize(("steps", "at"), [(1, [1]), (2, [1, 2])])
-def test_a_training_of_few_steps_has_fewer_looks(steps, at, tmp_path):
-    ctx, *_ = fitted(tmp_path, looks=3, steps=steps)
+def test_a_training_of_few_steps_has_fewer_snapshots(steps, at, tmp_path):
+    ctx, *_ = fitted(tmp_path, snapshots=3, steps=steps)
     assert [s.step for s in ctx.history] == at
 
 
@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_at_the_next_report(bad, tm
     assert len(done) == 9
     assert [c["step"] for c in ctx.curve] == [3, 6, 9]
     assert not math.isfinite(ctx.curve[-1]["loss"])
-    assert 0 < fit.seconds < math.inf
+    assert 0 < fit.seconds_per_step < math.inf
 
 
 def test_a_step_is_of_the_seed_and_its_number_alone(tmp_path):
@@ -206,8 +206,8 @@ def test_a_step_is_of_the_seed_and_its_number_alone(tmp_path):
     for a, b in zip(whole[6:], rest, strict=True):
         assert torch.equal(a.x, b.x)
         assert torch.equal(a.y, b.y)
-        assert torch.equal(torch.rand(5, generator=a.draw), torch.rand(5, generator=b.draw))
-    firsts = [torch.rand(1, generator=b.draw).item() for b in (*whole[:6], *batches(0, 5)[:6])]
+        assert torch.equal(torch.rand(5, generator=a.generator), torch.rand(5, generator=b.generator))
+    firsts = [torch.rand(1, generator=b.generator).item() for b in (*whole[:6], *batches(0, 5)[:6])]
     assert len(set(firsts)) == 12
     assert not torch.equal(batches(0, 5)[0].x, whole[0].x)
 
@@ -495,8 +495,8 @@ def test_distillation_pulls_nothing_until_the_network_has_moved(tmp_path, monkey
         return torch.autograd.grad(of(step_of(data, 26)), parameters)
 
     def ordinary(now):
-        training.UNIFORM.draw(6, now.draw)
-        torch.randn(6, 3, 8, 8, generator=now.draw)
+        training.UNIFORM.draw(6, now.generator)
+        torch.randn(6, 3, 8, 8, generator=now.generator)
         return training.denoising(theta)(now)
 
     for a, b in zip(gradients(loss), gradients(ordinary), strict=True):

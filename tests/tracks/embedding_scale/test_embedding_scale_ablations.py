@@ -14,8 +14,9 @@ from torch import nn
 
 from bench.contract import Task
 from bench.registry import methods_in
-from bench.tracks.embedding_scale import penalties, training
+from bench.tracks.embedding_scale import training
 from bench.tracks.embedding_scale.data import CtrData
+from bench.tracks.embedding_scale.nets import penalties
 from bench.tracks.embedding_scale.settings import Run
 from bench.tracks.embedding_scale.track import TRACK
 
@@ -257,12 +258,12 @@ def smoke():
 
 @pytest.mark.parametrize("row", BY_ROW)
 def test_every_row_answers_the_smoke_task(row, smoke):
-    task, run, data, kept = smoke
+    task, run, data, truth = smoke
     answers = []
     for _ in range(2):
         torch.manual_seed(3)
         answers.append(BY_ROW[row].fn(data, BY_ROW[row].hp_of(row), Context(run, 3)))
-    metrics = TRACK.score(task, answers[0], kept, ()).metrics
+    metrics = TRACK.score(task, answers[0], truth, ()).metrics
     assert np.isfinite(list(metrics.values())).all()
     assert metrics["auc"] > 0.5
     np.testing.assert_array_equal(answers[0]["test"], answers[1]["test"])

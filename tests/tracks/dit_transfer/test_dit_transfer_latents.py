@@ -13,8 +13,8 @@ from PIL import Image
 
 from bench.contract import BenchError
 from bench.data.images.pictures import decode as decode_files
-from bench.tracks.dit_transfer import latents
-from bench.tracks.dit_transfer.latents import AdmCrop, Latents, adm_crop, encode, load_vae
+from bench.tracks.dit_transfer.sources import latents
+from bench.tracks.dit_transfer.sources.latents import AdmCrop, Latents, adm_crop, encode, load_vae
 
 SIZE = 16
 

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
 
 from bench.contract import BenchError
-from bench.nn import dit, weights
-from bench.nn.dit import DiT, DiTConfig
+from bench.nn import weights
+from bench.tracks.dit_transfer.nets import dit
+from bench.tracks.dit_transfer.nets.dit import DiT, DiTConfig
 
 TINY = DiTConfig(size=8, channels=4, classes=5, patch=2, layers=3, width=32, heads=4, learned_sigma=True)
 

@@ -1,7 +1,7 @@
 """The paper's eight targets: photographs and works of art from files, as latents, for DiT-XL/2.
 
-The network, the VAE and the Inception network of FID are files and folders that have to be brought. The
-training part of a target is encoded once; nothing that is held out is.
+The network, the VAE and the Inception network of FID are files and folders that the user has to bring. The
+training pictures of a target are encoded once, its held-out pictures never.
 """
 
 from __future__ import annotations
@@ -13,38 +13,39 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.contract import BenchError, Inputs, Needs, Stage, StageContext, digest
+from bench.contract import BenchError, Inputs, Needs, Stage, StageContext, Task, digest
 from bench.data.catalog import VARIABLE, root
 from bench.data.images import image_sets
 from bench.file_digest import content
-from bench.tracks.dit_transfer import inception as fid
-from bench.tracks.dit_transfer import stages
+from bench.tracks.common.subsets import thinned
+from bench.tracks.dit_transfer.nets import inception as fid
 from bench.tracks.dit_transfer.settings import Run, recipe
+from bench.tracks.dit_transfer.sources.names import BANK, BANK_FILE, INCEPTION
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.nn.dit import DiT
-    from bench.tracks.dit_transfer.data import Drawn, Parts
+    from bench.tracks.dit_transfer.data import SampledLatents, TargetData
+    from bench.tracks.dit_transfer.nets.dit import DiT
 
 #: Pixels a side.
 SIZE = 256
 LATENTS = "dit-latents"
-#: Of the features of real pictures. A GPU, as for every stage here: a shard of the bank, 1,000 pictures in
-#: 100 passes of DiT-XL/2, are days of a processor. The processors decode image files.
+#: Of the stage that computes features of real pictures. A GPU, as for every stage here: a shard of the bank,
+#: 1,000 pictures in 100 passes of DiT-XL/2, are days of a processor. The processors decode image files.
 NEEDS = Needs(cpu=4, gpu=1, mem_gb=16, minutes=240)
-#: Of the bank: each draws its own part of the pictures.
+#: Shards of the bank: in each the network samples a part of the pictures.
 SHARDS = 10
-#: Most pictures of a part whose Lite0 features are kept, drawn once for all rows: as many as are drawn of a
-#: network. The kernel distance compares all pairs. FID is of all held-out pictures.
+#: At most so many pictures of a split have Lite0 features, the same ones for all rows: as many as a network
+#: samples. The kernel distance compares all pairs. FID is of all held-out pictures.
 COMPARED = 10_000
 #: Image files that are decoded at a time.
-_AT_ONCE = 64
+_BATCH = 64
 
 
-def missing(target: str, run: Run) -> str | None:
+def missing(task: Task, run: Run) -> str | None:
     """Which data set, network or package has to be brought, or None. Cheap."""
-    if why := image_sets.publisher_set(target).missing():
+    if why := image_sets.publisher_set(_target(task)).missing():
         return why
     network, vae = root() / run.weights, root() / run.vae
     if not network.exists():
@@ -66,19 +67,23 @@ def inception(run: Run) -> Path:
     return root() / run.inception
 
 
-def fingerprint(target: str, run: Run) -> str:
+def fingerprint(task: Task, run: Run) -> str:
     """Digest of the list of images and of what the networks' files hold."""
     networks = [content(root() / p) for p in (run.weights, run.vae, run.inception)]
-    return digest([image_sets.publisher_set(target).fingerprint(), networks])
+    return digest([image_sets.publisher_set(_target(task)).fingerprint(), networks])
 
 
-def parts(target: str, run: Run, inputs: Inputs) -> Parts:
-    """The target's training pictures as latents on disk; milliseconds."""
-    from bench.tracks.dit_transfer.data import Parts
-    from bench.tracks.dit_transfer.latents import Latents
+def _target(task: Task) -> str:
+    return str(task.params["target"])
 
-    x, classes = Latents(inputs.stage(LATENTS)), image_sets.publisher_set(target).read().classes
-    return Parts(
+
+def target_data(task: Task, run: Run, inputs: Inputs) -> TargetData:
+    """See `TransferSource.target_data`; the training pictures are latents on disk."""
+    from bench.tracks.dit_transfer.data import TargetData
+    from bench.tracks.dit_transfer.sources.latents import Latents
+
+    x, classes = Latents(inputs.stage(LATENTS)), image_sets.publisher_set(_target(task)).read().classes
+    return TargetData(
         classes=classes, x=x, y=x.labels, pretrained=partial(_pretrained, run, len(classes), x.shape),
         bank=bank, decode=partial(_decoded, run, inputs.device),
     )  # fmt: skip
@@ -100,13 +105,13 @@ def _pretrained(run: Run, classes: int, shape: tuple[int, int, int]) -> DiT:
 
 
 def _network(path: Path) -> DiT:
-    from bench.nn import dit
+    from bench.tracks.dit_transfer.nets import dit
 
     return dit.load(path, dit.DIT_XL_2)
 
 
 def _decoded(run: Run, device: str, x: Tensor) -> np.ndarray:
-    from bench.tracks.dit_transfer import latents
+    from bench.tracks.dit_transfer.sources import latents
 
     return latents.decode(_vae(root() / run.vae, device), x)
 
@@ -114,7 +119,7 @@ def _decoded(run: Run, device: str, x: Tensor) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _vae(folder: Path, device: str) -> Any:
     """The VAE, loaded once a process, when the first picture is decoded."""
-    from bench.tracks.dit_transfer import latents
+    from bench.tracks.dit_transfer.sources import latents
 
     return latents.load_vae(folder).to(device)
 
@@ -122,46 +127,46 @@ def _vae(folder: Path, device: str) -> Any:
 # ----------------------------------------------------------------------------------------- real pictures
 
 
-def real(target: str, run: Run, stage: Callable[[str], Path]) -> dict[str, Iterable[np.ndarray]]:
-    """Pictures whose features the scorer keeps: held-out and training ones, at most `COMPARED`; for FID all
-    held-out ones. None of the pre-training, which is ImageNet.
+def real_pictures(task: Task, run: Run, stage: Callable[[str], Path]) -> dict[str, Iterable[np.ndarray]]:
+    """Held-out and training pictures, at most `COMPARED` of each, and for FID all held-out ones.
 
-    Decoded as they are asked for: 25,000 of them are 5 GB.
+    None is of the pre-training, which is ImageNet. A batch is decoded when the one before has been used:
+    25,000 pictures are 5 GB.
     """
-    test, train = (_files(target, part, run)[0] for part in ("test", "train"))
+    test, train = (_files(_target(task), part, run)[0] for part in ("test", "train"))
     return {
         "test": _pictures(_compared(test)),
         "train": _pictures(_compared(train)),
-        stages.INCEPTION: _pictures(test),
+        INCEPTION: _pictures(test),
     }
 
 
 def _files(target: str, part: str, run: Run) -> tuple[list[Path], np.ndarray]:
     """Files and labels (n,) of a part, at most ``run.pictures``."""
     images = image_sets.publisher_set(target).read().only(part)
-    rows = stages.thinned(np.arange(len(images.files)), run.pictures)
+    rows = thinned(np.arange(len(images.files)), run.pictures)
     return images.paths(rows), images.labels[rows]
 
 
 def _compared(files: Sequence[Path]) -> list[Path]:
-    some = np.random.default_rng(0).permutation(len(files))[:COMPARED]
-    return [files[i] for i in np.sort(some)]
+    chosen = np.random.default_rng(0).permutation(len(files))[:COMPARED]
+    return [files[i] for i in np.sort(chosen)]
 
 
 def _pictures(files: Sequence[Path]) -> Iterator[np.ndarray]:
-    """(n, SIZE, SIZE, 3) uint8 of batch after batch."""
+    """The pictures in batches of (n, SIZE, SIZE, 3) uint8."""
     from bench.data.images.pictures import stream
-    from bench.tracks.dit_transfer.latents import AdmCrop
+    from bench.tracks.dit_transfer.sources.latents import AdmCrop
 
-    return stream((files[i : i + _AT_ONCE] for i in range(0, len(files), _AT_ONCE)), AdmCrop(SIZE))
+    return stream((files[i : i + _BATCH] for i in range(0, len(files), _BATCH)), AdmCrop(SIZE))
 
 
 # ------------------------------------------------------------------------------------------------ stages
 
 
-def data_stages(target: str, run: Run) -> Sequence[Stage]:
-    """The encoding of a target's training pictures and their mirror images."""
-    here = missing(target, run) is None
+def stages(task: Task, run: Run) -> Sequence[Stage]:
+    """The stage that encodes a target's training pictures and their mirror images."""
+    here, target = missing(task, run) is None, _target(task)
     params = {
         "target": target, "pictures": run.pictures, "size": SIZE, "vae": run.vae,
         "of": [image_sets.publisher_set(target).fingerprint(), content(root() / run.vae)] if here else None,
@@ -172,7 +177,7 @@ def data_stages(target: str, run: Run) -> Sequence[Stage]:
 
 def encode(ctx: StageContext) -> None:
     """Write a folder of `latents.Latents`."""
-    from bench.tracks.dit_transfer import latents
+    from bench.tracks.dit_transfer.sources import latents
 
     p = ctx.params
     files, labels = _files(p["target"], "train", Run(pictures=p["pictures"]))
@@ -182,38 +187,38 @@ def encode(ctx: StageContext) -> None:
     )  # fmt: skip
 
 
-def bank_stages(target: str, run: Run) -> Sequence[Stage]:
-    """One bank for all targets: it is the source's."""
-    r, path = recipe(target, run), root() / run.weights
+def bank_stages(task: Task, run: Run) -> Sequence[Stage]:
+    """One bank serves all targets: its pictures are those of the pre-training."""
+    r, path = recipe(_target(task), run), root() / run.weights
     params = {
         "n": r.bank, "chain": r.chain, "guidance": r.guidance, "weights": run.weights,
         "of": content(path) if path.exists() else None,
     }  # fmt: skip
     needs = Needs(gpu=1, mem_gb=16, minutes=120)
-    return (Stage(name=stages.BANK, build=draw_bank, params=params, needs=needs, shards=SHARDS),)
+    return (Stage(name=BANK, build=draw_bank, params=params, needs=needs, shards=SHARDS),)
 
 
 def draw_bank(ctx: StageContext) -> None:
-    """Write a shard's latents (n, C, h, w) float16, of classes of ImageNet drawn alike.
+    """Write a shard's latents (n, C, h, w) float16, of classes of ImageNet drawn with equal chances.
 
-    They stay latents: a step takes them as they are, where the released code reads pictures and encodes them
-    again, mirrored or not.
+    They stay latents: a training step takes them as they are, where the released code reads pictures and
+    encodes them again, mirrored or not.
     """
     import torch
 
     from bench.tracks.dit_transfer import training
 
     p, model = ctx.params, _network(root() / ctx.params["weights"]).to(ctx.device)
-    draw = training.generator(0, ctx.shard)
+    generator = training.generator(0, ctx.shard)
     n = len(range(ctx.shard, p["n"], SHARDS))
-    labels = torch.randint(model.null, (n,), generator=draw).numpy()
-    x = training.drawn(model, model, labels, draw, chain=p["chain"], guidance=p["guidance"])
-    np.save(ctx.outdir / stages.BANK_FILE, x.half().numpy())
+    labels = torch.randint(model.null, (n,), generator=generator).numpy()
+    x = training.sampled(model, model, labels, generator, chain=p["chain"], guidance=p["guidance"])
+    np.save(ctx.outdir / BANK_FILE, x.half().numpy())
 
 
-def bank(folder: Path) -> Drawn:
-    """The bank out of the folders of its shards."""
-    from bench.tracks.dit_transfer.data import Drawn
+def bank(folder: Path) -> SampledLatents:
+    """The latents in the folder of a bank's stage, which has a folder for each shard."""
+    from bench.tracks.dit_transfer.data import SampledLatents
 
-    shards = [np.load(folder / str(i) / stages.BANK_FILE) for i in range(SHARDS)]
-    return Drawn(np.concatenate(shards))
+    shards = [np.load(folder / str(i) / BANK_FILE) for i in range(SHARDS)]
+    return SampledLatents(np.concatenate(shards))

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bench.contract import BenchError
-from bench.tracks.dit_transfer import inception
-from bench.tracks.dit_transfer.inception import FEATURES, Inception, fid, missing, original
+from bench.tracks.dit_transfer.nets import inception
+from bench.tracks.dit_transfer.nets.inception import FEATURES, Inception, fid, missing, original
 
 fidelity = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3", reason="extra paper")
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from bench.contract import BenchError
 from bench.nn import weights
-from bench.nn.dit import DiT
+from bench.tracks.dit_transfer.nets.dit import DiT
 
 M = TypeVar("M", bound=nn.Module)
 #: Blocks of DiT-XL/2 in which DiffFit's best setting has scales, of all of them.

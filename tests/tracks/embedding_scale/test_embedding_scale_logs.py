@@ -22,7 +22,7 @@ from bench.suite import Suite
 from bench.tracks.embedding_scale import training
 from bench.tracks.embedding_scale.track import TRACK
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TASK = Task(name="criteo-2x", params={"dataset": "criteo", "scale": 2})
 RUN = TRACK.Run(base_dim=2, hidden=8, epochs=1, batch=64)
 
@@ -56,34 +56,36 @@ def context():
     )  # fmt: skip
 
 
-def test_what_a_method_is_given_and_what_is_kept(criteo):
-    data, kept = TRACK.load(TASK, RUN, None), TRACK.truth(TASK, RUN, None)
+def test_what_a_method_is_given_and_what_only_the_scorer_sees(criteo):
+    data, truth = TRACK.load(TASK, RUN, None), TRACK.truth(TASK, RUN, None)
     assert (len(data.train_x), len(data.val_x), len(data.test_x)) == (480, 60, 60)
     assert (
-        data.fields == kept.fields == tuple([f"I{i}" for i in range(1, 14)] + [f"C{i}" for i in range(1, 27)])
+        data.fields
+        == truth.fields
+        == tuple([f"I{i}" for i in range(1, 14)] + [f"C{i}" for i in range(1, 27)])
     )
     for x in (data.train_x, data.val_x, data.test_x):
         assert isinstance(x.base.base, mmap.mmap), "mapped, not loaded"
         assert x.dtype == np.int32
         assert (x.max(axis=0) < np.array(data.cardinalities)).all()
-    assert data.train_y.dtype == kept.test_y.dtype == np.float32
-    assert np.array_equal(data.val_y, kept.val_y)
-    assert not np.shares_memory(data.val_y, kept.val_y)
+    assert data.train_y.dtype == truth.test_y.dtype == np.float32
+    assert np.array_equal(data.val_y, truth.val_y)
+    assert not np.shares_memory(data.val_y, truth.val_y)
     assert TRACK.missing(TASK, RUN) is None
     assert TRACK.fingerprint(TASK, RUN).endswith("-part")
 
 
 def test_rows_thin_every_part(criteo):
     thin = TRACK.Run(rows=48)
-    data, kept = TRACK.load(TASK, thin, None), TRACK.truth(TASK, thin, None)
-    assert (len(data.train_x), len(data.val_x), len(kept.test_y)) == (48, 6, 6)
+    data, truth = TRACK.load(TASK, thin, None), TRACK.truth(TASK, thin, None)
+    assert (len(data.train_x), len(data.val_x), len(truth.test_y)) == (48, 6, 6)
 
 
 def test_a_network_trains_on_the_maps(criteo, recwarn):
-    data, kept = TRACK.load(TASK, RUN, None), TRACK.truth(TASK, RUN, None)
+    data, truth = TRACK.load(TASK, RUN, None), TRACK.truth(TASK, RUN, None)
     net = training.network("dnn").Single(data, 4, RUN)
     answer = training.solve(net, net, data, context())
-    metrics = TRACK.score(TASK, answer, kept, ()).metrics
+    metrics = TRACK.score(TASK, answer, truth, ()).metrics
     assert np.isfinite(list(metrics.values())).all()
     assert not [w for w in recwarn if "writable" in str(w.message)]
 

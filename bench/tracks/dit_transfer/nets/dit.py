@@ -105,7 +105,7 @@ class DiT(nn.Module):
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.config = config
-        #: Whether what it trains was chosen (`bench.nn.tuning`).
+        #: Whether what it trains was chosen (`bench.tracks.dit_transfer.nets.tuning`).
         self.tuned = False
         self.net: Any = DiTTransformer2DModel(
             num_attention_heads=config.heads,
@@ -201,8 +201,8 @@ class DiT(nn.Module):
 
     def save(self, path: Path, *, half: bool = False, about: Mapping[str, str] | None = None) -> None:
         """Write configuration and weights as safetensors; ``half``: matrices in half precision."""
-        said = dict(about or {}) | {_CONFIG: json.dumps(asdict(self.config), sort_keys=True)}
-        weights.write(path, self.weights(), half=half, about=said)
+        metadata = dict(about or {}) | {_CONFIG: json.dumps(asdict(self.config), sort_keys=True)}
+        weights.write(path, self.weights(), half=half, about=metadata)
 
 
 def load(path: Path, config: DiTConfig = DIT_XL_2) -> DiT:
@@ -218,8 +218,8 @@ def load(path: Path, config: DiTConfig = DIT_XL_2) -> DiT:
     """
     if path.is_dir():
         return _load_diffusers(path)
-    if path.suffix == ".safetensors" and path.is_file() and _CONFIG in (said := weights.about(path)):
-        config = DiTConfig(**json.loads(said[_CONFIG]))
+    if path.suffix == ".safetensors" and path.is_file() and _CONFIG in (metadata := weights.about(path)):
+        config = DiTConfig(**json.loads(metadata[_CONFIG]))
         return _filled(config, weights.read(path), path)
     return _load_original(path, config)
 
@@ -312,25 +312,25 @@ def _load_diffusers(folder: Path) -> DiT:
 
 def _read_config(path: Path) -> DiTConfig:
     try:
-        said = json.loads(path.read_text())
-        channels = int(said["in_channels"])
+        stored = json.loads(path.read_text())
+        channels = int(stored["in_channels"])
         config = DiTConfig(
-            size=int(said["sample_size"]),
+            size=int(stored["sample_size"]),
             channels=channels,
-            classes=int(said["num_embeds_ada_norm"]),
-            patch=int(said["patch_size"]),
-            layers=int(said["num_layers"]),
-            width=int(said["num_attention_heads"]) * int(said["attention_head_dim"]),
-            heads=int(said["num_attention_heads"]),
-            learned_sigma=(said.get("out_channels") or channels) == 2 * channels,
+            classes=int(stored["num_embeds_ada_norm"]),
+            patch=int(stored["patch_size"]),
+            layers=int(stored["num_layers"]),
+            width=int(stored["num_attention_heads"]) * int(stored["attention_head_dim"]),
+            heads=int(stored["num_attention_heads"]),
+            learned_sigma=(stored.get("out_channels") or channels) == 2 * channels,
         )
     except OSError as e:
         raise BenchError(f"{path}: expected a folder of diffusers with a config.json ({e.strerror})") from e
     except (ValueError, KeyError, TypeError) as e:
         raise BenchError(f"{path}: expected the configuration of a DiTTransformer2DModel: {e!r}") from e
     for key, value in _FIXED.items():
-        if said.get(key, value) != value:
-            raise BenchError(f"{path}: {key} is {said[key]!r}, a DiT's is {value!r}")
+        if stored.get(key, value) != value:
+            raise BenchError(f"{path}: {key} is {stored[key]!r}, a DiT's is {value!r}")
     return config
 
 

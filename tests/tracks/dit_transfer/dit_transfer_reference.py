@@ -12,9 +12,9 @@ import torch
 from bench.contract import Score
 from bench.engine.context import RunContext, set_seed
 from bench.nn.diffusion import to_pictures
-from bench.nn.dit import DiT, DiTConfig
 from bench.tracks.dit_transfer import stages
 from bench.tracks.dit_transfer.data import Pixels, TransferData
+from bench.tracks.dit_transfer.nets.dit import DiT, DiTConfig
 from bench.tracks.dit_transfer.settings import Recipe, Run
 
 FILES = (

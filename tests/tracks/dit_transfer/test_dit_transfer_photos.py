@@ -23,13 +23,15 @@ from bench.data.catalog import CATALOG
 from bench.data.images import image_sets
 from bench.data.images.pictures import decode
 from bench.engine.context import RunInputs, RunStageContext
-from bench.nn import dit
 from bench.nn.diffusion import Diffusion, Sampling, sample
-from bench.nn.dit import DiT
 from bench.store.records import Store
-from bench.tracks.dit_transfer import inception, photo_task, scoring, stages
-from bench.tracks.dit_transfer.latents import AdmCrop, load_vae
-from bench.tracks.dit_transfer.latents import decode as decode_latents
+from bench.tracks.dit_transfer import scoring, stages
+from bench.tracks.dit_transfer.nets import dit, inception
+from bench.tracks.dit_transfer.nets.dit import DiT
+from bench.tracks.dit_transfer.sources import paper
+from bench.tracks.dit_transfer.sources.latents import AdmCrop, load_vae
+from bench.tracks.dit_transfer.sources.latents import decode as decode_latents
+from bench.tracks.dit_transfer.sources.names import BANK_FILE
 from bench.tracks.dit_transfer.track import TRACK
 
 
@@ -65,8 +67,8 @@ def here(brought, monkeypatch):
     scoring.inception_net.cache_clear()
 
 
-def task():
-    return TRACK.tasks(TRACK.Grid(targets=(TARGET,)))[0]
+def task(target=TARGET):
+    return TRACK.tasks(TRACK.Grid(targets=(target,)))[0]
 
 
 def built(stage, folder, reads=()):
@@ -83,7 +85,7 @@ def built(stage, folder, reads=()):
 def encoded(brought, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_DATA", str(brought))
-        (stage,) = photo_task.data_stages(TARGET, RUN)
+        (stage,) = paper.stages(task(), RUN)
         return built(stage, tmp_path_factory.mktemp("latents"))
 
 
@@ -91,12 +93,12 @@ def encoded(brought, tmp_path_factory):
 def bank_folder(brought, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_DATA", str(brought))
-        (stage,) = photo_task.bank_stages(TARGET, RUN)
+        (stage,) = paper.bank_stages(task(), RUN)
         return built(stage, tmp_path_factory.mktemp("bank"))
 
 
 def parts(encoded, run=RUN):
-    return photo_task.parts(TARGET, run, RunInputs(None, "cpu", {photo_task.LATENTS: encoded}))
+    return paper.target_data(task(), run, RunInputs(None, "cpu", {paper.LATENTS: encoded}))
 
 
 # ------------------------------------------------------------------------------------------ what is missing
@@ -115,17 +117,19 @@ def test_says_what_is_missing_and_where_it_comes_from(brought, monkeypatch):
     for run, said in cases:
         with pytest.raises(BenchError, match=said):
             raise BenchError(TRACK.missing(task(), run))
-    assert "DiT-XL/2" in photo_task.missing(TARGET, replace(RUN, weights="a", vae="b", inception="c"))
-    assert "VAE" in photo_task.missing(TARGET, replace(RUN, vae="b", inception="c"))
-    assert "food101" in photo_task.missing("food101", replace(RUN, weights="a"))
+    assert "DiT-XL/2" in paper.missing(task(), replace(RUN, weights="a", vae="b", inception="c"))
+    assert "VAE" in paper.missing(task(), replace(RUN, vae="b", inception="c"))
+    assert "food101" in paper.missing(task("food101"), replace(RUN, weights="a"))
 
 
 def test_a_plan_asks_without_torch(brought):
     code = (
-        "import sys; from bench.tracks.dit_transfer import photo_task as p, settings as s;"
-        f"run = s.Run(weights={RUN.weights!r}, vae={RUN.vae!r}, inception={RUN.inception!r});"
-        f"p.missing({TARGET!r}, run), p.data_stages({TARGET!r}, run), p.bank_stages({TARGET!r}, run);"
-        f"p.fingerprint({TARGET!r}, run); assert 'torch' not in sys.modules"
+        "import sys; from bench.contract import Task; from bench.tracks.dit_transfer.settings import Run;"
+        "from bench.tracks.dit_transfer.sources import paper;"
+        f"t = Task(name={TARGET!r}, params={{'target': {TARGET!r}}});"
+        f"run = Run(weights={RUN.weights!r}, vae={RUN.vae!r}, inception={RUN.inception!r});"
+        "paper.missing(t, run), paper.stages(t, run), paper.bank_stages(t, run);"
+        "paper.fingerprint(t, run); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "BENCH_DATA": str(brought)})
 
@@ -146,8 +150,8 @@ def test_another_network_is_other_data_and_another_bank(brought, tmp_path, monke
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
 
     def now():
-        data, bank = photo_task.data_stages(TARGET, RUN), photo_task.bank_stages(TARGET, RUN)
-        return photo_task.fingerprint(TARGET, RUN), data[0].address, bank[0].address
+        data, bank = paper.stages(task(), RUN), paper.bank_stages(task(), RUN)
+        return paper.fingerprint(task(), RUN), data[0].address, bank[0].address
 
     before = now()
     assert now() == before
@@ -161,8 +165,8 @@ def test_another_network_is_other_data_and_another_bank(brought, tmp_path, monke
 
 
 def test_one_bank_serves_all_targets():
-    assert len({photo_task.bank_stages(t, RUN)[0].address for t in image_sets.PUBLISHER_LAYOUTS}) == 1
-    assert len({photo_task.data_stages(t, RUN)[0].address for t in image_sets.PUBLISHER_LAYOUTS}) == 8
+    assert len({paper.bank_stages(task(t), RUN)[0].address for t in image_sets.PUBLISHER_LAYOUTS}) == 1
+    assert len({paper.stages(task(t), RUN)[0].address for t in image_sets.PUBLISHER_LAYOUTS}) == 8
 
 
 # ---------------------------------------------------------------------------------------------- what is given
@@ -179,11 +183,11 @@ def test_training_pictures_are_latents_of_the_training_part(encoded):
 
 def test_fewer_pictures_are_spread_over_the_classes(tmp_path):
     run = replace(RUN, pictures=4)
-    (stage,) = photo_task.data_stages(TARGET, run)
-    assert stage.address != photo_task.data_stages(TARGET, RUN)[0].address
+    (stage,) = paper.stages(task(), run)
+    assert stage.address != paper.stages(task(), RUN)[0].address
     found = parts(built(stage, tmp_path / "latents"), run)
     assert found.y.tolist() == [0, 0, 1, 2]
-    sets = photo_task.real(TARGET, run, lambda name: None)
+    sets = paper.real_pictures(task(), run, lambda name: None)
     assert {k: sum(map(len, v)) for k, v in sets.items()} == {"test": 4, "train": 4, "inception": 4}
 
 
@@ -236,10 +240,10 @@ def test_what_is_drawn_is_decoded_by_the_vae(encoded, brought):
 
 
 def test_each_shard_draws_its_own_part_of_the_bank(bank_folder, brought):
-    found = photo_task.bank(bank_folder)
+    found = paper.bank(bank_folder)
     assert len(found) == 13
     assert found.latents.dtype == np.float16
-    sizes = [len(np.load(bank_folder / str(i) / stages.BANK_FILE)) for i in range(photo_task.SHARDS)]
+    sizes = [len(np.load(bank_folder / str(i) / BANK_FILE)) for i in range(paper.SHARDS)]
     assert sizes == [2, 2, 2, 1, 1, 1, 1, 1, 1, 1]
     assert len(np.unique(found.latents.reshape(13, -1), axis=0)) == 13
     rows = np.array([3, 12])
@@ -249,8 +253,8 @@ def test_each_shard_draws_its_own_part_of_the_bank(bank_folder, brought):
 
 
 def test_a_bank_of_fewer_pictures_than_shards(tmp_path):
-    (stage,) = photo_task.bank_stages(TARGET, replace(RUN, bank=4))
-    assert len(photo_task.bank(built(stage, tmp_path / "bank"))) == 4
+    (stage,) = paper.bank_stages(task(), replace(RUN, bank=4))
+    assert len(paper.bank(built(stage, tmp_path / "bank"))) == 4
 
 
 def test_the_bank_is_drawn_as_the_recipe_says(bank_folder, brought):
@@ -261,7 +265,7 @@ def test_the_bank_is_drawn_as_the_recipe_says(bank_folder, brought):
     how = Sampling(steps=2, guidance=1.5, clip=False, guided_channels=3)
     with torch.autocast("cpu", torch.bfloat16):
         expected = sample(model, Diffusion(), y, model.null, model.shape, draw, how)
-    found = np.load(bank_folder / "1" / stages.BANK_FILE)
+    found = np.load(bank_folder / "1" / BANK_FILE)
     assert np.array_equal(found, expected.half().numpy())
 
 
@@ -277,7 +281,7 @@ def features(brought, encoded, tmp_path_factory):
         patch.setattr(inception.importlib.util, "find_spec", lambda name: name)
         scoring.inception_net.cache_clear()
         stage = TRACK.stages(task(), RUN)[-1]
-        return built(stage, tmp_path_factory.mktemp("features"), {photo_task.LATENTS: encoded})
+        return built(stage, tmp_path_factory.mktemp("features"), {paper.LATENTS: encoded})
 
 
 def test_features_are_of_held_out_and_of_training_pictures(features):
@@ -291,16 +295,16 @@ def test_features_are_of_held_out_and_of_training_pictures(features):
 
 
 def test_of_many_pictures_some_are_compared(monkeypatch):
-    monkeypatch.setattr(photo_task, "COMPARED", 5)
-    monkeypatch.setattr(photo_task, "_AT_ONCE", 4)
-    sets = {k: list(v) for k, v in photo_task.real(TARGET, RUN, lambda name: None).items()}
+    monkeypatch.setattr(paper, "COMPARED", 5)
+    monkeypatch.setattr(paper, "_BATCH", 4)
+    sets = {k: list(v) for k, v in paper.real_pictures(task(), RUN, lambda name: None).items()}
     assert {k: [len(b) for b in v] for k, v in sets.items()} == {
         "test": [4, 1], "train": [4, 1], "inception": [4, 4, 1],
     }  # fmt: skip
     every = {p.tobytes() for b in sets["inception"] for p in b}
     some = {p.tobytes() for b in sets["test"] for p in b}
     assert some < every
-    again = photo_task.real(TARGET, RUN, lambda name: None)["test"]
+    again = paper.real_pictures(task(), RUN, lambda name: None)["test"]
     assert {p.tobytes() for b in again for p in b} == some
 
 
@@ -330,8 +334,8 @@ def test_a_whole_cell(row, lab, encoded, features, bank_folder, monkeypatch):
             made = folder if stage.shards == 1 else folder / str(shard)
             copy = shutil.copytree(made, lab.folder / stage.name / str(shard))  # a store uses it up
             store.artifacts.put_stage(stage.address, shard, copy)
-    drawn, draw = [], scoring.drawn
-    monkeypatch.setattr(scoring, "drawn", lambda *given: drawn.append(draw(*given)) or drawn[-1])
+    drawn, draw = [], scoring.sampled
+    monkeypatch.setattr(scoring, "sampled", lambda *given: drawn.append(draw(*given)) or drawn[-1])
     tried = bench.try_method(row, "dit_transfer", suite=lab.suite, store=lab.store_folder)
     found = tried.score.metrics
     assert tried.task == TARGET

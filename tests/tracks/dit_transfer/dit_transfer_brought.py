@@ -8,7 +8,7 @@ from PIL import Image
 
 from bench.data.catalog import CATALOG
 from bench.data.images import image_sets
-from bench.nn.dit import DiT, DiTConfig
+from bench.tracks.dit_transfer.nets.dit import DiT, DiTConfig
 from bench.tracks.dit_transfer.settings import Run
 
 TARGET = "artbench-10"

@@ -11,12 +11,13 @@ import pytest
 
 from bench.contract import AnswerError, BenchError, Method, Task, method
 from bench.data.tables import tabular
-from bench.tracks.embedding_scale.data import CtrData, Kept, encode, split
-from bench.tracks.embedding_scale.metrics import auc, information_abundance, joined, logloss, singular_values
+from bench.tracks.embedding_scale.data import CtrData, Truth
+from bench.tracks.embedding_scale.scoring import auc, joined, logloss, singular_values
+from bench.tracks.embedding_scale.sources.tables import encode, split
 from bench.tracks.embedding_scale.track import TRACK
 
 FIELDS = ("a", "b")
-KEPT = Kept(FIELDS, np.array([0, 1, 0, 1], np.float32), np.array([0, 0, 1], np.float32))
+TRUTH = Truth(FIELDS, np.array([0, 1, 0, 1], np.float32), np.array([0, 0, 1], np.float32))
 TASK = Task(name="flights-2x", params={"dataset": "flights", "scale": 2})
 GOOD = {"val": [0.1, 0.9, 0.2, 0.8], "test": [0.1, 0.2, 0.9]}
 
@@ -138,15 +139,15 @@ def test_vocabulary_is_counted_on_training_alone():
 
 
 def test_given_has_no_test_label_and_indices_in_range(smoke):
-    _, run, data, kept = smoke
+    _, run, data, truth = smoke
     assert {f.name for f in dataclasses.fields(data)} == {
         "dataset", "scale", "fields", "cardinalities", "train_x", "train_y", "val_x", "val_y", "test_x",
     }  # fmt: skip
     assert len(data.train_x) == run.rows
-    assert len(data.test_x) == len(kept.test_y)
-    assert data.fields == kept.fields
-    assert np.array_equal(data.val_y, kept.val_y)
-    assert not np.shares_memory(data.val_y, kept.val_y)
+    assert len(data.test_x) == len(truth.test_y)
+    assert data.fields == truth.fields
+    assert np.array_equal(data.val_y, truth.val_y)
+    assert not np.shares_memory(data.val_y, truth.val_y)
     for x in (data.train_x, data.val_x, data.test_x):
         assert x.min() >= 0
         assert (x.max(axis=0) < np.array(data.cardinalities)).all()
@@ -198,6 +199,10 @@ def test_logloss_oracles():
     assert np.isnan(logloss(y, np.array([0.5, np.inf, 0.5, 0.5])))
 
 
+def information_abundance(table):
+    return singular_values(table).sum()
+
+
 def test_information_abundance_oracles():
     assert information_abundance(np.eye(5)) == pytest.approx(5)
     assert information_abundance(3 * np.eye(9)[:, :4]) == pytest.approx(4)
@@ -220,7 +225,7 @@ def test_abundance_of_sets_is_that_of_their_tables_side_by_side():
 
 
 def test_score_without_tables():
-    metrics = TRACK.score(TASK, GOOD, KEPT, ()).metrics
+    metrics = TRACK.score(TASK, GOOD, TRUTH, ()).metrics
     assert metrics["auc"] == metrics["val_auc"] == 1
     assert metrics["logloss"] == pytest.approx(-np.mean(np.log([0.9, 0.8, 0.9])))
     assert metrics["info_abundance"] is None
@@ -230,7 +235,7 @@ def test_score_without_tables():
 
 def test_score_with_tables_orders_fields_by_cardinality():
     tables = [[np.eye(6)[:, :2], np.eye(6)[:, 2:4]], [np.ones((3, 2)), np.ones((3, 2))]]
-    score = TRACK.score(TASK, {**GOOD, "tables": tables, "parameters": 36}, KEPT, ())
+    score = TRACK.score(TASK, {**GOOD, "tables": tables, "parameters": 36}, TRUTH, ())
     assert score.metrics["info_abundance"] == pytest.approx((4 + 1) / 2)
     assert score.metrics["parameters"] == 36
     spectrum = score.series["spectrum"]
@@ -242,12 +247,12 @@ def test_score_with_tables_orders_fields_by_cardinality():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_diverges(bad):
-    metrics = TRACK.score(TASK, {**GOOD, "test": [bad, 0.2, 0.9]}, KEPT, ()).metrics
+    metrics = TRACK.score(TASK, {**GOOD, "test": [bad, 0.2, 0.9]}, TRUTH, ()).metrics
     assert np.isnan(metrics["auc"])
     assert np.isnan(metrics["logloss"])
     assert metrics["val_auc"] == 1
     tables = [[np.full((3, 2), bad)], [np.eye(2)]]
-    assert np.isnan(TRACK.score(TASK, {**GOOD, "tables": tables}, KEPT, ()).metrics["info_abundance"])
+    assert np.isnan(TRACK.score(TASK, {**GOOD, "tables": tables}, TRUTH, ()).metrics["info_abundance"])
 
 
 @pytest.mark.parametrize(
@@ -255,7 +260,7 @@ def test_what_is_not_finite_diverges(bad):
     [
         ([0.1, 0.2], "mapping"),
         ({"val": GOOD["val"]}, "lacks 'test'"),
-        ({**GOOD, "tabels": []}, "nearest: 'tables'"),
+        ({**GOOD, "tabels": []}, "did you mean 'tables'"),
         ({**GOOD, "test": [0.1, 0.2]}, r"shape \(2,\), expected \(3,\)"),
         ({**GOOD, "test": [[0.1], [0.2], [0.9]]}, r"shape \(3, 1\), expected \(3,\)"),
         ({**GOOD, "val": [0.1, 0.9, 0.2, 1.5]}, r"'val'.*\[0, 1\]"),
@@ -269,7 +274,7 @@ def test_what_is_not_finite_diverges(bad):
 )
 def test_wrong_answers_say_what_was_expected(answer, words):
     with pytest.raises(AnswerError, match=words):
-        TRACK.score(TASK, answer, KEPT, ())
+        TRACK.score(TASK, answer, TRUTH, ())
 
 
 # -------------------------------------------------------------------------------------------- tasks and rows
@@ -281,7 +286,7 @@ def test_tasks():
         ("flights-1x", {"dataset": "flights", "scale": 1}),
         ("flights-4x", {"dataset": "flights", "scale": 4}),
     ]
-    with pytest.raises(BenchError, match="nearest: 'flights'"):
+    with pytest.raises(BenchError, match="did you mean 'flights'"):
         TRACK.tasks(TRACK.Grid(("fligths",), (1,)))
     for scale in (0, 2.5, True):
         with pytest.raises(BenchError, match="whole number"):
@@ -308,12 +313,12 @@ def test_rows_and_their_relations():
 def test_every_row_answers_the_smoke_task(which, row, smoke):
     import torch
 
-    task, run, data, kept = smoke
+    task, run, data, truth = smoke
     answers = []
     for _ in range(2):
         torch.manual_seed(3)
         answers.append(which.fn(data, which.hp_of(row), FakeContext(run, 3)))
-    metrics = TRACK.score(task, answers[0], kept, ()).metrics
+    metrics = TRACK.score(task, answers[0], truth, ()).metrics
     assert np.isfinite([v for v in metrics.values() if v is not None]).all()
     assert (metrics["info_abundance"] is None) == (row in ("prior", "lr"))
     np.testing.assert_array_equal(answers[0]["test"], answers[1]["test"])
@@ -322,7 +327,7 @@ def test_every_row_answers_the_smoke_task(which, row, smoke):
 
 
 def test_a_newcomer_needs_numpy_and_the_decorator(smoke):
-    task, run, data, kept = smoke
+    task, run, data, truth = smoke
 
     @method(
         "embedding_scale", name="Mean of the fields' click rates", hp={"pseudo": 20.0}, deterministic=True
@@ -339,4 +344,4 @@ def test_a_newcomer_needs_numpy_and_the_decorator(smoke):
         return {"val": say(data.val_x), "test": say(data.test_x)}
 
     answer = field_rates(data, {"pseudo": 20.0}, FakeContext(run))
-    assert TRACK.score(task, answer, kept, ()).metrics["auc"] > 0.53
+    assert TRACK.score(task, answer, truth, ()).metrics["auc"] > 0.53

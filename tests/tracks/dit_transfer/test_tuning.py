@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from bench.contract import BenchError
-from bench.nn import tuning
-from bench.nn.dit import DIT_XL_2, DiT, DiTConfig
+from bench.tracks.dit_transfer.nets import tuning
+from bench.tracks.dit_transfer.nets.dit import DIT_XL_2, DiT, DiTConfig
 
 SMALL = DiTConfig(size=8, channels=3, classes=4, patch=2, layers=4, width=32, heads=2)
 WAYS = {

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.nn.batches import Rows, fits
+from bench.tracks.embedding_scale.batches import Rows, fits
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""Latents of pictures, encoded once: what a VAE says of each picture and of its mirror image, on disk.
+"""Latents of pictures, encoded once: the posterior that a VAE gives for each picture and its mirror image.
 
-Kept are the moments of the posterior, not a sample of it, so that training sees a new sample every time, as
-if it encoded pictures at every step. A folder holds ``index.json``, ``labels.npy`` and shards
+On disk are the moments of the posterior, not a sample of it, so that training sees a new sample every time,
+as if it encoded pictures at every step. A folder holds ``index.json``, ``labels.npy`` and shards
 ``moments-<number>.npy``, each float16 (n, 2, 2, C, h, w): picture and mirror image, mean and logarithm of the
 variance.
 
@@ -32,7 +32,7 @@ from bench.data.preparing import Progress, silent
 VAE: TypeAlias = Any
 
 INDEX, LABELS = "index.json", "labels.npy"
-#: Raise when what is kept, or how, changes.
+#: Raise when what is stored, or how, changes.
 VERSION = 1
 
 
@@ -91,20 +91,18 @@ def load_vae(folder: Path) -> VAE:
         folder = folder / "vae"
     path = folder / "config.json"
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
         raise BenchError(
             f"{path}: expected a folder of diffusers with an AutoencoderKL ({e.strerror})"
         ) from e
     except ValueError as e:
         raise BenchError(f"{path}: not JSON: {e}") from e
-    called = said.get("_class_name") if isinstance(said, dict) else type(said).__name__
-    if called != "AutoencoderKL":
-        raise BenchError(f"{path}: expected an AutoencoderKL, found {called!r}")
-    if said.get("shift_factor"):
-        raise BenchError(
-            f"{path}: shift_factor is {said['shift_factor']}: latents that a DiT knows have none"
-        )
+    name = config.get("_class_name") if isinstance(config, dict) else type(config).__name__
+    if name != "AutoencoderKL":
+        raise BenchError(f"{path}: expected an AutoencoderKL, found {name!r}")
+    if config.get("shift_factor"):
+        raise BenchError(f"{path}: shift_factor is {config['shift_factor']}: the latents of a DiT have none")
     kind: VAE = AutoencoderKL
     try:
         vae, found = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
@@ -114,8 +112,8 @@ def load_vae(folder: Path) -> VAE:
         raise BenchError(f"{folder}: not a readable AutoencoderKL ({type(e).__name__}: {why})") from e
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if wrong := [str(k) for k in found[what]]:
-            said = f"{len(wrong)} {what.replace('_', ' ')}, first {wrong[0]}"
-            raise BenchError(f"{folder}: weights of another network: {said}")
+            found_instead = f"{len(wrong)} {what.replace('_', ' ')}, first {wrong[0]}"
+            raise BenchError(f"{folder}: weights of another network: {found_instead}")
     return vae.eval().requires_grad_(False)
 
 
@@ -168,10 +166,10 @@ def encode(
         size: pixels a side.
         batch: pictures at a time; with ``flips`` the VAE sees twice as many.
         device: where the VAE runs.
-        flips: keep the mirror images too.
+        flips: encode the mirror images too.
         shard: pictures a file (with flips 32 kB a picture at 256 pixels).
         threads: decode images at once; torch's own number if None.
-        progress: told how many pictures are encoded.
+        progress: called with the number of pictures encoded so far.
 
     Returns:
         the shards, in order.
@@ -261,19 +259,19 @@ def _write_shard(
     threads: int | None,
 ) -> None:
     with _whole(file) as new:
-        kept: np.memmap[Any, Any] | None = None
+        stored: np.memmap[Any, Any] | None = None
         done = 0
         for found in _encoded(paths, vae, size, batch, flips, threads):
             if not np.isfinite(found).all():
                 bad = int(np.flatnonzero(~np.isfinite(found).all(axis=(1, 2, 3, 4, 5)))[0])
                 raise BenchError(f"{paths[done + bad]}: the VAE gives latents that are no numbers")
-            if kept is None:
+            if stored is None:
                 shape = (len(paths), *found.shape[1:])
-                kept = np.lib.format.open_memmap(new, mode="w+", dtype=np.float16, shape=shape)
-            kept[done : done + len(found)] = found
+                stored = np.lib.format.open_memmap(new, mode="w+", dtype=np.float16, shape=shape)
+            stored[done : done + len(found)] = found
             done += len(found)
-        if kept is not None:
-            kept.flush()
+        if stored is not None:
+            stored.flush()
 
 
 def _encoded(
@@ -293,7 +291,7 @@ def _encoded(
 
 
 class Latents:
-    """Encoded pictures in a folder that `encode` wrote, read from disk as they are asked for.
+    """Encoded pictures in a folder that `encode` wrote, read from disk batch by batch.
 
     ``labels``: (n,) int64. ``shape``: (C, h, w). ``scale``: what latents are multiplied by.
 
