@@ -1,6 +1,6 @@
 """Sources: modules that open the data sets of a track, and the base of tracks that have some.
 
-A source is a module below the track's ``sources/`` with the functions of `Source`; a track says in one
+A source is a module below the track's ``sources/`` with the functions of `TaskSource`; a track says in one
 function which source a task's data set has. That function imports the source inside itself: planning must not
 pay for it, and the definitions that a cell can reach are found by following such imports
 (`bench.store.code.closure`). For the same reason the build function of a stage calls that function, rather
@@ -19,7 +19,7 @@ from bench.contract import Inputs, Stage, Task, Track
 Splits_co = TypeVar("Splits_co", covariant=True)
 
 
-class Source(Protocol[Splits_co]):
+class TaskSource(Protocol):
     """A module that opens some data sets of a track."""
 
     def stages(self, task: Task, run: Any) -> Sequence[Stage]:
@@ -31,6 +31,10 @@ class Source(Protocol[Splits_co]):
     def fingerprint(self, task: Task, run: Any) -> str:
         """Digest of what the data of the task are made of."""
 
+
+class Source(TaskSource, Protocol[Splits_co]):
+    """A module that opens data sets as training, validation and test data."""
+
     def splits(self, task: Task, run: Any, inputs: Inputs) -> Splits_co:
         """The training, validation and test data of the task, with all labels."""
 
@@ -39,7 +43,7 @@ class SourcedTrack(Track):
     """A track whose data sets are opened by sources."""
 
     @abstractmethod
-    def source(self, task: Task) -> Source[Any]:
+    def source(self, task: Task) -> TaskSource:
         """The source of the task's data set."""
 
     def stages(self, task: Task, run: Any) -> Sequence[Stage]:

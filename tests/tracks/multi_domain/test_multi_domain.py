@@ -39,7 +39,9 @@ def test_the_tasks_of_both_profiles():
 
 
 def test_a_mistake_in_the_grid_names_the_nearest():
-    with pytest.raises(BenchError, match=r"grid\.datasets: nothing is named 'office_home'; did you mean 'office-home'"):
+    with pytest.raises(
+        BenchError, match=r"grid\.datasets: nothing is named 'office_home'; did you mean 'office-home'"
+    ):
         TRACK.tasks(settings.Grid(datasets=("digits", "office_home")))
 
 
