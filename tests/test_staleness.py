@@ -101,7 +101,7 @@ def test_what_plans_shows_or_is_never_reached_makes_nothing_stale(copy):
         f"{DOMAIN}track.py": ("Multi-domain learning: images and recommenders", "Another title"),
         f"{DOMAIN}settings.py": ("    rows: int = 0\n", "    rows: int = 0\n    extra: float = 0.5\n"),
         "bench/nn/diffusion.py": ("", "\n\ndef never_called(x: int) -> int:\n    return x + 1\n"),
-        "bench/nn/clip.py": ("", "\n\nUNUSED = 3\n"),
+        "bench/tracks/ood/nets/clip.py": ("", "\n\nUNUSED = 3\n"),
         "bench/data/dealing.py": ("", "\n\n# a comment\n"),
         "methods/d_train.py": ('name="D-Train"', 'name="D-Train, decoupled"'),
     }
@@ -124,16 +124,16 @@ def test_a_moved_and_a_split_file_make_nothing_stale(copy):
         for name, text in texts.items():
             (copy.folder / name).write_text(text.replace("bench.nn.averaging", "bench.nn.means"))
         (copy.folder / "bench/tracks/ood/half.py").write_text(
-            (copy.folder / "bench/tracks/ood/heads.py").read_text()
+            (copy.folder / "bench/tracks/ood/nets/heads.py").read_text()
         )
-        (copy.folder / "bench/tracks/ood/heads.py").write_text("from bench.tracks.ood.half import *\n")
+        (copy.folder / "bench/tracks/ood/nets/heads.py").write_text("from bench.tracks.ood.half import *\n")
         assert copy.stale() == {}
     finally:
         moved.rename(nn)
         assert nn.read_text() == kept
         for name, text in texts.items():
             (copy.folder / name).write_text(text)
-        shutil.copy(ROOT / "bench/tracks/ood/heads.py", copy.folder / "bench/tracks/ood/heads.py")
+        shutil.copy(ROOT / "bench/tracks/ood/nets/heads.py", copy.folder / "bench/tracks/ood/nets/heads.py")
         (copy.folder / "bench/tracks/ood/half.py").unlink()
 
 

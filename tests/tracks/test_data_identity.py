@@ -14,7 +14,8 @@ from bench.data.images import image_sets
 from bench.registry import Registry
 from bench.tracks.dit_transfer.nets import inception
 from bench.tracks.dit_transfer.sources import paper
-from bench.tracks.ood import photo_tasks, stages
+from bench.tracks.ood import stages
+from bench.tracks.ood.sources import photos as photo_tasks
 
 TRACKS = {name: Registry().track(name) for name in ("dit_transfer", "multi_domain", "ood")}
 TARGET = dit_transfer_brought.TARGET

@@ -31,9 +31,10 @@ from bench.engine.context import RunInputs, RunStageContext
 from bench.registry import Registry
 from bench.tracks.dit_transfer.sources import paper
 from bench.tracks.dit_transfer.sources.latents import AdmCrop
-from bench.tracks.multi_domain import emoji_task
-from bench.tracks.multi_domain import photo_task as multi_domain_photos
-from bench.tracks.ood import emoji_tasks, photo_tasks
+from bench.tracks.multi_domain.sources import emoji as emoji_task
+from bench.tracks.multi_domain.sources import photos as multi_domain_photos
+from bench.tracks.ood.sources import emoji as emoji_tasks
+from bench.tracks.ood.sources import photos as photo_tasks
 
 #: Without stages: sets of drawings are then drawn here.
 INPUTS = SimpleNamespace(seed=None, device="cpu", stage=None)
