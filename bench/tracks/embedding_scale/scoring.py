@@ -10,6 +10,7 @@ import xarray as xr
 
 from bench.contract import Score
 from bench.tracks.common.answers import Answer, array
+from bench.tracks.common.metrics import auc
 from bench.tracks.embedding_scale.data import Truth
 
 _TRACK = "embedding_scale"
@@ -81,16 +82,6 @@ def _with_abundance(
 
 
 # -------------------------------------------------------------------------------------------------- measures
-
-
-def auc(y: np.ndarray, p: np.ndarray) -> float:
-    """Area under the ROC curve: how often a positive ranks above a negative, a tie counting one half.
-
-    ``y``: (n,) in {0, 1}, both present. ``p``: (n,). NaN if any prediction is not finite.
-    """
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(y, p)) if np.isfinite(p).all() else float("nan")
 
 
 def logloss(y: np.ndarray, p: np.ndarray) -> float:
