@@ -87,7 +87,7 @@ def _with_abundance(
 def logloss(y: np.ndarray, p: np.ndarray) -> float:
     """Mean negative log-likelihood in nats, >= 0; NaN if any prediction is not finite.
 
-    ``p`` is kept 1e-12 away from 0 and 1, so that one sure mistake costs 27.6 and not everything.
+    ``p`` is clipped to 1e-12 from 0 and 1, so that one sure mistake costs 27.6 and not everything.
     """
     if not np.isfinite(p).all():
         return float("nan")
