@@ -34,7 +34,7 @@ def brought(tmp_path_factory):
         patch.setenv("BENCH_DATA", str(root))
         dit_transfer_brought.bring(root)
         image_reference.folders("office-home")
-        image_sets.prepare("office-home", partial=True)
+        image_sets.image_set("office-home").prepare(partial=True)
         for name in ("clip/ViT-B-16.pt", "timm/resnet50.safetensors"):
             (root / name).parent.mkdir()
             (root / name).write_bytes(b"weights")

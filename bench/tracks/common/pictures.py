@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.data.images.nameless import ImageFiles
+    from bench.data.anonymous import ImageFiles
     from bench.data.images.pictures import Evaluation, Training
 
 
@@ -105,7 +105,7 @@ def in_memory(images: np.ndarray, side: int, crop: float) -> PicturesInMemory:
 
 def in_files(paths: Sequence[Path], side: int, crop: float) -> PicturesInFiles:
     """Pictures in files for a network that takes ``side`` pixels a side; see `in_memory`."""
-    from bench.data.images.nameless import ImageFiles
+    from bench.data.anonymous import ImageFiles
 
     return PicturesInFiles(ImageFiles(paths), *_cuts(side, crop))
 

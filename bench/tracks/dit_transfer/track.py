@@ -81,9 +81,11 @@ class DitTransfer(SourcedTrack):
         Raises:
             BenchError: an unknown target.
         """
-        from bench.data.images import class_trees
+        from bench.data.images import image_sets
 
-        check_names("dit_transfer: grid.targets", grid.targets, (*settings.LAPTOP, *class_trees.NAMES))
+        check_names(
+            "dit_transfer: grid.targets", grid.targets, (*settings.LAPTOP, *image_sets.PUBLISHER_LAYOUTS)
+        )
         return [Task(name=t, params={"target": t}) for t in grid.targets]
 
     def source(self, task: Task) -> TransferSource:

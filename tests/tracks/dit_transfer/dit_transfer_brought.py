@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from bench.data.catalog import CATALOG
-from bench.data.images import class_trees
+from bench.data.images import image_sets
 from bench.tracks.dit_transfer.nets.dit import DiT, DiTConfig
 from bench.tracks.dit_transfer.settings import Run
 
@@ -34,7 +34,7 @@ def bring(root):
             for i in range(n):
                 pixels = random.integers(0, 256, (4, 5, 3), np.uint8)
                 Image.fromarray(pixels).resize((40, 32)).save(folder / f"{part}-{i}.png")
-    class_trees.prepare(TARGET, partial=True)
+    image_sets.publisher_set(TARGET).prepare(partial=True)
     torch.manual_seed(0)
     (root / "dit").mkdir()
     model = DiT(TINY)

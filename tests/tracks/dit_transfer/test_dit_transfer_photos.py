@@ -20,7 +20,7 @@ from dit_transfer_brought import RUN, TARGET, TINY, bring
 import bench
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
-from bench.data.images import class_trees
+from bench.data.images import image_sets
 from bench.data.images.pictures import decode
 from bench.engine.context import RunInputs, RunStageContext
 from bench.nn.diffusion import Diffusion, Sampling, sample
@@ -165,8 +165,8 @@ def test_another_network_is_other_data_and_another_bank(brought, tmp_path, monke
 
 
 def test_one_bank_serves_all_targets():
-    assert len({paper.bank_stages(task(t), RUN)[0].address for t in class_trees.NAMES}) == 1
-    assert len({paper.stages(task(t), RUN)[0].address for t in class_trees.NAMES}) == 8
+    assert len({paper.bank_stages(task(t), RUN)[0].address for t in image_sets.PUBLISHER_LAYOUTS}) == 1
+    assert len({paper.stages(task(t), RUN)[0].address for t in image_sets.PUBLISHER_LAYOUTS}) == 8
 
 
 # ---------------------------------------------------------------------------------------------- what is given
@@ -289,7 +289,7 @@ def test_features_are_of_held_out_and_of_training_pictures(features):
         assert {k: v.shape for k, v in found.items()} == {
             "test": (9, 1280), "train": (12, 1280), "inception": (9, 12),
         }  # fmt: skip
-        pictures = decode(class_trees.read(TARGET, "test").paths, AdmCrop(256))
+        pictures = decode(image_sets.publisher_set(TARGET).read().only("test").paths(), AdmCrop(256))
         assert np.array_equal(found["inception"], Means(None, "cpu")(pictures))
         assert np.allclose(found["test"], scoring.lite0(224, "cpu")(pictures), atol=1e-4)
 

@@ -200,10 +200,10 @@ def weights(data, name="resnet50"):
 
 def test_every_class_of_every_domain_is_split_the_same_way(data):
     image_reference.folders("office-home", images=10)
-    image_sets.prepare("office-home", partial=True)
+    image_sets.image_set("office-home").prepare(partial=True)
     weights(data)
     parts = photo_task.parts("office-home", settings.Run(), INPUTS)
-    assert parts.domains == image_folders.LAYOUTS["office-home"].domains
+    assert parts.domains == image_folders.domains("office-home")
     assert parts.classes == 4
     assert sum(map(sum, sizes(parts).values())) == len(parts.y)
     assert apart([set(parts.ids[getattr(parts, p)].tolist()) for p in PARTS])
@@ -220,7 +220,7 @@ def test_every_class_of_every_domain_is_split_the_same_way(data):
 
 def test_the_weights_that_have_to_be_brought_are_named(data):
     image_reference.folders("office-home")
-    image_sets.prepare("office-home", partial=True)
+    image_sets.image_set("office-home").prepare(partial=True)
     why = TRACK.missing(task("office-home"), settings.Run())
     assert why is not None
     assert f"resnet50: no file resnet50.safetensors in {data / 'timm'} ($BENCH_DATA/timm)" in why
@@ -233,7 +233,7 @@ def test_the_weights_that_have_to_be_brought_are_named(data):
 
 def test_regions_of_fmow_are_domains_and_no_region_is_none(data):
     rating_reference.satellites()
-    image_sets.prepare("fmow", partial=True)
+    image_sets.image_set("fmow").prepare(partial=True)
     weights(data)
     parts = photo_task.parts("fmow", settings.Run(), INPUTS)
     assert parts.domains == fmow.REGIONS

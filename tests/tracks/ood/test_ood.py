@@ -56,7 +56,7 @@ def test_the_papers_tasks_are_all_there():
     assert {t.params["dataset"] for t in by["open"]} == set(coop.OPEN_CLASS)
     assert len(by["open"]) == 11
     wild = [(t.params["dataset"], t.params["target"]) for t in by["wild"]]
-    assert wild == [(d, t) for d in ("office-home", "domain-net") for t in image_folders.LAYOUTS[d].domains]
+    assert wild == [(d, t) for d in ("office-home", "domain-net") for t in image_folders.domains(d)]
     assert [t.name for t in by["variant"]] == [
         "imagenet", "imagenet-v2", "imagenet-sketch", "imagenet-a", "imagenet-r",
     ]  # fmt: skip

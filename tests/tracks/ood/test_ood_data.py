@@ -85,7 +85,7 @@ def ids_of(*sets):
 
 def files_of(labelled, name):
     """The files of pictures that a method is given, whose ids are digests of the names."""
-    named = {digest(f): f for f in image_sets.read(name).files}
+    named = {digest(f): f for f in image_sets.image_set(name).read().files}
     return [named[i] for i in labelled.ids.tolist()]
 
 
@@ -285,8 +285,8 @@ def parts(task, run=None):
 
 def test_domain_shift_leaves_one_domain_out(brought):
     images.folders("pacs")
-    image_sets.prepare("pacs", partial=True)
-    listed = image_sets.read("pacs")
+    image_sets.image_set("pacs").prepare(partial=True)
+    listed = image_sets.image_set("pacs").read()
     sizes = {"art_painting": 12, "cartoon": 13, "photo": 14, "sketch": 15}
     held_out = {d: int(0.2 * n) for d, n in sizes.items()}
     for at, (target, n) in enumerate(sizes.items()):
@@ -320,7 +320,7 @@ def test_domain_shift_leaves_one_domain_out(brought):
 def test_the_wild_trains_on_the_first_half_and_tests_on_the_whole_target(brought):
     classes = ("Alarm_Clock", "bike", "dog", "horse", "lamp")
     images.folders("office-home", classes=classes)
-    image_sets.prepare("office-home", partial=True)
+    image_sets.image_set("office-home").prepare(partial=True)
     data, kept = parts(task_of("wild", "office-home", "Product"))
     assert data.classes == ("Alarm Clock", "bike")  # int(5 / 2): not the open-class rule
     assert (kept.base, len(kept.names)) == (2, 5)
@@ -330,7 +330,7 @@ def test_the_wild_trains_on_the_first_half_and_tests_on_the_whole_target(brought
     assert np.bincount(data.val.domain).tolist() == [int(0.2 * n) for n in base]
     assert set(data.train.y.tolist()) == {0, 1}
     assert Counter(kept.targets[0].labelled.y.tolist()) == {0: 5, 1: 3, 2: 3, 3: 3, 4: 3}
-    listed = image_sets.read("office-home")
+    listed = image_sets.image_set("office-home").read()
     rows, order = listed.rows("Art", range(2)), images.permutation(6, "(0, 0, 'base')")
     art = [f for f in files_of(data.val, "office-home") if f.startswith("Art/")]
     assert art == [listed.files[rows[order[0]]]]
@@ -340,7 +340,7 @@ def test_the_wild_trains_on_the_first_half_and_tests_on_the_whole_target(brought
 
 def test_open_class_has_shots_of_the_base_half_and_every_test_picture(brought):
     images.split_file("dtd", classes=5, train=20, val=6, test=3)
-    image_sets.prepare("dtd", partial=True)
+    image_sets.image_set("dtd").prepare(partial=True)
     data, kept = parts(task_of("open", "dtd"))
     assert data.template == "{} texture."
     assert data.classes == ("Kind 0", "Kind 1", "Kind 2")
@@ -357,7 +357,7 @@ def test_open_class_has_shots_of_the_base_half_and_every_test_picture(brought):
 
 def test_imagenets_validation_is_of_its_training_pictures(brought):
     images.imagenet(train=24)
-    image_sets.prepare("imagenet", partial=True)
+    image_sets.image_set("imagenet").prepare(partial=True)
     for setting, base in (("open", 3), ("variant", 5)):
         data, kept = parts(task_of(setting, "imagenet"))
         assert Counter(data.train.y.tolist()) == dict.fromkeys(range(base), 16)
@@ -379,7 +379,7 @@ def test_variants_are_labelled_by_their_folders_also_where_two_classes_have_one_
     chosen = [images.IDS[i] for i in (1, 3, 4)] if name in ("imagenet-a", "imagenet-r") else images.IDS
     images.variant(name, chosen)
     for one in ("imagenet", name):
-        image_sets.prepare(one, partial=True)
+        image_sets.image_set(one).prepare(partial=True)
     data, kept = parts(task_of("variant", name))
     (target,) = kept.targets
     assert data.classes == kept.names == images.NAMES
@@ -395,7 +395,7 @@ def test_variants_are_labelled_by_their_folders_also_where_two_classes_have_one_
 
 def test_photographs_are_read_at_the_encoders_size(brought):
     images.folders("pacs")
-    image_sets.prepare("pacs", partial=True)
+    image_sets.image_set("pacs").prepare(partial=True)
     data, _ = parts(task_of("shift", "pacs", "photo"), Run(images=5))
     assert len(data.train) == 5
     read = data.train.pictures.read(np.array([3, 1]))
@@ -413,7 +413,7 @@ def test_what_is_missing_is_said_with_what_to_do(brought):
     assert "bench data prepare pacs" in TRACK.missing(task, Run())
     with pytest.raises(BenchError, match="bench data prepare pacs"):
         parts(task)
-    image_sets.prepare("pacs", partial=True)
+    image_sets.image_set("pacs").prepare(partial=True)
     assert TRACK.missing(task, Run()) is None
     one = TRACK.fingerprint(task, Run())
     assert "no file other.pt" in TRACK.missing(task, Run(weights="clip/other.pt"))
@@ -424,7 +424,7 @@ def test_what_is_missing_is_said_with_what_to_do(brought):
     (brought / "clip" / "ViT-B-16.pt").write_bytes(b"other weights")
     assert TRACK.fingerprint(task, Run()) != one
     images.variant("imagenet-r")
-    image_sets.prepare("imagenet-r", partial=True)
+    image_sets.image_set("imagenet-r").prepare(partial=True)
     assert TRACK.missing(task_of("variant", "imagenet-r"), Run()).startswith("imagenet: no folder")
 
 
@@ -444,7 +444,7 @@ def test_the_plan_of_the_paper_lists_every_cell_as_blocked(tmp_path, monkeypatch
 
 def test_the_stage_of_frozen_features_is_of_the_task_and_its_data(brought):
     images.folders("pacs")
-    image_sets.prepare("pacs", partial=True)
+    image_sets.image_set("pacs").prepare(partial=True)
     one, other = (task_of("shift", "pacs", d) for d in ("photo", "sketch"))
     (a,), (b,) = stages.frozen_features(one, Run()), stages.frozen_features(other, Run())
     assert a.address != b.address
@@ -460,7 +460,7 @@ def test_frozen_features_are_those_of_the_encoder(brought, monkeypatch, tmp_path
 
     monkeypatch.setattr(clip, "vit_b16", lambda path: reference.encoder())
     images.folders("pacs")
-    image_sets.prepare("pacs", partial=True)
+    image_sets.image_set("pacs").prepare(partial=True)
     task = task_of("shift", "pacs", "photo")
     (stage,) = stages.frozen_features(task, Run())
 

@@ -8,7 +8,6 @@ Planning calls `missing`, so torch is imported inside functions.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bench.contract import BenchError
+from bench.file_digest import file_digest
 from bench.nn.distances import gaussian_distance
 
 #: Features of a picture.
@@ -39,8 +39,7 @@ def missing(weights: Path) -> str | None:
 
 def original(weights: Path) -> bool:
     """Whether the file is the published one: by any other weights, distances are no FID. Reads the file."""
-    with open(weights, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().startswith(SHA256)
+    return file_digest(weights).startswith(SHA256)
 
 
 class Inception:

@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from bench.contract import BenchError, digest
-from bench.data.images.nameless import mapped
+from bench.data.anonymous import mapped
 from bench.data.images.pictures import View, stream
 from bench.data.preparing import Progress, silent
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from bench.contract import BenchError, Inputs, Needs, Stage, StageContext, Task, digest
 from bench.data.catalog import VARIABLE, root
-from bench.data.file_digest import content
-from bench.data.images import class_trees
+from bench.data.images import image_sets
+from bench.file_digest import content
 from bench.tracks.common.subsets import thinned
 from bench.tracks.dit_transfer.nets import inception as fid
 from bench.tracks.dit_transfer.settings import Run, recipe
@@ -45,7 +45,7 @@ _BATCH = 64
 
 def missing(task: Task, run: Run) -> str | None:
     """Which data set, network or package has to be brought, or None. Cheap."""
-    if why := class_trees.missing(_target(task)):
+    if why := image_sets.publisher_set(_target(task)).missing():
         return why
     network, vae = root() / run.weights, root() / run.vae
     if not network.exists():
@@ -70,7 +70,7 @@ def inception(run: Run) -> Path:
 def fingerprint(task: Task, run: Run) -> str:
     """Digest of the list of images and of what the networks' files hold."""
     networks = [content(root() / p) for p in (run.weights, run.vae, run.inception)]
-    return digest([class_trees.fingerprint(_target(task)), networks])
+    return digest([image_sets.publisher_set(_target(task)).fingerprint(), networks])
 
 
 def _target(task: Task) -> str:
@@ -82,7 +82,7 @@ def target_data(task: Task, run: Run, inputs: Inputs) -> TargetData:
     from bench.tracks.dit_transfer.data import TargetData
     from bench.tracks.dit_transfer.sources.latents import Latents
 
-    x, classes = Latents(inputs.stage(LATENTS)), class_trees.read(_target(task), "train").classes
+    x, classes = Latents(inputs.stage(LATENTS)), image_sets.publisher_set(_target(task)).read().classes
     return TargetData(
         classes=classes, x=x, y=x.labels, pretrained=partial(_pretrained, run, len(classes), x.shape),
         bank=bank, decode=partial(_decoded, run, inputs.device),
@@ -141,11 +141,11 @@ def real_pictures(task: Task, run: Run, stage: Callable[[str], Path]) -> dict[st
     }
 
 
-def _files(target: str, part: class_trees.Part, run: Run) -> tuple[list[Path], np.ndarray]:
+def _files(target: str, part: str, run: Run) -> tuple[list[Path], np.ndarray]:
     """Files and labels (n,) of a part, at most ``run.pictures``."""
-    images = class_trees.read(target, part)
-    rows = thinned(np.arange(len(images.paths)), run.pictures)
-    return [images.paths[i] for i in rows], images.label[rows]
+    images = image_sets.publisher_set(target).read().only(part)
+    rows = thinned(np.arange(len(images.files)), run.pictures)
+    return images.paths(rows), images.labels[rows]
 
 
 def _compared(files: Sequence[Path]) -> list[Path]:
@@ -169,7 +169,7 @@ def stages(task: Task, run: Run) -> Sequence[Stage]:
     here, target = missing(task, run) is None, _target(task)
     params = {
         "target": target, "pictures": run.pictures, "size": SIZE, "vae": run.vae,
-        "of": [class_trees.fingerprint(target), content(root() / run.vae)] if here else None,
+        "of": [image_sets.publisher_set(target).fingerprint(), content(root() / run.vae)] if here else None,
     }  # fmt: skip
     needs = Needs(cpu=4, gpu=1, mem_gb=16, minutes=480)
     return (Stage(name=LATENTS, build=encode, params=params, needs=needs),)

@@ -13,8 +13,8 @@ from functools import partial
 import numpy as np
 
 from bench.contract import Inputs, Stage, Task
-from bench.data.dealing import dealt
 from bench.data.drawings import emoji
+from bench.data.splitting import split_groups
 from bench.tracks.common.pictures import Examples, in_memory
 from bench.tracks.common.subsets import thinned_by_domain
 from bench.tracks.multi_domain.data import Splits
@@ -69,7 +69,7 @@ def _splits(drawn: emoji.Pictures) -> Mapping[str, str]:
     homes: dict[str, dict[str, int]] = defaultdict(dict)
     for family, categories in members.items():
         homes[min(categories, key=lambda c: (-categories[c], c))][family] = categories.total()
-    return {f: s for home, sizes in homes.items() for f, s in dealt(sizes, SHARES, home).items()}
+    return {f: s for home, sizes in homes.items() for f, s in split_groups(sizes, SHARES, home).items()}
 
 
 def _inputs(images: np.ndarray, side: int, rows: np.ndarray) -> Examples:

@@ -14,9 +14,9 @@ import numpy as np
 
 from bench.contract import BenchError, Inputs, Stage, Task, digest
 from bench.data.catalog import VARIABLE, root
-from bench.data.file_digest import file_digest
 from bench.data.images import fmow, image_sets
 from bench.data.images.image_files import Images
+from bench.file_digest import file_digest
 from bench.tracks.common.pictures import Examples, in_files
 from bench.tracks.common.subsets import thinned_by_domain
 from bench.tracks.multi_domain.data import Splits
@@ -36,7 +36,7 @@ def stages(task: Task, run: Run) -> Sequence[Stage]:
 def missing(task: Task, run: Run) -> str | None:
     """Which data set or which file of weights has to be brought, or None."""
     dataset = task.params["dataset"]
-    if why := image_sets.missing(dataset):
+    if why := image_sets.image_set(dataset).missing():
         return why
     path = weights(dataset, run)
     if not path.is_file():
@@ -50,7 +50,7 @@ def missing(task: Task, run: Run) -> str | None:
 def fingerprint(task: Task, run: Run) -> str:
     """Digest of the list of images and of the weights."""
     dataset = task.params["dataset"]
-    return digest([image_sets.fingerprint(dataset), file_digest(weights(dataset, run))])
+    return digest([image_sets.image_set(dataset).fingerprint(), file_digest(weights(dataset, run))])
 
 
 def weights(dataset: str, run: Run) -> Path:
@@ -67,7 +67,7 @@ def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
     if why := missing(task, run):
         raise BenchError(why)
     dataset = task.params["dataset"]
-    images = image_sets.read(dataset)
+    images = image_sets.image_set(dataset).read()
     domains, domain, split = _regions(images) if dataset == "fmow" else _split(images)
     train, val, test = (thinned_by_domain(np.flatnonzero(split == i), domain, run.rows) for i in range(3))
     # The list is sorted by class: in its order, the place of a test picture would tell its label.

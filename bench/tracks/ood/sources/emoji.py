@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from bench.contract import Inputs, Stage, Task, digest
 from bench.data import EMBEDDED
 from bench.data.drawings import emoji, stamps
+from bench.file_digest import file_digest
 from bench.tracks.common.pictures import PicturesInMemory, in_memory
 from bench.tracks.common.subsets import few_per_class, thinned
 from bench.tracks.ood.data import LabelledPictures, Splits, Target
@@ -85,15 +85,8 @@ def missing(task: Task, run: Run) -> str | None:
 
 def fingerprint(task: Task, run: Run) -> str:
     """Digest of the pictures' sources and of the encoder's weights."""
-    of = [emoji.fingerprint(_styles(task)), _weights_digest(WEIGHTS.stat().st_mtime_ns)]
+    of = [emoji.fingerprint(_styles(task)), file_digest(WEIGHTS, on_disk=False)[:16]]
     return digest([*of, stamps.fingerprint()] if task.params["dataset"] == "stamps" else of)
-
-
-@lru_cache(maxsize=1)
-def _weights_digest(changed: int) -> str:
-    import hashlib
-
-    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:16]
 
 
 def encoder(run: Run) -> DualEncoder:

@@ -15,9 +15,9 @@ import numpy as np
 
 from bench.contract import BenchError, Inputs, Stage, Task, digest
 from bench.data.catalog import VARIABLE, root
-from bench.data.file_digest import file_digest
 from bench.data.images import coop, image_folders, image_sets
 from bench.data.images.image_files import Images
+from bench.file_digest import file_digest
 from bench.tracks.common.pictures import PicturesInFiles, in_files
 from bench.tracks.common.subsets import thinned
 from bench.tracks.ood.data import LabelledPictures, Splits, Target
@@ -36,7 +36,7 @@ def tasks(setting: Setting, dataset: str) -> list[Task]:
     if setting in ("open", "variant"):
         name = f"open-{dataset}" if setting == "open" else dataset
         return [Task(name=name, params={**params, "target": dataset})]
-    domains = image_folders.LAYOUTS[dataset].domains
+    domains = image_folders.domains(dataset)
     return [Task(name=f"{setting}-{dataset}-{_slug(d)}", params={**params, "target": d}) for d in domains]
 
 
@@ -52,7 +52,7 @@ def stages(task: Task, run: Run) -> Sequence[Stage]:
 def missing(task: Task, run: Run) -> str | None:
     """Which data set or which file of weights has to be brought, or None."""
     for name in _needed(task):
-        if why := image_sets.missing(name):
+        if why := image_sets.image_set(name).missing():
             return why
     path = weights(run)
     if not path.is_file():
@@ -68,7 +68,9 @@ def _needed(task: Task) -> tuple[str, ...]:
 
 def fingerprint(task: Task, run: Run) -> str:
     """Digest of the lists of images and of the weights."""
-    return digest([*map(image_sets.fingerprint, _needed(task)), file_digest(weights(run))])
+    return digest(
+        [*(image_sets.image_set(n).fingerprint() for n in _needed(task)), file_digest(weights(run))]
+    )
 
 
 def weights(run: Run) -> Path:
@@ -102,7 +104,7 @@ def _domains(task: Task, run: Run) -> Splits:
     DomainBed's seeded 80/20 split of every domain, in the wild of its base and its new classes apart.
     """
     name, wild = task.params["dataset"], task.params["setting"] == "wild"
-    images = image_sets.read(name)
+    images = image_sets.image_set(name).read()
     n = len(images.classes)
     base = int(0.5 * n) if wild else n
     sources = tuple(d for d in images.groups if d != task.params["target"])
@@ -124,7 +126,7 @@ def _domains(task: Task, run: Run) -> Splits:
 
 def _open(task: Task, run: Run) -> Splits:
     """``shots`` pictures of each class of the base half; all test pictures."""
-    images = image_sets.read(task.params["dataset"])
+    images = image_sets.image_set(task.params["dataset"]).read()
     base, _ = coop.halves(len(images.classes))
     few = coop.few_shot(images, base, run.shots)
     return _splits(task, run, images, len(base), ("train",), few.train, few.val, images.rows("test"))
@@ -132,13 +134,13 @@ def _open(task: Task, run: Run) -> Splits:
 
 def _variant(task: Task, run: Run) -> Splits:
     """``shots`` pictures of every class of ImageNet; the test pictures of another set with its classes."""
-    images = image_sets.read("imagenet")
+    images = image_sets.image_set("imagenet").read()
     n = len(images.classes)
     few = coop.few_shot(images, range(n), run.shots)
     found = _splits(task, run, images, n, ("train",), few.train, few.val, images.rows("test"))
     if task.params["dataset"] == "imagenet":
         return found
-    other = image_sets.read(task.params["dataset"])
+    other = image_sets.image_set(task.params["dataset"]).read()
     # By id: ImageNet's list of names has two classes called missile and two called sunglasses.
     at = {wnid: i for i, wnid in enumerate(coop.wordnet_ids("imagenet", images))}
     mine = coop.wordnet_ids(task.params["dataset"], other)
