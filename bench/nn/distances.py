@@ -36,7 +36,7 @@ class Lite0:
         import timm
         import torch
 
-        from bench.nn.clip import Preprocess, imagenet_weights
+        from bench.nn.lite0 import Preprocess, imagenet_weights
 
         net = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
         net.load_state_dict(imagenet_weights())
