@@ -15,11 +15,12 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 
 from bench.contract import Record, Track
-from bench.engine.pool import Pool
-from bench.engine.sweep import units
-from bench.engine.worker import Unit, do
+from bench.engine.forkserver import ForkServer
+from bench.engine.execute import units
+from bench.engine.job import Unit
+from bench.engine.worker import run_unit
 from bench.plan import Filter, make_plan
-from bench.planned import PlannedCell
+from bench.plan import PlannedCell
 from bench.registry import Registry
 from bench.store.records import Store
 from bench.suite import Suite
@@ -58,7 +59,7 @@ def check(
     with TemporaryDirectory(prefix="bench-check-") as folder:
         store = Store.open(Path(folder))
         plan = make_plan(suite, registry, store, "smoke", tracks=tracks, wanted=Filter(rows))
-        pool = Pool(tuple(dict.fromkeys(m for p in plan.tracks for m in p.track.preload)))
+        pool = ForkServer(tuple(dict.fromkeys(m for p in plan.tracks for m in p.track.preload)))
         pool.warm()
         stages = {key: _StageOnce() for key in plan.stages}
         first: dict[tuple[str, str], str] = {}
@@ -81,7 +82,7 @@ class _StageOnce:
         self._lock, self._built = Lock(), False
         self._record: Record | None = None
 
-    def record(self, unit: Unit, pool: Pool, store: Store) -> Record | None:
+    def record(self, unit: Unit, pool: ForkServer, store: Store) -> Record | None:
         """What became of it."""
         with self._lock:
             if not self._built:
@@ -92,7 +93,7 @@ class _StageOnce:
 def _one(
     c: PlannedCell,
     todo: list[Unit],
-    pool: Pool,
+    pool: ForkServer,
     store: Store,
     stages: Mapping[str, _StageOnce],
     *,

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Module prefix -> what it may import of ours besides itself; the longest prefix that fits counts.
 MAY = {
     "bench.errors": set(),
-    "bench.handed": set(),
+    "bench.protocols": set(),
     "bench.contract": {"errors", "handed"},
     "bench.nn": {"contract", "errors"},
     "bench.data": {"contract", "errors"},
@@ -18,9 +18,9 @@ MAY = {
     "bench.registry": {"contract", "errors"},
     "bench.store": {"contract", "errors"},
     "bench.suite": {"contract", "errors", "registry"},
-    "bench.planned": {"contract", "errors", "registry", "suite", "store"},
-    "bench.marking": {"contract", "errors", "registry", "store", "planned"},
-    "bench.estimate": {"contract", "errors", "store", "planned"},
+    "bench.plan.model": {"contract", "errors", "registry", "suite", "store"},
+    "bench.plan.states": {"contract", "errors", "registry", "store", "planned"},
+    "bench.plan.durations": {"contract", "errors", "store", "planned"},
     "bench.plan": {"contract", "errors", "registry", "suite", "store", "planned", "marking", "estimate"},
     "bench.engine": {"contract", "errors", "registry", "suite", "store", "plan", "planned"},
     "bench.board": {"contract", "errors", "suite", "store", "plan", "planned", "stats"},

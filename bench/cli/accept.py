@@ -24,10 +24,11 @@ from bench.cli.common import (
 )
 from bench.cli.run import CpusOption, sweep_plan
 from bench.contract import BenchError, Record
-from bench.planned import Plan, PlannedCell, PlannedStage, shard_label
+from bench.plan import Plan, PlannedCell, PlannedStage
+from bench.stages import shard_label
 from bench.store import provenance
-from bench.store.accepting import Aside, differences, keep, restamp, sample, stamped
-from bench.store.layers import Layered, published_folder
+from bench.store.accepting import RerunStore, differences, write_stamped, restamp, sample, stamped
+from bench.store.committed.layers import Layered, results_folder
 from bench.store.records import Store
 
 
@@ -85,7 +86,7 @@ def command(
 
 def _stale(plan: Plan, records: Store | Layered, starts: Sequence[str]) -> list[PlannedCell]:
     """The stale cells with a number, each once; only those that the keys name, if there are any."""
-    cells = {c.key: c for c in plan.cells if c.causes and c.head is not None and c.head.status == "ok"}
+    cells = {c.key: c for c in plan.cells if c.causes and c.summary is not None and c.summary.status == "ok"}
     if not starts:
         return list(cells.values())
     found = []
@@ -160,19 +161,19 @@ def _accept_cells(
     """Stamp all cells in one pass: own ones in the store, published ones in their files."""
     own: list[Record] = []
     published: list[Record] = []
-    codes = {code.name: code for c in stale if c.rests is not None for code in c.rests.codes}
+    codes = {code.name: code for c in stale if c.dependencies is not None for code in c.dependencies.codes}
     for c in stale:
         record = records.read(c.key)
         assert record is not None
-        assert c.rests is not None
-        layer = c.head is not None and bool(c.head.layer)
+        assert c.dependencies is not None
+        layer = c.summary is not None and bool(c.summary.layer)
         made = stamped(
-            record, code=c.rests.code, ran_with=c.rests.ran_with, data=c.rests.data,
-            stages={} if layer else c.rests.stages, built_by=c.rests.named, reason=reason, verified=verified,
+            record, code=c.dependencies.code, ran_with=c.dependencies.ran_with, data=c.dependencies.data,
+            stages={} if layer else c.dependencies.stages, built_by=c.dependencies.named, reason=reason, verified=verified,
         )  # fmt: skip
         (published if layer else own).append(made)
     keep(store, own, codes.values() if own else ())
-    files = restamp(published_folder() / profile, published, codes.values())
+    files = restamp(results_folder() / profile, published, codes.values())
     on = f"verified on {verified['on']}" if verified else f"accepted: {escape(reason.strip())}"
     parts = [f"{len(own)} in {store.url}"] if own else []
     parts += [f"{len(published)} published ({', '.join(f.name for f in files)})"] if published else []

@@ -19,7 +19,7 @@ from bench.cli.common import (
 )
 from bench.contract import BenchError
 from bench.registry import Registry
-from bench.suite import Suite
+from bench.suite import Suite, resolve
 
 
 def command(
@@ -47,7 +47,7 @@ def command(
         if not rows:
             raise BenchError(f"{file}: declares no method of a track that there is")
     bad = count = 0
-    for c in check(Suite(suite), registry, tracks=tuple(tracks), rows=tuple(rows), twice=not once):
+    for c in check(Suite.read(suite), registry, tracks=tuple(tracks), rows=tuple(rows), twice=not once):
         count, bad = count + 1, bad + bool(c.problems)
         mark = "[red]✗[/]" if c.problems else "[green]✓[/]"
         console.print(f"{mark} {escape(c.track)} · {escape(c.row)}  [dim]{duration(c.seconds)}[/]")

@@ -12,16 +12,16 @@ import typer
 from bench.cli.console import WholeWords
 from bench.contract import BenchError
 from bench.plan import Filter, make_plan
-from bench.planned import Plan
+from bench.plan import Plan
 from bench.registry import Registry
-from bench.store.layers import Layered, home, published_folder, published_records
-from bench.store.publish import load_published
+from bench.store.committed.layers import Layered, home, results_folder, committed_records
+from bench.store.committed.reading import load_committed
 from bench.store.records import Store
 from bench.suite import Suite
 
 if TYPE_CHECKING:
     from bench.board.model import Board
-    from bench.store.publish import Published
+    from bench.store.committed.reading import CommittedRecords
 
 console = WholeWords(highlight=False)
 errors = WholeWords(stderr=True, highlight=False)
@@ -66,7 +66,7 @@ class Session:
     registry: Registry
     store: Store
     fresh: bool = False
-    _under: dict[tuple[str, ...], Published | None] = field(default_factory=dict)
+    _under: dict[tuple[str, ...], CommittedRecords | None] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -79,16 +79,16 @@ class Session:
         fresh: bool = False,
     ) -> Session:
         """Open all three; the registry reads the plugins."""
-        return cls(Suite(suite), Registry(plugins=plugins), open_store(store, default), fresh)
+        return cls(Suite.read(suite), Registry(plugins=plugins), open_store(store, default), fresh)
 
     def layered(self, profile: str, tracks: list[str]) -> Store | Layered:
         """The store above the published records of a profile's tracks (all, if none is named); the store
         alone where there are none, or if it is fresh.
         """
-        names = [t for t in self.suite.spec.tracks if t in tracks or not tracks]
+        names = [t for t in self.suite.tracks if t in tracks or not tracks]
         at = (profile, *names)
         if at not in self._under:
-            self._under[at] = None if self.fresh else published_records(published_folder(), profile, names)
+            self._under[at] = None if self.fresh else committed_records(results_folder(), profile, names)
         under = self._under[at]
         return self.store if under is None else Layered(self.store, under)
 
@@ -98,7 +98,7 @@ class Session:
         tracks: list[str],
         rows: list[str],
         expression: str,
-        of: Store | Layered | Published | None = None,
+        of: Store | Layered | CommittedRecords | None = None,
     ) -> Plan:
         """The plan that those options ask for, against the store above the profile's published records, or
         against ``of``; says what could not be read.
@@ -109,13 +109,13 @@ class Session:
             errors.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
         return plan
 
-    def source(self, profile: str, tracks: list[str], *, alone: bool = False) -> Store | Layered | Published:
+    def source(self, profile: str, tracks: list[str], *, alone: bool = False) -> Store | Layered | CommittedRecords:
         """What boards are made from; ``alone``: the profile's published records and nothing else."""
         if alone and self.fresh:
             raise BenchError(
                 "--published: published records alone; --fresh: none of them; give one of the two"
             )
-        return load_published(published_folder() / profile) if alone else self.layered(profile, tracks)
+        return load_committed(results_folder() / profile) if alone else self.layered(profile, tracks)
 
     def boards(
         self,
@@ -131,14 +131,14 @@ class Session:
 
         of = self.source(profile, tracks, alone=published)
         plan = self.plan(profile, tracks, rows or [], expression, of)
-        return boards(plan, of, published_folder() / "published")
+        return boards(plan, of, results_folder() / "published")
 
 
 def everything(store: Store, *, fresh: bool = False) -> Store | Layered:
     """A store above the published records of all profiles, for commands that are given a key and no profile;
     the store alone if ``fresh``, or where nothing is published.
     """
-    under = None if fresh else published_records(published_folder(), None)
+    under = None if fresh else committed_records(results_folder(), None)
     return store if under is None else Layered(store, under)
 
 

@@ -20,7 +20,7 @@ from bench.cli.common import (
 )
 from bench.contract import BenchError
 from bench.errors import nearest
-from bench.planned import Plan
+from bench.plan import Plan
 
 if TYPE_CHECKING:
     from bench.board.examples import ByExample
@@ -50,7 +50,7 @@ def command(
     from bench.board import examples
 
     session = Session.open(suite, store, plugin, fresh=fresh)
-    wanted = [track] if track else [p.track.name for p in session.suite.tracks(profile, session.registry)]
+    wanted = [track] if track else [p.track.name for p in resolve(session.suite, session.registry, profile)]
     holding = [t for t in wanted if a in session.registry.rows(t) and b in session.registry.rows(t)]
     if len(holding) != 1:
         for t in wanted[:1] if not holding else ():
@@ -120,8 +120,8 @@ def _values(plan: Plan, row: str, metric: str, without: set[str]) -> dict[tuple[
     """(task, seed) -> value of the cells that have one; a censored value counts with its bound."""
     out = {}
     for c in plan.cells:
-        ok = c.head and c.head.status == "ok" and c.row == row and c.key not in without
-        value = c.head.metrics.get(metric) if c.head and ok else None
+        ok = c.summary and c.summary.status == "ok" and c.row == row and c.key not in without
+        value = c.summary.metrics.get(metric) if c.summary and ok else None
         if value is not None:
             out[c.task.name, c.cell.seed] = float(value["bound"] if isinstance(value, dict) else value)
     return out

@@ -24,8 +24,8 @@ from bench.cli.common import (
     escape,
 )
 from bench.cli.console import in_parts
-from bench.estimate import Estimate, estimate
-from bench.planned import Plan, PlannedCell
+from bench.plan import Estimate, estimate
+from bench.plan import Plan, PlannedCell
 from bench.store import provenance
 
 #: With more tasks than this the table says only that a cell is another row's, not whose.
@@ -77,7 +77,7 @@ def summary(plan: Plan) -> str:
 
 def _published(plan: Plan) -> Counter[str]:
     """State -> number of cells whose record is a published one."""
-    return Counter(c.state for c in {c.key: c for c in plan.cells}.values() if c.head and c.head.layer)
+    return Counter(c.state for c in {c.key: c for c in plan.cells}.values() if c.summary and c.summary.layer)
 
 
 def _hours(plan: Plan, cells: Sequence[PlannedCell]) -> str:

@@ -18,7 +18,7 @@ from bench.cli.common import (
     console,
     escape,
 )
-from bench.store.layers import home
+from bench.store.committed.layers import home
 
 
 def command(
@@ -39,7 +39,7 @@ def command(
 
     What was published before stays as it is where this store has nothing to put in its place.
     """
-    from bench.store.publish import publish
+    from bench.store.committed.writing import publish
 
     session = Session.open(suite, store, plugin, fresh=fresh)
     records = session.layered(profile, track)
@@ -53,7 +53,7 @@ def command(
                 f"{p.track.name}: not published, {states} of {len(cells)} cells (--partial publishes anyway)"
             )
             continue
-        keys = [c.key for c in cells if c.head is not None]
+        keys = [c.key for c in cells if c.summary is not None]
         if not keys:
             continue
         report = publish(records, keys, out or home() / "results" / profile)

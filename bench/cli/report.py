@@ -19,7 +19,7 @@ from bench.cli.common import (
     console,
     escape,
 )
-from bench.store.layers import home
+from bench.store.committed.layers import home
 
 if TYPE_CHECKING:
     from bench.board.model import Board

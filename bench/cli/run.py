@@ -26,7 +26,7 @@ from bench.cli.common import (
 )
 from bench.cli.plan import summary
 from bench.contract import BenchError
-from bench.planned import Plan
+from bench.plan import Plan
 
 LocalOption = Annotated[bool, typer.Option("--local", help="Without Ray: threads of this process run cells.")]
 CpusOption = Annotated[int | None, typer.Option("--cpus", min=1, help="Use so many processors.")]

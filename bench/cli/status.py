@@ -23,8 +23,8 @@ from bench.cli.common import (
 from bench.cli.console import in_parts
 from bench.cli.plan import summary
 from bench.contract import SYMBOLS
-from bench.planned import Plan, PlannedCell
-from bench.store.heads import Head
+from bench.plan import Plan, PlannedCell
+from bench.store.summaries import RecordSummary
 
 _STYLES = {
     "ok": "green",
@@ -56,7 +56,7 @@ def command(
     for status, n in counted.items():
         legend.append(f"{_MARKS[status]} {status} {n}   ", style=_STYLES.get(status, "red"))
     console.print(legend)
-    heads = {c.key: c.head for c in plan.cells if c.head is not None}.values()
+    heads = {c.key: c.summary for c in plan.cells if c.summary is not None}.values()
     own = [h for h in heads if not h.layer]
     theirs = [h for h in heads if h.layer]
     said = f"spent so far: {duration(_spent(own))} of worker time over {len(own)} records"
@@ -65,7 +65,7 @@ def command(
     console.print(summary(plan))
 
 
-def _spent(heads: Iterable[Head]) -> float:
+def _spent(heads: Iterable[RecordSummary]) -> float:
     """Seconds of worker time."""
     kinds = ("load_s", "run_s", "score_s", "snapshot_s")
     return float(sum(v for h in heads for k, v in h.cost.items() if k in kinds))
@@ -76,7 +76,7 @@ def _status(c: PlannedCell) -> str:
         return "stale"
     if c.skip:
         return "skipped"
-    return c.head.status if c.head is not None and c.state != "new" else c.state
+    return c.summary.status if c.summary is not None and c.state != "new" else c.state
 
 
 def _matrix(plan: Plan, track: str) -> Iterator[Table]:

@@ -10,7 +10,7 @@ from bench.cli.common import PluginOption, Session, SuiteOption, console, escape
 from bench.cli.plan import summary
 from bench.cli.report import write_site
 from bench.cli.run import CpusOption, LocalOption, sweep_plan
-from bench.store.layers import home, published_folder
+from bench.store.committed.layers import home, results_folder
 
 FOLDER = "results/tour"
 
@@ -45,7 +45,7 @@ def command(
         console.print(terminal.render(board, width=console.width))
     for line in _reproduced(session, plan.profile):
         console.print(line)
-    if any((published_folder() / "laptop").glob("*.jsonl")):
+    if any((results_folder() / "laptop").glob("*.jsonl")):
         made += Session(session.suite, session.registry, session.store).boards("laptop", [], published=True)
     page = write_site(made, home() / "results" / "index.html")
     console.print(f"the page: [bold]{escape(str(page))}[/] (open it in a browser; it needs no network)")
@@ -53,22 +53,22 @@ def command(
 
 def _reproduced(session: Session, profile: str) -> list[str]:
     """How many of the tour's cells came out as the published laptop records of the same cells."""
-    from bench.store.publish import load_published
+    from bench.store.committed.reading import load_committed
 
     out = []
     plan = session.plan(profile, [], [], "")
     for p in plan.tracks:
-        path = published_folder() / "laptop" / f"{p.track.name}.jsonl"
+        path = results_folder() / "laptop" / f"{p.track.name}.jsonl"
         if not path.is_file():
             continue
-        heads = load_published(path).heads()
+        heads = load_committed(path).summaries()
         metric = p.track.metric(p.ranks_by)
         same, seen, worst = 0, 0, 0.0
         for c in {c.key: c for c in plan.cells if c.plan is p}.values():
             theirs = heads.get(c.key)
-            if theirs is None or c.head is None or theirs.status != "ok" or c.head.status != "ok":
+            if theirs is None or c.summary is None or theirs.status != "ok" or c.summary.status != "ok":
                 continue
-            a, b = c.head.metrics[metric.name], theirs.metrics[metric.name]
+            a, b = c.summary.metrics[metric.name], theirs.metrics[metric.name]
             if isinstance(a, int | float) and isinstance(b, int | float):
                 seen += 1
                 worst = max(worst, abs(a - b))

@@ -16,8 +16,8 @@ from bench.cli.common import (
     everything,
 )
 from bench.plan import make_plan
-from bench.planned import PlannedCell
-from bench.store.records import Head
+from bench.plan import PlannedCell
+from bench.store.summaries import RecordSummary
 
 
 def command(
@@ -32,7 +32,7 @@ def command(
     """
     session = Session.open(suite, store, plugin, fresh=fresh)
     records = everything(session.store, fresh=fresh)
-    head = records.heads()[records.match(key)]
+    head = records.summaries()[records.match(key)]
     planned = find(session, head.key)
     if planned is not None:
         console.print(f"planned today: {escape(str(planned.cell))}, state {planned.state}")
@@ -65,12 +65,12 @@ def _all(session: Session) -> list[PlannedCell]:
     """The cells of every profile, with the records of all of them: the tour's cells are the laptop's."""
     out, records = [], everything(session.store, fresh=session.fresh)
     for profile in session.suite.profile_names():
-        if profile == "smoke" or any(profile in t.profiles for t in session.suite.spec.tracks.values()):
+        if profile == "smoke" or any(profile in t.profiles for t in session.suite.tracks.values()):
             out += make_plan(session.suite, session.registry, records, profile).cells
     return out
 
 
-def _nearest(session: Session, head: Head) -> PlannedCell | None:
+def _nearest(session: Session, head: RecordSummary) -> PlannedCell | None:
     def distance(c: PlannedCell) -> int:
         return len(_differences(dict(head.cell), c.cell.declared()))
 

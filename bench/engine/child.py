@@ -28,7 +28,7 @@ from bench.contract import AnswerError, Method, Score, Snapshot, Stage, Task, Tr
 from bench.engine import processes
 from bench.engine.context import Curve, RunContext, RunInputs, RunStageContext, plain, set_seed, utf8
 from bench.registry import Found, Origin, methods_in
-from bench.suite import settings
+from bench.settings import settings_from
 
 #: What a record keeps of an error: characters of its type, of its message and of each of its last lines.
 TYPE, MESSAGE, LINE, LINES = 200, 2000, 500, 15
@@ -293,9 +293,9 @@ def _stage(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
 
 
 def _by_address(job: Job, track: Track, method: Method, run: Any) -> Stage:
-    from bench.planned import all_stages
+    from bench.stages import declared_stages
 
-    for stage in all_stages(track, Found(method, job.method, "method"), job.task, run):
+    for stage in declared_stages(track, Found(method, job.method, "method"), job.task, run):
         if stage.address == job.address:
             return stage
     raise LookupError(f"no stage with address {job.address} is declared any more")

@@ -13,10 +13,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from bench.contract import Record
-from bench.engine.pool import Pool
-from bench.engine.worker import Unit, do
+from bench.engine.forkserver import ForkServer
+from bench.engine.job import Unit
+from bench.engine.worker import run_unit
 from bench.store.lease import Lease
-from bench.store.records import Head, Store, StoreError
+from bench.store.summaries import RecordSummary
+from bench.store.records import Store
+from bench.store.files import StoreError
 
 #: How long a unit that another driver has is left alone before it is asked for again.
 LOOK_S = 1.0
@@ -29,9 +32,9 @@ class Claims:
         self._store = store
         self._held: dict[str, Lease] = {}
         self._asked: dict[str, tuple[Lease, float]] = {}
-        self._heads: Mapping[str, Head] = {}
+        self._heads: Mapping[str, RecordSummary] = {}
 
-    def ask(self, unit: Unit) -> Head | bool:
+    def ask(self, unit: Unit) -> RecordSummary | bool:
         """True: this driver has the unit from now on, and nobody else does it. False: another driver has it.
         A head: another driver did it since it was planned, and this is how it ended.
 
@@ -78,7 +81,7 @@ class Claims:
         self._asked[key] = lease, last
         return False
 
-    def _ended(self, unit: Unit) -> Head | None:
+    def _ended(self, unit: Unit) -> RecordSummary | None:
         """The record of a unit that counts and that the plan did not see; an end that is nobody's counts as
         none.
         """
@@ -91,7 +94,7 @@ class Claims:
         return head
 
 
-def do_alone(unit: Unit, pool: Pool, store: Store) -> Record | None:
+def run_unit_alone(unit: Unit, pool: ForkServer, store: Store) -> Record | None:
     """Do one unit outside of a sweep, or wait for another driver that does it, and return its record."""
     claims = Claims(store)
     try:

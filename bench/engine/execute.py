@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bench.engine.pool import needs_linux
-from bench.engine.sweep import Sweep, not_run, units
-from bench.planned import Plan
+from bench.engine.forkserver import needs_linux
+from bench.engine.sweep import Sweep, not_run
+from bench.engine.execute import units
+from bench.plan import Plan
 from bench.registry import Registry
 from bench.store.records import Store
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract import Needs
-from bench.engine.pool import Pool
+from bench.engine.forkserver import ForkServer
 from bench.engine.sweep import Sweep, check, left_out, memory_notes
-from bench.engine.worker import Unit, do
+from bench.engine.job import Unit
+from bench.engine.worker import run_unit
 
 TICK_S = 0.2
 GIVE_UP_S = 10.0
@@ -114,7 +115,7 @@ def run(sweep: Sweep, preload: Sequence[str], *, cpus: int | None = None) -> Non
     check(sweep.waiting, sweep.left_out)
     sweep.waiting = [u for u in sweep.waiting if u.key not in sweep.left_out]
     sweep.notes += memory_notes(sweep.waiting, [for_cells])
-    pool, places, cancel = Pool(preload), _Places(for_cells), threading.Event()
+    pool, places, cancel = ForkServer(preload), _Places(for_cells), threading.Event()
     pool.warm()
     ended: queue.Queue[tuple[Unit, list[int], Any]] = queue.Queue()
 

@@ -15,14 +15,18 @@ from math import inf
 from typing import Any
 
 from bench.contract import BenchError, Needs, Record, Stage
-from bench.engine.child import Job
+from bench.engine.job import Job
 from bench.engine.claims import Claims
-from bench.engine.worker import LOST_RETRIES, Unit
-from bench.planned import Plan, PlannedCell, PlannedStage, all_stages, shard_label, stage_key
+from bench.engine.worker import LOST_RETRIES
+from bench.engine.job import Unit
+from bench.plan import Plan, PlannedCell, PlannedStage
+from bench.stages import declared_stages, shard_label, shard_key
 from bench.registry import Registry
 from bench.store import provenance
-from bench.store.records import Head, Store, StoreError
-from bench.suite import changed
+from bench.store.summaries import RecordSummary
+from bench.store.records import Store
+from bench.store.files import StoreError
+from bench.settings import changed
 
 #: A cell in flight when the budget ends may use this much of the budget more, then it is stopped and stays
 #: new.
@@ -117,7 +121,7 @@ class Sweep:
                 return unit
         return None
 
-    def _ended_elsewhere(self, unit: Unit, head: Head) -> None:
+    def _ended_elsewhere(self, unit: Unit, head: RecordSummary) -> None:
         self.waiting.remove(unit)
         self._end(Ended(unit, head.status, head.cost.get("run_s", 0.0), head.reason, elsewhere=True))
 
@@ -150,11 +154,11 @@ class Sweep:
         """Whether it is expected to end within the budget; one never seen may always try."""
         return self.deadline is None or time.monotonic() + self._expected(unit, unknown=0.0) <= self.deadline
 
-    def _skip(self, unit: Unit, stage_key: str) -> None:
-        head = self.store.heads().get(stage_key)
-        name = head.cell.get("stage", stage_key) if head is not None else stage_key
+    def _skip(self, unit: Unit, shard_key: str) -> None:
+        head = self.store.summaries().get(shard_key)
+        name = head.cell.get("stage", shard_key) if head is not None else shard_key
         reason = f"stage {name} failed"
-        self.store.write(not_run(unit, "skipped", reason, stage=stage_key))
+        self.store.write(not_run(unit, "skipped", reason, stage=shard_key))
         self.waiting.remove(unit)
         self._end(Ended(unit, "skipped", 0.0, reason))
 
@@ -299,7 +303,7 @@ def units(
     def stages(c: PlannedCell) -> tuple[str, ...]:
         at = (c.plan.track.name, c.task.name, c.found.method.id)
         if at not in known:
-            known[at] = _keys(all_stages(c.plan.track, c.found, c.task, c.plan.run))
+            known[at] = _keys(declared_stages(c.plan.track, c.found, c.task, c.plan.run))
         return known[at]
 
     def add_stage(key: str) -> None:
@@ -322,7 +326,7 @@ def units(
 
 def _keys(stages: Iterable[Stage]) -> tuple[str, ...]:
     """Keys of all shards of some stages."""
-    return tuple(stage_key(s, i) for s in stages for i in range(s.shards))
+    return tuple(shard_key(s, i) for s in stages for i in range(s.shards))
 
 
 def _device(needs: Needs) -> dict[str, Any]:
@@ -349,7 +353,7 @@ def _cell_unit(c: PlannedCell, registry: Registry) -> Unit:
     data = "" if track.missing(c.task, c.plan.run) else track.fingerprint(c.task, c.plan.run)
     fallback = {k: v for k, v in c.found.method.fallback.items() if c.cell.hp.get(k) != v}
     unit = Unit(job=job, needs=c.needs, label=str(c.cell), data=data, reads=c.reads, fallback=fallback)
-    head = c.head
+    head = c.summary
     seen, generation = (head.ended, head.generation + 1) if head is not None else ("", 0)
     return replace(unit, seconds=c.seconds, seen=seen, generation=generation)
 

@@ -29,10 +29,12 @@ from ray.tune.search import Searcher
 
 from bench.contract import BenchError, Needs
 from bench.engine.local import cells_gb, driver_gb, here
-from bench.engine.pool import Pool
+from bench.engine.forkserver import ForkServer
 from bench.engine.sweep import Sweep, at_once, check, left_out, memory_notes
-from bench.engine.worker import Unit, do
-from bench.store.records import Store, StoreError
+from bench.engine.job import Unit
+from bench.engine.worker import run_unit
+from bench.store.records import Store
+from bench.store.files import StoreError
 
 TICK_S = 0.2
 ABORT_S = 5.0
@@ -58,7 +60,7 @@ def _settings() -> None:
 @lru_cache(maxsize=1)
 def _pool(preload: tuple[str, ...]) -> Pool:
     """The fork server of this worker process."""
-    pool = Pool(preload)
+    pool = ForkServer(preload)
     pool.warm()
     return pool
 

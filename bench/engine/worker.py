@@ -16,12 +16,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.contract import BenchError, Needs, Record, digest
-from bench.engine.child import Job, find, run_settings
-from bench.engine.pool import Outcome, Pool, remove
+from bench.engine.job import Job, load_declared, run_settings
+from bench.engine.forkserver import Outcome, ForkServer, remove
 from bench.store import provenance
 from bench.store.code import closure
 from bench.store.code.names import Closure
-from bench.store.records import Store, StoreError
+from bench.store.records import Store
+from bench.store.files import StoreError
 
 LOST_RETRIES = 2
 
@@ -57,7 +58,7 @@ class Unit:
 
 def do(
     unit: Unit,
-    pool: Pool,
+    pool: ForkServer,
     store: Store,
     *,
     cancel: threading.Event | None = None,
@@ -80,7 +81,7 @@ class _Doing:
     def __init__(
         self,
         unit: Unit,
-        pool: Pool,
+        pool: ForkServer,
         store: Store,
         cancel: threading.Event | None,
         gpus: Sequence[int],
@@ -88,7 +89,7 @@ class _Doing:
         self.unit, self.pool, self.store, self.cancel = unit, pool, store, cancel
         self.started, self.attempt, self.marks = provenance.now(), unit.attempt, list[str]()
         rests = _rests(unit, store)
-        self.rests, self.stages, self.shared = rests, rests.digests, rests.shared
+        self.dependencies, self.stages, self.shared = rests, rests.digests, rests.shared
         here = str(store.artifacts.checkpoint_dir(unit.key)) if unit.job.kind == "cell" else None
         visible = ",".join(map(str, gpus)) if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
         by = digest([rests.code.name, rests.ran_with, unit.data, dict(self.stages)])
@@ -141,11 +142,11 @@ class _Doing:
     def _record(self, outcome: Outcome) -> Record:
         result, job, artifacts = outcome.result, self.job, self.store.artifacts
         made = {
-            "code": artifacts.put(self.rests.code.listing, "json"),
-            "ran_with": self.rests.ran_with,
+            "code": artifacts.put(self.dependencies.code.listing, "json"),
+            "ran_with": self.dependencies.ran_with,
             "data": self.unit.data,
             "stages": self.stages,
-            "built_by": {k: artifacts.put(v.listing, "json") for k, v in self.rests.built_by.items()},
+            "built_by": {k: artifacts.put(v.listing, "json") for k, v in self.dependencies.built_by.items()},
             "packages": provenance.packages(),
             **provenance.commit(),
         }
@@ -202,13 +203,13 @@ def _rests(unit: Unit, store: Store) -> _Rests:
     """A cell may read all stages of its track and its method, a stage those that it declares. Records are not
     read: that would be the whole store, in each worker.
     """
-    from bench.planned import all_stages, stage_key
+    from bench.stages import declared_stages, shard_key
     from bench.registry import Found
 
     job = unit.job
     track, method = find(job)
     run = run_settings(job, track)
-    stages = all_stages(track, Found(method, job.method, "method"), job.task, run)
+    stages = declared_stages(track, Found(method, job.method, "method"), job.task, run)
     code = closure.code({**job.track.code, **job.method.code})
     if job.kind == "stage":
         built = next((s for s in stages if s.address == job.address), None)
@@ -229,7 +230,7 @@ def _rests(unit: Unit, store: Store) -> _Rests:
         if path is not None:
             paths[stage.name] = str(path)
             digests[stage.name] = store.artifacts.stage_digest(stage) or ""
-            took = [unit.built[k] for i in range(stage.shards) if (k := stage_key(stage, i)) in unit.built]
+            took = [unit.built[k] for i in range(stage.shards) if (k := shard_key(stage, i)) in unit.built]
             if took:  # one that ships with the package has no record here
                 shared[stage.name] = round(sum(took), 4)
     return _Rests(made_of, ran_with, built_by, paths, digests, shared)

@@ -16,9 +16,10 @@ from typing import Any
 from bench.contract import BenchError, Metric, Record
 from bench.store.code.names import Closure
 from bench.store.files import Files
-from bench.store.heads import Head, Pool, dump, head_of, parse
+from bench.store.summaries import RecordSummary, StringTable, summary_of
+from bench.store.encoding import dump, parse
 from bench.store.provenance import now
-from bench.store.publish import as_published, rewrite
+from bench.store.committed.writing import as_published, rewrite
 from bench.store.records import Store
 
 #: Numbers agree if they differ by less than this share of them, or are equal as published: in nine digits.
@@ -136,7 +137,7 @@ class Aside(Store):
     def __init__(self, files: Files, cache: Path | None = None) -> None:
         super().__init__(files, cache)
         self.cells: dict[str, Record] = {}
-        self._aside: dict[str, Head] = {}
+        self._aside: dict[str, RecordSummary] = {}
 
     def write(self, record: Record) -> None:
         """Take a cell's record; write a stage's."""
@@ -145,11 +146,11 @@ class Aside(Store):
             return
         line = dump(record)
         self.cells[record.key] = record
-        self._aside[record.key] = head_of(parse(line), Pool(), "", 0, len(line))
+        self._aside[record.key] = summary_of(parse(line), StringTable(), "", 0, len(line))
 
-    def heads(self) -> dict[str, Head]:
+    def summaries(self) -> dict[str, RecordSummary]:
         """As of the store, the cells that ran again in the place of theirs."""
-        return {**super().heads(), **self._aside}
+        return {**super().summaries(), **self._aside}
 
 
 def keep(store: Store, records: Iterable[Record], codes: Iterable[Closure]) -> None:

@@ -23,7 +23,7 @@ import orjson
 
 import bench
 from bench.store.code.closure import changes
-from bench.store.heads import Head
+from bench.store.summaries import RecordSummary
 
 if TYPE_CHECKING:
     from bench.contract import Stage, Task, Track
@@ -55,7 +55,7 @@ def ran_with(track: Track, task: Task, run: Any, stages: Iterable[Stage]) -> dic
 
 
 def causes(
-    head: Head,
+    head: RecordSummary,
     *,
     code: Closure,
     ran_with: Mapping[str, Any],

@@ -9,9 +9,9 @@
     aside/                         torn and foreign files: never read, never deleted
     tmp/  locks/  checkpoints/     work in progress
 
-No file is ever written twice: a record written again gets another stamp, and `Head.rank` says which counts.
+No file is ever written twice: a record written again gets another stamp, and `RecordSummary.rank` says which counts.
 So several processes may write and seal one store at once without a lock, on an object store too, and what was
-read once need not be read again. Nothing that holds a number is ever deleted (`bench.store.sealing.Fold`).
+read once need not be read again. Nothing that holds a number is ever deleted (`bench.store.segments.Fold`).
 """
 
 from __future__ import annotations
@@ -32,23 +32,12 @@ import orjson
 from bench.contract import BenchError, Record
 from bench.store.artifacts import Artifacts
 from bench.store.files import KEY, Files, LocalFiles, StoreError, check_key, open_files
-from bench.store.heads import (
-    MIGRATIONS,
-    SCHEMA,
-    Head,
-    NewerError,
-    Pool,
-    check_shape,
-    dump,
-    head_of,
-    match_key,
-    parse,
-    record_of,
-)
-from bench.store.sealing import SEALED, compact, fold, many_small, write_segment
+from bench.store.encoding import MIGRATIONS, SCHEMA, NewerError, check_shape, dump, parse, record_of
+from bench.store.summaries import RecordSummary, StringTable, summary_of, match_key
+from bench.store.segments import SEALED, compact, fold, many_small, write_segment
 from bench.store.shape import ShapeError
 
-__all__ = ["MIGRATIONS", "SCHEMA", "Head", "Store", "StoreError"]
+__all__ = ["MIGRATIONS", "SCHEMA", "RecordSummary", "Store", "StoreError"]
 
 _LOOSE = re.compile(rf"(?P<key>{KEY.pattern})(?:\.(?P<stamp>[0-9a-f]{{20}}))?\.json")
 _SCRATCH_AGE_S = 3 * 24 * 3600.0
@@ -109,7 +98,7 @@ class Store:
     # ------------------------------------------------------------------------------------------------ writing
 
     def write(self, record: Record) -> None:
-        """Keep a record, whole or not at all; `Head.rank` says which of one key counts.
+        """Keep a record, whole or not at all; `RecordSummary.rank` says which of one key counts.
 
         Raises:
             StoreError: it cannot be written (full disk, read-only, no network); the cell stays new.
@@ -134,7 +123,7 @@ class Store:
             ) from error
         with self._lock:
             if self._loaded:
-                self._keep(head_of(raw, self._pool, path, 0, len(line)))
+                self._keep(summary_of(raw, self._pool, path, 0, len(line)))
                 self._read.add(path)
 
     def _make(self) -> None:
@@ -151,8 +140,8 @@ class Store:
 
     # ------------------------------------------------------------------------------------------------ reading
 
-    def heads(self) -> dict[str, Head]:
-        """The record that counts of each key as a `Head`, read line by line; files read before are not read
+    def summaries(self) -> dict[str, RecordSummary]:
+        """The record that counts of each key as a `RecordSummary`, read line by line; files read before are not read
         again.
 
         Torn and foreign files are set aside and told in ``problems``; records of a newer schema are told and
@@ -196,7 +185,7 @@ class Store:
             self._refresh()
             heads = [self._heads[key], *self._others.get(key, ())] if key in self._heads else []
             found = {
-                dump(r): r for r in map(self._whole, sorted(heads, key=Head.age))
+                dump(r): r for r in map(self._whole, sorted(heads, key=RecordSummary.age))
             }  # some lie there twice
             return list(found.values())
 
@@ -211,12 +200,12 @@ class Store:
                 except FileNotFoundError:  # sealed or compacted by another process since
                     self._refresh()
                 except _UnsoundError as error:
-                    self._put_away(error.head, str(error))
+                    self._put_away(error.summary, str(error))
                 except OSError as error:
                     raise StoreError(f"cannot read store {self.url}: {error}") from error
         raise StoreError(f"{self.url} changes faster than it can be read")
 
-    def _whole(self, head: Head) -> Record:
+    def _whole(self, head: RecordSummary) -> Record:
         """The record of a head. Of a sealed one only now all is looked at, not only what a head has of it."""
         raw = self._files.read(head.file, head.offset, head.size)
         try:
@@ -226,7 +215,7 @@ class Store:
             raise _UnsoundError(head, error) from error
         return record_of(record)
 
-    def _put_away(self, head: Head, why: str) -> None:
+    def _put_away(self, head: RecordSummary, why: str) -> None:
         """Set aside what turned out not to be a record (damaged since, or sealed by code that looked less
         closely).
         """
@@ -240,13 +229,13 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot read {self.url}/{head.file}: {error}") from error
 
-    def fresh(self) -> dict[str, Head]:
+    def fresh(self) -> dict[str, RecordSummary]:
         """`heads`, with what other machines wrote until this moment (a network folder may show it late)."""
         try:
             self._files.refresh("records")
         except OSError as error:
             raise StoreError(f"cannot write store {self.url}: {error}") from error
-        return self.heads()
+        return self.summaries()
 
     def holds(self, key: str, ended: str) -> bool:
         """Whether the record of a key that ended at that moment is here, be it the one that counts or not."""
@@ -266,14 +255,14 @@ class Store:
         """The one key that starts with ``start``; `BenchError` with the nearest keys if there is none or
         several.
         """
-        return match_key(self.heads(), start, self.url)
+        return match_key(self.summaries(), start, self.url)
 
     def _forget(self) -> None:
-        self._heads: dict[str, Head] = {}
-        self._others: dict[str, list[Head]] = {}  # of the keys that have several records
+        self._heads: dict[str, RecordSummary] = {}
+        self._others: dict[str, list[RecordSummary]] = {}  # of the keys that have several records
         self._read: set[str] = set()
         self._held: set[str] = set()  # segments with records of a newer schema
-        self._pool = Pool()
+        self._pool = StringTable()
         self._loaded = False
 
     def _refresh(self) -> None:
@@ -319,7 +308,7 @@ class Store:
             return False
         return settled
 
-    def _keep(self, head: Head) -> None:
+    def _keep(self, head: RecordSummary) -> None:
         """Take a record into the index. One that lies in the index already (a segment is read anew if it is
         damaged) is not taken twice.
         """
@@ -333,7 +322,7 @@ class Store:
             self._heads[head.key], head = head, best
         others.append(head)
 
-    def _drop(self, head: Head) -> None:
+    def _drop(self, head: RecordSummary) -> None:
         """Take a record out of the index; another of its key counts from now on, if there is one."""
         rest = [h for h in self._others.pop(head.key, ()) if h.place != head.place]
         if self._heads[head.key].place != head.place:
@@ -360,7 +349,7 @@ class Store:
             try:
                 raw = parse(data)
                 check_shape(raw, named[path])
-                self._keep(head_of(raw, self._pool, path, 0, len(data)))
+                self._keep(summary_of(raw, self._pool, path, 0, len(data)))
             except NewerError as error:
                 self._tell(f"{path} is left out: {error}")
             except ShapeError as error:
@@ -395,7 +384,7 @@ class Store:
             for line in self._files.lines(path):
                 content.update(line)
                 try:
-                    heads.append(head_of(parse(line), self._pool, path, offset, len(line)))
+                    heads.append(summary_of(parse(line), self._pool, path, offset, len(line)))
                 except NewerError:
                     held += 1
                 offset += len(line)
@@ -416,14 +405,14 @@ class Store:
     def _salvage(self, path: str) -> bool:
         """Seal the sound lines of a damaged or foreign segment anew and set it aside as it was."""
         sound: list[bytes] = []
-        heads: list[Head] = []
+        heads: list[RecordSummary] = []
         torn: list[str] = []
         offset = 0
         for number, line in enumerate(self._files.lines(path), 1):
             try:
                 raw = parse(line)
                 check_shape(raw)
-                heads.append(head_of(raw, self._pool, path, offset, len(line)))
+                heads.append(summary_of(raw, self._pool, path, offset, len(line)))
                 sound.append(line.rstrip(b"\r\n"))
             except NewerError:
                 sound.append(line.rstrip(b"\r\n"))
@@ -483,9 +472,9 @@ class Store:
 class _UnsoundError(Exception):
     """A record in the index that is none when it is read whole."""
 
-    def __init__(self, head: Head, why: Exception) -> None:
+    def __init__(self, head: RecordSummary, why: Exception) -> None:
         super().__init__(str(why))
-        self.head = head
+        self.summary = head
 
 
 def _printable(text: str) -> str:

@@ -289,7 +289,7 @@ def test_elsewhere_than_on_linux_cells_are_refused_and_the_rest_works(leaves, be
         assert f"cells run on Linux only, and this is {system}" in " ".join(said.err.split())
     assert leaves.records() == []
     with pytest.raises(pool.BenchError, match="on Linux only"):
-        pool.Pool()
+        forkserver.ForkServer()
 
 
 def test_a_look_for_processes_spares_those_it_is_told_to(leaves):

@@ -14,8 +14,9 @@ import pytest
 
 from bench.contract import Needs
 from bench.engine import local
-from bench.engine.sweep import Sweep, at_once, left_out, memory_notes, units
-from bench.engine.worker import Unit
+from bench.engine.sweep import Sweep, at_once, left_out, memory_notes
+from bench.engine.execute import units
+from bench.engine.job import Unit
 
 BENCH = Path(local.__file__).resolve().parents[1]
 RAY = pytest.param(False, id="ray", marks=[pytest.mark.ray, pytest.mark.slow])

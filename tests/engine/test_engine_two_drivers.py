@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from bench.engine import claims
-from bench.engine.sweep import Sweep, not_run, units
+from bench.engine.sweep import Sweep, not_run
+from bench.engine.execute import units
 from bench.store import provenance
 
 RAY = pytest.param([], id="ray", marks=[pytest.mark.ray, pytest.mark.slow])

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from bench.contract import STATUSES, Record
 from bench.store import sealing
-from bench.store.accepting import keep, stamped
+from bench.store.accepting import write_stamped, stamped
 from bench.store.code.names import Closure
-from bench.store.heads import dump
+from bench.store.encoding import dump
 from bench.store.records import Store
 
 EARLY, LATE = "2026-01-01T00:00:00+00:00", "2026-01-01T01:00:00+00:00"
@@ -157,11 +157,11 @@ def test_of_any_records_the_greatest_counts_and_every_number_stays(written, take
             elif what == "seal":
                 stores[who].seal(1)
             elif what == "heads":
-                stores[who].heads()
+                stores[who].summaries()
     key = written[0].key
     numbers = {dump(r) for r in written if r.metrics}
     for seen in (*stores, Store.open(url)):
-        head = seen.heads()[key]
+        head = seen.summaries()[key]
         counts = seen.read(key)
         assert order(counts) == max(map(order, written))
         assert (head.status, head.metrics, head.generation) == (

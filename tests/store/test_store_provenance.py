@@ -13,7 +13,8 @@ import bench
 from bench.contract import Stage
 from bench.store import provenance
 from bench.store.code.names import Closure
-from bench.store.heads import Pool, dump, head_of, parse
+from bench.store.summaries import StringTable, summary_of
+from bench.store.encoding import dump, parse
 from bench.store.provenance import causes, commit, environment, now, packages, ran_with
 
 THEN = Closure([("load", "a1"), ("Net", "b1")], [])
@@ -34,7 +35,7 @@ def head(record):
         "built_by": {"pretrain": BUILT.name},
         "commit": "c" * 40,
     }
-    return head_of(parse(dump(record(1, provenance=made))), Pool(), "records/x.json", 0, 1)
+    return summary_of(parse(dump(record(1, provenance=made))), StringTable(), "records/x.json", 0, 1)
 
 
 def why(head, *, code=THEN, ran=RAN, data="d1", stages=None, built_by=BUILT, kept=True):

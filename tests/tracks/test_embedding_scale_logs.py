@@ -18,7 +18,7 @@ from bench.data.tables import ctr_prepare
 from bench.plan import make_plan
 from bench.registry import Registry
 from bench.store.records import Store
-from bench.suite import Suite
+from bench.suite import Suite, resolve
 from bench.tracks.embedding_scale import training
 from bench.tracks.embedding_scale.track import TRACK
 
@@ -107,7 +107,7 @@ def test_an_int32_split_trains_to_the_same_numbers_as_int64(criteo):
 
 
 def test_without_the_file_the_plan_is_blocked_and_says_what_is_missing(nothing):
-    suite, registry = Suite(ROOT / "bench.yaml"), Registry()
+    suite, registry = Suite.read(ROOT / "bench.yaml"), Registry()
     plan = make_plan(suite, registry, None, "paper", tracks=["embedding_scale"])
     assert {c.state for c in plan.cells} == {"blocked"}
     tasks = [t.name for t in plan.tasks["embedding_scale"]]
@@ -152,7 +152,7 @@ def test_published_numbers_are_the_papers_grid():
 
 
 def test_a_board_shows_only_the_published_numbers_of_its_rows(nothing):
-    suite, registry = Suite(ROOT / "bench.yaml"), Registry()
+    suite, registry = Suite.read(ROOT / "bench.yaml"), Registry()
     store = Store.open("memory://published-logs")
     plan = make_plan(suite, registry, store, "paper", tracks=["embedding_scale"])
     (board,) = boards(plan, store, ROOT / "results" / "published")

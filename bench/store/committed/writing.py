@@ -16,13 +16,14 @@ import orjson
 from bench.contract import BenchError, Record, Stage, Units
 from bench.store.artifacts import check_artifact, check_content, unpack_units, unpack_view
 from bench.store.files import LocalFiles, StoreError, check_key
-from bench.store.heads import PUBLISHED, Head, NewerError, Pool, check_shape, head_of, parse, record_of
+from bench.store.summaries import PUBLISHED, RecordSummary, StringTable, summary_of
+from bench.store.encoding import NewerError, check_shape, parse, record_of
 from bench.store.shape import ShapeError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.store.layers import Layered
+    from bench.store.committed.layers import Layered
     from bench.store.records import Store
 
 _DIGITS = 9
@@ -90,7 +91,7 @@ def publish(
         StoreError: the files cannot be written.
     """
     limits = limits or Limits()
-    report, heads = PublishReport(), store.heads()
+    report, heads = PublishReport(), store.summaries()
     tracks = _by_track(store, heads, keys)
     for track, records in sorted(tracks.items()):
         lines: list[bytes] = []
@@ -124,7 +125,7 @@ def publish(
 
 
 def _by_track(
-    store: Store | Layered, heads: Mapping[str, Head], keys: Iterable[str]
+    store: Store | Layered, heads: Mapping[str, RecordSummary], keys: Iterable[str]
 ) -> dict[str, list[Record]]:
     """The cells' records by track, each list sorted by (task, row, seed)."""
     tracks: dict[str, list[Record]] = {}
@@ -322,16 +323,16 @@ class Sidecars:
         return False
 
 
-class Published:
-    """Published records, read as a store is: ``heads()``, ``read(key)``, ``artifacts``, ``problems``."""
+class CommittedRecords:
+    """Published records, read as a store is: ``summaries()``, ``read(key)``, ``artifacts``, ``problems``."""
 
     def __init__(self, files: Sequence[Path], folder: Path) -> None:
         self.url = str(folder)
         self.artifacts = Sidecars(files, folder)
         self.problems: list[str] = []
         self._folder = folder
-        self._heads: dict[str, Head] = {}
-        pool = Pool()
+        self._heads: dict[str, RecordSummary] = {}
+        pool = StringTable()
         for file in files:
             offset, name = 0, str(file.relative_to(folder))
             try:
@@ -343,7 +344,7 @@ class Published:
                 try:
                     raw = parse(line)
                     check_shape(raw)
-                    head = head_of(raw, pool, name, offset, len(line))
+                    head = summary_of(raw, pool, name, offset, len(line))
                     head.layer = PUBLISHED
                 except (ShapeError, NewerError) as error:
                     self.problems.append(f"{file}:{number} is left out: {error}")
@@ -352,8 +353,8 @@ class Published:
                         self._heads[head.key] = head
                 offset += len(line)
 
-    def heads(self) -> dict[str, Head]:
-        """The record of each key as a `Head`."""
+    def summaries(self) -> dict[str, RecordSummary]:
+        """The record of each key as a `RecordSummary`."""
         return dict(self._heads)
 
     def read(self, key: str) -> Record | None:
@@ -375,20 +376,20 @@ def _content(path: Path, start: int = 0, size: int | None = None) -> bytes:
     return LocalFiles(path.parent).read(path.name, start, size)
 
 
-def load_published(path: Path) -> Published:
+def load_committed(path: Path) -> CommittedRecords:
     """Published records of a profile (a folder) or of one track (a ``.jsonl`` file).
 
     Raises:
         BenchError: there is no such file, or no ``.jsonl`` file in the folder.
     """
     if path.is_file():
-        return Published([path], path.parent)
+        return CommittedRecords([path], path.parent)
     files = sorted(path.glob("*.jsonl"))
     if not files:
         raise BenchError(
             f"{path}: no published records here (expected <track>.jsonl files, from `bench publish`)"
         )
-    return Published(files, path)
+    return CommittedRecords(files, path)
 
 
 # -------------------------------------------------------------------------------------------------- accepting

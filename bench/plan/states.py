@@ -7,15 +7,16 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Needs, Stage, Track
-from bench.planned import Declared, PlannedCell, PlannedStage, Rests, State, all_stages, stage_key
+from bench.stages import Declared, declared_stages, shard_key
+from bench.plan import PlannedCell, PlannedStage, Dependencies, State
 from bench.registry import Registry
 from bench.store import provenance
 from bench.store.code import closure
 
 if TYPE_CHECKING:
-    from bench.store.heads import Head
-    from bench.store.layers import Layered
-    from bench.store.publish import Published
+    from bench.store.summaries import RecordSummary
+    from bench.store.committed.layers import Layered
+    from bench.store.committed.reading import CommittedRecords
     from bench.store.records import Store
 
 ENDED_BADLY = ("failed", "oom", "timeout", "diverged")
@@ -25,7 +26,7 @@ class Marker:
     """Gives each cell its state from its record, and collects the stages that cells to run need."""
 
     def __init__(
-        self, store: Store | Layered | Published | None, heads: Mapping[str, Head], registry: Registry
+        self, store: Store | Layered | CommittedRecords | None, heads: Mapping[str, RecordSummary], registry: Registry
     ) -> None:
         self.store, self.heads = store, heads
         self.code = closure.code(registry.plugin_files())
@@ -42,18 +43,18 @@ class Marker:
     def mark(self, c: PlannedCell) -> None:
         """Set state, reason, causes and stages of one cell."""
         stages, _, aged = self._stages(c)
-        c.head, c.rests = self.heads.get(c.key), self._rest(c)
-        if c.head is not None and c.head.status != "skipped":
-            c.causes = self._causes(c.head, c.rests) + aged
+        c.summary, c.dependencies = self.heads.get(c.key), self._rest(c)
+        if c.summary is not None and c.summary.status != "skipped":
+            c.causes = self._causes(c.summary, c.dependencies) + aged
         c.state, c.reason = _state(c, self._data_of(c)[0])
         if c.state in ("new", "stale", "failed") and not c.skip:
             c.reads = tuple(k for s in stages for k in self._need(s, c))
             broken = [k for k in c.reads if self._broken(k)]
-            if c.head is not None and c.head.status == "skipped" and c.state == "new" and broken:
+            if c.summary is not None and c.summary.status == "skipped" and c.state == "new" and broken:
                 # It was skipped for a stage that still fails: as failed as the stage, and shown as skipped.
-                c.state, c.reason = "failed", f"skipped: {c.head.reason}"
+                c.state, c.reason = "failed", f"skipped: {c.summary.reason}"
 
-    def _causes(self, head: Head, today: Rests) -> list[str]:
+    def _causes(self, head: RecordSummary, today: Rests) -> list[str]:
         """Why a cell's record is stale. A published one read the stages of where it ran: that those built
         here have other bits, as another processor makes them, says nothing about it.
         """
@@ -104,7 +105,7 @@ class Marker:
         """The stages that a cell may read, the digests of those that are there, and why some are stale."""
         at = (c.plan.track.name, c.task.name, c.found.method.id)
         if at not in self._reads:
-            stages = all_stages(c.plan.track, c.found, c.task, c.plan.run, self._declared)
+            stages = declared_stages(c.plan.track, c.found, c.task, c.plan.run, self._declared)
             digests = {s.name: d for s in stages if (d := self._digest(s))}
             old = {s.name: self._old(s, c.plan.track) for s in stages}
             aged = [f"stage {name} is stale: {_brief(why)}" for name, why in old.items() if why]
@@ -132,21 +133,21 @@ class Marker:
         """
         at = stage.address, shard
         if at not in self._aged:
-            head = self.heads.get(stage_key(stage, shard))
+            head = self.heads.get(shard_key(stage, shard))
             if head is not None and self._has(stage, shard):
                 self._aged[at] = self._outdated(stage, head, track)
             else:
                 self._aged[at] = []
         return self._aged[at]
 
-    def _outdated(self, stage: Stage, head: Head, track: Track) -> list[str]:
+    def _outdated(self, stage: Stage, head: RecordSummary, track: Track) -> list[str]:
         if head.status != "ok":  # it was stale, and building it anew failed
             return [f"building it again ended as {head.status}"]
         reads = {s.name: d for s in stage.stages if (d := self._digest(s))}
         words = self._stage_causes(stage, head, track, reads)
         return words + [f"stage {s.name} is stale" for s in stage.stages if self._old(s, track)]
 
-    def _stage_causes(self, stage: Stage, head: Head, track: Track, reads: Mapping[str, str]) -> list[str]:
+    def _stage_causes(self, stage: Stage, head: RecordSummary, track: Track, reads: Mapping[str, str]) -> list[str]:
         """Why a stage's record is stale. What it was built with is in its address, its data too."""
         return provenance.causes(
             head, code=self.code.of_stage(track, stage), ran_with={}, data=None, stages=reads, built_by={},
@@ -162,7 +163,7 @@ class Marker:
         reads = tuple(k for s in stage.stages for k in self._need(s, c))
         keys = []
         for shard in range(stage.shards):
-            key = stage_key(stage, shard)
+            key = shard_key(stage, shard)
             old = self._old_shard(stage, shard, c.plan.track)
             if not old and self._has(stage, shard):
                 continue
@@ -189,7 +190,7 @@ def _brief(words: Sequence[str]) -> str:
     return distinct[0] + (f" (and {len(distinct) - 1} more)" if len(distinct) > 1 else "")
 
 
-def _limited(head: Head, needs: Needs) -> bool:
+def _limited(head: RecordSummary, needs: Needs) -> bool:
     """Whether a record ended at a limit that is higher today."""
     if head.status not in ("timeout", "oom") or not head.limits:
         return False
@@ -199,7 +200,7 @@ def _limited(head: Head, needs: Needs) -> bool:
 
 def _state(c: PlannedCell, missing: str | None) -> tuple[State, str]:
     """The state of a cell from its record, its data and today's code, and the reason for it."""
-    head = c.head
+    head = c.summary
     if head is not None and head.status == "ok" and not c.causes:
         return "done", ""  # a number stands, whether or not its data are still here
     if head is not None and head.status == "skipped" and c.skip:

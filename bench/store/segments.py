@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 
 from bench.store.files import Files
-from bench.store.heads import Head, NewerError, Pool, check_shape, head_of, parse
+from bench.store.summaries import RecordSummary, StringTable, summary_of
+from bench.store.encoding import NewerError, check_shape, parse
 from bench.store.shape import ShapeError
 
 #: The name of a segment.
@@ -28,16 +29,16 @@ class Fold:
     number that do not count, and second copies.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: StringTable) -> None:
         self._pool = pool
-        self._best: dict[str, tuple[Head, bytes]] = {}
-        self._others: dict[str, list[tuple[Head, bytes]]] = {}
+        self._best: dict[str, tuple[RecordSummary, bytes]] = {}
+        self._others: dict[str, list[tuple[RecordSummary, bytes]]] = {}
 
     def take(self, data: bytes, path: str, offset: int = 0, *, key: str | None = None) -> None:
         """Take a record (of ``key``, if given); raises `ShapeError` or `NewerError` if it cannot be read."""
         raw = parse(data)
         check_shape(raw, key)
-        one = head_of(raw, self._pool, path, offset, len(data)), _line(raw)
+        one = summary_of(raw, self._pool, path, offset, len(data)), _line(raw)
         key = one[0].key
         best = self._best.setdefault(key, one)
         if best is not one:
@@ -69,7 +70,7 @@ def write_segment(files: Files, number: int, lines: list[bytes]) -> str:
     return path
 
 
-def fold(files: Files, names: list[str], pool: Pool) -> int:
+def fold(files: Files, names: list[str], pool: StringTable) -> int:
     """Seal these loose files, in the order in which they were written, and remove them; how many they
     were.
     """
@@ -105,7 +106,7 @@ def many_small(files: Files) -> set[str]:
     return small if len(small) >= _MANY_SMALL else set()
 
 
-def compact(files: Files, small: Iterable[str], pool: Pool) -> None:
+def compact(files: Files, small: Iterable[str], pool: StringTable) -> None:
     """Fold segments into one.
 
     Of each key the best record *in these segments* is kept, even where another file holds a better one: a

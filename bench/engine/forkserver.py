@@ -33,7 +33,8 @@ import psutil
 
 from bench.contract import BenchError, Needs, Status
 from bench.engine import processes
-from bench.engine.child import Job, main
+from bench.engine.job import Job
+from bench.engine.child import main
 
 LOOK_EVERY_S = 0.1
 #: For reading what a cell that has ended left in the pipe.

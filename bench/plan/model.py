@@ -12,7 +12,7 @@ from bench.suite import TrackPlan
 
 if TYPE_CHECKING:
     from bench.store.code.names import Closure
-    from bench.store.heads import Head
+    from bench.store.summaries import RecordSummary
 
 State = Literal["new", "done", "stale", "failed", "blocked"]
 #: (id of a track, or of what a method declares with; track; task) -> the stages that it declares there.
@@ -68,7 +68,7 @@ class PlannedCell:
     causes: Sequence[str] = ()
     alias_of: str | None = None
     skip: str | None = None
-    head: Head | None = None
+    head: RecordSummary | None = None
     rests: Rests | None = None
     reads: tuple[str, ...] = ()
     seconds: float | None = None
@@ -140,7 +140,7 @@ class Plan:
         }
 
 
-def stage_key(stage: Stage, shard: int) -> str:
+def shard_key(stage: Stage, shard: int) -> str:
     """Key of the record of one shard of a stage."""
     return digest({"stage": stage.address, "shard": shard})
 
@@ -150,7 +150,7 @@ def shard_label(stage: Stage, shard: int) -> str:
     return f"{stage.name} {shard + 1}/{stage.shards}" if stage.shards > 1 else stage.name
 
 
-def all_stages(
+def declared_stages(
     track: Track, found: Found, task: Task, run: Any, declared: Declared | None = None
 ) -> list[Stage]:
     """Stages that a cell may read, those read by others first, each once.

@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Cell, Task
 from bench.errors import nearest
-from bench.estimate import expect, factors
-from bench.marking import Marker
-from bench.planned import Plan, PlannedCell
+from bench.plan import expect, factors
+from bench.plan.states import Marker
+from bench.plan import Plan, PlannedCell
 from bench.registry import Found, Registry
-from bench.store.layers import Layered
-from bench.suite import Suite, TrackPlan, changed
+from bench.store.committed.layers import Layered
+from bench.suite import Suite, TrackPlan
+from bench.settings import changed
 
 if TYPE_CHECKING:
-    from bench.store.publish import Published
+    from bench.store.committed.reading import CommittedRecords
     from bench.store.records import Store
 
 
@@ -71,7 +72,7 @@ class Filter:
 def make_plan(
     suite: Suite,
     registry: Registry,
-    store: Store | Layered | Published | None,
+    store: Store | Layered | CommittedRecords | None,
     profile: str,
     *,
     tracks: Sequence[str] = (),
@@ -82,8 +83,8 @@ def make_plan(
     Raises:
         BenchError: unknown profile, track, row, filter name, or a mistake in ``bench.yaml``.
     """
-    chosen, wanted = suite.tracks(profile, registry, tuple(tracks)), wanted or Filter()
-    heads = store.heads() if store else {}
+    chosen, wanted = resolve(suite, registry, profile, tuple(tracks)), wanted or Filter()
+    heads = store.summaries() if store else {}
     tasks = {p.track.name: _tasks(p) for p in chosen}
     wanted.check(
         [t for ts in tasks.values() for t in ts], [r for p in chosen for r in (*p.core, *p.ablations)]

@@ -9,13 +9,13 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import canonical
-from bench.planned import Factor, Plan, PlannedCell
+from bench.plan import Factor, Plan, PlannedCell
 
 if TYPE_CHECKING:
-    from bench.store.heads import Head
+    from bench.store.summaries import RecordSummary
 
 
-def expect(plan: Plan, heads: Mapping[str, Head]) -> None:
+def expect(plan: Plan, heads: Mapping[str, RecordSummary]) -> None:
     """Seconds of each cell from past records: of its row and task, else of its row, else of its method.
 
     Only of records with the same run settings: a laptop cell says nothing about a cell of the paper's size.
@@ -49,7 +49,7 @@ def _typical(seconds: Mapping[str, list[float]], factors: Mapping[str, Factor]) 
     return median(seconds[where]) * (factors[where].ratio if where in factors else 1.0), where
 
 
-def factors(pairs: Iterable[tuple[Head, Head]]) -> dict[str, Factor]:
+def factors(pairs: Iterable[tuple[RecordSummary, RecordSummary]]) -> dict[str, Factor]:
     """Of each hardware that published cells ran on: how much longer the store's own cells take, by those that
     both have (own, published).
     """

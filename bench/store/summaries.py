@@ -1,4 +1,4 @@
-"""One record as bytes, as a `Head` (what plan and board keep in memory), and as a whole `Record`."""
+"""One record as bytes, as a `RecordSummary` (what plan and board keep in memory), and as a whole `Record`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class NewerError(ValueError):
     """A record written by a newer version of this code."""
 
 
-#: `Head.layer` of a published record.
+#: `RecordSummary.layer` of a published record.
 PUBLISHED = "published"
 
 
 @dataclass(slots=True, eq=False)
-class Head:
+class RecordSummary:
     """What plan and board need of a record, and where the whole of it lies. Read only: mappings are shared.
 
     ``cell`` is the record's cell mapping (for a stage: whatever names the stage). ``metrics`` and ``cost``
@@ -147,8 +147,8 @@ class Details(Protocol):
 
 
 class Readable(Protocol):
-    """What a board needs of a store: `bench.store.records.Store`, `bench.store.publish.Published` and, of
-    both, `bench.store.layers.Layered` are such.
+    """What a board needs of a store: `bench.store.records.Store`, `bench.store.committed.reading.CommittedRecords` and, of
+    both, `bench.store.committed.layers.Layered` are such.
     """
 
     url: str
@@ -161,7 +161,7 @@ class Readable(Protocol):
     def artifacts(self) -> Details:
         """Units and views by the names that records give them."""
 
-    def heads(self) -> dict[str, Head]:
+    def summaries(self) -> dict[str, RecordSummary]:
         """The record that counts of each key."""
 
     def read(self, key: str) -> Record | None:
@@ -207,7 +207,7 @@ class Pool:
         return found
 
 
-def head_of(raw: dict[str, Any], pool: Pool, file: str, offset: int, size: int) -> Head:
+def summary_of(raw: dict[str, Any], pool: StringTable, file: str, offset: int, size: int) -> RecordSummary:
     """The head of a record of today's schema; raises `ShapeError` if what it takes from it is of another
     shape.
     """
@@ -218,7 +218,7 @@ def head_of(raw: dict[str, Any], pool: Pool, file: str, offset: int, size: int) 
         raise ShapeError(f"it is nested too deeply: {error}") from error
 
 
-def _head(raw: dict[str, Any], pool: Pool, file: str, offset: int, size: int) -> Head:
+def _head(raw: dict[str, Any], pool: StringTable, file: str, offset: int, size: int) -> RecordSummary:
     _check_declared(raw)
     cell, get, text, empty = raw["cell"], raw.get, pool.text, pool.empty
     for name, value in cell.items():
@@ -233,7 +233,7 @@ def _head(raw: dict[str, Any], pool: Pool, file: str, offset: int, size: int) ->
         made = {k: v for k, v in made.items() if k != "accepted"}
     made = pool.fact("provenance", made).get
     status, reason, error, marks = raw["status"], get("reason", ""), get("error"), get("marks")
-    return Head(
+    return RecordSummary(
         key=raw["key"],
         kind=text(raw["kind"], raw["kind"]),
         status=text(status, status),

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import bench
 from bench.contract import BenchError, Record, Stage, Units
 from bench.store.artifacts import Artifacts, unpack_units, unpack_view
-from bench.store.heads import Head, match_key
-from bench.store.publish import Published, Sidecars
+from bench.store.summaries import RecordSummary, match_key
+from bench.store.committed.reading import CommittedRecords, Sidecars
 from bench.store.records import Store
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def home() -> Path:
     return bench.CLONE or Path.cwd()
 
 
-def published_folder() -> Path:
+def results_folder() -> Path:
     """Folder of published results: the clone's, else the one the wheel brought."""
     root = bench.CLONE or Path(sys.prefix) / "share" / "gridbench"
     return root / "results"
@@ -45,20 +45,20 @@ def store_name(url: str) -> str:
     return path.relative_to(home()).as_posix() if path.is_relative_to(home()) else path.name
 
 
-def published_records(folder: Path, profile: str | None, tracks: Sequence[str] = ()) -> Published | None:
+def committed_records(folder: Path, profile: str | None, tracks: Sequence[str] = ()) -> CommittedRecords | None:
     """The published records below ``folder``; None if there are none.
 
     Args:
-        folder: as `published_folder` says.
+        folder: as `results_folder` says.
         profile: whose; None: of every profile.
         tracks: of these alone, if any are named; reading fewer files is quicker.
     """
     names = [f"{t}.jsonl" for t in tracks] or ["*.jsonl"]
     files = sorted(f for name in names for f in folder.glob(f"{profile or '*'}/{name}"))
-    return Published(files, folder) if files else None
+    return CommittedRecords(files, folder) if files else None
 
 
-def prevails(own: Head, under: Head) -> bool:
+def prevails(own: RecordSummary, under: RecordSummary) -> bool:
     """Whether a cell's own record counts, and not the published one: it does unless it says nothing of the
     cell (its machine was lost, or a stage that it reads failed) where the published one does.
     """
@@ -66,31 +66,31 @@ def prevails(own: Head, under: Head) -> bool:
 
 
 class Layered:
-    """A working store above published records, read as one: `bench.store.heads.Readable`.
+    """A working store above published records, read as one: `bench.store.summaries.Readable`.
 
     Of each head ``layer`` says where it is from. ``store`` is the working store, the only part that is ever
     written; ``under`` are the published records.
     """
 
-    def __init__(self, store: Store, under: Published) -> None:
+    def __init__(self, store: Store, under: CommittedRecords) -> None:
         self.store, self.under = store, under
         self.url = store.url
         self.artifacts = LayeredArtifacts(store.artifacts, under.artifacts)
-        self._heads: dict[str, Head] | None = None
+        self._heads: dict[str, RecordSummary] | None = None
 
     @property
     def problems(self) -> list[str]:
         """What could not be read, of both layers."""
         return [*self.store.problems, *self.under.problems]
 
-    def heads(self) -> dict[str, Head]:
+    def summaries(self) -> dict[str, RecordSummary]:
         """The record that counts of each key, the store's own ones as they are now.
 
         Raises:
             StoreError: the store cannot be reached.
         """
-        merged = self.under.heads()
-        for key, own in self.store.heads().items():
+        merged = self.under.summaries()
+        for key, own in self.store.summaries().items():
             if (under := merged.get(key)) is None or prevails(own, under):
                 merged[key] = own
         self._heads = merged
@@ -102,7 +102,7 @@ class Layered:
         Raises:
             StoreError: the store cannot be reached.
         """
-        heads = self.heads() if self._heads is None else self._heads
+        heads = self.summaries() if self._heads is None else self._heads
         if (head := heads.get(key)) is None:
             return None
         return self.under.read(key) if head.layer else self.store.read(key)
@@ -111,11 +111,11 @@ class Layered:
         """The one key that starts with ``start``; `BenchError` with the nearest if there is none or
         several.
         """
-        return match_key(self.heads(), start, f"{self.url} or the published records")
+        return match_key(self.summaries(), start, f"{self.url} or the published records")
 
-    def pairs(self) -> Iterator[tuple[Head, Head]]:
+    def pairs(self) -> Iterator[tuple[RecordSummary, RecordSummary]]:
         """(own, published) of each cell that both layers have with a result, as of the last `heads`."""
-        under = self.under.heads()
+        under = self.under.summaries()
         for own in (self._heads or {}).values():
             other = under.get(own.key) if not own.layer and own.status == "ok" else None
             if other is not None and other.status == "ok":
