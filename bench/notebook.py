@@ -17,7 +17,7 @@ from bench.engine.context import RunContext, RunInputs, set_seed
 from bench.errors import nearest
 from bench.plan import make_plan
 from bench.registry import Registry
-from bench.store.committed.layers import Layered, home, results_folder, committed_records
+from bench.store.committed.layers import Layered, committed_records, home, results_folder
 from bench.store.records import Store
 from bench.suite import Suite
 

@@ -18,11 +18,10 @@ from bench.contract import Record
 from bench.engine.execute import execute
 from bench.engine.forkserver import ForkServer
 from bench.engine.sweep import Sweep
-from bench.plan import Filter, make_plan
-from bench.plan import Plan
+from bench.plan import Filter, Plan, make_plan
 from bench.registry import Registry
 from bench.store.records import Store
-from bench.suite import Suite, resolve
+from bench.suite import Suite
 
 ROOT = Path(__file__).resolve().parent.parent
 STUBS = ROOT / "tests" / "stubs"

@@ -14,8 +14,8 @@ import orjson
 import pytest
 
 from bench.contract import Record
-from bench.store.provenance import environment
 from bench.store.committed.writing import publish
+from bench.store.provenance import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 ELSEWHERE = "Other CPU × 8"

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.contract import BenchError, Record
-from bench.plan import estimate
-from bench.plan import Filter, make_plan
+from bench.plan import Filter, estimate, make_plan
 from bench.registry import Registry
-from bench.suite import Suite, resolve
+from bench.suite import Suite
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ["single", "single/wide", "multi/dnn", "prior", "small"]

@@ -11,11 +11,10 @@ import pytest
 from bench.board import markdown
 from bench.board.collect import boards
 from bench.cli.common import results_folder
-from bench.plan import make_plan
-from bench.plan import Plan
+from bench.plan import Plan, make_plan
 from bench.registry import Registry
 from bench.store.committed.reading import load_committed
-from bench.suite import Suite, resolve
+from bench.suite import Suite
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 FILES = sorted((RESULTS / "laptop").glob("*.jsonl"))

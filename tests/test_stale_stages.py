@@ -7,8 +7,8 @@ import re
 import pytest
 
 from bench.engine.claims import run_unit_alone
-from bench.engine.forkserver import ForkServer
 from bench.engine.execute import units
+from bench.engine.forkserver import ForkServer
 
 MINE = """
 from bench.contract import method
@@ -108,9 +108,9 @@ def test_of_two_drivers_one_builds_a_stale_stage_again(sampler):
     plan = sampler.plan()
     todo, _ = units(plan, plan.to_run(stale=True), sampler.registry(), failed=False)
     bank = next(u for u in todo if u.job.kind == "stage")
-    pool = ForkServer(("xarray",))
-    pool.warm()
-    one, other = (run_unit_alone(bank, pool, sampler.store()) for _ in range(2))
+    server = ForkServer(("xarray",))
+    server.start()
+    one, other = (run_unit_alone(bank, server, sampler.store()) for _ in range(2))
     assert one.status == "ok"
     assert (one.started, one.ended) == (other.started, other.ended)
     assert one.ended != bank.replaces

@@ -74,7 +74,7 @@ MISTAKES = {
     "top key": ("profiles:\n", "profile:\n", 1, "profile: unknown key; did you mean 'profiles'?"),
     "seeds": ("{seeds: 2}", "{seeds: 0}", 2, "seeds must be 1 or more"),
     "seeds type": ("{seeds: 2}", "{seeds: two}", 2, "profiles.laptop.seeds"),
-    "key twice": ("        scales: [1, 4]\n", "        scales: [1, 4]\n        scales: [1]\n", 17, "stands twice"),
+    "key twice": ("        scales: [1, 4]\n", "        scales: [1, 4]\n        scales: [1]\n", 17, "appears twice"),
     "tab": ("      grid:\n", "\tgrid:\n", 15, "not YAML"),
     "not YAML": ("{epochs: 5}", "{epochs: 5", 6, "not YAML"),
     "unknown anchor": ("      run: *run", "      run: *rum", 27, "not YAML: found undefined alias"),

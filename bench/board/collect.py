@@ -7,8 +7,8 @@ from pathlib import Path
 from bench.board.model import Board, BoardSpec, RowInfo, Slot
 from bench.board.published import read_published
 from bench.plan import Plan, PlannedCell
-from bench.store.summaries import Readable
 from bench.store.committed.layers import store_name
+from bench.store.summaries import Readable
 from bench.suite import TrackPlan
 
 

@@ -27,7 +27,7 @@ from bench.contract import BenchError, Record
 from bench.plan import Plan, PlannedCell, PlannedStage
 from bench.stages import shard_label
 from bench.store import provenance
-from bench.store.accepting import RerunStore, differences, write_stamped, restamp, sample, stamped
+from bench.store.accepting import RerunStore, differences, restamp, sample, stamped, write_stamped
 from bench.store.committed.layers import Layered, results_folder
 from bench.store.records import Store
 
@@ -121,7 +121,7 @@ def _verified(
         f"{len(stale)} stale cells; {len(chosen)} of them are run again, {each} of each row and kind of task"
     )
     console.print(said)
-    aside = Aside.open(session.store.url)
+    aside = RerunStore.open(session.store.url)
     again = replace(plan, cells=[c for c in able if c.key in chosen])
     sweep_plan(replace(session, store=aside), again, local=True, stale=True, cpus=cpus)
     if missing := chosen - set(aside.cells):
@@ -138,7 +138,9 @@ def _verified(
     return {"cells": len(stale), "on": len(chosen), "commit": commit, "at": provenance.now()}
 
 
-def _differing(session: Session, profile: str, cells: Iterable[PlannedCell], aside: Aside) -> Iterable[str]:
+def _differing(
+    session: Session, profile: str, cells: Iterable[PlannedCell], aside: RerunStore
+) -> Iterable[str]:
     records = session.layered(profile, [])
     for c in {c.key: c for c in cells}.values():
         old = records.read(c.key)
@@ -169,10 +171,10 @@ def _accept_cells(
         layer = c.summary is not None and bool(c.summary.layer)
         made = stamped(
             record, code=c.dependencies.code, ran_with=c.dependencies.ran_with, data=c.dependencies.data,
-            stages={} if layer else c.dependencies.stages, built_by=c.dependencies.named, reason=reason, verified=verified,
+            stages={} if layer else c.dependencies.stages, built_by=c.dependencies.stage_codes, reason=reason, verified=verified,
         )  # fmt: skip
         (published if layer else own).append(made)
-    keep(store, own, codes.values() if own else ())
+    write_stamped(store, own, codes.values() if own else ())
     files = restamp(results_folder() / profile, published, codes.values())
     on = f"verified on {verified['on']}" if verified else f"accepted: {escape(reason.strip())}"
     parts = [f"{len(own)} in {store.url}"] if own else []
@@ -203,6 +205,6 @@ def _accept_stage(store: Store, planned: PlannedStage, reason: str, verified: Ma
         record, code=planned.code, ran_with={}, data=None, stages=reads, built_by={}, reason=reason,
         verified=verified,
     )  # fmt: skip
-    keep(store, [made], [planned.code])
+    write_stamped(store, [made], [planned.code])
     console.print(f"stage {shard_label(planned.stage, planned.shard)} accepted")
     return 1

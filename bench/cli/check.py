@@ -19,7 +19,7 @@ from bench.cli.common import (
 )
 from bench.contract import BenchError
 from bench.registry import Registry
-from bench.suite import Suite, resolve
+from bench.suite import Suite
 
 
 def command(

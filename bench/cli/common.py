@@ -11,10 +11,9 @@ import typer
 
 from bench.cli.console import WholeWords
 from bench.contract import BenchError
-from bench.plan import Filter, make_plan
-from bench.plan import Plan
+from bench.plan import Filter, Plan, make_plan
 from bench.registry import Registry
-from bench.store.committed.layers import Layered, home, results_folder, committed_records
+from bench.store.committed.layers import Layered, committed_records, home, results_folder
 from bench.store.committed.reading import load_committed
 from bench.store.records import Store
 from bench.suite import Suite
@@ -109,7 +108,9 @@ class Session:
             errors.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
         return plan
 
-    def source(self, profile: str, tracks: list[str], *, alone: bool = False) -> Store | Layered | CommittedRecords:
+    def source(
+        self, profile: str, tracks: list[str], *, alone: bool = False
+    ) -> Store | Layered | CommittedRecords:
         """What boards are made from; ``alone``: the profile's published records and nothing else."""
         if alone and self.fresh:
             raise BenchError(

@@ -21,6 +21,7 @@ from bench.cli.common import (
 from bench.contract import BenchError
 from bench.errors import nearest
 from bench.plan import Plan
+from bench.suite import resolve
 
 if TYPE_CHECKING:
     from bench.board.examples import ByExample

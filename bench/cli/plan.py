@@ -24,8 +24,7 @@ from bench.cli.common import (
     escape,
 )
 from bench.cli.console import in_parts
-from bench.plan import Estimate, estimate
-from bench.plan import Plan, PlannedCell
+from bench.plan import Estimate, Plan, PlannedCell, estimate
 from bench.store import provenance
 
 #: With more tasks than this the table says only that a cell is another row's, not whose.

@@ -25,8 +25,8 @@ def command(
 ) -> None:
     """Run one cell again here, show its numbers beside the old ones, and keep the new record."""
     from bench.engine.claims import run_unit_alone
-    from bench.engine.forkserver import ForkServer
     from bench.engine.execute import units
+    from bench.engine.forkserver import ForkServer
     from bench.plan import make_plan
     from bench.store.committed.writing import as_published
 
@@ -42,12 +42,12 @@ def command(
         )
     plan = make_plan(session.suite, session.registry, session.store, planned.plan.profile)
     (cell,) = {c.key: c for c in plan.cells if c.key == match}.values()
-    pool = ForkServer(planned.plan.track.preload)
-    pool.warm()
+    server = ForkServer(planned.plan.track.preload)
+    server.start()
     new = None
     for unit in units(plan, [cell], session.registry, failed=True)[0]:
         console.print(f"running {escape(unit.label)}")
-        new = run_unit_alone(unit, pool, session.store)
+        new = run_unit_alone(unit, server, session.store)
     assert new is not None
     console.print(f"{new.status} in {duration(new.cost.get('run_s', 0.0))} {escape(new.reason)}")
     before = dict(old.metrics) if old else {}

@@ -15,8 +15,7 @@ from bench.cli.common import (
     escape,
     everything,
 )
-from bench.plan import make_plan
-from bench.plan import PlannedCell
+from bench.plan import PlannedCell, make_plan
 from bench.store.summaries import RecordSummary
 
 

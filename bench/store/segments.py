@@ -1,4 +1,4 @@
-"""Loose records into sealed segments, and many small segments into one."""
+"""Segments: files of many records. Loose records are sealed into segments, and small segments compacted into one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 
-from bench.store.files import Files
-from bench.store.summaries import RecordSummary, StringTable, summary_of
 from bench.store.encoding import NewerError, check_shape, parse
+from bench.store.files import Files
 from bench.store.shape import ShapeError
+from bench.store.summaries import RecordSummary, StringTable, summary_of
 
 #: The name of a segment.
 SEALED = re.compile(r"(?P<number>[0-9]{6})-(?P<digest>[0-9a-f]{16})\.jsonl")
@@ -21,24 +21,23 @@ _SMALL_BYTES = 8 << 20
 _MANY_SMALL = 16
 
 
-class Fold:
-    """Records on their way into one segment.
+class SegmentBuilder:
+    """Collects the records of one segment.
 
-    Of each key the one that counts is kept, and every other that holds metrics: a later record may count for
-    more, and yet the number that it replaces was measured and is nowhere else. What goes are ends without a
-    number that do not count, and second copies.
+    Of each key it holds the record that counts, and every other one that has metrics: a number that a later record
+    replaced was measured, and is nowhere else. It drops records without metrics that do not count, and duplicates.
     """
 
-    def __init__(self, pool: StringTable) -> None:
-        self._pool = pool
+    def __init__(self, table: StringTable) -> None:
+        self._table = table
         self._best: dict[str, tuple[RecordSummary, bytes]] = {}
         self._others: dict[str, list[tuple[RecordSummary, bytes]]] = {}
 
-    def take(self, data: bytes, path: str, offset: int = 0, *, key: str | None = None) -> None:
-        """Take a record (of ``key``, if given); raises `ShapeError` or `NewerError` if it cannot be read."""
+    def add(self, data: bytes, path: str, offset: int = 0, *, key: str | None = None) -> None:
+        """Add a record (of ``key``, if given); raises `ShapeError` or `NewerError` if it cannot be read."""
         raw = parse(data)
         check_shape(raw, key)
-        one = summary_of(raw, self._pool, path, offset, len(data)), _line(raw)
+        one = summary_of(raw, self._table, path, offset, len(data)), _line(raw)
         key = one[0].key
         best = self._best.setdefault(key, one)
         if best is not one:
@@ -48,12 +47,12 @@ class Fold:
                 self._others.setdefault(key, []).append(one)
 
     def lines(self) -> list[bytes]:
-        """The lines of the segment; of one key the one that counts is the last."""
+        """The lines of the segment; of one key the record that counts comes last."""
         out: dict[bytes, None] = {}
         for key, best in self._best.items():
             ordered = sorted(self._others.get(key, ()), key=lambda one: one[0].rank())
             for _, line in (*ordered, best):
-                out.pop(line, None)  # of two copies the one that ranks higher
+                out.pop(line, None)  # of two copies the later one stays
                 out[line] = None
         return list(out)
 
@@ -70,28 +69,28 @@ def write_segment(files: Files, number: int, lines: list[bytes]) -> str:
     return path
 
 
-def fold(files: Files, names: list[str], pool: StringTable) -> int:
-    """Seal these loose files, in the order in which they were written, and remove them; how many they
-    were.
+def seal(files: Files, names: list[str], table: StringTable) -> int:
+    """Seal loose records, given in the order in which they were written, into segments and remove their files;
+    returns how many were sealed.
     """
-    folded, held = 0, 0
-    records, taken = Fold(pool), list[str]()
+    sealed, held = 0, 0
+    records, taken = SegmentBuilder(table), list[str]()
     for path, data in files.read_many([f"records/{n}" for n in names]):
         if data is None:
             continue
         try:
-            records.take(data, path, key=path.rpartition("/")[2].partition(".")[0])
+            records.add(data, path, key=path.rpartition("/")[2].partition(".")[0])
         except (ShapeError, NewerError):
-            continue  # told and set aside when it is read
+            continue  # reported and set aside when it is read
         taken.append(path)
         held += len(data)
         if held >= _SEGMENT_BYTES:
-            folded += _close(files, records, taken)
-            records, taken, held = Fold(pool), [], 0
-    return folded + _close(files, records, taken)
+            sealed += _close(files, records, taken)
+            records, taken, held = SegmentBuilder(table), [], 0
+    return sealed + _close(files, records, taken)
 
 
-def _close(files: Files, records: Fold, taken: list[str]) -> int:
+def _close(files: Files, records: SegmentBuilder, taken: list[str]) -> int:
     if taken:
         numbers = [int(m["number"]) for n in files.names("segments") if (m := SEALED.fullmatch(n))]
         write_segment(files, max(numbers, default=0) + 1, records.lines())
@@ -100,27 +99,27 @@ def _close(files: Files, records: Fold, taken: list[str]) -> int:
 
 
 def many_small(files: Files) -> set[str]:
-    """The small segments, if there are so many that they are to become one."""
+    """The paths of all small segments if there are enough of them to compact, else an empty set."""
     sizes = files.names("segments")
     small = {f"segments/{n}" for n, size in sizes.items() if SEALED.fullmatch(n) and size < _SMALL_BYTES}
     return small if len(small) >= _MANY_SMALL else set()
 
 
-def compact(files: Files, small: Iterable[str], pool: StringTable) -> None:
-    """Fold segments into one.
+def compact(files: Files, small: Iterable[str], table: StringTable) -> None:
+    """Compact segments into one.
 
-    Of each key the best record *in these segments* is kept, even where another file holds a better one: a
-    second process may be folding that file away at this moment, and would in turn rely on this one.
+    It holds the best record *in these segments* of each key, even if another file has a better one: another process
+    may be removing that file at this moment, because it relies on these.
     """
-    records, paths = Fold(pool), sorted(small)
+    records, paths = SegmentBuilder(table), sorted(small)
     try:
         for path in paths:
             offset = 0
             for line in files.lines(path):
-                records.take(line, path, offset)
+                records.add(line, path, offset)
                 offset += len(line)
     except (FileNotFoundError, ShapeError):
-        return  # another process compacts; or not sound, which the next reading of it sets aside
+        return  # another process compacts them; or one is damaged, which is set aside when it is read next
     if lines := records.lines():
         made = write_segment(files, max(int(p[9:15]) for p in paths), lines)
         files.remove([p for p in paths if p != made])

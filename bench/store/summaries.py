@@ -1,50 +1,38 @@
-"""One record as bytes, as a `RecordSummary` (what plan and board keep in memory), and as a whole `Record`."""
+"""Summaries of records, which plan and board hold in memory, and the protocols of what records are read from."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from bench.contract import BenchError, Record, Units, digest
-from bench.store.shape import DECLARED, Seen, ShapeError, Shared, Whole, check
+from bench.contract import BenchError, Record, Units
+from bench.store.shape import ShapeError, SharedShape, SummaryShape, check, check_declared
 
 if TYPE_CHECKING:
     import numpy as np
 
-#: The schema of records that this code writes.
-SCHEMA = 1
-#: ``schema -> function`` that turns a record of that schema into one of the next; applied whenever a record
-# is read.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-_MOST_FACTS = 20_000
-
-
-class NewerError(ValueError):
-    """A record written by a newer version of this code."""
-
-
 #: `RecordSummary.layer` of a published record.
 PUBLISHED = "published"
+#: After so many different facts the table starts anew: the records of this store share nothing.
+_MOST_FACTS = 20_000
 
 
 @dataclass(slots=True, eq=False)
 class RecordSummary:
-    """What plan and board need of a record, and where the whole of it lies. Read only: mappings are shared.
+    """What plan and board need of a record, and where the whole record lies. Read only: mappings are shared.
 
-    ``cell`` is the record's cell mapping (for a stage: whatever names the stage). ``metrics`` and ``cost``
-    are as in `bench.contract.Record`. ``hardware``: the hardware label. ``code``: name of its definitions,
-    ``ran_with``: settings by value, ``data``: fingerprint, ``stages``: name -> digest, ``built_by``: name ->
-    code of the stages, ``commit``: of the code then. ``error``: ``Type: message``, one line. ``accepted``:
-    when a person re-stamped it, or ""; ``verified``: by which sample it was re-stamped, see
-    `bench.store.accepting`. ``result``: whether its end says something of the cell: not of one that was
-    ``lost``, nor of one skipped because a stage failed. ``generation``: as in the record. ``file``,
-    ``offset``, ``size`` (bytes): where it lies.
+    ``cell`` is the declaration of the cell (for a stage: its name, address and shard). ``metrics`` and ``cost`` are as
+    in `bench.contract.Record`. ``hardware`` is the hardware label. ``code`` names its definitions, ``ran_with`` holds
+    its settings by value, ``data`` is the identity of its data, ``stages`` maps name -> digest, ``built_by`` name ->
+    code of the stages; ``commit`` is that of the code. ``error`` is ``Type: message`` in one line. ``accepted``: when
+    a person accepted it after a change, or ""; ``verified``: the sample that verified it, see
+    `bench.store.accepting`. ``result``: whether its end says something of the cell, which ``lost`` does not, nor
+    ``skipped`` because a stage failed. ``generation`` is that of the record. ``file``, ``offset`` and ``size`` (bytes)
+    say where it lies.
     """
 
     key: str
@@ -107,37 +95,37 @@ class RecordSummary:
         return self.cell.get("run") or {}
 
     def standing(self) -> tuple[bool, int, bool, str, str]:
-        """Orders the records of one key by what they say; the last of them counts. In this order:
+        """Orders the records of one key by what they say; the last one counts. In this order:
 
-        An end that is nobody's (``lost``; skipped because a stage failed) never hides a result, whatever its
-        generation: it says nothing of the cell.
+        A result goes after an end that says nothing of the cell (``lost``; ``skipped`` because a stage failed),
+        whatever their generations.
 
-        The later generation: a record that was made to replace another counts for more than that one,
-        whatever the clocks of the two machines say.
+        The later generation: a record that was made to replace another counts for more than that one, whatever the
+        clocks of the two machines say.
 
-        Within one generation ``ok`` before every other result: of two drivers that ran one cell at once, one
-        may have run into its limit; the other's number counts.
+        Within one generation ``ok`` goes after every other result: if two drivers ran one cell at once and one of
+        them ran into its limit, the number of the other counts.
 
         Then the one that ended last, and of one end the one that was accepted last.
         """
         return self.result, self.generation, self.status == "ok", self.ended, self.accepted
 
     def rank(self) -> tuple[tuple[bool, int, bool, str, str], bool, str, int]:
-        """`standing`, and of equal ones a loose record before a sealed one, then the one written last."""
+        """`standing`; of equal records a loose one goes after a sealed one, and then the one written last counts."""
         return self.standing(), self.file.startswith("records/"), self.file, self.offset
 
     def age(self) -> tuple[int, str, str, str, int]:
-        """Orders the records of one key by when they came to be, the first one first."""
+        """Orders the records of one key by when they were made."""
         return self.generation, self.ended, self.accepted, self.file, self.offset
 
     @property
     def place(self) -> tuple[str, int]:
-        """Where it lies: no two records have the same."""
+        """Where the record lies; no two records have the same place."""
         return self.file, self.offset
 
 
 class Details(Protocol):
-    """What is too big for a record and yet shown on a board; `BenchError` where it is absent or damaged."""
+    """Reads what is too big for a record and yet shown on a board; `BenchError` where it is absent or damaged."""
 
     def units(self, name: str) -> Units:
         """Per-example scores."""
@@ -155,7 +143,7 @@ class Readable(Protocol):
 
     @property
     def problems(self) -> list[str]:
-        """What could not be read, each said once."""
+        """What could not be read, one sentence each."""
 
     @property
     def artifacts(self) -> Details:
@@ -168,9 +156,9 @@ class Readable(Protocol):
         """The whole record of a key, None if there is none."""
 
 
-class Pool:
-    """Makes equal strings and mappings one object, and checks each once: what 100,000 records ran with
-    are a handful of mappings.
+class StringTable:
+    """Makes equal strings and mappings of many records one object (interning), and checks each mapping once: what
+    100,000 records ran with are a handful of mappings.
     """
 
     def __init__(self) -> None:
@@ -199,7 +187,7 @@ class Pool:
             return self.empty
         written = name, orjson.dumps(value)
         if (found := self._facts.get(written)) is None:
-            check(Shared, {name: value})
+            check(SharedShape, {name: value})
             found = {k: self.mapping(v) if type(v) is dict else v for k, v in value.items()}
             if len(self._facts) >= _MOST_FACTS:  # a store whose records share nothing
                 self._facts.clear()
@@ -207,31 +195,38 @@ class Pool:
         return found
 
 
-def summary_of(raw: dict[str, Any], pool: StringTable, file: str, offset: int, size: int) -> RecordSummary:
-    """The head of a record of today's schema; raises `ShapeError` if what it takes from it is of another
-    shape.
+def summary_of(raw: dict[str, Any], table: StringTable, file: str, offset: int, size: int) -> RecordSummary:
+    """The summary of a record of today's schema.
+
+    Args:
+        raw: the record as plain values.
+        table: where equal strings and mappings are shared.
+        file, offset, size: where the record lies.
+
+    Raises:
+        ShapeError: a field of the summary has another shape.
     """
-    check(Seen, raw)
+    check(SummaryShape, raw)
     try:
-        return _head(raw, pool, file, offset, size)
+        return _summary(raw, table, file, offset, size)
     except TypeError as error:  # as in `check_shape`
         raise ShapeError(f"it is nested too deeply: {error}") from error
 
 
-def _head(raw: dict[str, Any], pool: StringTable, file: str, offset: int, size: int) -> RecordSummary:
-    _check_declared(raw)
-    cell, get, text, empty = raw["cell"], raw.get, pool.text, pool.empty
+def _summary(raw: dict[str, Any], table: StringTable, file: str, offset: int, size: int) -> RecordSummary:
+    check_declared(raw)
+    cell, get, text, empty = raw["cell"], raw.get, table.text, table.empty
     for name, value in cell.items():
         if type(value) is str:
             cell[name] = text(value, value)
         elif type(value) is dict:
-            cell[name] = pool.mapping(value)
+            cell[name] = table.mapping(value)
     made, accepted = get("provenance"), ""
     if type(made) is dict and "accepted" in made:  # when: no two records share it
-        check(Shared, {"provenance": made})
+        check(SharedShape, {"provenance": made})
         accepted = made["accepted"].get("at", "")
         made = {k: v for k, v in made.items() if k != "accepted"}
-    made = pool.fact("provenance", made).get
+    made = table.fact("provenance", made).get
     status, reason, error, marks = raw["status"], get("reason", ""), get("error"), get("marks")
     return RecordSummary(
         key=raw["key"],
@@ -241,8 +236,8 @@ def _head(raw: dict[str, Any], pool: StringTable, file: str, offset: int, size: 
         cell=cell,
         metrics=get("metrics") or empty,
         cost=get("cost") or empty,
-        limits=pool.fact("limits", get("limits")),
-        hardware=pool.fact("where", get("where")).get("label", ""),
+        limits=table.fact("limits", get("limits")),
+        hardware=table.fact("where", get("where")).get("label", ""),
         code=made("code", ""),
         ran_with=made("ran_with", empty),
         built_by=made("built_by", empty),
@@ -266,100 +261,6 @@ def _head(raw: dict[str, Any], pool: StringTable, file: str, offset: int, size: 
 def _one_line(error: Mapping[str, Any]) -> str:
     message = str(error.get("message", "")).strip().partition("\n")[0][:300]
     return ": ".join(part for part in (str(error.get("type", "")), message) if part)
-
-
-def record_of(raw: dict[str, Any]) -> Record:
-    """The whole record from plain values of today's schema."""
-    return Record(**raw)
-
-
-def parse(data: bytes) -> dict[str, Any]:
-    """One record's bytes as plain values of today's schema.
-
-    Raises:
-        ShapeError: not JSON, or not an object with a schema that is known.
-        NewerError: its schema is newer than this code's.
-    """
-    try:
-        found: Any = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise ShapeError(f"not JSON: {error}" if data.strip() else "empty") from error
-    raw: dict[str, Any] = found
-    if not isinstance(found, dict) or type(schema := raw.get("schema")) is not int:
-        raise ShapeError("not an object with a schema number")
-    if schema == SCHEMA:
-        return raw
-    if schema > SCHEMA:
-        raise NewerError(f"its schema is {schema}, this version of gridbench reads up to {SCHEMA}")
-    while schema < SCHEMA:
-        if schema not in MIGRATIONS:
-            raise ShapeError(f"no migration from schema {schema}")
-        try:
-            raw = MIGRATIONS[schema](raw)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ShapeError(
-                f"its migration from schema {schema} failed: {type(error).__name__}: {error}"
-            ) from error
-        schema += 1
-        raw["schema"] = schema
-    return raw
-
-
-def check_shape(raw: dict[str, Any], key: str | None = None) -> None:
-    """Raise `ShapeError` unless ``raw`` is a record (of ``key``, if given) whose key is that of its cell."""
-    try:
-        orjson.dumps(raw)
-    except TypeError as error:  # what orjson reads and does not write: nothing but depth
-        raise ShapeError(f"it is nested too deeply: {error}") from error
-    check(Whole, raw)
-    if key is not None and raw["key"] != key:
-        raise ShapeError(f"it is named {key}, its key is {raw['key']}")
-    _check_declared(raw)
-    if raw["kind"] == "cell" and (own := digest(raw["cell"])) != raw["key"]:
-        raise ShapeError(f"its key {raw['key']} is not that of its cell, {own}")
-
-
-def _check_declared(raw: Mapping[str, Any]) -> None:
-    if raw["kind"] == "cell" and not raw["cell"].keys() >= DECLARED:
-        raise ShapeError(f"its cell has no {', '.join(sorted(DECLARED - raw['cell'].keys()))}")
-
-
-def dump(record: Record) -> bytes:
-    """A record as one line of JSON without its newline, mappings in sorted order.
-
-    Numbers of numpy are written as plain ones. A number that is not finite becomes null in a curve, a history
-    or a series, and is an error in ``metrics`` (a ``diverged`` cell says so by its status).
-
-    Raises:
-        BenchError: the record holds what JSON cannot say, or its key is not that of its cell.
-    """
-    for name, value in record.metrics.items():
-        number = value.get("bound") if isinstance(value, Mapping) else value
-        if isinstance(number, Real) and not math.isfinite(number):
-            raise BenchError(
-                f"record {record.key}: metric {name} is {number}: leave it out, the status says diverged"
-            )
-    plain = {f.name: getattr(record, f.name) for f in fields(record)}
-    if not record.generation:
-        del plain["generation"]
-    try:
-        return orjson.dumps(plain, default=_plain, option=orjson.OPT_SORT_KEYS)
-    except TypeError as error:
-        raise BenchError(f"record {record.key} ({_called(record)}) is not plain JSON: {error}") from error
-
-
-def _called(record: Record) -> str:
-    """The cell in words."""
-    named = ("track", "task", "row", "seed")
-    return " · ".join(str(record.cell[k]) for k in named if k in record.cell) or record.kind
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} {value!r:.80}")
 
 
 def match_key(keys: Iterable[str], start: str, where: str) -> str:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from bench.engine.sweep import Sweep
 from bench.engine.execute import units
+from bench.engine.sweep import Sweep
 from bench.engine.worker import LOST_RETRIES
 
 

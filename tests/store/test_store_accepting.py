@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from bench.contract import BenchError, Metric
-from bench.store.accepting import RerunStore, differences, write_stamped, restamp, sample, stamped
+from bench.store.accepting import RerunStore, differences, restamp, sample, stamped, write_stamped
 from bench.store.code.closure import unpack_listing
 from bench.store.code.names import Closure
-from bench.store.provenance import causes
 from bench.store.committed.reading import load_committed
 from bench.store.committed.writing import publish
+from bench.store.provenance import causes
 from bench.store.records import Store
 
 CODE = Closure([("load", "a2"), ("Net", "b2")], [])
@@ -40,7 +40,7 @@ def test_a_reason_makes_a_record_fresh_and_marks_it(local, record):
     local.seal(1)
     assert len(why(local.summaries()[r.key])) == 3
     for n, reason in enumerate(("a comment only", "and again"), 1):
-        keep(local, [stamped(local.read(r.key), **TODAY, reason=reason)], [CODE])
+        write_stamped(local, [stamped(local.read(r.key), **TODAY, reason=reason)], [CODE])
         for store in (local, Store.open(local.url)):
             head = store.summaries()[r.key]
             assert why(head) == []
@@ -54,7 +54,7 @@ def test_a_sample_makes_it_fresh_without_a_mark(local, record):
     r = record(1)
     local.write(r)
     on = {"cells": 225, "on": 12, "commit": "abc1234", "at": "2026-01-01T00:00:00+00:00"}
-    keep(local, [stamped(r, **TODAY, verified=on)], [CODE])
+    write_stamped(local, [stamped(r, **TODAY, verified=on)], [CODE])
     head = Store.open(local.url).summaries()[r.key]
     assert (why(head), head.marks, head.verified) == ([], (), on)
 
@@ -120,7 +120,7 @@ def test_a_sample_has_cells_of_every_group_and_as_many_tasks_as_it_can():
 def test_cells_that_run_aside_replace_nothing(local, record):
     r = record(1)
     local.write(r)
-    aside = Aside.open(local.url)
+    aside = RerunStore.open(local.url)
     again = replace(r, metrics={**r.metrics, "metric_0": 7.0}, ended="2027-01-01T00:00:00+00:00")
     aside.write(again)
     assert aside.cells == {r.key: again}

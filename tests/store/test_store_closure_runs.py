@@ -13,7 +13,7 @@ from bench.engine.context import RunContext, RunInputs, set_seed
 from bench.plan import Filter, make_plan
 from bench.registry import Registry
 from bench.store.code.closure import _DECIDES, _TELLS
-from bench.suite import Suite, resolve
+from bench.suite import Suite
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.store.records import Store
 from bench.store.files import StoreError
+from bench.store.records import Store
 from bench.store.segments import write_segment
 
 HERE = Path(__file__).parent

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bench.contract import STATUSES, Record
 from bench.store import sealing
-from bench.store.accepting import write_stamped, stamped
+from bench.store.accepting import stamped, write_stamped
 from bench.store.code.names import Closure
 from bench.store.encoding import dump
 from bench.store.records import Store
@@ -94,7 +94,7 @@ def test_accepting_makes_the_next_generation(local):
     code = Closure([("f", "a1")], [])
     today = {"code": code, "ran_with": {}, "data": "d", "stages": {}, "built_by": {}}
     accepted = stamped(local.read(make().key), **today, reason="a comment")
-    keep(local, [accepted], [code])
+    write_stamped(local, [accepted], [code])
     assert accepted.generation == 3
     assert Store.open(local.url).read(accepted.key).generation == 3
 

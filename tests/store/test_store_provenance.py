@@ -13,9 +13,9 @@ import bench
 from bench.contract import Stage
 from bench.store import provenance
 from bench.store.code.names import Closure
-from bench.store.summaries import StringTable, summary_of
 from bench.store.encoding import dump, parse
 from bench.store.provenance import causes, commit, environment, now, packages, ran_with
+from bench.store.summaries import StringTable, summary_of
 
 THEN = Closure([("load", "a1"), ("Net", "b1")], [])
 BUILT = Closure([("build", "a1")], [])

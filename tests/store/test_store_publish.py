@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bench.contract import BenchError, Units
-from bench.store.committed.writing import Limits, publish
 from bench.store.committed.reading import load_committed
+from bench.store.committed.writing import Limits, publish
 from bench.store.records import Store
 
 

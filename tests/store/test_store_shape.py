@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.contract import BenchError, Record, digest
-from bench.store.encoding import dump
 from bench.store.committed.reading import load_committed
+from bench.store.encoding import dump
 from bench.store.records import Store
 from bench.store.segments import write_segment
 
@@ -186,8 +186,7 @@ def commands(lab, monkeypatch):
     from bench.board import csvout, markdown, page, terminal
     from bench.board.collect import boards
     from bench.cli import show, status
-    from bench.plan import estimate
-    from bench.plan import make_plan
+    from bench.plan import estimate, make_plan
     from bench.suite import Suite
 
     lab.use("grids")

@@ -18,7 +18,7 @@ from bench.data.tables import ctr_prepare
 from bench.plan import make_plan
 from bench.registry import Registry
 from bench.store.records import Store
-from bench.suite import Suite, resolve
+from bench.suite import Suite
 from bench.tracks.embedding_scale import training
 from bench.tracks.embedding_scale.track import TRACK
 

@@ -1,7 +1,7 @@
-"""A working store above the published records: cells that somebody ran and published are done here too.
+"""A working store above the committed records: cells that somebody ran and published are done here too.
 
-``results/<profile>/<track>.jsonl`` lies under whatever store is used. It is read and never written: what runs
-here is recorded in the store alone, and counts from then on.
+``results/<profile>/<track>.jsonl`` lies below the store in use. It is read and never written: cells that run here
+are recorded in the store alone, and these records count from then on.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from typing import TYPE_CHECKING
 import bench
 from bench.contract import BenchError, Record, Stage, Units
 from bench.store.artifacts import Artifacts, unpack_units, unpack_view
-from bench.store.summaries import RecordSummary, match_key
 from bench.store.committed.reading import CommittedRecords, Sidecars
 from bench.store.records import Store
+from bench.store.summaries import RecordSummary, match_key
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 def home() -> Path:
-    """Where results go: the clone's folder if bench runs from a clone, else the current one."""
+    """The folder below which results are written: the clone if bench runs from one, else the current folder."""
     return bench.CLONE or Path.cwd()
 
 
 def results_folder() -> Path:
-    """Folder of published results: the clone's, else the one the wheel brought."""
+    """The folder ``results`` with the committed records: that of the clone, else the one installed with the wheel."""
     root = bench.CLONE or Path(sys.prefix) / "share" / "gridbench"
     return root / "results"
 
 
 def store_name(url: str) -> str:
-    """How a store is called where others may read it: by its path from here on, else by its last name alone
-    (a path tells who works where); an object store by its bucket and prefix, without a password.
+    """The name of a store where others may read it: its path below `home`, else its last part alone (a whole path
+    tells who works where); for an object store its bucket and prefix, without a password.
     """
     if "://" in url:
         protocol, _, rest = url.partition("://")
@@ -45,13 +45,15 @@ def store_name(url: str) -> str:
     return path.relative_to(home()).as_posix() if path.is_relative_to(home()) else path.name
 
 
-def committed_records(folder: Path, profile: str | None, tracks: Sequence[str] = ()) -> CommittedRecords | None:
-    """The published records below ``folder``; None if there are none.
+def committed_records(
+    folder: Path, profile: str | None, tracks: Sequence[str] = ()
+) -> CommittedRecords | None:
+    """The committed records below ``folder``; None if there are none.
 
     Args:
-        folder: as `results_folder` says.
-        profile: whose; None: of every profile.
-        tracks: of these alone, if any are named; reading fewer files is quicker.
+        folder: see `results_folder`.
+        profile: the profile; None: every profile.
+        tracks: only these tracks, if any are named; reading fewer files is quicker.
     """
     names = [f"{t}.jsonl" for t in tracks] or ["*.jsonl"]
     files = sorted(f for name in names for f in folder.glob(f"{profile or '*'}/{name}"))
@@ -59,24 +61,24 @@ def committed_records(folder: Path, profile: str | None, tracks: Sequence[str] =
 
 
 def prevails(own: RecordSummary, under: RecordSummary) -> bool:
-    """Whether a cell's own record counts, and not the published one: it does unless it says nothing of the
-    cell (its machine was lost, or a stage that it reads failed) where the published one does.
+    """Whether a cell's own record counts and not the committed one. It does, unless it says nothing of the cell (its
+    machine was lost, or a stage that it reads failed) and the committed one does.
     """
     return own.result or not under.result
 
 
 class Layered:
-    """A working store above published records, read as one: `bench.store.summaries.Readable`.
+    """A working store above committed records, read as one (`bench.store.summaries.Readable`).
 
-    Of each head ``layer`` says where it is from. ``store`` is the working store, the only part that is ever
-    written; ``under`` are the published records.
+    `RecordSummary.layer` says from which of the two a record is. ``store`` is the working store, the only part that
+    is ever written; ``under`` are the committed records.
     """
 
     def __init__(self, store: Store, under: CommittedRecords) -> None:
         self.store, self.under = store, under
         self.url = store.url
         self.artifacts = LayeredArtifacts(store.artifacts, under.artifacts)
-        self._heads: dict[str, RecordSummary] | None = None
+        self._summaries: dict[str, RecordSummary] | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -84,7 +86,7 @@ class Layered:
         return [*self.store.problems, *self.under.problems]
 
     def summaries(self) -> dict[str, RecordSummary]:
-        """The record that counts of each key, the store's own ones as they are now.
+        """Key -> summary of the record that counts; those of the store as they are now.
 
         Raises:
             StoreError: the store cannot be reached.
@@ -93,19 +95,19 @@ class Layered:
         for key, own in self.store.summaries().items():
             if (under := merged.get(key)) is None or prevails(own, under):
                 merged[key] = own
-        self._heads = merged
+        self._summaries = merged
         return dict(merged)
 
     def read(self, key: str) -> Record | None:
-        """The whole record of a key as of the last `heads`, None if there is none.
+        """The whole record of a key as of the last `summaries`, None if there is none.
 
         Raises:
             StoreError: the store cannot be reached.
         """
-        heads = self.summaries() if self._heads is None else self._heads
-        if (head := heads.get(key)) is None:
+        known = self.summaries() if self._summaries is None else self._summaries
+        if (found := known.get(key)) is None:
             return None
-        return self.under.read(key) if head.layer else self.store.read(key)
+        return self.under.read(key) if found.layer else self.store.read(key)
 
     def match(self, start: str) -> str:
         """The one key that starts with ``start``; `BenchError` with the nearest if there is none or
@@ -114,23 +116,23 @@ class Layered:
         return match_key(self.summaries(), start, f"{self.url} or the published records")
 
     def pairs(self) -> Iterator[tuple[RecordSummary, RecordSummary]]:
-        """(own, published) of each cell that both layers have with a result, as of the last `heads`."""
+        """(own, published) of each cell that both layers have with a result, as of the last `summaries`."""
         under = self.under.summaries()
-        for own in (self._heads or {}).values():
+        for own in (self._summaries or {}).values():
             other = under.get(own.key) if not own.layer and own.status == "ok" else None
             if other is not None and other.status == "ok":
                 yield own, other
 
 
 class LayeredArtifacts:
-    """What the records of both layers name. Stages are the store's alone: none is published."""
+    """The artifacts of both layers. Stages are in the store alone: none is committed."""
 
     def __init__(self, own: Artifacts, under: Sidecars) -> None:
         self._own, self._under = own, under
 
     def get(self, name: str) -> bytes:
-        """The bytes of that name, verified. A name is that of its content, so it does not matter whose copy
-        it is: the published one lies on this machine, the store may be far away.
+        """The bytes of that name, verified. Names are digests, so both copies are the same; the committed one is read
+        first, since it lies on this machine and the store may not.
 
         Raises:
             BenchError: neither has it whole.
