@@ -1,5 +1,5 @@
-"""Settings of a track (``Grid``, ``Run``) as dataclasses: from plain values, and back to what differs from the
-defaults. Suite files and the processes of cells both read settings this way.
+"""Settings of a track (``Grid``, ``Run``) as dataclasses: from plain values, and back to what differs from
+the defaults. Suite files and the processes of cells both read settings this way.
 """
 
 from __future__ import annotations

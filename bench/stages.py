@@ -1,5 +1,5 @@
-"""The stages that a cell may read, and how one shard of a stage is named: below the plan, so that the process of
-a cell needs no plan to find what it was asked to build or to read.
+"""The stages that a cell may read, and how one shard of a stage is named: below the plan, so that the process
+of a cell needs no plan to find what it was asked to build or to read.
 """
 
 from __future__ import annotations

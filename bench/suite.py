@@ -1,7 +1,7 @@
 """``bench.yaml``, the suite file: what to run, never how it works.
 
-`Suite` is the parsed file. `resolve` holds it against the registry and makes a `TrackPlan` of each track. Every
-mistake in the file is a `BenchError` that names the file, the line, the key and the nearest valid key.
+`Suite` is the parsed file. `resolve` holds it against the registry and makes a `TrackPlan` of each track.
+Every mistake in the file is a `BenchError` that names the file, the line, the key and the nearest valid key.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class RowsSpec(_Model):
 class ProfileOfTrack(_Model):
     """The settings of a track in one profile.
 
-    ``hp`` and ``needs`` are given by row pattern. ``rows`` are the core rows of this profile, which then has no
-    ablations. ``ranks_by`` and ``ablations`` replace those of the track; a row that is an ablation of the track
-    is core in no profile.
+    ``hp`` and ``needs`` are given by row pattern. ``rows`` are the core rows of this profile, which then has
+    no ablations. ``ranks_by`` and ``ablations`` replace those of the track; a row that is an ablation of the
+    track is core in no profile.
     """
 
     ranks_by: str | None = None
@@ -76,7 +76,9 @@ class ProfileOfTrack(_Model):
 
 
 class TrackSpec(BaseModel):
-    """One track: the metric that ranks it, its rows and, as further keys, a `ProfileOfTrack` for each profile."""
+    """One track: the metric that ranks it, its rows and, as further keys, a `ProfileOfTrack` for each
+    profile.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     ranks_by: str
@@ -93,8 +95,8 @@ class TrackSpec(BaseModel):
 class TrackPlan:
     """One track of one profile, checked against the registry: all that the plan needs to enumerate its cells.
 
-    ``core`` and ``ablations`` are names of rows, ``ablation_tasks`` patterns of the tasks on which ablations run.
-    ``hp`` and ``needs`` hold, by row, what the suite changes.
+    ``core`` and ``ablations`` are names of rows, ``ablation_tasks`` patterns of the tasks on which ablations
+    run. ``hp`` and ``needs`` hold, by row, what the suite changes.
     """
 
     track: Track
@@ -165,7 +167,9 @@ def _like(default: Any, value: Any) -> Any:
 
 
 def find(given: str | Path | None = None) -> Path:
-    """The suite file: the one given, else ``bench.yaml`` in the current folder, in the clone or as installed."""
+    """The suite file: the one given, else ``bench.yaml`` in the current folder, in the clone or
+    as installed.
+    """
     if given is not None:
         if not Path(given).is_file():
             raise BenchError(f"--suite {given}: no such file")
@@ -179,8 +183,8 @@ def find(given: str | Path | None = None) -> Path:
 
 
 class Suite(_Model):
-    """A parsed ``bench.yaml``: nothing in it was held against the tracks and rows that there are; `resolve`
-    does that.
+    """A parsed suite file. Its tracks and rows are not yet checked against the registry:
+    `resolve` does that.
     """
 
     profiles: dict[str, ProfileSpec]
@@ -193,8 +197,8 @@ class Suite(_Model):
         """Read and check a suite file: the one given, else the one that `find` finds.
 
         Raises:
-            BenchError: there is no file, it is not YAML, or it holds an unknown key, a value of the wrong type
-                or an unknown profile.
+            BenchError: there is no file, it is not YAML, or it holds an unknown key, a value of the wrong
+                type or an unknown profile.
         """
         path = find(given)
         text = path.read_text(encoding="utf-8")
@@ -347,7 +351,9 @@ def _resolve_track(suite: Suite, registry: Registry, name: str, profile: str) ->
 def _rows(
     suite: Suite, registry: Registry, name: str, profile: str, spec: TrackSpec, mine: ProfileOfTrack
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Core rows and ablations of a profile. Rows of plugins are always core: who names one wants to see it."""
+    """Core rows and ablations of a profile. Rows of plugins are always core: who names one wants
+    to see it.
+    """
     at = suite.where("tracks", name, "rows") + ": "
     of_track = registry.match(name, spec.rows.ablations.rows, at) if spec.rows.ablations else []
     extra = of_track

@@ -169,9 +169,10 @@ def _accept_cells(
         assert record is not None
         assert c.dependencies is not None
         layer = c.summary is not None and bool(c.summary.layer)
+        today = c.dependencies
         made = stamped(
-            record, code=c.dependencies.code, ran_with=c.dependencies.ran_with, data=c.dependencies.data,
-            stages={} if layer else c.dependencies.stages, built_by=c.dependencies.stage_codes, reason=reason, verified=verified,
+            record, code=today.code, ran_with=today.ran_with, data=today.data,
+            stages={} if layer else today.stages, built_by=today.stage_codes, reason=reason, verified=verified,
         )  # fmt: skip
         (published if layer else own).append(made)
     write_stamped(store, own, codes.values() if own else ())

@@ -1,7 +1,8 @@
-"""One cell (or one shard of a stage) in its own process: load the data, run the method, score, send the result.
+"""One cell (or one shard of a stage) in its own process: load the data, run the method, score, send the
+result.
 
-The process is forked from the fork server (`forkserver.py`). The parent enforces limits, decides the status and
-writes the record; this side only sends in which phase it is, the result, or the exception that ended it.
+The process is forked from the fork server (`forkserver.py`). The parent enforces limits, decides the status
+and writes the record; this side only sends in which phase it is, the result, or the exception that ended it.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def main(job: Job, folder: str, pipe: Connection) -> None:
 
 
 class _Sender:
-    """Sends (kind, value) to the parent, from any thread of this process. In a process that the method forked it
-    does nothing, so that the parent hears each message once.
+    """Sends (kind, value) to the parent, from any thread of this process. In a process that the method forked
+    it does nothing, so that the parent hears each message once.
     """
 
     def __init__(self, pipe: Connection) -> None:
@@ -70,7 +71,9 @@ class _Sender:
 
 
 def _flush() -> None:
-    """Write to the log what was printed: once the result is sent, the parent may end this process at any time."""
+    """Write to the log what was printed: once the result is sent, the parent may end this process at any
+    time.
+    """
     for stream in (sys.stdout, sys.stderr):
         # The method may have closed it or put something else there, and the disk may be full.
         with suppress(OSError, ValueError, AttributeError):
@@ -78,8 +81,8 @@ def _flush() -> None:
 
 
 def _folders(folder: Path) -> None:
-    """Make the folders of a cell. This is repeated after the method ran, which may have removed them: libraries
-    ask for the current folder, and an answer is scored whatever the method did to its folders.
+    """Make the folders of a cell. This is repeated after the method ran, which may have removed them:
+    libraries ask for the current folder, and an answer is scored whatever the method did to its folders.
     """
     with suppress(OSError):
         for name in ("work", "home", "tmp"):
@@ -91,8 +94,8 @@ def _folders(folder: Path) -> None:
 
 
 def _settle(job: Job, folder: Path) -> None:
-    """Give this process a session, folders and a share of the machine of its own. It dies with its parent, is the
-    first to be killed when the machine runs out of memory, and adopts the orphans among its descendants.
+    """Give this process a session, folders and a share of the machine of its own. It dies with its parent, is
+    the first to be killed when the machine runs out of memory, and adopts the orphans among its descendants.
     """
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
@@ -132,8 +135,8 @@ def _settle(job: Job, folder: Path) -> None:
 
 
 def _limit_threads(n: int) -> None:
-    """Limit thread pools that exist already: they read the environment when they were loaded, which happened in
-    the fork server.
+    """Limit thread pools that exist already: they read the environment when they were loaded, which happened
+    in the fork server.
     """
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(n)

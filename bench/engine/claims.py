@@ -1,8 +1,8 @@
 """Several drivers on one store: which of them runs a unit, and what became of a unit that another one ran.
 
-A driver holds the lease of each unit that it has started, from before the start until the record is seen in the
-store, also while the unit is tried again elsewhere. Its workers hold no lease, so a worker that is lost with its
-node leaves none behind.
+A driver holds the lease of each unit that it has started, from before the start until the record is seen in
+the store, also while the unit is tried again elsewhere. Its workers hold no lease, so a worker that is lost
+with its node leaves none behind.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Claims:
         """Claim a unit for this driver.
 
         Returns:
-            True: this driver holds the lease now and no other driver runs the unit. False: another driver holds
+            True: this driver holds the lease now and no other driver runs the unit. False: another driver
+                holds
             it. A summary: another driver has run the unit since it was planned, and this is its record.
 
         Raises:
@@ -57,7 +58,9 @@ class Claims:
         return True
 
     def built(self, unit: Unit) -> dict[str, float]:
-        """Shard key -> seconds that building took, of the stages that a unit may read and that have a record."""
+        """Shard key -> seconds that building took, of the stages that a unit may read and that
+        have a record.
+        """
         known = {k: s for k in unit.stages if (s := self._summaries.get(k)) is not None}
         return {k: s.cost.get("run_s", 0.0) for k, s in known.items()}
 
@@ -85,8 +88,8 @@ class Claims:
         return False
 
     def _ended(self, unit: Unit) -> RecordSummary | None:
-        """The record of a unit that was written since it was planned, None if there is none that says something
-        of the unit (``lost`` and ``skipped`` do not).
+        """The record of a unit that was written since it was planned, None if there is none that says
+        something of the unit (``lost`` and ``skipped`` do not).
         """
         found = self._summaries.get(unit.key)
         if found is None or found.ended == unit.seen or found.status in ("lost", "skipped"):

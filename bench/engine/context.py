@@ -1,5 +1,6 @@
-"""The implementations of the contract's `Context`, `Inputs` and `StageContext`, which methods, tracks and stages
-are given while they run. They know nothing of processes, limits or Ray, so that a notebook can use them.
+"""The implementations of the contract's `Context`, `Inputs` and `StageContext`, which methods, tracks and
+stages are given while they run. They know nothing of processes, limits or Ray, so that a notebook can use
+them.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ def utf8(text: str, length: int) -> str:
 class Curve:
     """The points of a curve in order, never more than a record may hold.
 
-    When there are too many, every second point is dropped, and from then on only every second new one is added.
-    The first and the last point always stay. ``seen`` counts all points that were added; one in ``stride`` of
-    them, and the last, are in ``points``.
+    When there are too many, every second point is dropped, and from then on only every second new one is
+    added. The first and the last point always stay. ``seen`` counts all points that were added; one in
+    ``stride`` of them, and the last, are in ``points``.
     """
 
     points: list[dict[str, Any]] = field(default_factory=list)
@@ -131,9 +132,9 @@ def set_random_states(states: Mapping[str, Any]) -> None:
 def undisturbed() -> Iterator[None]:
     """Restore random states and the train/eval mode of every torch module after the block.
 
-    Without this, evaluating a model changes its training: sampling draws from the generators that training draws
-    from, and ``eval()`` stays switched on. Modules are found through the garbage collector, since the engine
-    cannot know where a method holds them.
+    Without this, evaluating a model changes its training: sampling draws from the generators that training
+    draws from, and ``eval()`` stays switched on. Modules are found through the garbage collector, since the
+    engine cannot know where a method holds them.
     """
     states, modes = random_states(), []
     if torch := _torch():
@@ -231,8 +232,8 @@ class RunContext:
         self.snapshot_s += time.monotonic() - before
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Save ``state`` with all random states. It replaces the last checkpoint; if the process is killed while
-        writing, the last one stays.
+        """Save ``state`` with all random states. It replaces the last checkpoint; if the process is killed
+        while writing, the last one stays.
         """
         if self.checkpoints is None:
             return
@@ -295,7 +296,9 @@ class RunContext:
 
 
 def _check_readable(path: Path) -> None:
-    """Read the first checkpoint back, so that a state that cannot be read is an error now, not after a kill."""
+    """Read the first checkpoint back, so that a state that cannot be read is an error now, not
+    after a kill.
+    """
     import pickle
 
     import torch
@@ -303,7 +306,7 @@ def _check_readable(path: Path) -> None:
     try:
         torch.load(path, weights_only=True, map_location="meta")
     except pickle.UnpicklingError as e:
-        message = str(e).replace("\n", " ")
+        message = str(e).replace("\n", " ")[:300]
         raise BenchError(
-            f"checkpoint: the state may hold tensors, numbers, strings and containers of them: {message[:300]}"
+            f"checkpoint: the state may hold tensors, numbers, strings and containers of them: {message}"
         ) from e

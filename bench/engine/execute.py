@@ -82,8 +82,8 @@ def execute(
 def _interruptible(asked: threading.Event) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM (from a scheduler) ask the sweep to end.
 
-    They only set ``asked``, since an exception could strike between taking a cell and starting it, or while the
-    screen is drawn. A second signal raises KeyboardInterrupt.
+    They only set ``asked``, since an exception could strike between taking a cell and starting it, or while
+    the screen is drawn. A second signal raises KeyboardInterrupt.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,9 +1,10 @@
-"""Runs each cell in a process of its own, with limits, and reports how it ended. Knows nothing of Ray or of stores.
+"""Runs each cell in a process of its own, with limits, and reports how it ended. Knows nothing of Ray or of
+stores.
 
-Processes are forked from a fork server that has loaded the heavy libraries (0.03 s a process instead of several
-seconds). The parent limits time by its own clock, and memory by polling the proportional set size of the cell's
-processes; an address-space limit would count gigabytes that torch only maps. All processes that a cell started
-end with it, see `processes.py`.
+Processes are forked from a fork server that has loaded the heavy libraries (0.03 s a process instead of
+several seconds). The parent limits time by its own clock, and memory by polling the proportional set size of
+the cell's processes; an address-space limit would count gigabytes that torch only maps. All processes that a
+cell started end with it, see `processes.py`.
 """
 
 from __future__ import annotations
@@ -45,16 +46,16 @@ GROWTH = 1.02
 LOG_LINES = 40
 #: Limit of loading and of scoring, which are the work of the track and not of the method.
 TRACK_MINUTES = 15
-#: When the machine runs out of memory the kernel kills cells first, whoever used the memory. A killed cell counts
-#: as ``oom`` if it was measured to use more than this share of its limit (it may have doubled since), else as
-#: ``lost``.
+#: When the machine runs out of memory the kernel kills cells first, whoever used the memory. A killed cell
+#: counts as ``oom`` if it was measured to use more than this share of its limit (it may have doubled since),
+#: else as ``lost``.
 OOM_SHARE = 0.5
 _FOLDERS = "bench-cell-"
 _starting = threading.Lock()
 #: What the fork server of this process has preloaded.
 _preloaded: list[str] = []
-#: Cells of this process that run, and processes that hang in the kernel: every other child of the fork server was
-#: left behind by a cell that has ended.
+#: Cells of this process that run, and processes that hang in the kernel: every other child of the fork server
+#: was left behind by a cell that has ended.
 _running: set[int] = set()
 _stuck: set[int] = set()
 
@@ -74,7 +75,9 @@ class Outcome:
 
 
 class ForkServer:
-    """The fork server of this process, one for all threads. It runs as many cells at a time as its callers start."""
+    """The fork server of this process, one for all threads. It runs as many cells at a time as its callers
+    start.
+    """
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
         needs_linux()
@@ -82,7 +85,8 @@ class ForkServer:
         wanted = ["bench.engine.child", "numpy", "pydantic", "torch", "torch._dynamo", *preload]
         wanted.append("bench.engine.forkserver_init")
         self.preload = [m for m in dict.fromkeys(wanted) if importlib.util.find_spec(m.partition(".")[0])]
-        # Importing diffusers asks for CUDA devices; asked for through NVML, they do not spoil forked processes.
+        # Importing diffusers asks for CUDA devices; asked for through NVML, they do not spoil forked
+        # processes.
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
         self._context = mp.get_context("forkserver")
         with _starting:
@@ -140,14 +144,16 @@ class ForkServer:
         return outcome
 
     def _fork(self, target: Callable[..., None], args: tuple[Any, ...]) -> tuple[BaseProcess, int | None]:
-        """Start a process; returns it and the pid of its fork server (one that was killed is replaced by another)."""
+        """Start a process; returns it and the pid of its fork server (one that was killed is replaced by
+        another).
+        """
         process = self._context.Process(target=target, args=args, daemon=False)
         with _starting, _without_main():
             try:
                 process.start()
             except (EOFError, ConnectionError):
-                # The server was killed and had not ended yet when it was asked. One that does not start at all
-                # fails the second time too.
+                # The server was killed and had not ended yet when it was asked. One that does not start at
+                # all fails the second time too.
                 if not _gone(_server()):
                     raise
                 process.start()
@@ -174,8 +180,8 @@ def _short(text: str) -> str:
 
 
 def _host() -> str:
-    """Names this machine, or this container on it, among those that share a folder for temporary files: all that
-    have the same name have the same processes under the same pids.
+    """Names this machine, or this container on it, among those that share a folder for temporary files: all
+    that have the same name have the same processes under the same pids.
     """
     known = Path("/etc/machine-id")
     machine = known.read_text(errors="replace") if known.is_file() else ""
@@ -187,8 +193,8 @@ def _boot() -> str:
 
 
 def _remove_orphaned_folders() -> None:
-    """Remove the folders of cells whose driver on this machine was killed, or ran before the last boot. Whether a
-    driver of another machine lives cannot be known here.
+    """Remove the folders of cells whose driver on this machine was killed, or ran before the last boot.
+    Whether a driver of another machine lives cannot be known here.
     """
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDERS}{_host()}-*-*-*"):
         boot, pid = folder.name.removeprefix(_FOLDERS).split("-")[1:3]
@@ -203,8 +209,8 @@ def _probe(preload: list[str], send: Connection) -> None:
 
 
 def _has_driver(torch: Any) -> bool:
-    """Whether a GPU driver is installed. Without one, asking for devices before a fork does no harm (the import of
-    diffusers does so where NVML is missing too).
+    """Whether a GPU driver is installed. Without one, asking for devices before a fork does no harm (the
+    import of diffusers does so where NVML is missing too).
     """
     count = torch.cuda._device_count_amdsmi if torch.version.hip else torch.cuda._device_count_nvml
     return bool(count() >= 0)
@@ -212,8 +218,8 @@ def _has_driver(torch: Any) -> bool:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Hide the file of ``__main__``, which multiprocessing would run again in every process (in a Ray actor that
-    is Ray's worker script: 0.17 s and an import of ray each time).
+    """Hide the file of ``__main__``, which multiprocessing would run again in every process (in a Ray actor
+    that is Ray's worker script: 0.17 s and an import of ray each time).
     """
     module = sys.modules["__main__"]
     hidden = {k: getattr(module, k) for k in ("__file__", "__spec__") if hasattr(module, k)}
@@ -263,7 +269,9 @@ class _Monitor:
                 return self._done(over)
 
     def _read(self, within: float) -> None:
-        """Read the messages of the cell, for at most ``within`` seconds, since its limits are to be checked too."""
+        """Read the messages of the cell, for at most ``within`` seconds, since its limits are to be checked
+        too.
+        """
         until = time.monotonic() + within
         while self.open and self.last is None and time.monotonic() < until and self.receive.poll():
             try:
@@ -305,11 +313,11 @@ class _Monitor:
         return None
 
     def _memory(self) -> float:
-        """Memory in use, in MB. Reading the proportional size of a process of 1 GB takes 10 ms, so it is read only
-        when the resident size, which costs nothing and is never smaller, has grown or is over the limit.
+        """Memory in use, in MB. Reading the proportional size of a process of 1 GB takes 10 ms, so it is read
+        only when the resident size, which costs nothing and is never smaller, has grown or is over the limit.
         """
         pid = self.process.pid or 0
-        pids = [pid, *processes.below(pid)]
+        pids = [pid, *processes.descendants(pid)]
         self.seen = {p: self.seen.get(p) or processes.started(p) for p in pids}
         resident = processes.mb(pids, processes.rss_kb)
         if resident <= self.resident * GROWTH and resident <= self.needs.mem_gb * 1024:
@@ -345,7 +353,9 @@ class _Monitor:
         return Outcome("failed", how, error={"type": "ProcessDied", "message": how, "last_lines": []})
 
     def _killed_for_memory(self) -> Outcome:
-        """The end of a cell that the kernel killed: ``oom`` or ``lost``, by what the cell itself used at last."""
+        """The end of a cell that the kernel killed: ``oom`` or ``lost``, by what the cell itself used at
+        last.
+        """
         used, limit = self.peak / 1024, self.needs.mem_gb
         text = "the kernel ran out of memory and killed it"
         if used > OOM_SHARE * limit:
@@ -357,7 +367,7 @@ class _Monitor:
         stuck = list[int]()
         if self.process.is_alive() and self.process.pid is not None:
             processes.send(self.process.pid, signal.SIGSTOP)  # so that it starts no more processes
-            stuck = processes.end_below(self.process.pid)
+            stuck = processes.end_descendants(self.process.pid)
             self.process.kill()
         _reap(self.process)
         for (
@@ -386,7 +396,7 @@ def _end_orphans(server: int | None) -> list[int]:
     if server is None:
         return []
     with _starting:
-        stuck = processes.end_below(server, but=_running | _stuck)
+        stuck = processes.end_descendants(server, but=_running | _stuck)
         _stuck.update(stuck)
     return stuck
 

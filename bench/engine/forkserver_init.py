@@ -1,7 +1,8 @@
-"""What the fork server does once, before it forks; imported there alone, the last of what is preloaded.
+"""Set-up of the fork server: imported by it alone, as the last of its preloaded modules, before it forks.
 
-It adopts what cells leave behind, so that the driver finds it; it ends all cells and all they started before
-it leaves (when the driver is gone, even by SIGKILL, or a scheduler terminates the job).
+The fork server adopts the processes that cells leave behind, so that the driver finds them. Before it exits
+(because the driver is gone, even by SIGKILL, or because a scheduler ends the job) it ends all cells and their
+descendants.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from typing import Any, NoReturn
 from bench.engine import processes
 
 
-def _leave(number: int, frame: Any) -> NoReturn:
+def _exit(number: int, frame: Any) -> NoReturn:
     sys.exit(128 + number)
 
 
-os.setsid()  # a signal to the driver's whole group, which may be SIGKILL, leaves this process time to tidy up
+os.setsid()  # a signal to the whole group of the driver, perhaps SIGKILL, does not reach this process
 processes.adopt()
-atexit.register(processes.end_below, os.getpid())
-signal.signal(signal.SIGTERM, _leave)
-# It tells of every process that it did not fork and has to reap; those are the ones it adopted.
+atexit.register(processes.end_descendants, os.getpid())
+signal.signal(signal.SIGTERM, _exit)
+# multiprocessing warns of every process that the server reaps and did not fork: those that it adopted.
 warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")
-# The children's garbage collector need not look at what was loaded here: a look copies it into each of them.
+# The garbage collectors of cells skip the objects that exist now: visiting them would copy their pages.
 gc.collect()
 gc.freeze()

@@ -82,13 +82,13 @@ class Job:
 class Unit:
     """A job with what the scheduler knows of it.
 
-    ``label`` names it for a reader. ``data``: identity of the task's data (`Track.fingerprint`), which the plan
-    asked for once. ``reads``: keys of the stage shards that must be built first; ``stages``: keys of all stage
-    shards that it may read; ``built``: of those that have a record, the seconds that building them took.
-    ``replaces``: when the stale stage shard ended that this one replaces, else "". ``seen``: when the record
-    ended that the plan saw, else ""; ``generation``: that of the new record, one more than the old one's.
-    ``fallback``: hyper-parameters to try once after it ran out of memory. ``seconds``: how long it is expected
-    to take. ``attempt``: 1, and one more each time it is tried again because its node was lost.
+    ``label`` names it for a reader. ``data``: identity of the task's data (`Track.fingerprint`), which the
+    plan asked for once. ``reads``: keys of the stage shards that must be built first; ``stages``: keys of all
+    stage shards that it may read; ``built``: of those that have a record, the seconds that building them
+    took. ``replaces``: when the stale stage shard ended that this one replaces, else "". ``seen``: when the
+    record ended that the plan saw, else ""; ``generation``: that of the new record, one more than the old
+    one's. ``fallback``: hyper-parameters to try once after it ran out of memory. ``seconds``: how long it is
+    expected to take. ``attempt``: 1, and one more each time it is tried again because its node was lost.
     """
 
     job: Job

@@ -1,4 +1,6 @@
-"""Runs a sweep in threads of this process, without Ray, with the same processes, limits and records of cells."""
+"""Runs a sweep in threads of this process, without Ray, with the same processes, limits and
+records of cells.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,8 @@ def driver_gb() -> float:
 
 
 def cells_gb() -> float:
-    """Memory for all cells that run side by side: what this process may use (in a container or a batch job less
-    than the machine has), less the driver's part.
+    """Memory for all cells that run side by side: what this process may use (in a container or a batch job
+    less than the machine has), less the driver's part.
     """
     return max(0.5, min(total_gb(), *_cgroup_gb()) - driver_gb())
 
@@ -74,8 +76,8 @@ def _gpus() -> int:
 
 
 class _Capacity:
-    """The processors, GPUs and memory of this machine that no cell uses. A cell that may use more memory than all
-    cells may use together runs alone.
+    """The processors, GPUs and memory of this machine that no cell uses. A cell that may use more memory than
+    all cells may use together runs alone.
     """
 
     def __init__(self, total: Needs) -> None:
@@ -110,7 +112,9 @@ class _Capacity:
 
 
 def run(sweep: Sweep, preload: Sequence[str], *, cpus: int | None = None) -> None:
-    """Run the sweep until it ends, its budget is used up or it is interrupted (then running cells stay new)."""
+    """Run the sweep until it ends, its budget is used up or it is interrupted (then running cells
+    stay new).
+    """
     total = machine(cpus)
     for_cells = replace(total, mem_gb=cells_gb())
     sweep.too_large = too_large(sweep.waiting, [total])

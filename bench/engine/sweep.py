@@ -1,6 +1,7 @@
 """The state of a sweep, shared by the two places that run cells (`local.py`, `tune.py`): which unit runs next
-(stages first, none that another driver of the store runs), retries of lost nodes, the budget, and the progress.
-Records of cells that never ran (skipped, lost for good) are written here. Times are of the monotonic clock.
+(stages first, none that another driver of the store runs), retries of lost nodes, the budget, and the
+progress. Records of cells that never ran (skipped, lost for good) are written here. Times are of the
+monotonic clock.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from bench.store.files import StoreError
 from bench.store.records import Store
 from bench.store.summaries import RecordSummary
 
-#: Cells that run when the budget ends may go on for this share of the budget; then they are stopped and stay new.
+#: Cells that run when the budget ends may go on for this share of the budget; then they are stopped and stay
+#: new.
 GRACE = 0.1
 #: The fields of `Needs` that one machine must have for a unit to run on it.
 RESOURCES = ("cpu", "gpu", "mem_gb")
@@ -44,11 +46,11 @@ class Ended:
 class Sweep:
     """The units that wait, run and have ended. Not thread-safe: one loop calls it.
 
-    ``waiting``: units in the order of the plan. ``too_large``: units that no machine can run, with the reason.
-    ``in_progress``: key -> unit and when it got its worker (None: not yet). ``stopped``: why no more units are
-    started; ``error``: the same if the command is to fail for it; ``fault``: an exception in the engine.
-    ``interrupt`` is set by whoever wants the sweep to end now. ``elsewhere``: a unit that could have started is
-    run by another driver. ``notes``: what the user should know of how the sweep ran.
+    ``waiting``: units in the order of the plan. ``too_large``: units that no machine can run, with the
+    reason. ``in_progress``: key -> unit and when it got its worker (None: not yet). ``stopped``: why no more
+    units are started; ``error``: the same if the command is to fail for it; ``fault``: an exception in the
+    engine. ``interrupt`` is set by whoever wants the sweep to end now. ``elsewhere``: a unit that could have
+    started is run by another driver. ``notes``: what the user should know of how the sweep ran.
     """
 
     store: Store
@@ -125,8 +127,8 @@ class Sweep:
         return bool(self.waiting) and not (self.in_progress or self.stopped or self.elsewhere)
 
     def _ready(self) -> Iterator[Unit]:
-        """Units that may start, block by block. Within a block (a task on one seed) the longest come first, so
-        that no worker is left with a long cell when the others have nothing more to do.
+        """Units that may start, block by block. Within a block (a task on one seed) the longest come first,
+        so that no worker is left with a long cell when the others have nothing more to do.
         """
         for _, block in groupby(list(self.waiting), _block):
             ready = [u for u in block if self._may_start(u)]
@@ -177,7 +179,9 @@ class Sweep:
             self._end(Ended(unit, status, _since(since), reason))
 
     def lost(self, key: str, how: str) -> None:
-        """The worker of a unit is gone (node, actor): try it again a few times, then record it as ``lost``."""
+        """The worker of a unit is gone (node, actor): try it again a few times, then record it as
+        ``lost``.
+        """
         unit, _ = self.in_progress[key]
         if unit.attempt <= LOST_RETRIES:
             del self.in_progress[key]  # its lease stays ours
@@ -205,7 +209,9 @@ class Sweep:
         self.stopped = self.stopped or why
 
     def fail(self, error: BaseException) -> None:
-        """Start nothing more, because the store cannot be read or written, or because of a fault in the engine."""
+        """Start nothing more, because the store cannot be read or written, or because of a fault in the
+        engine.
+        """
         if isinstance(error, BenchError):
             self.stop(str(error))
             self.error = str(error)
@@ -242,7 +248,9 @@ class Sweep:
 
 
 def _block(unit: Unit) -> tuple[Any, ...]:
-    """The units of one block have this in common: a track's task on one seed; stages form blocks of their own."""
+    """The units of one block have this in common: a track's task on one seed; stages form blocks of their
+    own.
+    """
     cell = unit.job.cell
     return (unit.job.kind, cell["track"], cell.get("task"), cell.get("seed"))
 

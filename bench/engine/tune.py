@@ -1,8 +1,9 @@
 """Runs a sweep on Ray: Ray Tune places cells on the cluster's machines, and does nothing else.
 
-A Searcher feeds Tune, so that the next cell is chosen late (stages first, budget). Tune's own time limits, resume
-and statuses are not used: it counts a cell cut short as a success, ignores cells that are added later, and cannot
-tell out of memory from a crash. A worker reuses its actor, and so its fork server, from cell to cell.
+A Searcher feeds Tune, so that the next cell is chosen late (stages first, budget). Tune's own time limits,
+resume and statuses are not used: it counts a cell cut short as a success, ignores cells that are added later,
+and cannot tell out of memory from a crash. A worker reuses its actor, and so its fork server, from cell to
+cell.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def _server(preload: tuple[str, ...]) -> ForkServer:
 
 @lru_cache(maxsize=1)
 def _store(url: str) -> Store:
-    """The store, opened once in this worker process: what was read and verified is cached from cell to cell."""
+    """The store, opened once in this worker process: what was read and verified is cached from
+    cell to cell.
+    """
     return Store.open(url)
 
 
@@ -122,8 +125,8 @@ class _AbortedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """The report of a worker on a unit whose record is not visible to this process yet. ``since``: when it came;
-    ``polled``: when the store was last asked.
+    """The report of a worker on a unit whose record is not visible to this process yet. ``since``: when it
+    came; ``polled``: when the store was last asked.
     """
 
     report: Mapping[str, Any]
@@ -132,8 +135,8 @@ class _Pending:
 
 
 class _Feed(Searcher):
-    """Gives Tune the unit that `Sweep` says is next, and tells `Sweep` of ends. A unit has ended once its record
-    is visible in the driver's store.
+    """Gives Tune the unit that `Sweep` says is next, and tells `Sweep` of ends. A unit has ended once its
+    record is visible in the driver's store.
     """
 
     def __init__(self, sweep: Sweep, lock: threading.Lock, nodes: Sequence[Mapping[str, Any]]) -> None:
@@ -156,8 +159,8 @@ class _Feed(Searcher):
             return Searcher.FINISHED if self.sweep.finished() else None
 
     def _room(self) -> Callable[[Needs], bool]:
-        """Whether another cell with given needs may queue for a worker. As many queue as could run at once: then no
-        worker waits for a cell, and another driver of the store still finds cells to claim.
+        """Whether another cell with given needs may queue for a worker. As many queue as could run at once:
+        then no worker waits for a cell, and another driver of the store still finds cells to claim.
         """
         queued = Counter(u.needs for u, since in self.sweep.in_progress.values() if since is None)
         return lambda needs: queued[needs] < max(1, sum(fits_at_once(needs, m) for m in self.machines))
@@ -242,10 +245,10 @@ class _Guard(Callback):
 
 def _not_shared(label: str, report: Mapping[str, Any], url: str) -> str:
     return (
-        f"{label} ended as {report['status']}, and the worker on node {report['node']} wrote its record to store "
-        f"{url}, but {VISIBLE_WITHIN_S:g} s later this process sees no such record there: the store is not the "
-        f"same for all nodes. Name one with --store that is: an absolute path in a folder that all nodes "
-        f"share, or an fsspec URL such as s3://bucket/prefix"
+        f"{label} ended as {report['status']}, and the worker on node {report['node']} wrote its record to "
+        f"store {url}, but {VISIBLE_WITHIN_S:g} s later this process sees no such record there: the store is "
+        f"not the same for all nodes. Name one with --store that is: an absolute path in a folder that all "
+        f"nodes share, or an fsspec URL such as s3://bucket/prefix"
     )
 
 
@@ -257,8 +260,8 @@ def alive(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def machines(nodes: Sequence[Mapping[str, Any]], own: bool) -> list[Needs]:
     """The resources of each machine of the cluster.
 
-    Ray reserves a part of the memory for its object store, of which cells use next to nothing: a cell that needs
-    a part of it may still run.
+    Ray reserves a part of the memory for its object store, of which cells use next to nothing: a cell that
+    needs a part of it may still run.
 
     Args:
         nodes: the resources of the nodes, as Ray has them.
@@ -286,16 +289,16 @@ def for_cells(nodes: Sequence[Mapping[str, Any]]) -> list[Needs]:
 
 
 def memory(needs: Needs, nodes: Sequence[Mapping[str, Any]]) -> int:
-    """Bytes to ask Ray for: the cell's limit, or all the memory that Ray gives to cells on a machine if that is
-    less; then the cell runs alone there.
+    """Bytes to ask Ray for: the cell's limit, or all the memory that Ray gives to cells on a machine if that
+    is less; then the cell runs alone there.
     """
     fit = [n for n in nodes if n.get("CPU", 0.0) >= needs.cpu and n.get("GPU", 0.0) >= needs.gpu]
     return int(min(needs.mem_gb * 2**30, max((n.get("memory", 0.0) for n in fit), default=inf)))
 
 
 def connect(address: str | None, cpus: int | None) -> bool:
-    """Connect to the cluster at ``address`` or ``RAY_ADDRESS``, or start Ray on this machine; returns whether it was
-    started. A process that is connected already (a notebook) stays connected.
+    """Connect to the cluster at ``address`` or ``RAY_ADDRESS``, or start Ray on this machine; returns whether
+    it was started. A process that is connected already (a notebook) stays connected.
     """
     _settings()
     if ray.is_initialized():
@@ -304,8 +307,8 @@ def connect(address: str | None, cpus: int | None) -> bool:
     own: dict[str, Any] = {}
     if address == "local":
         own = {"num_cpus": cpus or len(os.sched_getaffinity(0)), "include_dashboard": False}
-        # By default Ray gives to cells 70 % of the memory that is unused at this moment, which on a laptop may be
-        # less than one cell's limit.
+        # By default Ray gives to cells 70 % of the memory that is unused at this moment, which on a laptop
+        # may be less than one cell's limit.
         own |= {"_memory": int(cells_gb() * 2**30), "object_store_memory": int(driver_gb() / 2 * 2**30)}
     handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -320,7 +323,9 @@ def connect(address: str | None, cpus: int | None) -> bool:
 
 
 def run(sweep: Sweep, preload: Sequence[str], *, address: str | None = None, cpus: int | None = None) -> None:
-    """Run the sweep until it ends, its budget is used up or it is interrupted (then running cells stay new)."""
+    """Run the sweep until it ends, its budget is used up or it is interrupted (then running cells
+    stay new).
+    """
     ours = connect(address, cpus)
     nodes = alive(ray.nodes())  # type: ignore[no-untyped-call]
     sweep.too_large = too_large(sweep.waiting, machines(nodes, ours))

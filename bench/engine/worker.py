@@ -1,4 +1,5 @@
-"""From a unit of work to its record: fetch its stages, run it, retry by cause, store its artifacts and its record.
+"""From a unit of work to its record: fetch its stages, run it, retry by cause, store its artifacts and its
+record.
 
 The same code runs in a thread of the driver (``--local``) and in a Ray actor. It alone writes the records of
 cells that ran.
@@ -92,7 +93,9 @@ class _Execution:
                 remove(outcome)
 
     def _again(self, outcome: Outcome) -> bool:
-        """Whether to try again: a few times if it was killed from outside, once with the fallback after oom."""
+        """Whether to try again: a few times if it was killed from outside, once with the fallback
+        after oom.
+        """
         if outcome.status == "oom" and self.unit.fallback and not self.marks:
             self.marks = [f"fallback: {', '.join(f'{k}={v}' for k, v in self.unit.fallback.items())}"]
             self.job = dataclasses.replace(self.job, changed_hp=self.unit.fallback)
@@ -164,9 +167,9 @@ class _Execution:
 
 @dataclass(frozen=True, slots=True)
 class _Dependencies:
-    """What a job depends on, found by this process in its own code and in the store: its code, its settings by
-    value, the code of the stages that it may read and, of the stages that are built, folders, digests and the
-    seconds that building took.
+    """What a job depends on, found by this process in its own code and in the store: its code, its settings
+    by value, the code of the stages that it may read and, of the stages that are built, folders, digests and
+    the seconds that building took.
     """
 
     code: Closure

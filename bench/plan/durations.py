@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 def expect(plan: Plan, summaries: Mapping[str, RecordSummary]) -> None:
-    """Set ``seconds`` of each planned cell from past records: of its row and task, else its row, else its method.
+    """Set ``seconds`` of each planned cell from past records: of its row and task, else its row, else its
+    method.
 
-    Only records with the same run settings count: a laptop cell says nothing about a cell of the paper's size. The
-    store's own records go before published ones, which ran on other machines.
+    Only records with the same run settings count: a laptop cell says nothing about a cell of the paper's
+    size. The store's own records go before published ones, which ran on other machines.
     """
     past: dict[tuple[str, ...], dict[str, list[float]]] = {}
     texts: dict[int, str] = {}  # of mappings that thousands of cells share
@@ -42,8 +43,8 @@ def expect(plan: Plan, summaries: Mapping[str, RecordSummary]) -> None:
 
 
 def _typical(seconds: Mapping[str, list[float]], factors: Mapping[str, Factor]) -> tuple[float, str]:
-    """The median of the store's own cells ("" in ``seconds``) or else of the cells on the hardware with most of
-    them, multiplied by its factor if that is known; and the hardware.
+    """The median of the store's own cells ("" in ``seconds``) or else of the cells on the hardware with most
+    of them, multiplied by its factor if that is known; and the hardware.
     """
     where = "" if "" in seconds else max(sorted(seconds), key=lambda label: len(seconds[label]))
     return median(seconds[where]) * (factors[where].ratio if where in factors else 1.0), where

@@ -21,10 +21,10 @@ State = Literal["new", "done", "stale", "failed", "blocked"]
 class Dependencies:
     """What a record of a cell would depend on if it were made today.
 
-    ``code``: the definitions that the cell reaches. ``ran_with``: its settings by value (`provenance.ran_with`).
-    ``data``: the identity of its task's data (`Track.fingerprint`), None where they are missing. ``stages``:
-    name -> digest of its stages that are built. ``built_by``: name -> code of all its stages. Without data it is
-    not known which stages it reads, so none is named.
+    ``code``: the definitions that the cell reaches. ``ran_with``: its settings by value
+    (`provenance.ran_with`). ``data``: the identity of its task's data (`Track.fingerprint`), None where they
+    are missing. ``stages``: name -> digest of its stages that are built. ``built_by``: name -> code of all
+    its stages. Without data it is not known which stages it reads, so none is named.
     """
 
     code: Closure
@@ -48,12 +48,12 @@ class Dependencies:
 class PlannedCell:
     """One cell with its state. ``reason``: why it is blocked, skipped or failed; ``causes``: why it is stale.
 
-    ``row`` and ``shown`` are the row under which the board shows the cell, and that row's method. They differ from
-    ``cell.row`` and ``found`` if the cell of another row is this row's by construction (``alias_of``). ``skip`` is
-    the method's own reason not to do this task (the cell is recorded as ``skipped`` and never run). ``summary`` is
-    that of its record. ``reads`` are keys of the stage shards that have to be built for it, ``may_read`` those of
-    all shards that it may read. ``seconds`` is how long it is expected to take, ``timed_on`` the hardware of the
-    published records that say so, "" if they are the store's own.
+    ``row`` and ``shown`` are the row under which the board shows the cell, and that row's method. They differ
+    from ``cell.row`` and ``found`` if the cell of another row is this row's by construction (``alias_of``).
+    ``skip`` is the method's own reason not to do this task (the cell is recorded as ``skipped`` and never
+    run). ``summary`` is that of its record. ``reads`` are keys of the stage shards that have to be built for
+    it, ``may_read`` those of all shards that it may read. ``seconds`` is how long it is expected to take,
+    ``timed_on`` the hardware of the published records that say so, "" if they are the store's own.
     """
 
     cell: Cell
@@ -82,10 +82,10 @@ class PlannedCell:
 class PlannedStage:
     """One shard of a stage that some cell to run needs.
 
-    ``reads`` are keys of the shards that have to be built for it. ``replaces``: when the stale shard ended that is
-    there now, else "". ``seen``: when the record of the shard ended that counts, whatever its status, else "".
-    ``generation``: that of the new record, one more than the old one's. ``code``: the definitions that would build
-    it today.
+    ``reads`` are keys of the shards that have to be built for it. ``replaces``: when the stale shard ended
+    that is there now, else "". ``seen``: when the record of the shard ended that counts, whatever its status,
+    else "". ``generation``: that of the new record, one more than the old one's. ``code``: the definitions
+    that would build it today.
     """
 
     stage: Stage
@@ -105,7 +105,9 @@ class PlannedStage:
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """How long cells take here, relative to other hardware: the median ``ratio`` of ``cells`` that ran on both."""
+    """How long cells take here, relative to other hardware: the median ``ratio`` of ``cells`` that ran on
+    both.
+    """
 
     ratio: float
     cells: int
@@ -115,8 +117,9 @@ class Factor:
 class Plan:
     """Everything that a profile asks for, in running order.
 
-    ``notes``: what the user should know (files that could not be read). ``filtered``: whether rows or cells were
-    filtered. ``tasks``: by track. ``factors``: hardware of published records -> what their times are multiplied by.
+    ``notes``: what the user should know (files that could not be read). ``filtered``: whether rows or cells
+    were filtered. ``tasks``: by track. ``factors``: hardware of published records -> what their times are
+    multiplied by.
     """
 
     profile: str

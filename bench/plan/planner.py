@@ -1,8 +1,8 @@
-"""Makes a plan from suite, registry and store: all cells and stages, the state of each, and the order in which
-they run.
+"""Makes a plan from suite, registry and store: all cells and stages, the state of each, and the order in
+which they run.
 
-The order makes an interrupted run useful: tracks take turns, all core rows of a task run on one seed before any
-second seed starts, and ablations come last.
+The order makes an interrupted run useful: tracks take turns, all core rows of a task run on one seed before
+any second seed starts, and ablations come last.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ def make_plan(
 def _read_once() -> Iterator[None]:
     """Cache the versions of packages and stop the cycle collector while a plan is made.
 
-    Fingerprints of data that come in packages ask for the versions of the same few packages hundreds of times, a
-    third of a millisecond each. The cycle collector would find nothing: all objects made here stay.
+    Fingerprints of data that come in packages ask for the versions of the same few packages hundreds of
+    times, a third of a millisecond each. The cycle collector would find nothing: all objects made here stay.
     """
     version, collecting = metadata.version, gc.isenabled()
     metadata.version = cache(version)

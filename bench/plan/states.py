@@ -24,8 +24,8 @@ ENDED_BADLY = ("failed", "oom", "timeout", "diverged")
 
 @dataclass(frozen=True, slots=True)
 class _Stages:
-    """The stages that a method may read on a task: as declared, the keys of their shards, name -> digest of those
-    that are built, and why some of these are stale.
+    """The stages that a method may read on a task: as declared, the keys of their shards, name -> digest of
+    those that are built, and why some of these are stale.
     """
 
     declared: list[Stage]
@@ -37,8 +37,8 @@ class _Stages:
 class StateMarker:
     """Sets the state of each cell, and collects the stages that the cells to run need.
 
-    Everything that several cells share (the identity of a task's data, the stages of a method on a task, the causes
-    for which records are stale) is computed once.
+    Everything that several cells share (the identity of a task's data, the stages of a method on a task, the
+    causes for which records are stale) is computed once.
     """
 
     def __init__(
@@ -71,12 +71,13 @@ class StateMarker:
             c.reads = tuple(k for s in stages.declared for k in self._plan_shards(s, c))
             broken = [k for k in c.reads if self._broken(k)]
             if c.summary is not None and c.summary.status == "skipped" and c.state == "new" and broken:
-                # It was skipped for a stage that still fails, so it is failed as the stage is, and shown as skipped.
+                # It was skipped for a stage that still fails, so it is failed as the stage is, and shown as
+                # skipped.
                 c.state, c.reason = "failed", f"skipped: {c.summary.reason}"
 
     def _causes_of(self, record: RecordSummary, today: Dependencies) -> list[str]:
-        """Why the record of a cell is stale. A published record read stages that were built on another machine,
-        whose files may differ in their last bits; that does not make it stale.
+        """Why the record of a cell is stale. A published record read stages that were built on another
+        machine, whose files may differ in their last bits; that does not make it stale.
         """
         facts = (record.ran_with, record.built_by, record.stages, today)  # shared by thousands of records
         at = (*map(id, facts), record.code, record.data, record.commit, record.layer)
@@ -150,8 +151,8 @@ class StateMarker:
         return [why for i in range(stage.shards) for why in self._stale_shard(stage, i, track)]
 
     def _stale_shard(self, stage: Stage, shard: int, track: Track) -> list[str]:
-        """The same for one shard, decided by its record. A shard that ships with the package has no record: it is
-        never stale, and built again only by `bench artifacts build`.
+        """The same for one shard, decided by its record. A shard that ships with the package has no record:
+        it is never stale, and built again only by `bench artifacts build`.
         """
         at = stage.address, shard
         if at not in self._stale_shards:
@@ -179,8 +180,8 @@ class StateMarker:
         )  # fmt: skip
 
     def _plan_shards(self, stage: Stage, c: PlannedCell) -> list[str]:
-        """Plan the shards of a stage that are not built or are stale, and return their keys. Stale ones are built
-        again whether or not stale cells are run: no cell of today reads a stage that older code built.
+        """Plan the shards of a stage that are not built or are stale, and return their keys. Stale ones are
+        built again whether or not stale cells are run: no cell of today reads a stage that older code built.
         """
         if self._digest(stage) and not self._stale(stage, c.plan.track):
             return []

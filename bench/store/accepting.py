@@ -1,7 +1,8 @@
-"""Accepts stale records whose code changed in a way that changes no number: they are stamped with today's code.
+"""Accepts stale records whose code changed in a way that changes no number: they are stamped with today's
+code.
 
-Either a person gives the reason (each such record is marked on the board), or a sample of the cells ran again with
-equal numbers (the board's header says how many of how many).
+Either a person gives the reason (each such record is marked on the board), or a sample of the cells ran again
+with equal numbers (the board's header says how many of how many).
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def stamped(
 
     Args:
         record: the stale one.
-        code, ran_with, data, stages: of today, see `bench.store.provenance.causes`. Without ``data`` the identity
-            of the data stays as it was.
+        code, ran_with, data, stages: of today, see `bench.store.provenance.causes`. Without ``data`` the
+            identity of the data stays as it was.
         built_by: name of a stage -> name of its code.
         reason: why the change cannot have changed a number; it becomes a mark on the board.
         verified: the sample that ran again: ``{"cells": n, "on": k, "commit": …, "at": …}``.
@@ -107,8 +108,9 @@ def _agree(a: Any, b: Any) -> bool:
 def sample(cells: Iterable[tuple[tuple[str, ...], str, str]], each: int) -> list[str]:
     """Keys of cells to run again: ``each`` of every group, or all that it has.
 
-    Within a group cells on the tasks that were chosen least so far come first, so that all tasks are chosen where
-    there are enough groups; among these the first key, which is as good as random, since keys are digests.
+    Within a group cells on the tasks that were chosen least so far come first, so that all tasks are chosen
+    where there are enough groups; among these the first key, which is as good as random, since keys are
+    digests.
 
     Args:
         cells: (group, task, key); a group is a row on one kind of task.
@@ -129,7 +131,8 @@ def sample(cells: Iterable[tuple[tuple[str, ...], str, str]], each: int) -> list
 
 
 class RerunStore(Store):
-    """A store for cells that run again to be compared: it holds their records in memory and writes none of them.
+    """A store for cells that run again to be compared: it holds their records in memory and writes none of
+    them.
 
     ``cells``: key -> record. Stages that the cells need are built and recorded in the store.
     """

@@ -1,4 +1,6 @@
-"""What is too big for a record: units, views, stages and checkpoints. Units and views are named by their digests."""
+"""What is too big for a record: units, views, stages and checkpoints. Units and views are named by their
+digests.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def check_content(name: str, data: bytes) -> bytes:
 
 
 def cache_folder() -> Path:
-    """The local folder for stages and checkpoints of an object store: ``$BENCH_CACHE``, else the user's cache."""
+    """The local folder for stages and checkpoints of an object store: ``$BENCH_CACHE``, else the user's
+    cache.
+    """
     if own := os.environ.get("BENCH_CACHE"):
         return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gridbench"
@@ -114,8 +118,8 @@ class Artifacts(Stages):
     def checkpoint_dir(self, key: str) -> Path:
         """The local folder for the checkpoints of a cell; it is made if it does not exist.
 
-        It is below the store if that is a folder, else below the local cache (then a killed cell resumes only on the
-        same machine).
+        It is below the store if that is a folder, else below the local cache (then a killed cell resumes only
+        on the same machine).
         """
         folder = self._checkpoints() / check_key(key)
         try:

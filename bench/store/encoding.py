@@ -1,4 +1,6 @@
-"""A record as bytes and back: one line of JSON with the number of its schema, older schemas migrated on reading."""
+"""A record as bytes and back: one line of JSON with the number of its schema, older schemas migrated on
+reading.
+"""
 
 from __future__ import annotations
 
@@ -78,11 +80,11 @@ def check_shape(raw: dict[str, Any], key: str | None = None) -> None:
 def dump(record: Record) -> bytes:
     """A record as one line of JSON without its newline, mappings in sorted order.
 
-    Numbers of numpy are written as plain ones. A number that is not finite becomes null in a curve, a history or a
-    series, and is an error in ``metrics`` (the status ``diverged`` says so).
+    Numbers of numpy are written as plain ones. A number that is not finite becomes null in a curve, a history
+    or a series, and is an error in ``metrics`` (the status ``diverged`` says so).
 
     Raises:
-        BenchError: the record holds what JSON cannot say, or its key is not that of its cell.
+        BenchError: the record holds what JSON cannot express, or its key is not that of its cell.
     """
     for name, value in record.metrics.items():
         number = value.get("bound") if isinstance(value, Mapping) else value

@@ -1,5 +1,5 @@
-"""The files of a store, in a local folder or in an object store behind fsspec. Both write a file whole or not at
-all.
+"""The files of a store, in a local folder or in an object store behind fsspec. Both write a file whole or not
+at all.
 """
 
 # ruff: noqa: D102 (what a method of `Files` does is said once, there)
@@ -139,8 +139,8 @@ class LocalFiles(Files):
             return {}
 
     def refresh(self, folder: str) -> None:
-        # A network file system caches a listing for up to a minute. Changing the time of the folder makes it fetch
-        # the state that the server has.
+        # A network file system caches a listing for up to a minute. Changing the time of the folder makes it
+        # fetch the state that the server has.
         for path in (self.root, self.at(folder)):
             with suppress(FileNotFoundError):
                 os.utime(path)

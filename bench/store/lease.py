@@ -1,5 +1,5 @@
-"""Leases: locks that expire, for work that several drivers could do. A dead driver blocks its work only for a short
-time.
+"""Leases: locks that expire, for work that several drivers could do. A dead driver blocks its work only for a
+short time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import orjson
 from bench.contract import BenchError
 from bench.store.files import Files, StoreError
 
-#: The errors of a file system without advisory locks (Lustre as many clusters mount it, NFS without a lock daemon).
+#: The errors of a file system without advisory locks (Lustre as many clusters mount it, NFS without a lock
+#: daemon).
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
@@ -35,16 +36,16 @@ class Lease:
         with store.artifacts.lease(stage.address) as lease:
             if lease.held: ...build...
 
-    In a folder the lock file is read and written under an advisory lock, so at most one process holds a lease. On
-    an object store, and on a file system without advisory locks, two processes that try at the same moment may both
-    hold it. Work that is done twice is harmless: the first of two builds of a stage counts, and one of two records of
-    a cell.
+    In a folder the lock file is read and written under an advisory lock, so at most one process holds a
+    lease. On an object store, and on a file system without advisory locks, two processes that try at the same
+    moment may both hold it. Work that is done twice is harmless: the first of two builds of a stage counts,
+    and one of two records of a cell.
 
-    Clocks of two machines are never compared. A holder rewrites its lock file every third of ``seconds``; another
-    process takes the lease over once it has seen the file unchanged for ``seconds`` by its own monotonic clock. So a
-    host whose clock is wrong neither loses its leases nor takes those of others, and a crashed machine blocks its work
-    for ``seconds`` from the first attempt to take it over. That a holder on this machine has died (same boot, same
-    process namespace) is detected at once.
+    Clocks of two machines are never compared. A holder rewrites its lock file every third of ``seconds``;
+    another process takes the lease over once it has seen the file unchanged for ``seconds`` by its own
+    monotonic clock. So a host whose clock is wrong neither loses its leases nor takes those of others, and a
+    crashed machine blocks its work for ``seconds`` from the first attempt to take it over. That a holder on
+    this machine has died (same boot, same process namespace) is detected at once.
     """
 
     def __init__(self, files: Files, name: str, seconds: float) -> None:
@@ -138,8 +139,8 @@ class Lease:
 
     @contextmanager
     def _exchange(self, *, make: bool = False) -> Iterator[_Lock]:
-        """Read the lock file, let the caller set `_Lock.update`, and write it, all under one advisory lock. ``make``: make
-        the file if there is none.
+        """Read the lock file, let the caller set `_Lock.update`, and write it, all under one advisory lock.
+        ``make``: make the file if there is none.
         """
         if self._files.root is not None and self._locks():
             try:
@@ -147,7 +148,8 @@ class Lease:
                     lock = _Lock(_read(os.read(file, 4096)))
                     yield lock
                     if lock.update:
-                        # Padded, so that renewing needs no more space: on a full disk the lease must not be lost.
+                        # Padded, so that renewing needs no more space: on a full disk the lease must not be
+                        # lost.
                         os.pwrite(file, orjson.dumps(lock.update).ljust(512), 0)
                     elif lock.update is not None:
                         os.unlink(self._files.root / self._path)
@@ -182,7 +184,9 @@ class Lease:
 
 
 class _Lock:
-    """The ``content`` of a lock file (None: there is none) and its ``update`` ({}: remove the file; None: no change)."""
+    """The ``content`` of a lock file (None: there is none) and its ``update`` ({}: remove the file; None: no
+    change).
+    """
 
     def __init__(self, content: dict[str, Any] | None) -> None:
         self.content = content
@@ -272,8 +276,8 @@ _without_locks: set[str] = set()
 def _locked(path: Path, make: bool) -> Iterator[int]:
     """An open lock file under an exclusive advisory lock; closing it unlocks it.
 
-    A lease is given up by removing the file under its lock. A process that waited for that lock then holds a file
-    without a name: so it checks that the name still leads to the file it locked, and tries again if not.
+    A lease is given up by removing the file under its lock. A process that waited for that lock then holds a
+    file without a name: so it checks that the name still leads to the file it locked, and tries again if not.
     """
     import fcntl
 
@@ -323,8 +327,8 @@ def _read(data: bytes) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=1)
 def _host() -> str:
-    """Names this machine as long as its pids mean the same: host name, boot and process namespace (two containers
-    of one machine may share its name, but not its pids).
+    """Names this machine as long as its pids mean the same: host name, boot and process namespace (two
+    containers of one machine may share its name, but not its pids).
     """
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     return f"{platform.node()}/{boot}/{os.stat('/proc/self/ns/pid').st_ino}"

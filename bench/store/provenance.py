@@ -1,8 +1,8 @@
 """Provenance: what the numbers of a record were made with, and whether the same would make them today.
 
 A record is stale if one of these has changed: its *code* (the definitions that its cell could reach, see
-`bench.store.code.closure`), the settings that it *ran with* (by value), the content of its data, or the stages that
-it read. Everything else that is recorded (commit, packages, machine) is shown as a note.
+`bench.store.code.closure`), the settings that it *ran with* (by value), the content of its data, or the
+stages that it read. Everything else that is recorded (commit, packages, machine) is shown as a note.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def causes(
     Args:
         record: the summary of the record.
         code: the code that would run today.
-        ran_with: the settings that it would run with, see `ran_with`. A setting that the record does not have is
-            not compared: it was added later, and the code that reads it has changed.
+        ran_with: the settings that it would run with, see `ran_with`. A setting that the record does not have
+            is not compared: it was added later, and the code that reads it has changed.
         data: the identity of the data today; None: not known, because the data are not here.
         stages: name -> digest today of the stages that the cell reads and that are built.
         built_by: name -> the code that would build a stage today. It is compared where there is no digest to
@@ -85,7 +85,7 @@ def causes(
         if (then := record.stages.get(name)) is None:
             words.append(f"stage {name} was not read then")
         elif then != today:
-            words.append(f"stage {name} was built anew")
+            words.append(f"stage {name} was rebuilt")
     for name, of in built_by.items():
         if name not in stages and name in record.built_by:
             changed = _changed(record.built_by[name], of, record.commit, listing)
@@ -101,7 +101,7 @@ def _changed(was: str, code: Closure, commit: str, listing: Listing) -> list[str
     then = listing(was)
     since = f" since {commit[:7]}" if commit else ""
     if then is None:
-        return [f"its code changed{since}; which definitions is not kept"]
+        return [f"its code changed{since}; which definitions is not stored"]
     return [f"{word}{since}" for word in changes(then, code.pairs)]
 
 
@@ -213,8 +213,8 @@ def _commit() -> tuple[tuple[str, Any], ...]:
     if not (_ROOT / ".git").exists() or shutil.which("git") is None:
         return ("commit", f"v{bench.__version__}"), ("dirty", False)
     code = [f for f in ("bench", "methods", "baselines") if (_ROOT / f).is_dir()]
-    # The owner of a shared clone may be another user. Without the option, a cell that is killed at this moment
-    # would leave the index of the clone locked.
+    # The owner of a shared clone may be another user. Without the option, a cell that is killed at this
+    # moment would leave the index of the clone locked.
     git = ["git", "--no-optional-locks", "-c", f"safe.directory={_ROOT}", "-C", str(_ROOT)]
     head = subprocess.run(
         [*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=30, check=False

@@ -9,10 +9,10 @@
     aside/                         damaged and foreign files: never read, never deleted
     tmp/  locks/  checkpoints/     work in progress
 
-No file is ever written twice: a record that is written again gets another stamp, and `RecordSummary.rank` says
-which one counts. So several processes can write and seal one store at the same time without a lock, on an object
-store too, and a file that was read once is not read again. No record that holds a number is ever deleted
-(`bench.store.segments.SegmentBuilder`).
+No file is ever written twice: a record that is written again gets another stamp, and `RecordSummary.rank`
+says which one counts. So several processes can write and seal one store at the same time without a lock, on
+an object store too, and a file that was read once is not read again. No record that holds a number is ever
+deleted (`bench.store.segments.SegmentBuilder`).
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _NO_FILE = "a folder, a pipe or a link to nothing"
 class Store:
     """Records and artifacts of sweeps.
 
-    ``problems``: what was set aside or left out while reading, one sentence each. The index in memory is refreshed
-    by `summaries`; records that this process writes are in it at once.
+    ``problems``: what was set aside or left out while reading, one sentence each. The index in memory is
+    refreshed by `summaries`; records that this process writes are in it at once.
     """
 
     def __init__(self, files: Files, cache: Path | None = None) -> None:
@@ -142,8 +142,8 @@ class Store:
     def summaries(self) -> dict[str, RecordSummary]:
         """Key -> summary of the record that counts. Files that were read before are not read again.
 
-        Damaged and foreign files are set aside, records of a newer schema are left where they are; ``problems`` names
-        both.
+        Damaged and foreign files are set aside, records of a newer schema are left where they are;
+        ``problems`` names both.
 
         Raises:
             StoreError: the store cannot be reached.
@@ -153,8 +153,8 @@ class Store:
             return dict(self._index)
 
     def read(self, key: str) -> Record | None:
-        """The whole record of a key as of the last `summaries` (or this process's last `write`), None if there is
-        none.
+        """The whole record of a key as of the last `summaries` (or this process's last `write`), None if
+        there is none.
 
         Raises:
             BenchError: the key is not one.
@@ -202,7 +202,9 @@ class Store:
         raise StoreError(f"{self.url} changes faster than it can be read")
 
     def _whole(self, summary: RecordSummary) -> Record:
-        """The whole record of a summary. Of a sealed record only the fields of its summary were checked before."""
+        """The whole record of a summary. Of a sealed record only the fields of its summary were checked
+        before.
+        """
         raw = self._files.read(summary.file, summary.offset, summary.size)
         try:
             record = parse(raw)
@@ -212,7 +214,9 @@ class Store:
         return record_of(record)
 
     def _remove_unsound(self, summary: RecordSummary, why: str) -> None:
-        """Set aside what turned out not to be a record (damaged since, or sealed by code that checked less)."""
+        """Set aside what turned out not to be a record (damaged since, or sealed by code that
+        checked less).
+        """
         self._drop(summary)
         try:
             if summary.file.startswith("records/"):
@@ -224,7 +228,9 @@ class Store:
             raise StoreError(f"cannot read {self.url}/{summary.file}: {error}") from error
 
     def fresh(self) -> dict[str, RecordSummary]:
-        """`summaries`, with what other machines wrote until this moment (a network folder may show it late)."""
+        """`summaries`, with what other machines wrote until this moment (a network folder may
+        show it late).
+        """
         try:
             self._files.refresh("records")
         except OSError as error:
@@ -232,7 +238,9 @@ class Store:
         return self.summaries()
 
     def holds(self, key: str, ended: str) -> bool:
-        """Whether the record of a key that ended at that time is here, whether or not it is the one that counts."""
+        """Whether the record of a key that ended at that time is here, whether or not it is the one that
+        counts.
+        """
         summary = self.fresh().get(check_key(key))
         if summary is not None and summary.ended == ended:
             return True
@@ -296,8 +304,8 @@ class Store:
             if path.startswith("segments/"):
                 settled &= self._read_sealed(path)
         if not all(h.key in self._index and self._index[h.key].standing() >= h.standing() for h in orphans):
-            # Somebody removed the record that counted by hand, or it moved to a file that the listing just missed:
-            # the other records of its key are known only if all files are read again.
+            # Somebody removed the record that counted by hand, or it moved to a file that the listing just
+            # missed: the other records of its key are known only if all files are read again.
             self._reset_index()
             return False
         return settled
@@ -353,7 +361,7 @@ class Store:
         try:
             to = self._files.set_aside(path)
         except FileNotFoundError:
-            return  # another process was quicker
+            return  # another process did it first
         except (OSError, BenchError) as error:
             self._read.add(path)
             self._report(
@@ -364,8 +372,8 @@ class Store:
             self._report(f"{named} is not a record ({why}); moved to {to}")
 
     def _read_sealed(self, path: str) -> bool:
-        """Read a segment and check its digest. Of its records only the fields of the summaries are checked: the others
-        were checked when they were sealed, and are again when a record is read whole.
+        """Read a segment and check its digest. Of its records only the fields of the summaries are checked:
+        the others were checked when they were sealed, and are again when a record is read whole.
         """
         name = path.rpartition("/")[2]
         if not name.endswith(".jsonl"):
@@ -432,7 +440,8 @@ class Store:
     # ------------------------------------------------------------------------------------------------ sealing
 
     def seal(self, minimum: int = 256) -> int:
-        """Seal loose records into a new segment if there are at least ``minimum``; returns how many were sealed.
+        """Seal loose records into a new segment if there are at least ``minimum``; returns how many were
+        sealed.
 
         A crash at any point loses nothing: the segment is there before the first loose file is removed, and
         duplicates are harmless. Many small segments are compacted into one.
@@ -475,7 +484,9 @@ def _printable(text: str) -> str:
 
 @contextmanager
 def _no_gc() -> Iterator[None]:
-    """Stop the cycle collector while many small objects are made, since it would visit all of them repeatedly."""
+    """Stop the cycle collector while many small objects are made, since it would visit all of them
+    repeatedly.
+    """
     was = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,6 @@
-"""Segments: files of many records. Loose records are sealed into segments, and small segments compacted into one."""
+"""Segments: files of many records. Loose records are sealed into segments, and small segments compacted into
+one.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,9 @@ _MANY_SMALL = 16
 class SegmentBuilder:
     """Collects the records of one segment.
 
-    Of each key it holds the record that counts, and every other one that has metrics: a number that a later record
-    replaced was measured, and is nowhere else. It drops records without metrics that do not count, and duplicates.
+    Of each key it holds the record that counts, and every other one that has metrics: a number that a later
+    record replaced was measured, and is nowhere else. It drops records without metrics that do not count, and
+    duplicates.
     """
 
     def __init__(self, table: StringTable) -> None:
@@ -70,8 +73,8 @@ def write_segment(files: Files, number: int, lines: list[bytes]) -> str:
 
 
 def seal(files: Files, names: list[str], table: StringTable) -> int:
-    """Seal loose records, given in the order in which they were written, into segments and remove their files;
-    returns how many were sealed.
+    """Seal loose records, given in the order in which they were written, into segments and remove their
+    files; returns how many were sealed.
     """
     sealed, held = 0, 0
     records, taken = SegmentBuilder(table), list[str]()
@@ -108,8 +111,8 @@ def many_small(files: Files) -> set[str]:
 def compact(files: Files, small: Iterable[str], table: StringTable) -> None:
     """Compact segments into one.
 
-    It holds the best record *in these segments* of each key, even if another file has a better one: another process
-    may be removing that file at this moment, because it relies on these.
+    It holds the best record *in these segments* of each key, even if another file has a better one: another
+    process may be removing that file at this moment, because it relies on these.
     """
     records, paths = SegmentBuilder(table), sorted(small)
     try:

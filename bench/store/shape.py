@@ -1,7 +1,7 @@
 """The shape of a record: every field and its type, declared once for all who write, read or seal records.
 
-Records come from other machines, other versions and editors. A file that is not of this shape is set aside when it
-is read, so that all other code can rely on the types of a record.
+Records come from other machines, other versions and editors. A file that is not of this shape is set aside
+when it is read, so that all other code can rely on the types of a record.
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ class Accepted(TypedDict, total=False):
 
 
 class Verified(TypedDict):
-    """The sample that verified the record: of ``cells`` stale cells ``on`` ran again with equal numbers, at a commit."""
+    """The sample that verified the record: of ``cells`` stale cells ``on`` ran again with equal numbers, at a
+    commit.
+    """
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     cells: int
@@ -138,7 +140,7 @@ class Provenance(TypedDict, total=False):
     """What the numbers were made with."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
-    sources: Texts  # digests of whole files, in records from before definitions were told apart
+    sources: Texts  # digests of whole files, in records that older versions wrote
     code: str
     ran_with: dict[str, Any]
     built_by: Texts
@@ -180,7 +182,9 @@ class SummaryShape(TypedDict, total=False):
 
 
 class SharedShape(TypedDict, total=False):
-    """The fields of a `RecordSummary` that many records share: each value is checked once, see `StringTable`."""
+    """The fields of a `RecordSummary` that many records share: each value is checked once, see
+    `StringTable`.
+    """
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     limits: LimitsShape
@@ -206,10 +210,10 @@ def _series(value: dict[str, Any]) -> dict[str, Any]:
 def _lengths(data: Any, depth: int) -> tuple[int, ...]:
     if depth == 0:
         if isinstance(data, bool) or not isinstance(data, _NUMBER):
-            raise ValueError(f"data holds {data!r:.40} where dims say that a number or null stands")
+            raise ValueError(f"data holds {data!r:.40} where dims ask for a number or null")
         return ()
     if not isinstance(data, list):
-        raise ValueError(f"data holds {data!r:.40} where dims say that a list stands")
+        raise ValueError(f"data holds {data!r:.40} where dims ask for a list")
     inner = {_lengths(x, depth - 1) for x in data}
     if len(inner) > 1:
         raise ValueError("data holds lists of different lengths in one dimension")
@@ -235,8 +239,8 @@ class SnapshotShape(TypedDict):
 
 
 class RecordShape(SummaryShape, SharedShape, total=False):
-    """A record: every field of `bench.contract.Record`, and no other. A number that was not finite is null in a
-    curve, a snapshot or a series, and missing in ``metrics``.
+    """A record: every field of `bench.contract.Record`, and no other. A number that was not finite is null in
+    a curve, a snapshot or a series, and missing in ``metrics``.
     """
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]
@@ -256,8 +260,8 @@ def _validator(shape: Any) -> Callable[[Any], Any]:
 
 
 def check(shape: Any, raw: Mapping[str, Any]) -> None:
-    """Raise `ShapeError` unless ``raw`` has that shape: `RecordShape`, or `SummaryShape` and `SharedShape`, which are
-    parts of it and take a fraction of the time.
+    """Raise `ShapeError` unless ``raw`` has that shape: `RecordShape`, or `SummaryShape` and `SharedShape`,
+    which are parts of it and take a fraction of the time.
     """
     try:
         _validator(shape)(raw)
@@ -272,7 +276,9 @@ def check_declared(raw: Mapping[str, Any]) -> None:
 
 
 def _message(raw: Any, error: ValidationError) -> str:
-    """The first mistake: its place, the value there and what was expected; and the number of other mistakes."""
+    """The first mistake: its place, the value there and what was expected; and the number of
+    other mistakes.
+    """
     found = error.errors(include_url=False, include_context=False)
     places = [_place(raw, e["loc"]) for e in found]
     first, value = places[0]
@@ -296,7 +302,9 @@ def _message(raw: Any, error: ValidationError) -> str:
 
 
 def _place(raw: Any, loc: Sequence[Any]) -> tuple[str, Any]:
-    """The place of an error in the record (without the names of the alternatives that were tried), and its value."""
+    """The place of an error in the record (without the names of the alternatives that were tried), and its
+    value.
+    """
     path = []
     for part in loc:
         try:

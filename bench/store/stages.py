@@ -18,7 +18,7 @@ from bench.store.files import Files, LocalFiles, StoreError, check_key, check_pa
 
 MANIFEST = "manifest.json"
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
-#: Stages that travel with the package, so that nobody waits for them.
+#: Stages that ship with the package, so that no user has to build them.
 EMBEDDED = Path(__file__).resolve().parents[1] / "data" / "embedded" / "stages"
 
 _Manifest = Mapping[str, Any]
@@ -40,9 +40,9 @@ class Stages:
     def stage_path(self, stage: Stage, *, thorough: bool = True) -> Path | None:
         """A local folder with a complete stage, or None if it has to be built.
 
-        The stage is looked up in the store (from an object store it is downloaded once into the local cache), then
-        among those that ship with the package. A stage of one shard is that shard's folder, else the folder that
-        holds ``0``, ``1``, … A damaged shard is set aside and counts as absent.
+        The stage is looked up in the store (from an object store it is downloaded once into the local cache),
+        then among those that ship with the package. A stage of one shard is that shard's folder, else the
+        folder that holds ``0``, ``1``, … A damaged shard is set aside and counts as absent.
 
         Args:
             stage: as declared.
@@ -76,10 +76,10 @@ class Stages:
     def put_stage(self, address: str, shard: int, folder: Path, *, replace: bool = False) -> str:
         """Publish a built shard, complete or not at all, and return the digest of what the store then has.
 
-        The first of two builds wins, unless ``replace``: then the build in the store is stale and is replaced if its
-        files differ (moved to ``aside/``; in an object store only the manifest is replaced). A cell of another driver
-        that reads it at that moment may fail or mix the two; its record names the old digest and so is stale.
-        ``folder`` is moved if it is on the same file system, else copied.
+        The first of two builds wins, unless ``replace``: then the build in the store is stale and is replaced
+        if its files differ (moved to ``aside/``; in an object store only the manifest is replaced). A cell of
+        another driver that reads it at that moment may fail or mix the two; its record names the old digest
+        and so is stale. ``folder`` is moved if it is on the same file system, else copied.
 
         Raises:
             BenchError: ``folder`` is empty, or holds a link or a file of the name ``manifest.json``.
@@ -137,8 +137,8 @@ class Stages:
         return str(made["digest"])
 
     def _sound(self, folder: Path, address: str, shard: int, thorough: bool, *, mine: bool) -> bool:
-        """Whether a shard's folder is complete and as its manifest says. If not, and if it is ``mine`` (in this store),
-        it is set aside.
+        """Whether a shard's folder is complete and as its manifest says. If not, and if it is ``mine`` (in
+        this store), it is set aside.
         """
         if not folder.is_dir():
             return False
@@ -172,8 +172,8 @@ class Stages:
         return ""
 
     def _set_aside(self, folder: Path, state: str) -> None:
-        """Move a damaged or stale shard to the store's ``aside/``, or delete it if it is only a cached copy. ``state``
-        completes the sentence on it, for example "is stale".
+        """Move a damaged or stale shard to the store's ``aside/``, or delete it if it is only a cached copy.
+        ``state`` completes the sentence on it, for example "is stale".
         """
         root = self._files.root
         if root is None:
@@ -203,7 +203,9 @@ class Stages:
             raise StoreError(f"cannot read stage {address} of {self._files.url}: {error}") from error
 
     def _download(self, address: str, shards: int) -> Path | None:
-        """Download a stage from an object store into the cache, under its digest; returns its folder there."""
+        """Download a stage from an object store into the cache, under its digest; returns its
+        folder there.
+        """
         manifests = [self._manifest(address, i) for i in range(shards)]
         known = [m for m in manifests if m is not None]
         if len(known) < shards:

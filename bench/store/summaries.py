@@ -1,4 +1,6 @@
-"""Summaries of records, which plan and board hold in memory, and the protocols of what records are read from."""
+"""Summaries of records, which plan and board hold in memory, and the protocols of what records
+are read from.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 #: `RecordSummary.layer` of a published record.
 PUBLISHED = "published"
-#: After so many different facts the table starts anew: the records of this store share nothing.
+#: The table is cleared after so many different facts: the records of this store share nothing.
 _MOST_FACTS = 20_000
 
 
@@ -25,14 +27,14 @@ _MOST_FACTS = 20_000
 class RecordSummary:
     """What plan and board need of a record, and where the whole record lies. Read only: mappings are shared.
 
-    ``cell`` is the declaration of the cell (for a stage: its name, address and shard). ``metrics`` and ``cost`` are as
-    in `bench.contract.Record`. ``hardware`` is the hardware label. ``code`` names its definitions, ``ran_with`` holds
-    its settings by value, ``data`` is the identity of its data, ``stages`` maps name -> digest, ``built_by`` name ->
-    code of the stages; ``commit`` is that of the code. ``error`` is ``Type: message`` in one line. ``accepted``: when
-    a person accepted it after a change, or ""; ``verified``: the sample that verified it, see
-    `bench.store.accepting`. ``result``: whether its end says something of the cell, which ``lost`` does not, nor
-    ``skipped`` because a stage failed. ``generation`` is that of the record. ``file``, ``offset`` and ``size`` (bytes)
-    say where it lies.
+    ``cell`` is the declaration of the cell (for a stage: its name, address and shard). ``metrics`` and
+    ``cost`` are as in `bench.contract.Record`. ``hardware`` is the hardware label. ``code`` names its
+    definitions, ``ran_with`` holds its settings by value, ``data`` is the identity of its data, ``stages``
+    maps name -> digest, ``built_by`` name -> code of the stages; ``commit`` is that of the code. ``error`` is
+    ``Type: message`` in one line. ``accepted``: when a person accepted it after a change, or "";
+    ``verified``: the sample that verified it, see `bench.store.accepting`. ``result``: whether its end says
+    something of the cell, which ``lost`` does not, nor ``skipped`` because a stage failed. ``generation`` is
+    that of the record. ``file``, ``offset`` and ``size`` (bytes) say where it lies.
     """
 
     key: str
@@ -97,21 +99,23 @@ class RecordSummary:
     def standing(self) -> tuple[bool, int, bool, str, str]:
         """Orders the records of one key by what they say; the last one counts. In this order:
 
-        A result goes after an end that says nothing of the cell (``lost``; ``skipped`` because a stage failed),
-        whatever their generations.
+        A result goes after an end that says nothing of the cell (``lost``; ``skipped`` because a stage
+        failed), whatever their generations.
 
-        The later generation: a record that was made to replace another counts for more than that one, whatever the
-        clocks of the two machines say.
+        The later generation: a record that was made to replace another counts for more than that one,
+        whatever the clocks of the two machines say.
 
-        Within one generation ``ok`` goes after every other result: if two drivers ran one cell at once and one of
-        them ran into its limit, the number of the other counts.
+        Within one generation ``ok`` goes after every other result: if two drivers ran one cell at once and
+        one of them ran into its limit, the number of the other counts.
 
         Then the one that ended last, and of one end the one that was accepted last.
         """
         return self.result, self.generation, self.status == "ok", self.ended, self.accepted
 
     def rank(self) -> tuple[tuple[bool, int, bool, str, str], bool, str, int]:
-        """`standing`; of equal records a loose one goes after a sealed one, and then the one written last counts."""
+        """`standing`; of equal records a loose one goes after a sealed one, and then the one written last
+        counts.
+        """
         return self.standing(), self.file.startswith("records/"), self.file, self.offset
 
     def age(self) -> tuple[int, str, str, str, int]:
@@ -125,7 +129,9 @@ class RecordSummary:
 
 
 class Details(Protocol):
-    """Reads what is too big for a record and yet shown on a board; `BenchError` where it is absent or damaged."""
+    """Reads what is too big for a record and yet shown on a board; `BenchError` where it is absent or
+    damaged.
+    """
 
     def units(self, name: str) -> Units:
         """Per-example scores."""
@@ -135,8 +141,9 @@ class Details(Protocol):
 
 
 class Readable(Protocol):
-    """What a board needs of a store: `bench.store.records.Store`, `bench.store.committed.reading.CommittedRecords` and, of
-    both, `bench.store.committed.layers.Layered` are such.
+    """What a board needs of a store: `bench.store.records.Store`,
+    `bench.store.committed.reading.CommittedRecords` and, of both, `bench.store.committed.layers.Layered` are
+    such.
     """
 
     url: str
@@ -157,8 +164,8 @@ class Readable(Protocol):
 
 
 class StringTable:
-    """Makes equal strings and mappings of many records one object (interning), and checks each mapping once: what
-    100,000 records ran with are a handful of mappings.
+    """Makes equal strings and mappings of many records one object (interning), and checks each mapping once:
+    what 100,000 records ran with are a handful of mappings.
     """
 
     def __init__(self) -> None:

@@ -300,13 +300,13 @@ def test_a_look_for_processes_spares_those_it_is_told_to(leaves):
     """A shell with two children: one of them is spared."""
     shell = subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600 & wait"], start_new_session=True)
     try:
-        wait_for(lambda: len(processes.below(shell.pid)) == 2)
-        first, second = processes.below(shell.pid)
-        assert set(processes.below(os.getpid())) >= {shell.pid, first, second}
-        assert processes.below(shell.pid, but=[first]) == [second]
-        assert processes.end_below(shell.pid, but=[first]) == []
+        wait_for(lambda: len(processes.descendants(shell.pid)) == 2)
+        first, second = processes.descendants(shell.pid)
+        assert set(processes.descendants(os.getpid())) >= {shell.pid, first, second}
+        assert processes.descendants(shell.pid, but=[first]) == [second]
+        assert processes.end_descendants(shell.pid, but=[first]) == []
         assert psutil.Process(first).is_running()
-        assert processes.end_below(shell.pid) == []
+        assert processes.end_descendants(shell.pid) == []
     finally:
         os.killpg(shell.pid, signal.SIGKILL)
         shell.wait()

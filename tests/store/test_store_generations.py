@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.contract import STATUSES, Record
-from bench.store import sealing
+from bench.store import segments
 from bench.store.accepting import stamped, write_stamped
 from bench.store.code.names import Closure
 from bench.store.encoding import dump
@@ -150,7 +150,7 @@ def test_of_any_records_the_greatest_counts_and_every_number_stays(written, take
     url = f"memory://{uuid.uuid4().hex}"
     stores = [Store.open(url) for _ in range(3)]
     todo = list(written)
-    with patch.object(sealing, "_MANY_SMALL", 2):
+    with patch.object(segments, "_MANY_SMALL", 2):
         for what, who in [*taken, *[("write", 0)] * len(written), ("seal", 1)]:
             if what == "write" and todo:
                 stores[who].write(todo.pop())

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.contract import BenchError, Cell, Record, digest
-from bench.store import heads as heads_module
-from bench.store import sealing
+from bench.store import encoding, segments
 from bench.store.encoding import SCHEMA, dump, parse, record_of
 from bench.store.records import Store
 from bench.store.segments import write_segment
@@ -254,14 +253,14 @@ def test_an_older_record_is_migrated(local, record, monkeypatch):
     def from_zero(raw):
         return {**{k: v for k, v in raw.items() if k != "scores"}, "metrics": raw["scores"]}
 
-    monkeypatch.setitem(heads_module.MIGRATIONS, 0, from_zero)
+    monkeypatch.setitem(encoding.MIGRATIONS, 0, from_zero)
     r = record(1)
     old = {**{k: v for k, v in plain(r).items() if k != "metrics"}, "scores": {"auc": 0.5}, "schema": 0}
     local._files.write(f"records/{r.key}.json", orjson.dumps(old))
     assert local.summaries()[r.key].metrics == {"auc": 0.5}
     assert local.read(r.key).schema == SCHEMA
     local.seal(1)
-    monkeypatch.delitem(heads_module.MIGRATIONS, 0)  # sealing wrote it in today's schema
+    monkeypatch.delitem(encoding.MIGRATIONS, 0)  # sealing wrote it in today's schema
     assert Store.open(local.url).summaries()[r.key].metrics == {"auc": 0.5}
 
 
@@ -270,7 +269,7 @@ def test_a_schema_without_migration_or_a_failing_one_is_a_problem(local, record,
     local._files.write(f"records/{r.key}.json", orjson.dumps({**plain(r), "schema": 0}))
     assert local.summaries() == {}
     assert "no migration from schema 0" in local.problems[0]
-    monkeypatch.setitem(heads_module.MIGRATIONS, 0, lambda raw: raw["gone"])
+    monkeypatch.setitem(encoding.MIGRATIONS, 0, lambda raw: raw["gone"])
     local._files.write(f"records/{r.key}.json", orjson.dumps({**plain(r), "schema": 0}))
     assert local.summaries() == {}
     assert "failed: KeyError" in local.problems[1]
@@ -294,7 +293,7 @@ def test_a_newer_record_is_left_where_it_is(local, record):
 def test_newer_records_in_segments_survive_compaction(local, record, monkeypatch):
     newer = orjson.dumps({**plain(record(99)), "schema": SCHEMA + 1})
     write_segment(local._files, 1, [newer, dump(record(98))])
-    monkeypatch.setattr(sealing, "_MANY_SMALL", 3)
+    monkeypatch.setattr(segments_module, "_MANY_SMALL", 3)
     for i in range(6):
         local.write(record(i))
         local.seal(1)
@@ -326,7 +325,7 @@ def test_what_is_not_a_store_is_said(tmp_path):
 
 
 def test_many_small_segments_become_one_and_every_winner_stays(url, record, monkeypatch):
-    monkeypatch.setattr(sealing, "_MANY_SMALL", 4)
+    monkeypatch.setattr(segments_module, "_MANY_SMALL", 4)
     store = Store.open(url)
     for i in range(9):
         store.write(record(i % 6, ended=f"2026-01-{i + 1:02d}", metrics={"i": i}))
@@ -339,7 +338,7 @@ def test_many_small_segments_become_one_and_every_winner_stays(url, record, monk
 
 
 def test_a_large_fold_is_cut_into_segments(local, record, monkeypatch):
-    monkeypatch.setattr(sealing, "_SEGMENT_BYTES", 10_000)
+    monkeypatch.setattr(segments_module, "_SEGMENT_BYTES", 10_000)
     for i in range(12):
         local.write(record(i))
     assert local.seal(1) == 12

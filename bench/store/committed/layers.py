@@ -1,7 +1,7 @@
 """A working store above the committed records: cells that somebody ran and published are done here too.
 
-``results/<profile>/<track>.jsonl`` lies below the store in use. It is read and never written: cells that run here
-are recorded in the store alone, and these records count from then on.
+``results/<profile>/<track>.jsonl`` lies below the store in use. It is read and never written: cells that run
+here are recorded in the store alone, and these records count from then on.
 """
 
 from __future__ import annotations
@@ -23,19 +23,23 @@ if TYPE_CHECKING:
 
 
 def home() -> Path:
-    """The folder below which results are written: the clone if bench runs from one, else the current folder."""
+    """The folder below which results are written: the clone if bench runs from one, else the
+    current folder.
+    """
     return bench.CLONE or Path.cwd()
 
 
 def results_folder() -> Path:
-    """The folder ``results`` with the committed records: that of the clone, else the one installed with the wheel."""
+    """The folder ``results`` with the committed records: that of the clone, else the one installed with the
+    wheel.
+    """
     root = bench.CLONE or Path(sys.prefix) / "share" / "gridbench"
     return root / "results"
 
 
 def store_name(url: str) -> str:
-    """The name of a store where others may read it: its path below `home`, else its last part alone (a whole path
-    tells who works where); for an object store its bucket and prefix, without a password.
+    """The name of a store where others may read it: its path below `home`, else its last part alone (a whole
+    path tells who works where); for an object store its bucket and prefix, without a password.
     """
     if "://" in url:
         protocol, _, rest = url.partition("://")
@@ -61,8 +65,8 @@ def committed_records(
 
 
 def prevails(own: RecordSummary, under: RecordSummary) -> bool:
-    """Whether a cell's own record counts and not the committed one. It does, unless it says nothing of the cell (its
-    machine was lost, or a stage that it reads failed) and the committed one does.
+    """Whether a cell's own record counts and not the committed one. It does, unless it says nothing of the
+    cell (its machine was lost, or a stage that it reads failed) and the committed one does.
     """
     return own.result or not under.result
 
@@ -70,8 +74,8 @@ def prevails(own: RecordSummary, under: RecordSummary) -> bool:
 class Layered:
     """A working store above committed records, read as one (`bench.store.summaries.Readable`).
 
-    `RecordSummary.layer` says from which of the two a record is. ``store`` is the working store, the only part that
-    is ever written; ``under`` are the committed records.
+    `RecordSummary.layer` says from which of the two a record is. ``store`` is the working store, the only
+    part that is ever written; ``under`` are the committed records.
     """
 
     def __init__(self, store: Store, under: CommittedRecords) -> None:
@@ -131,8 +135,8 @@ class LayeredArtifacts:
         self._own, self._under = own, under
 
     def get(self, name: str) -> bytes:
-        """The bytes of that name, verified. Names are digests, so both copies are the same; the committed one is read
-        first, since it lies on this machine and the store may not.
+        """The bytes of that name, verified. Names are digests, so both copies are the same; the committed one
+        is read first, since it lies on this machine and the store may not.
 
         Raises:
             BenchError: neither has it whole.

@@ -50,7 +50,8 @@ class Sidecars:
 
 
 class CommittedRecords:
-    """Our own published records, committed in ``results/``; read as a store is (`bench.store.summaries.Readable`).
+    """Our own published records, committed in ``results/``; read as a store is
+    (`bench.store.summaries.Readable`).
 
     Numbers that papers published are something else: those are in ``results/published/*.csv``.
     """
@@ -87,7 +88,9 @@ class CommittedRecords:
         return dict(self._summaries)
 
     def read(self, key: str) -> Record | None:
-        """The whole record of a key, None if there is none; `BenchError` if its file was changed meanwhile."""
+        """The whole record of a key, None if there is none; `BenchError` if its file was changed
+        meanwhile.
+        """
         if (found := self._summaries.get(key)) is None:
             return None
         try:

@@ -1,4 +1,6 @@
-"""Writes records as files that are committed and read by others: sorted, small in a diff, without private names."""
+"""Writes records as files that are committed and read by others: sorted, small in a diff, without private
+names.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +43,9 @@ _EXACT = (
 class Limits:
     """How much of the large fields of a record is published.
 
-    ``log_lines``: the last lines of the log. ``points``: of a curve or a history, evenly spaced, both ends among
-    them. ``series_numbers``: a longer series is left out. ``views``: pictures of a record, for the first seed of a row
-    on a task only. ``views_mb``: all pictures of a track.
+    ``log_lines``: the last lines of the log. ``points``: of a curve or a history, evenly spaced, both ends
+    among them. ``series_numbers``: a longer series is left out. ``views``: pictures of a record, for the
+    first seed of a row on a task only. ``views_mb``: all pictures of a track.
     """
 
     log_lines: int = 20
@@ -55,8 +57,8 @@ class Limits:
 
 @dataclass(slots=True)
 class PublishReport:
-    """What `publish` wrote: the files, the number of records, bytes with artifacts; and sentences on what was left
-    out.
+    """What `publish` wrote: the files, the number of records, bytes with artifacts; and sentences on what was
+    left out.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -141,8 +143,8 @@ def _by_track(
 def _choose_views(
     store: Store | Layered, records: list[Record], limits: Limits, report: PublishReport
 ) -> dict[str, tuple[str, ...]]:
-    """Record key -> its pictures that are published: for the first seed of a row on a task, in order, until the
-    limit of the track is reached.
+    """Record key -> its pictures that are published: for the first seed of a row on a task, in order, until
+    the limit of the track is reached.
     """
     left = int(limits.views_mb * 2**20)
     seen: set[tuple[str, str]] = set()
