@@ -172,7 +172,8 @@ def _accept_cells(
         today = c.dependencies
         made = stamped(
             record, code=today.code, ran_with=today.ran_with, data=today.data,
-            stages={} if layer else today.stages, built_by=today.stage_codes, reason=reason, verified=verified,
+            stages={} if layer else today.stages, built_by=today.stage_codes, reason=reason,
+            verified=verified,
         )  # fmt: skip
         (published if layer else own).append(made)
     write_stamped(store, own, codes.values() if own else ())

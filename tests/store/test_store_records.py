@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.contract import BenchError, Cell, Record, digest
-from bench.store import encoding, segments
+from bench.store import encoding
+from bench.store import segments as segments_module
 from bench.store.encoding import SCHEMA, dump, parse, record_of
 from bench.store.records import Store
 from bench.store.segments import write_segment
