@@ -55,14 +55,14 @@ def test_a_fresh_record_has_no_cause(head):
 
 def test_each_cause_is_said_in_words(head):
     assert why(head, data="d2") == ["data of flights-1x changed"]
-    assert why(head, stages={"pretrain": "s2"}) == ["stage pretrain was built anew"]
+    assert why(head, stages={"pretrain": "s2"}) == ["stage pretrain was rebuilt"]
     assert why(head, stages={"bank": "s2"}) == ["stage bank was not read then"]
     today = Closure([("load", "a2"), ("Bigger", "c1")], [])
     assert why(head, code=today) == [
         f"{w} since ccccccc" for w in ("Bigger is new", "Net is gone", "load changed")
     ]
     assert why(head, code=today, kept=False) == [
-        "its code changed since ccccccc; which definitions is not kept"
+        "its code changed since ccccccc; which definitions is not stored"
     ]
     older = replace(head, code="")
     assert why(older) == ["its code is not known: it was recorded by an older gridbench"]

@@ -84,7 +84,7 @@ def test_a_damaged_segment_loses_only_its_torn_lines(url, record):
     kept = {parse(x)["key"] for x in (lines[0], *lines[2:])}
     assert set(seen.summaries()) == kept
     assert len(seen.problems) == 1
-    assert "1 torn lines, 3 sound" in seen.problems[0]
+    assert "1 damaged lines, 3 sound" in seen.problems[0]
     assert set(store._files.names("aside")) == {name}
     again = Store.open(url)
     assert set(again.summaries()) == kept
