@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, TypeAdapter, Validation
 
 import bench
 from bench.contract import BenchError, Needs, Track
+from bench.declarations import settings_from
 from bench.errors import nearest
 from bench.registry import Registry
-from bench.settings import settings_from
 
 
 class _Model(BaseModel):
@@ -351,8 +351,9 @@ def _resolve_track(suite: Suite, registry: Registry, name: str, profile: str) ->
 def _rows(
     suite: Suite, registry: Registry, name: str, profile: str, spec: TrackSpec, mine: ProfileOfTrack
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Core rows and ablations of a profile. Rows of plugins are always core: who names one wants
-    to see it.
+    """Core rows and ablations of a profile: only rows that the suite's patterns select, those of plugins too.
+
+    The profile ``smoke`` of a suite that does not list it has all rows: it is where methods are checked.
     """
     at = suite.where("tracks", name, "rows") + ": "
     of_track = registry.match(name, spec.rows.ablations.rows, at) if spec.rows.ablations else []
@@ -360,12 +361,13 @@ def _rows(
     if mine.ablations is not None:
         here = suite.where("tracks", name, profile, "ablations") + ": "
         extra = registry.match(name, mine.ablations.rows, here)
-    if mine.rows is None:
+    if profile not in spec.profiles:
+        wanted = list(registry.rows(name))
+    elif mine.rows is None:
         wanted = registry.match(name, spec.rows.core, at)
     else:
         wanted = registry.match(name, mine.rows, suite.where("tracks", name, profile, "rows") + ": ")
-    brought = [r for r, f in registry.rows(name).items() if f.role == "plugin"]
-    core = dict.fromkeys(r for r in (*wanted, *brought) if r not in {*of_track, *extra})
+    core = dict.fromkeys(r for r in wanted if r not in {*of_track, *extra})
     return tuple(core), tuple(extra) if mine.rows is None else ()
 
 

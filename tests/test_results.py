@@ -10,9 +10,9 @@ import pytest
 
 from bench.board import markdown
 from bench.board.collect import boards
-from bench.cli.common import results_folder
 from bench.plan import Plan, make_plan
 from bench.registry import Registry
+from bench.store.committed.layers import results_folder
 from bench.store.committed.reading import load_committed
 from bench.suite import Suite
 

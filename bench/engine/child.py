@@ -44,7 +44,7 @@ def main(job: Job, folder: str, pipe: Connection) -> None:
             _flush()
             send("result", result)
         except BaseException as e:  # a SystemExit of the method is an answer too
-            error = _error(e)
+            error = _error(e, job.method.path)
             _flush()
             send("error", error)
         code = 0
@@ -297,8 +297,9 @@ def _points(what: str, curve: Curve) -> list[dict[str, Any]]:
     return curve.points
 
 
-def _error(error: BaseException) -> dict[str, Any]:
-    """An exception as plain values: its type, message and last lines, and whether it means out of memory.
+def _error(error: BaseException, file: str) -> dict[str, Any]:
+    """An exception as plain values: its type, message and last lines, the line of ``file`` (where the method
+    is defined) at which it was raised, and whether it means out of memory.
 
     Its class may be anybody's: the message may be of any length, may not be UTF-8, and making it may fail.
     """
@@ -311,11 +312,13 @@ def _error(error: BaseException) -> dict[str, Any]:
         lines = "".join(traceback.format_exception(error)).splitlines()[-LINES:]
     except Exception as e:
         lines = [f"(its traceback cannot be shown: {type(e).__name__})"]
+    numbers = [n for frame, n in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
     memory = isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text
     where = "device" if name == "OutOfMemoryError" else "host"
     return {
         "type": utf8(name, TYPE),
         "message": utf8(text, MESSAGE),
         "last_lines": [utf8(line, LINE) for line in lines],
+        "at": utf8(f"{file}:{numbers[-1]}", MESSAGE) if numbers else "",
         "oom": where if memory else "",
     }

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from bench.declarations import non_default, shard_keys, shard_label
 from bench.engine.forkserver import needs_linux
 from bench.engine.job import Job, Unit
 from bench.engine.sweep import Sweep, not_run
 from bench.plan import Plan, PlannedCell, PlannedStage
 from bench.registry import Registry
-from bench.settings import non_default
-from bench.stages import shard_keys, shard_label
 from bench.store.records import Store
 
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bench.contract import Method, Needs, Stage, Task, Track
+from bench.declarations import declared_stages, settings_from
 from bench.registry import Origin, methods_in
-from bench.settings import settings_from
-from bench.stages import declared_stages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

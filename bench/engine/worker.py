@@ -13,16 +13,15 @@ import platform
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from bench.contract import BenchError, Record, digest
+from bench.declarations import shard_keys
 from bench.engine.forkserver import ForkServer, Outcome, remove
 from bench.engine.job import Unit, load
-from bench.stages import shard_keys
 from bench.store import provenance
 from bench.store.code import closure
-from bench.store.code.names import Closure
 from bench.store.files import StoreError
+from bench.store.provenance import Dependencies
 from bench.store.records import Store
 
 #: How often a cell is tried again whose process, worker or node was lost.
@@ -67,10 +66,12 @@ class _Execution:
     ) -> None:
         self.unit, self.server, self.store, self.cancel = unit, server, store, cancel
         self.started, self.attempt, self.marks = provenance.now(), unit.attempt, list[str]()
-        self.dependencies = found = _dependencies(unit, store)
+        found = _find(unit, store)
+        self.dependencies, self.shared = found.dependencies, found.shared
+        today = self.dependencies
         here = str(store.artifacts.checkpoint_dir(unit.key)) if unit.job.kind == "cell" else None
         visible = ",".join(map(str, gpus)) if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
-        by = digest([found.code.name, found.ran_with, unit.data, dict(found.digests)])
+        by = digest([today.code.name, today.ran_with, today.data, dict(today.stages)])
         self.job = dataclasses.replace(
             unit.job, stages=found.paths, visible=visible, checkpoints=here, made_by=by
         )
@@ -125,7 +126,7 @@ class _Execution:
             "code": artifacts.put(self.dependencies.code.listing, "json"),
             "ran_with": self.dependencies.ran_with,
             "data": self.unit.data,
-            "stages": self.dependencies.digests,
+            "stages": self.dependencies.stages,
             "built_by": {k: artifacts.put(v.listing, "json") for k, v in self.dependencies.built_by.items()},
             "packages": provenance.packages(),
             **provenance.commit(),
@@ -151,7 +152,7 @@ class _Execution:
             views={k: artifacts.put_view(v) for k, v in result.get("views", {}).items()},
             curve=result.get("curve", ()),
             history=result.get("history", ()),
-            cost={**cost, "shared_s": shared} if (shared := self.dependencies.shared) else cost,
+            cost={**cost, "shared_s": self.shared} if self.shared else cost,
             limits=asdict(self.unit.needs),
             where=here,
             provenance=made,
@@ -166,21 +167,17 @@ class _Execution:
 
 
 @dataclass(frozen=True, slots=True)
-class _Dependencies:
-    """What a job depends on, found by this process in its own code and in the store: its code, its settings
-    by value, the code of the stages that it may read and, of the stages that are built, folders, digests and
-    the seconds that building took.
+class _Found:
+    """What this process found for a job in its own code and in the store: what the record depends on, name ->
+    folder of the stages that are built, and the seconds that building them took.
     """
 
-    code: Closure
-    ran_with: Mapping[str, Any]
-    built_by: Mapping[str, Closure]
+    dependencies: Dependencies
     paths: Mapping[str, str]
-    digests: Mapping[str, str]
     shared: Mapping[str, float]
 
 
-def _dependencies(unit: Unit, store: Store) -> _Dependencies:
+def _find(unit: Unit, store: Store) -> _Found:
     """A cell may read all stages of its track and its method, a stage those that it declares.
 
     Records are not read for this: that would load the whole store in each worker.
@@ -196,12 +193,15 @@ def _dependencies(unit: Unit, store: Store) -> _Dependencies:
                 f"{unit.label} is not declared by the code on {platform.node()}: every machine of a sweep "
                 "needs the same code"
             )
-        made_of, ran_with, built_by = code.of_stage(track, built), dict[str, Any](), dict[str, Closure]()
+        made = Dependencies(code=code.of_stage(track, built), data=unit.data)
         stages = [*built.stages]
     else:
-        made_of = code.of_cell(track, declared.method, job.cell["hp"])
-        built_by = {s.name: code.of_stage(track, s) for s in stages}
-        ran_with = provenance.ran_with(track, job.task, declared.run, stages)
+        made = Dependencies(
+            code=code.of_cell(track, declared.method, job.cell["hp"]),
+            ran_with=provenance.ran_with(track, job.task, declared.run, stages),
+            data=unit.data,
+            built_by={s.name: code.of_stage(track, s) for s in stages},
+        )
     paths, digests, shared = {}, {}, {}
     for stage in stages:
         path = store.artifacts.stage_path(stage)
@@ -211,4 +211,4 @@ def _dependencies(unit: Unit, store: Store) -> _Dependencies:
             took = [unit.built[k] for k in shard_keys(stage) if k in unit.built]
             if took:  # a stage that ships with the package has no record here
                 shared[stage.name] = round(sum(took), 4)
-    return _Dependencies(made_of, ran_with, built_by, paths, digests, shared)
+    return _Found(dataclasses.replace(made, stages=digests), paths, shared)

@@ -2,7 +2,6 @@
 
 from bench.plan.durations import Estimate as Estimate
 from bench.plan.durations import estimate as estimate
-from bench.plan.model import Dependencies as Dependencies
 from bench.plan.model import Factor as Factor
 from bench.plan.model import Plan as Plan
 from bench.plan.model import PlannedCell as PlannedCell

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from bench.contract import Cell, Needs, Stage, Task
 from bench.registry import Found
@@ -12,36 +12,10 @@ from bench.suite import TrackPlan
 
 if TYPE_CHECKING:
     from bench.store.code.names import Closure
+    from bench.store.provenance import Dependencies
     from bench.store.summaries import RecordSummary
 
 State = Literal["new", "done", "stale", "failed", "blocked"]
-
-
-@dataclass(frozen=True, slots=True)
-class Dependencies:
-    """What a record of a cell would depend on if it were made today.
-
-    ``code``: the definitions that the cell reaches. ``ran_with``: its settings by value
-    (`provenance.ran_with`). ``data``: the identity of its task's data (`Track.fingerprint`), None where they
-    are missing. ``stages``: name -> digest of its stages that are built. ``built_by``: name -> code of all
-    its stages. Without data it is not known which stages it reads, so none is named.
-    """
-
-    code: Closure
-    ran_with: Mapping[str, Any]
-    data: str | None
-    stages: Mapping[str, str]
-    built_by: Mapping[str, Closure]
-
-    @property
-    def stage_codes(self) -> dict[str, str]:
-        """Name of a stage -> name of its code."""
-        return {name: code.name for name, code in self.built_by.items()}
-
-    @property
-    def codes(self) -> tuple[Closure, ...]:
-        """All code, the cell's own first."""
-        return (self.code, *self.built_by.values())
 
 
 @dataclass(slots=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Needs, Stage, Track
-from bench.plan.model import Dependencies, PlannedCell, PlannedStage, State
+from bench.declarations import Declared, declared_stages, shard_key, shard_keys
+from bench.plan.model import PlannedCell, PlannedStage, State
 from bench.registry import Registry
-from bench.stages import Declared, declared_stages, shard_key, shard_keys
 from bench.store import provenance
 from bench.store.code import closure
+from bench.store.provenance import Dependencies
 
 if TYPE_CHECKING:
     from bench.store.committed.layers import Layered
@@ -82,10 +83,8 @@ class StateMarker:
         facts = (record.ran_with, record.built_by, record.stages, today)  # shared by thousands of records
         at = (*map(id, facts), record.code, record.data, record.commit, record.layer)
         if at not in self._causes:
-            self._causes[at] = provenance.causes(
-                record, code=today.code, ran_with=today.ran_with, data=today.data,
-                stages={} if record.layer else today.stages, built_by=today.built_by, listing=self._listing,
-            )  # fmt: skip
+            expected = replace(today, stages={}) if record.layer else today
+            self._causes[at] = provenance.causes(record, expected, self._listing)
         return self._causes[at]
 
     def _dependencies(self, c: PlannedCell) -> Dependencies:
@@ -98,7 +97,13 @@ class StateMarker:
             built_by = {s.name: self.code.of_stage(track, s) for s in read}
             code = self.code.of_cell(track, c.found.method, c.cell.hp)
             ran_with = provenance.ran_with(track, c.task, run, read)
-            self._by_row[at] = Dependencies(code, ran_with, data, stages.digests if read else {}, built_by)
+            self._by_row[at] = Dependencies(
+                code=code,
+                ran_with=ran_with,
+                data=data,
+                stages=stages.digests if read else {},
+                built_by=built_by,
+            )
         return self._by_row[at]
 
     def _data_of(self, c: PlannedCell) -> tuple[str | None, str | None]:
@@ -174,10 +179,8 @@ class StateMarker:
         self, stage: Stage, record: RecordSummary, track: Track, reads: Mapping[str, str]
     ) -> list[str]:
         """Why the record of a stage is stale. Its settings and its data are part of its address."""
-        return provenance.causes(
-            record, code=self.code.of_stage(track, stage), ran_with={}, data=None, stages=reads, built_by={},
-            listing=self._listing,
-        )  # fmt: skip
+        today = Dependencies(code=self.code.of_stage(track, stage), stages=reads)
+        return provenance.causes(record, today, self._listing)
 
     def _plan_shards(self, stage: Stage, c: PlannedCell) -> list[str]:
         """Plan the shards of a stage that are not built or are stale, and return their keys. Stale ones are

@@ -19,7 +19,7 @@ from bench.store.code.names import Closure
 from bench.store.committed.writing import as_published, rewrite
 from bench.store.encoding import dump, parse
 from bench.store.files import Files
-from bench.store.provenance import now
+from bench.store.provenance import Dependencies, now
 from bench.store.records import Store
 from bench.store.summaries import RecordSummary, StringTable, summary_of
 
@@ -29,12 +29,8 @@ TOLERANCE = 1e-9
 
 def stamped(
     record: Record,
+    today: Dependencies,
     *,
-    code: Closure,
-    ran_with: Mapping[str, Any],
-    data: str | None,
-    stages: Mapping[str, str],
-    built_by: Mapping[str, str],
     reason: str = "",
     verified: Mapping[str, Any] | None = None,
 ) -> Record:
@@ -42,9 +38,7 @@ def stamped(
 
     Args:
         record: the stale one.
-        code, ran_with, data, stages: of today, see `bench.store.provenance.causes`. Without ``data`` the
-            identity of the data stays as it was.
-        built_by: name of a stage -> name of its code.
+        today: what it would depend on if it were made today. Without ``data`` their identity stays as it was.
         reason: why the change cannot have changed a number; it becomes a mark on the board.
         verified: the sample that ran again: ``{"cells": n, "on": k, "commit": …, "at": …}``.
 
@@ -54,12 +48,16 @@ def stamped(
     if not reason.strip() and not verified:
         raise BenchError(f"accept {record.key}: a reason is needed; it is shown on the board")
     then = record.provenance
+    built_by = {name: code.name for name, code in today.built_by.items()}
     made = {
-        **then, "code": code.name, "ran_with": {**then.get("ran_with", {}), **ran_with},
-        "stages": {**then.get("stages", {}), **stages}, "built_by": {**then.get("built_by", {}), **built_by},
-    }  # fmt: skip
-    if data is not None:
-        made["data"] = data
+        **then,
+        "code": today.code.name,
+        "ran_with": {**then.get("ran_with", {}), **today.ran_with},
+        "stages": {**then.get("stages", {}), **today.stages},
+        "built_by": {**then.get("built_by", {}), **built_by},
+    }
+    if today.data is not None:
+        made["data"] = today.data
     later = record.generation + 1
     if verified:
         return replace(record, provenance={**made, "verified": dict(verified)}, generation=later)

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.cache import cache_folder
 from bench.contract import BenchError, Units
 from bench.store.files import Files, StoreError, check_key
 from bench.store.lease import Lease
@@ -43,15 +43,6 @@ def check_content(name: str, data: bytes) -> bytes:
     if (match := _NAME.fullmatch(name)) is None or hashlib.sha256(data).hexdigest()[:32] != match["digest"]:
         raise BenchError(f"artifact {name} is damaged: its content does not match its name")
     return data
-
-
-def cache_folder() -> Path:
-    """The local folder for stages and checkpoints of an object store: ``$BENCH_CACHE``, else the user's
-    cache.
-    """
-    if own := os.environ.get("BENCH_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gridbench"
 
 
 class Artifacts(Stages):

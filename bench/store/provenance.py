@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -37,6 +37,29 @@ _PACKAGES = (
     "torch-fidelity",
 )  # fmt: skip
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependencies:
+    """What the numbers of a record depend on.
+
+    ``code``: the definitions that the cell reaches. ``ran_with``: its settings by value, see `ran_with`.
+    ``data``: the identity of its task's data (`Track.fingerprint`), None if they are not here. ``stages``:
+    name -> digest of the stages that it may read and that are built. ``built_by``: name -> code of all stages
+    that it may read.
+    """
+
+    code: Closure
+    ran_with: Mapping[str, Any] = field(default_factory=dict)
+    data: str | None = None
+    stages: Mapping[str, str] = field(default_factory=dict)
+    built_by: Mapping[str, Closure] = field(default_factory=dict)
+
+    @property
+    def codes(self) -> tuple[Closure, ...]:
+        """All code, that of the cell first."""
+        return (self.code, *self.built_by.values())
+
+
 #: Name of a code -> the (name, digest) pairs of its definitions, None if they are not stored.
 Listing = Callable[[str], Iterable[tuple[str, str]] | None]
 
@@ -54,41 +77,30 @@ def ran_with(track: Track, task: Task, run: Any, stages: Iterable[Stage]) -> dic
     return plain
 
 
-def causes(
-    record: RecordSummary,
-    *,
-    code: Closure,
-    ran_with: Mapping[str, Any],
-    data: str | None,
-    stages: Mapping[str, str],
-    built_by: Mapping[str, Closure],
-    listing: Listing,
-) -> list[str]:
+def causes(record: RecordSummary, today: Dependencies, listing: Listing) -> list[str]:
     """Why a record is stale, one sentence each; empty if it is not.
+
+    A setting that the record does not have is not compared: it was added later, and the code that reads it
+    has changed. The code of a stage is compared where there is no digest to compare: a stage that was built
+    again with equal files changes nothing, whatever its code.
 
     Args:
         record: the summary of the record.
-        code: the code that would run today.
-        ran_with: the settings that it would run with, see `ran_with`. A setting that the record does not have
-            is not compared: it was added later, and the code that reads it has changed.
-        data: the identity of the data today; None: not known, because the data are not here.
-        stages: name -> digest today of the stages that the cell reads and that are built.
-        built_by: name -> the code that would build a stage today. It is compared where there is no digest to
-            compare: a stage that was built again with equal files changes nothing, whatever its code.
+        today: what it would depend on if it were made today.
         listing: the definitions behind the name of a code.
     """
-    words = _changed(record.code, code, record.commit, listing)
-    words += _otherwise(record.ran_with, ran_with)
-    if data is not None and record.data != data:
+    words = _changed(record.code, today.code, record.commit, listing)
+    words += _otherwise(record.ran_with, today.ran_with)
+    if today.data is not None and record.data != today.data:
         words.append(f"data of {record.task or record.key} changed")
-    for name, today in stages.items():
+    for name, digest in today.stages.items():
         if (then := record.stages.get(name)) is None:
             words.append(f"stage {name} was not read then")
-        elif then != today:
+        elif then != digest:
             words.append(f"stage {name} was rebuilt")
-    for name, of in built_by.items():
-        if name not in stages and name in record.built_by:
-            changed = _changed(record.built_by[name], of, record.commit, listing)
+    for name, code in today.built_by.items():
+        if name not in today.stages and name in record.built_by:
+            changed = _changed(record.built_by[name], code, record.commit, listing)
             words += [f"stage {name}: {word}" for word in changed]
     return words
 

@@ -154,12 +154,15 @@ class Provenance(TypedDict, total=False):
 
 
 class Failure(TypedDict, total=False):
-    """How a cell failed, or the failed stage that it was skipped for."""
+    """How a cell failed (``at``: the line of the method's file), or the failed stage that it was
+    skipped for.
+    """
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     type: str
     message: str
     last_lines: list[str]
+    at: str
     stage: str
 
 

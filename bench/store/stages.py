@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import secrets
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 import orjson
 
 from bench.contract import BenchError, Stage, digest
+from bench.file_digest import read_digest
 from bench.store.files import Files, LocalFiles, StoreError, check_key, check_parts
 
 MANIFEST = "manifest.json"
@@ -166,7 +166,7 @@ class Stages:
         if not thorough or self._verified.get(folder) == tuple(seen):
             return ""
         for name, file in manifest["files"].items():
-            if _sha256(folder / name) != file["sha256"]:
+            if read_digest(folder / name) != file["sha256"]:
                 return f"{name} is not what was written"
         self._verified[folder] = tuple(seen)
         return ""
@@ -261,7 +261,7 @@ def _describe(folder: Path, address: str, shard: int) -> _Manifest:
                 f"stage {address} shard {shard}: the name {MANIFEST} at the top is the store's own"
             )
         if path.is_file():
-            files[check_parts(name)] = {"size": path.stat().st_size, "sha256": _sha256(path)}
+            files[check_parts(name)] = {"size": path.stat().st_size, "sha256": read_digest(path)}
     if not files:
         raise BenchError(f"stage {address} shard {shard} wrote no file into its folder")
     return {"schema": 1, "address": address, "shard": shard, "files": files, "digest": digest(files)}
@@ -306,8 +306,3 @@ def _take(folder: Path, to: Path) -> None:
         if error.errno != errno.EXDEV:
             raise
         shutil.copytree(folder, to)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from bench.contract import Needs
+from bench.declarations import declared_stages, shard_keys
 from bench.engine.execute import units
 from bench.plan import make_plan
-from bench.stages import declared_stages, shard_keys
 from bench.suite import Suite
 
 
@@ -17,14 +17,16 @@ def calls(monkeypatch):
     """Counts the calls of a track's methods from now on."""
     counts = Counter()
 
+    def counted(name, asked):
+        def call(self, *args):
+            counts[name] += 1
+            return asked(self, *args)
+
+        return call
+
     def count(track, *names):
         for name in names:
-
-            def counted(self, *args, _name=name, _asked=getattr(type(track), name)):
-                counts[_name] += 1
-                return _asked(self, *args)
-
-            monkeypatch.setattr(type(track), name, counted)
+            monkeypatch.setattr(type(track), name, counted(name, getattr(type(track), name)))
         return counts
 
     return count

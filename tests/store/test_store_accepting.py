@@ -13,17 +13,13 @@ from bench.store.code.closure import unpack_listing
 from bench.store.code.names import Closure
 from bench.store.committed.reading import load_committed
 from bench.store.committed.writing import publish
-from bench.store.provenance import causes
+from bench.store.provenance import Dependencies, causes
 from bench.store.records import Store
 
 CODE = Closure([("load", "a2"), ("Net", "b2")], [])
-TODAY = {
-    "code": CODE,
-    "ran_with": {"run": {"epochs": 3}},
-    "data": "new",
-    "stages": {"pretrain": "s2"},
-    "built_by": {},
-}
+TODAY = Dependencies(
+    code=CODE, ran_with={"run": {"epochs": 3}}, data="new", stages={"pretrain": "s2"}, built_by={}
+)
 METRICS = (
     Metric(name="metric_0", better="higher"), Metric(name="metric_1", better="higher"),
     Metric(name="metric_2", better="lower", kind="cost"), Metric(name="late", better="higher"),
@@ -31,7 +27,7 @@ METRICS = (
 
 
 def why(head):
-    return causes(head, **TODAY, listing=lambda name: None)
+    return causes(head, TODAY, lambda name: None)
 
 
 def test_a_reason_makes_a_record_fresh_and_marks_it(local, record):
@@ -40,7 +36,7 @@ def test_a_reason_makes_a_record_fresh_and_marks_it(local, record):
     local.seal(1)
     assert len(why(local.summaries()[r.key])) == 3
     for n, reason in enumerate(("a comment only", "and again"), 1):
-        write_stamped(local, [stamped(local.read(r.key), **TODAY, reason=reason)], [CODE])
+        write_stamped(local, [stamped(local.read(r.key), TODAY, reason=reason)], [CODE])
         for store in (local, Store.open(local.url)):
             head = store.summaries()[r.key]
             assert why(head) == []
@@ -54,14 +50,14 @@ def test_a_sample_makes_it_fresh_without_a_mark(local, record):
     r = record(1)
     local.write(r)
     on = {"cells": 225, "on": 12, "commit": "abc1234", "at": "2026-01-01T00:00:00+00:00"}
-    write_stamped(local, [stamped(r, **TODAY, verified=on)], [CODE])
+    write_stamped(local, [stamped(r, TODAY, verified=on)], [CODE])
     head = Store.open(local.url).summaries()[r.key]
     assert (why(head), head.marks, head.verified) == ([], (), on)
 
 
 def test_neither_a_reason_nor_a_sample_is_refused(record):
     with pytest.raises(BenchError, match="a reason is needed"):
-        stamped(record(1), **TODAY, reason="  ")
+        stamped(record(1), TODAY, reason="  ")
 
 
 def test_published_records_are_stamped_in_their_file(local, record, tmp_path):
@@ -73,7 +69,7 @@ def test_published_records_are_stamped_in_their_file(local, record, tmp_path):
     others = [before.read(k) for k in rest]
     made = stamped(
         before.read(one),
-        **{**TODAY, "stages": {}},
+        replace(TODAY, stages={}),
         verified={"cells": 4, "on": 1, "commit": "c", "at": "2026-01-01T00:00:00+00:00"},
     )
     (file,) = restamp(tmp_path / "laptop", [made], [CODE])

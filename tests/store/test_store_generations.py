@@ -16,6 +16,7 @@ from bench.store import segments
 from bench.store.accepting import stamped, write_stamped
 from bench.store.code.names import Closure
 from bench.store.encoding import dump
+from bench.store.provenance import Dependencies
 from bench.store.records import Store
 
 EARLY, LATE = "2026-01-01T00:00:00+00:00", "2026-01-01T01:00:00+00:00"
@@ -92,8 +93,8 @@ def test_ends_without_a_number_that_do_not_count_go_when_sealed(local):
 def test_accepting_makes_the_next_generation(local):
     local.write(make("ok", 2, LATE))
     code = Closure([("f", "a1")], [])
-    today = {"code": code, "ran_with": {}, "data": "d", "stages": {}, "built_by": {}}
-    accepted = stamped(local.read(make().key), **today, reason="a comment")
+    today = Dependencies(code=code, data="d")
+    accepted = stamped(local.read(make().key), today, reason="a comment")
     write_stamped(local, [accepted], [code])
     assert accepted.generation == 3
     assert Store.open(local.url).read(accepted.key).generation == 3

@@ -14,7 +14,7 @@ from bench.contract import Stage
 from bench.store import provenance
 from bench.store.code.names import Closure
 from bench.store.encoding import dump, parse
-from bench.store.provenance import causes, commit, environment, now, packages, ran_with
+from bench.store.provenance import Dependencies, causes, commit, environment, now, packages, ran_with
 from bench.store.summaries import StringTable, summary_of
 
 THEN = Closure([("load", "a1"), ("Net", "b1")], [])
@@ -42,7 +42,8 @@ def why(head, *, code=THEN, ran=RAN, data="d1", stages=None, built_by=BUILT, kep
     listing = {c.name: c.pairs for c in (THEN, BUILT)}.get if kept else (lambda name: None)
     found = {"pretrain": "s1"} if stages is None else stages
     by = {"pretrain": built_by}
-    return causes(head, code=code, ran_with=ran, data=data, stages=found, built_by=by, listing=listing)
+    today = Dependencies(code=code, ran_with=ran, data=data, stages=found, built_by=by)
+    return causes(head, today, listing)
 
 
 def test_a_fresh_record_has_no_cause(head):

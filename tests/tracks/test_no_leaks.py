@@ -22,18 +22,19 @@ import xarray as xr
 from leak_walker import leaks
 
 from bench.contract import Task
-from bench.data.images import class_trees, image_sets
-from bench.data.images.nameless import ImageFiles, mapped
+from bench.data.anonymous import ImageFiles, mapped
+from bench.data.images import image_sets
 from bench.data.images.pictures import Evaluation, decode
 from bench.data.tables import ctr_prepare, ratings
 from bench.data.transfer import sets as transfer_sets
 from bench.engine.context import RunInputs, RunStageContext
 from bench.registry import Registry
-from bench.tracks.dit_transfer import photo_task
-from bench.tracks.dit_transfer.latents import AdmCrop
-from bench.tracks.multi_domain import emoji_task
-from bench.tracks.multi_domain import photo_task as multi_domain_photos
-from bench.tracks.ood import emoji_tasks, photo_tasks
+from bench.tracks.dit_transfer.sources import paper
+from bench.tracks.dit_transfer.sources.latents import AdmCrop
+from bench.tracks.multi_domain.sources import emoji as emoji_task
+from bench.tracks.multi_domain.sources import photos as multi_domain_photos
+from bench.tracks.ood.sources import emoji as emoji_tasks
+from bench.tracks.ood.sources import photos as photo_tasks
 
 #: Without stages: sets of drawings are then drawn here.
 INPUTS = SimpleNamespace(seed=None, device="cpu", stage=None)
@@ -82,7 +83,7 @@ def folders(name: str, weights) -> Callable[[Path], None]:
     def bring(root):
         weights(root)
         image_reference.folders(name, images=15)
-        image_sets.prepare(name, partial=True)
+        image_sets.image_set(name).prepare(partial=True)
 
     return bring
 
@@ -90,7 +91,7 @@ def folders(name: str, weights) -> Callable[[Path], None]:
 def few_shot(root: Path) -> None:
     clip(root)
     image_reference.split_file("dtd", classes=5, train=20, val=6, test=4)
-    image_sets.prepare("dtd", partial=True)
+    image_sets.image_set("dtd").prepare(partial=True)
 
 
 def variant(root: Path) -> None:
@@ -101,13 +102,13 @@ def variant(root: Path) -> None:
         for k in range(1 + i):
             image_reference.picture(next(folder.rglob(wnid)) / f"more_{i}_{k}.jpg")
     for name in ("imagenet", "imagenet-r"):
-        image_sets.prepare(name, partial=True)
+        image_sets.image_set(name).prepare(partial=True)
 
 
 def satellites(root: Path) -> None:
     resnet(root)
     rating_reference.satellites()
-    image_sets.prepare("fmow", partial=True)
+    image_sets.image_set("fmow").prepare(partial=True)
 
 
 def amazon(root: Path) -> None:
@@ -181,8 +182,10 @@ def secrets_of(case: Case, kept: Any) -> list[np.ndarray]:
         case "ood":
             of = [(t.labelled.y, np.array(kept.names)[t.labelled.y]) for t in kept.targets]
             return [array for pair in of for array in pair]
-        case "dit_transfer" if case.task.name in class_trees.NAMES:
-            return [decode(class_trees.read(case.task.name, "test").paths, AdmCrop(256))]
+        case "dit_transfer" if case.task.name in image_sets.PUBLISHER_LAYOUTS:
+            return [
+                decode(image_sets.publisher_set(case.task.name).read().only("test").paths(), AdmCrop(256))
+            ]
         case "dit_transfer":
             found = transfer_sets.read(case.task.name)
             return [found.images[found.part == "test"]]
@@ -207,8 +210,8 @@ def names_below(root: Path) -> set[str]:
 def loaded(case: Case, root: Path) -> tuple[Any, Any]:
     case.bring(root)
     inputs = INPUTS
-    if case.track == "dit_transfer" and case.task.name in class_trees.NAMES:
-        (stage,) = photo_task.data_stages(case.task.name, case.run)
+    if case.track == "dit_transfer" and case.task.name in image_sets.PUBLISHER_LAYOUTS:
+        (stage,) = paper.stages(case.task, case.run)
         out = root.parent / "latents"
         out.mkdir()
         stage.build(RunStageContext(out, stage.params, 0, 0, "cpu", logging.getLogger("test"), {}))

@@ -36,8 +36,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 import bench
+from bench.cache import cache_folder
 from bench.contract import BenchError
-from bench.store.artifacts import cache_folder
 from bench.store.code import definitions
 from bench.store.code.definitions import Summary
 from bench.store.code.names import Closure, Links, Module, Start, Walk, state_of
