@@ -134,7 +134,7 @@ class Registry:
     problems: list[str] = field(default_factory=list)
     _tracks: dict[str, tuple[Track, Origin]] = field(default_factory=dict)
     _rows: dict[str, dict[str, Found]] = field(default_factory=dict)
-    _brought: list[Found] | None = None
+    _from_plugins: list[Found] | None = None
     _read: dict[str, list[Found]] = field(default_factory=dict)
 
     def track_names(self) -> list[str]:
@@ -226,9 +226,9 @@ class Registry:
             self._rows[track][row] = found
 
     def _plugin_methods(self) -> list[Found]:
-        if self._brought is not None:
-            return self._brought
-        self._brought = []
+        if self._from_plugins is not None:
+            return self._from_plugins
+        self._from_plugins = []
         places: list[tuple[Origin, str]] = []
         for given in self.plugins:
             path = Path(given).resolve()
@@ -241,12 +241,12 @@ class Registry:
         for origin, where, methods in read:  # after all were read: one may answer the track of another
             for m in methods:
                 if m.track in self._tracks or any((d / m.track).is_dir() for d in _folder("tracks")):
-                    self._brought.append(Found(m, origin, "plugin"))
+                    self._from_plugins.append(Found(m, origin, "plugin"))
                 else:
                     self._mistaken(
                         origin, f"{where}: no track {m.track!r}{nearest(m.track, self.track_names())}"
                     )
-        return self._brought
+        return self._from_plugins
 
     def _declared(self, origin: Origin, where: str) -> list[Method]:
         """Methods of a plugin or an entry point. A track that it declares is added to the registry."""

@@ -293,11 +293,11 @@ def resolve(suite: Suite, registry: Registry, profile: str, only: Sequence[str] 
         if name not in registry.track_names():
             where = suite.where("tracks", name)
             raise BenchError(f"{where}: no such track{nearest(name, registry.track_names())}")
-    brought = [n for n in registry.track_names() if n not in suite.tracks]
+    of_plugins = [n for n in registry.track_names() if n not in suite.tracks]
     for name in only:
-        if name not in (*suite.tracks, *brought):
-            raise BenchError(f"no track {name!r}{nearest(name, (*suite.tracks, *brought))}")
-    names = [n for n in (*suite.tracks, *brought) if not only or n in only]
+        if name not in (*suite.tracks, *of_plugins):
+            raise BenchError(f"no track {name!r}{nearest(name, (*suite.tracks, *of_plugins))}")
+    names = [n for n in (*suite.tracks, *of_plugins) if not only or n in only]
     planned = [p for n in names if (p := _resolve_track(suite, registry, n, profile)) is not None]
     if only and not planned:
         has = sorted({p for n in only if n in suite.tracks for p in suite.tracks[n].profiles})

@@ -135,7 +135,7 @@ def make_plan(
     if not cells and (wanted.rows or wanted.terms):
         raise BenchError(wanted.nothing(chosen))
     marker = StateMarker(store, summaries, registry)
-    with marker.code.still(), _read_once():
+    with marker.code.assume_unchanged(), _cached_versions():
         for c in cells:
             marker.mark(c)
     plan = Plan(
@@ -148,7 +148,7 @@ def make_plan(
 
 
 @contextmanager
-def _read_once() -> Iterator[None]:
+def _cached_versions() -> Iterator[None]:
     """Cache the versions of packages and stop the cycle collector while a plan is made.
 
     Fingerprints of data that come in packages ask for the versions of the same few packages hundreds of

@@ -82,14 +82,14 @@ def differences(old: Record, new: Record, metrics: Sequence[Metric]) -> list[str
             continue
         now_ = new.metrics.get(name)
         if name not in new.metrics or not _agree(then, now_):
-            words.append(f"{name} was {_said(then)}, is {_said(now_)}")
+            words.append(f"{name} was {_shown(then)}, is {_shown(now_)}")
     for name in old.series.keys() & new.series.keys():
         if known.get(name) != "cost" and not _agree(old.series[name], new.series[name]):
             words.append(f"the series {name} differs")
     return words
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     return f"at least {value['bound']}" if isinstance(value, Mapping) else str(value)
 
 

@@ -76,8 +76,8 @@ def seal(files: Files, names: list[str], table: StringTable) -> int:
     """Seal loose records, given in the order in which they were written, into segments and remove their
     files; returns how many were sealed.
     """
-    sealed, held = 0, 0
-    records, taken = SegmentBuilder(table), list[str]()
+    sealed, size = 0, 0
+    records, paths = SegmentBuilder(table), list[str]()
     for path, data in files.read_many([f"records/{n}" for n in names]):
         if data is None:
             continue
@@ -85,20 +85,20 @@ def seal(files: Files, names: list[str], table: StringTable) -> int:
             records.add(data, path, key=path.rpartition("/")[2].partition(".")[0])
         except (ShapeError, NewerError):
             continue  # reported and set aside when it is read
-        taken.append(path)
-        held += len(data)
-        if held >= _SEGMENT_BYTES:
-            sealed += _close(files, records, taken)
-            records, taken, held = SegmentBuilder(table), [], 0
-    return sealed + _close(files, records, taken)
+        paths.append(path)
+        size += len(data)
+        if size >= _SEGMENT_BYTES:
+            sealed += _close(files, records, paths)
+            records, paths, size = SegmentBuilder(table), [], 0
+    return sealed + _close(files, records, paths)
 
 
-def _close(files: Files, records: SegmentBuilder, taken: list[str]) -> int:
-    if taken:
+def _close(files: Files, records: SegmentBuilder, paths: list[str]) -> int:
+    if paths:
         numbers = [int(m["number"]) for n in files.names("segments") if (m := SEALED.fullmatch(n))]
         write_segment(files, max(numbers, default=0) + 1, records.lines())
-        files.remove(taken)
-    return len(taken)
+        files.remove(paths)
+    return len(paths)
 
 
 def many_small(files: Files) -> set[str]:

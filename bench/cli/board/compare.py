@@ -13,6 +13,7 @@ from bench.cli.session import Session
 from bench.contract import BenchError
 from bench.errors import nearest
 from bench.plan import Plan
+from bench.suite import resolve
 
 if TYPE_CHECKING:
     from bench.board.examples import ByExample
@@ -76,7 +77,7 @@ def command(
 def _track_of_both(session: Session, a: str, b: str) -> list[str]:
     """The one track among those asked for that has both rows, in a list."""
     options = session.options
-    asked = options.track or [p.track.name for p in session.suite.tracks(options.profile, session.registry)]
+    asked = options.track or [p.track.name for p in resolve(session.suite, session.registry, options.profile)]
     both = [t for t in asked if {a, b} <= set(session.registry.rows(t))]
     if len(both) == 1:
         return both

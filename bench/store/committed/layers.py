@@ -64,30 +64,30 @@ def committed_records(
     return CommittedRecords(files, folder) if files else None
 
 
-def prevails(own: RecordSummary, under: RecordSummary) -> bool:
+def prevails(own: RecordSummary, committed: RecordSummary) -> bool:
     """Whether a cell's own record counts and not the committed one. It does, unless it says nothing of the
     cell (its machine was lost, or a stage that it reads failed) and the committed one does.
     """
-    return own.result or not under.result
+    return own.result or not committed.result
 
 
 class Layered:
     """A working store above committed records, read as one (`bench.store.summaries.Readable`).
 
     `RecordSummary.layer` says from which of the two a record is. ``store`` is the working store, the only
-    part that is ever written; ``under`` are the committed records.
+    part that is ever written; ``committed`` are the committed records.
     """
 
-    def __init__(self, store: Store, under: CommittedRecords) -> None:
-        self.store, self.under = store, under
+    def __init__(self, store: Store, committed: CommittedRecords) -> None:
+        self.store, self.committed = store, committed
         self.url = store.url
-        self.artifacts = LayeredArtifacts(store.artifacts, under.artifacts)
+        self.artifacts = LayeredArtifacts(store.artifacts, committed.artifacts)
         self._summaries: dict[str, RecordSummary] | None = None
 
     @property
     def problems(self) -> list[str]:
         """What could not be read, of both layers."""
-        return [*self.store.problems, *self.under.problems]
+        return [*self.store.problems, *self.committed.problems]
 
     def summaries(self) -> dict[str, RecordSummary]:
         """Key -> summary of the record that counts; those of the store as they are now.
@@ -95,9 +95,9 @@ class Layered:
         Raises:
             StoreError: the store cannot be reached.
         """
-        merged = self.under.summaries()
+        merged = self.committed.summaries()
         for key, own in self.store.summaries().items():
-            if (under := merged.get(key)) is None or prevails(own, under):
+            if (other := merged.get(key)) is None or prevails(own, other):
                 merged[key] = own
         self._summaries = merged
         return dict(merged)
@@ -111,7 +111,7 @@ class Layered:
         known = self.summaries() if self._summaries is None else self._summaries
         if (found := known.get(key)) is None:
             return None
-        return self.under.read(key) if found.layer else self.store.read(key)
+        return self.committed.read(key) if found.layer else self.store.read(key)
 
     def match(self, start: str) -> str:
         """The one key that starts with ``start``; `BenchError` with the nearest if there is none or
@@ -121,9 +121,9 @@ class Layered:
 
     def pairs(self) -> Iterator[tuple[RecordSummary, RecordSummary]]:
         """(own, published) of each cell that both layers have with a result, as of the last `summaries`."""
-        under = self.under.summaries()
+        committed = self.committed.summaries()
         for own in (self._summaries or {}).values():
-            other = under.get(own.key) if not own.layer and own.status == "ok" else None
+            other = committed.get(own.key) if not own.layer and own.status == "ok" else None
             if other is not None and other.status == "ok":
                 yield own, other
 
@@ -131,8 +131,8 @@ class Layered:
 class LayeredArtifacts:
     """The artifacts of both layers. Stages are in the store alone: none is committed."""
 
-    def __init__(self, own: Artifacts, under: Sidecars) -> None:
-        self._own, self._under = own, under
+    def __init__(self, own: Artifacts, committed: Sidecars) -> None:
+        self._own, self._committed = own, committed
 
     def get(self, name: str) -> bytes:
         """The bytes of that name, verified. Names are digests, so both copies are the same; the committed one
@@ -142,7 +142,7 @@ class LayeredArtifacts:
             BenchError: neither has it whole.
         """
         try:
-            return self._under.get(name)
+            return self._committed.get(name)
         except BenchError:  # absent there, or damaged
             return self._own.get(name)
 
