@@ -58,7 +58,9 @@ class Report:
             found = json.loads(path.read_text(encoding="utf-8"))
             before, now = ({k: v for k, v in of.items() if k in SAME} for of in (found, about))
             if before != now:
-                raise SystemExit(f"{path} is of {before}, this is {now}: --again starts over, --out names another")
+                raise SystemExit(
+                    f"{path} is of {before}, this is {now}: --again starts over, --out names another"
+                )
             self.values["parts"] = found["parts"]
 
     def done(self, part: Part) -> bool:
@@ -142,7 +144,7 @@ def smoke(work: Path, device: str, *, small: bool) -> list[Part]:
     from bench.registry import Registry
     from bench.suite import Suite
 
-    registry, ranked, tracks = Registry(), Suite(ROOT / "bench.yaml").spec.tracks, dict[str, Any]()
+    registry, ranked, tracks = Registry(), Suite.read(ROOT / "bench.yaml").tracks, dict[str, Any]()
     for name in registry.track_names():
         track = registry.track(name)
         grid, run = track.smoke()
@@ -242,7 +244,9 @@ def main(arguments: Sequence[str]) -> int:
     import torch
 
     if asked.device == "cuda" and not torch.cuda.is_available():
-        why = "this torch was built without CUDA" if torch.version.cuda is None else "torch sees no CUDA device"
+        why = (
+            "this torch was built without CUDA" if torch.version.cuda is None else "torch sees no CUDA device"
+        )
         print(f"no GPU here ({why}). --device cpu --small tries the script without one.", file=sys.stderr)
         return NO_DEVICE
     work = asked.out.parent / asked.out.stem
@@ -271,9 +275,15 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--small", action="store_true", help="the reference row of each track, tiny networks")
     parser.add_argument("--again", action="store_true", help="start over instead of going on")
-    parser.add_argument("--minutes", type=float, default=9.0, help="start and run nothing after that (default 9)")
-    parser.add_argument("--limit", type=float, default=180, help="end a part after so many seconds (default 180)")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu.json", help="default: build/gpu.json")
+    parser.add_argument(
+        "--minutes", type=float, default=9.0, help="start and run nothing after that (default 9)"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=180, help="end a part after so many seconds (default 180)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "build" / "gpu.json", help="default: build/gpu.json"
+    )
     asked = parser.parse_args(arguments)
     asked.out = asked.out.resolve()
     return asked

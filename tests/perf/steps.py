@@ -226,7 +226,9 @@ def dit(device: str, *, small: bool) -> Benchmark:
     from bench.tracks.dit_transfer.data import TransferData
     from bench.tracks.dit_transfer.settings import PAPER, Run
 
-    tiny = DiTConfig(size=8, channels=4, classes=101, patch=2, layers=2, width=32, heads=2, learned_sigma=True)
+    tiny = DiTConfig(
+        size=8, channels=4, classes=101, patch=2, layers=2, width=32, heads=2, learned_sigma=True
+    )
     config = tiny if small else DIT_XL_2
     batch, steps, classes = (4, 3, 101) if small else (32, 20, 101)
     torch.manual_seed(0)
