@@ -8,7 +8,7 @@ import pytest
 
 from bench.contract import BenchError, Needs
 from bench.registry import Registry
-from bench.suite import Suite
+from bench.suite import Suite, resolve
 
 GOOD = """profiles:
   laptop: {seeds: 2}
@@ -47,7 +47,8 @@ MISTAKES = {
         '[single, "multi/*"]',
         '[sinlge, "multi/*"]',
         9,
-        "no row of track grids matches 'sinlge'; did you mean 'single'?",
+        "no row of track grids matches 'sinlge'; did you mean 'single'? (the rows of a file of your own are "
+        "there with --plugin FILE)",
     ),
     "ablation": ('["single/wide"]', '["single/wied"]', 9, "did you mean 'single/wide'?"),
     "grid key": (
@@ -74,7 +75,7 @@ MISTAKES = {
     "top key": ("profiles:\n", "profile:\n", 1, "profile: unknown key; did you mean 'profiles'?"),
     "seeds": ("{seeds: 2}", "{seeds: 0}", 2, "seeds must be 1 or more"),
     "seeds type": ("{seeds: 2}", "{seeds: two}", 2, "profiles.laptop.seeds"),
-    "key twice": ("        scales: [1, 4]\n", "        scales: [1, 4]\n        scales: [1]\n", 17, "stands twice"),
+    "key twice": ("        scales: [1, 4]\n", "        scales: [1, 4]\n        scales: [1]\n", 17, "appears twice"),
     "tab": ("      grid:\n", "\tgrid:\n", 15, "not YAML"),
     "not YAML": ("{epochs: 5}", "{epochs: 5", 6, "not YAML"),
     "unknown anchor": ("      run: *run", "      run: *rum", 27, "not YAML: found undefined alias"),
@@ -89,7 +90,7 @@ def grids(lab):
 
 
 def read(lab, profile="laptop", only=("grids",)):
-    return Suite(lab.suite).tracks(profile, lab.registry(), only)
+    return resolve(Suite.read(lab.suite), lab.registry(), profile, only)
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -108,10 +109,9 @@ def test_a_good_suite_says_what_it_says(grids):
     (plan,) = read(grids)
     assert (plan.ranks_by, plan.seeds, plan.grid.scales) == ("value", (0, 1), (1, 4))
     assert (plan.run.epochs, plan.run.rate) == (5, 0.001), "YAML reads 1e-3 as a word"
-    brought = ("prior", "small")  # a plugin's rows are always run: who names one wants to see it
-    assert plan.core == ("single", "multi/dnn", "multi/shared", *brought)
+    assert plan.core == ("single", "multi/dnn", "multi/shared"), "a plugin's rows too, as the patterns say"
     assert (plan.ablations, plan.ablation_tasks) == (("single/wide",), ("*-4x",))
-    assert plan.hp == {"single": {"lr": 0.01}, "single/wide": {"lr": 0.01}}
+    assert plan.hp == {"single": {"lr": 0.01}}, "an exact name is that row"
     assert plan.needs["multi/dnn"] == Needs(minutes=7)
     (tour,) = read(grids, "tour")
     assert (tour.seeds, tour.run.epochs, tour.grid.scales) == ((0, 5), 5, (1, 4))
@@ -130,9 +130,7 @@ def test_a_profile_may_rank_by_another_metric_and_run_fewer_ablations(grids):
     (laptop,), (tour,) = read(grids), read(grids, "tour")
     assert (laptop.ranks_by, laptop.ablations) == ("value", ("single/wide", "multi/shared"))
     assert (tour.ranks_by, tour.ablations, tour.ablation_tasks) == ("loss", ("multi/shared",), ("a-1x",))
-    assert tour.core == laptop.core == ("single", "multi/dnn", "prior", "small"), (
-        "an ablation is core nowhere"
-    )
+    assert tour.core == laptop.core == ("single", "multi/dnn"), "an ablation is core nowhere"
     grids.write(GOOD.replace("    tour:\n", "    tour:\n      ranks_by: size\n"))
     with pytest.raises(BenchError, match=f"{re.escape(str(grids.suite))}:27: .*'size' is no quality metric"):
         read(grids, "tour")
@@ -184,9 +182,9 @@ OURS = Path(__file__).resolve().parent.parent / "bench.yaml"
 
 
 def test_the_suite_of_the_repository_is_good():
-    suite = Suite(OURS)
+    suite = Suite.read(OURS)
     for profile in suite.profile_names():
-        suite.tracks(profile, Registry())
+        resolve(suite, Registry(), profile)
 
 
 NEWCOMER = """from bench.contract import method
@@ -196,24 +194,24 @@ def f(data, hp, ctx): return 1.0
 
 
 def test_a_new_file_is_planned_as_core_in_every_track_and_nothing_else_changes(newcomer):
-    suite = Suite(OURS)
-    before = {(p.track.name, f): p for f in suite.profile_names() for p in suite.tracks(f, Registry())}
+    suite = Suite.read(OURS)
+    before = {(p.track.name, f): p for f in suite.profile_names() for p in resolve(suite, Registry(), f)}
     tracks = Registry().track_names()
     for track in tracks:
         newcomer(f"baselines/{track}/newcomer.py", NEWCOMER.format(track=track))
-    after = {(p.track.name, f): p for f in suite.profile_names() for p in suite.tracks(f, Registry())}
+    after = {(p.track.name, f): p for f in suite.profile_names() for p in resolve(suite, Registry(), f)}
     assert {t for t, _ in after} == set(tracks)
     for (track, profile), plan in after.items():
-        named = track in suite.spec.tracks and suite.spec.tracks[track].profiles.get(profile)
+        named = track in suite.tracks and suite.tracks[track].profiles.get(profile)
         brought = () if named and named.rows is not None else ("newcomer", "newcomer/wide")
         was = before[track, profile]
         assert set(plan.core) == {*was.core, *brought}, f"{track}, {profile}"
         assert plan.ablations == was.ablations
-    assert all(suite.spec.tracks[t].profiles["laptop"].rows is None for t in suite.spec.tracks)
+    assert all(suite.tracks[t].profiles["laptop"].rows is None for t in suite.tracks)
 
 
 def test_a_row_that_is_an_ablation_is_core_nowhere_in_our_suite():
-    suite = Suite(OURS)
+    suite = Suite.read(OURS)
     for profile in suite.profile_names():
-        for p in suite.tracks(profile, Registry()):
+        for p in resolve(suite, Registry(), profile):
             assert not {*p.core} & {*p.ablations}, f"{p.track.name}, {profile}"

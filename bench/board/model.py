@@ -18,7 +18,7 @@ from bench.board.spec import STATES, BoardSpec, Slot
 from bench.board.view import CellView, RowView, ablations, listed
 from bench.contract import BenchError, Record, Units
 from bench.stats import Array, Bools, Estimate
-from bench.store.heads import Details
+from bench.store.summaries import Details
 
 
 class Board:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import ModuleType
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from bench.cli.common import PluginOption, ProfileOption, Session, SuiteOption, TrackOption, console, escape
+from bench.cli.console import console, escape
+from bench.cli.options import Options, takes
+from bench.cli.session import Session
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG, VARIABLE, root
 from bench.errors import nearest
 
 if TYPE_CHECKING:
     from bench.data.images import image_files
+    from bench.data.images.image_sets import ImageSet
     from bench.data.preparing import Progress
     from bench.data.tables import ratings
     from bench.data.tables.ctr_logs import Manifest
@@ -24,13 +27,11 @@ if TYPE_CHECKING:
 ACTIONS = ("list", "check", "prepare")
 
 
+@takes("profile", "track", "suite", "plugin")
 def command(
+    options: Options,
     action: Annotated[str, typer.Argument(help="list (the default), check or prepare.")] = "list",
     names: Annotated[list[str], typer.Argument(help="Data sets to check or prepare.")] = [],  # noqa: B006
-    profile: ProfileOption = "laptop",
-    track: TrackOption = [],  # noqa: B006
-    suite: SuiteOption = None,
-    plugin: PluginOption = [],  # noqa: B006
     partial: Annotated[
         bool, typer.Option("--partial", help="prepare: also a file that is not the whole data set.")
     ] = False,
@@ -45,8 +46,7 @@ def command(
     if action == "list":
         if names:
             raise BenchError(f"bench data list {names[0]}: takes no names; -t TRACK and -p PROFILE choose")
-        session = Session.open(suite, "memory://data", plugin, fresh=True)
-        _list(session, profile, track)
+        _list(Session.open(replace(options, store="memory://data", fresh=True)))
     elif action == "check":
         _check(_known(names, list(CATALOG)))
     else:
@@ -56,8 +56,8 @@ def command(
 # ------------------------------------------------------------------------------------------------------- list
 
 
-def _list(session: Session, profile: str, track: list[str]) -> None:
-    plan = session.plan(profile, track, [], "")
+def _list(session: Session) -> None:
+    plan = session.plan()
     lines = [("track", "task", "data", "cells")]
     seen: set[str] = set()
     for p in plan.tracks:
@@ -114,9 +114,9 @@ def _check(names: Sequence[str]) -> None:
     for name in names:
         try:
             if lists := _lists(name):
-                for module in lists:
+                for one in lists:
                     with _progress() as told:
-                        listed = module.verify(name, told)
+                        listed = one.verify(told)
                     _say_images(listed)
                 continue
             if name == ratings.NAME:
@@ -161,11 +161,11 @@ def _shipped(name: str) -> str:
 
 
 def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
-    from bench.data.images import class_trees, image_sets
+    from bench.data.images import image_sets
     from bench.data.tables import ctr_logs, ctr_prepare, ratings
 
     brought = list(
-        dict.fromkeys([*ctr_logs.LAYOUTS, *image_sets.LAYOUTS, *class_trees.LAYOUTS, ratings.NAME])
+        dict.fromkeys([*ctr_logs.LAYOUTS, *image_sets.LAYOUTS, *image_sets.PUBLISHER_LAYOUTS, ratings.NAME])
     )
     if not names:
         raise BenchError(f"bench data prepare: which? {', '.join(brought)}")
@@ -174,9 +174,9 @@ def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
             raise BenchError(f"{name} needs no preparation: it ships inside a package")
     for name in _known(names, brought):
         if lists := _lists(name):
-            for module in lists:
+            for one in lists:
                 with _progress() as told:
-                    listed = module.prepare(name, partial=partial, again=again, progress=told)
+                    listed = one.prepare(told, partial=partial, again=again)
                 _say_images(listed)
             continue
         if name == ratings.NAME:
@@ -189,14 +189,13 @@ def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
         _say(manifest)
 
 
-def _lists(name: str) -> list[ModuleType]:
-    """The modules that list an image data set; of two with splits of their own, those with their files."""
-    from bench.data.images import class_trees, image_sets
+def _lists(name: str) -> list[ImageSet]:
+    """The lists of an image data set; of two with splits of their own, those with their files."""
+    from bench.data.images import image_sets as sets
 
-    both = [m for m in (image_sets, class_trees) if name in m.LAYOUTS]
-    folder = CATALOG[name].folder
-    here = [m for m in both if all((folder / place).exists() for place in m.LAYOUTS[name].places)]
-    return here or both
+    known = ((sets.LAYOUTS, sets.image_set), (sets.PUBLISHER_LAYOUTS, sets.publisher_set))
+    both = [make(name) for layouts, make in known if name in layouts]
+    return [s for s in both if s.absent() is None] or both
 
 
 def _say_ratings(m: ratings.Manifest) -> None:

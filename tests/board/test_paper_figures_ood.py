@@ -14,7 +14,7 @@ NUMBERS = read_paper_figures(Path(__file__).resolve().parents[2] / "results" / "
 DOMAINS = {
     f"wild-{name}-{domain.lower().replace(' ', '-')}"
     for name in ("office-home", "domain-net")
-    for domain in image_folders.LAYOUTS[name].domains
+    for domain in image_folders.domains(name)
 }
 
 

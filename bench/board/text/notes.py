@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.board.spec import FAILURES, STATES
 from bench.board.text import formatting as fmt
 from bench.board.text.statistics import Note, groups, power
-from bench.store.heads import PUBLISHED
+from bench.store.summaries import PUBLISHED
 
 if TYPE_CHECKING:
     from bench.board.model import Board
