@@ -116,17 +116,13 @@ def test_a_board_is_computed_without_what_shows_it():
         assert not shown, f"{file} imports {shown}"
 
 
-#: Folders with more files than a reader can hold in mind; to be emptied.
-CROWDED = {"bench", "bench/cli", "bench/tracks/multi_domain", "bench/tracks/ood"}
-
-
 def test_a_folder_holds_at_most_twelve_files():
     folders = {f.parent for f in FILES if f.name != "__init__.py"}
     many = {
         folder.relative_to(ROOT).as_posix(): len([f for f in folder.glob("*.py") if f.name != "__init__.py"])
         for folder in folders
     }
-    assert {folder: n for folder, n in many.items() if n > 12 and folder not in CROWDED} == {}
+    assert {folder: n for folder, n in many.items() if n > 12} == {}
 
 
 def test_only_the_command_line_prints():
