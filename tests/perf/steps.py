@@ -213,7 +213,7 @@ class Latents:
     def __len__(self) -> int:
         return len(self.values)
 
-    def batch(self, rows: np.ndarray, draw: torch.Generator) -> Tensor:
+    def batch(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
         """Those at ``rows``."""
         return self.values[torch.from_numpy(rows)]
 
@@ -222,8 +222,8 @@ def dit(device: str, *, small: bool) -> Benchmark:
     """DiT-XL/2, all weights, batch 32 of cached latents of 32 x 32 x 4, bf16, a moving average of weights."""
     from dataclasses import replace
 
-    from bench.nn.dit import DIT_XL_2, DiT, DiTConfig
     from bench.tracks.dit_transfer.data import TransferData
+    from bench.tracks.dit_transfer.nets.dit import DIT_XL_2, DiT, DiTConfig
     from bench.tracks.dit_transfer.settings import PAPER, Run
 
     tiny = DiTConfig(
@@ -319,7 +319,7 @@ class Ready:
 
 def clip_fine_tuning(device: str, *, small: bool) -> Benchmark:
     """CLIP ViT-B/16, the image tower against 345 class names, CLIPood's recipe: 36 pictures a step, bf16."""
-    from bench.tracks.ood.data import Labelled, OodData
+    from bench.tracks.ood.data import LabelledPictures, OodData
     from bench.tracks.ood.settings import Recipe, Run
 
     steps, classes = (3, 5) if small else (50, 345)
@@ -328,7 +328,7 @@ def clip_fine_tuning(device: str, *, small: bool) -> Benchmark:
     batch, side, rng = recipe.batch, encoder.preprocess.size, np.random.default_rng(0)
     pictures = Ready(torch.randint(0, 256, (2 * batch, side, side, 3), dtype=torch.uint8))
     y, ids = rng.integers(0, classes, len(pictures)), np.arange(len(pictures)).astype(str)
-    train = Labelled(pictures, y, np.arange(len(pictures)) % 3, ids)
+    train = LabelledPictures(inputs=pictures, y=y, domain=np.arange(len(pictures)) % 3, ids=ids)
     names = tuple(f"thing {i}" for i in range(classes))
     tune = row("ood", "fine-tune")
 
@@ -369,7 +369,7 @@ def random_clip(*, small: bool) -> Any:
     import open_clip
     from safetensors.torch import save_file
 
-    from bench.nn import clip
+    from bench.tracks.ood.nets import clip
 
     config: Any = copy.deepcopy(dict(clip.VIT_B16))
     if small:
