@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from bench.contract import BenchError
+from bench.tracks.common.subsets import endless
 from bench.tracks.multi_domain.data import MultiDomainData
 
 #: Of the domains in a batch: in proportion to their training rows, or equal.
@@ -35,12 +36,12 @@ def batches(data: MultiDomainData, shares: Shares, seed: int) -> Iterator[np.nda
                 f" {data.dataset}; expected some of every domain: raise run.rows"
             )
     share = n / n.sum() if shares == "natural" else np.full(len(n), 1 / len(n))
-    endless = [
-        _endless(np.flatnonzero(data.train.domain == d), np.random.default_rng([seed, d]))
+    orders = [
+        endless(np.flatnonzero(data.train.domain == d), np.random.default_rng([seed, d]))
         for d in range(len(n))
     ]
     for counts in _counts(share, data.recipe.batch):
-        yield np.concatenate([list(islice(e, c)) for e, c in zip(endless, counts, strict=True)]).astype(
+        yield np.concatenate([list(islice(e, c)) for e, c in zip(orders, counts, strict=True)]).astype(
             np.int64
         )
 
@@ -56,8 +57,3 @@ def _counts(share: np.ndarray, batch: int) -> Iterator[list[int]]:
             counts[d] += rows
             behind[d] -= rows
         yield counts.tolist()
-
-
-def _endless(rows: np.ndarray, random: np.random.Generator) -> Iterator[int]:
-    while True:
-        yield from random.permutation(rows).tolist()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from bench.contract import BenchError, Context
 from bench.tracks.common.steps import Stateful, Steps, Tensors, optimised
+from bench.tracks.common.subsets import endless
 from bench.tracks.ood.data import LabelledPictures, OodData
 from bench.tracks.ood.nets.clip import DualEncoder
 from bench.tracks.ood.scoring import BATCH, Predict
@@ -104,18 +105,13 @@ def _rows(train: LabelledPictures, batch: int, domains: int, seed: int, steps: i
     only a few pictures of it does not learn from the first domain alone.
     """
     shares = [batch // domains + (i < batch % domains) for i in range(domains)]
-    endless = [
-        _endless(np.flatnonzero(train.domain == i), np.random.default_rng([seed, i])) for i in range(domains)
+    orders = [
+        endless(np.flatnonzero(train.domain == i), np.random.default_rng([seed, i])) for i in range(domains)
     ]
     mixed = np.random.default_rng([seed, domains])
     for _ in range(steps):
-        rows = [next(e) for e, n in zip(endless, shares, strict=True) for _ in range(n)]
+        rows = [next(e) for e, n in zip(orders, shares, strict=True) for _ in range(n)]
         yield mixed.permutation(rows)
-
-
-def _endless(rows: np.ndarray, random: np.random.Generator) -> Iterator[int]:
-    while True:
-        yield from random.permutation(rows).tolist()
 
 
 @torch.no_grad()
