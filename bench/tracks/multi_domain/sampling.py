@@ -20,13 +20,13 @@ CLUMP = 8
 
 
 def batches(data: MultiDomainData, shares: Shares, seed: int) -> Iterator[np.ndarray]:
-    """Positions (batch,) of each step's training rows, without end, by the seed alone.
+    """Positions (batch,) of each step's training rows, without end; they depend on the seed alone.
 
     Over many steps a domain has its share of the rows exactly; in one step it may be a few clumps off. Each
-    domain's rows come in an order of its own, and all before one comes again.
+    domain's rows come in an order of its own, and all of them come before one comes again.
 
     Raises:
-        BenchError: a domain without a training row.
+        BenchError: a domain has no training row.
     """
     n = np.bincount(data.train.domain, minlength=len(data.domains))
     for name, count in zip(data.domains, n, strict=True):
@@ -47,7 +47,14 @@ def batches(data: MultiDomainData, shares: Shares, seed: int) -> Iterator[np.nda
 
 
 def _counts(share: np.ndarray, batch: int) -> Iterator[list[int]]:
-    """How many rows of each domain a step has: clumps go to the domain that is furthest behind its share."""
+    """How many rows of each domain a step has, without end.
+
+    Clumps go to the domain that is furthest behind its share.
+
+    Args:
+        share: (D,) share of the rows that each domain should have.
+        batch: rows a step.
+    """
     behind = np.zeros(len(share))
     while True:
         behind += batch * share

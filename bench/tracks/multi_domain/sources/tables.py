@@ -38,7 +38,7 @@ def fingerprint(task: Task, run: Run) -> str:
 
 
 def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
-    """The rows; about a second."""
+    """The rows; reading them takes about a second."""
     import pandas as pd
 
     dataset = task.params["dataset"]
@@ -64,8 +64,13 @@ def encode(
 ) -> tuple[np.ndarray, tuple[int, ...]]:
     """Index every column over the values seen at least ``rare`` times in training; 0 stands for the others.
 
+    Args:
+        columns: the values (n,) of each field.
+        train: positions of the training rows.
+        rare: how often a value has to be seen.
+
     Returns:
-        (n, fields) int64, and each field's number of indices.
+        Indices (n, fields) int64, and each field's number of indices.
     """
     import pandas as pd
 
