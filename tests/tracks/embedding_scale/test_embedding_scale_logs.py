@@ -109,7 +109,7 @@ def test_an_int32_split_trains_to_the_same_numbers_as_int64(criteo):
 
 
 def test_without_the_file_the_plan_is_blocked_and_says_what_is_missing(nothing):
-    suite, registry = Suite(ROOT / "bench.yaml"), Registry()
+    suite, registry = Suite.read(ROOT / "bench.yaml"), Registry()
     plan = make_plan(suite, registry, None, "paper", tracks=["embedding_scale"])
     assert {c.state for c in plan.cells} == {"blocked"}
     tasks = [t.name for t in plan.tasks["embedding_scale"]]
@@ -154,7 +154,7 @@ def test_published_numbers_are_the_papers_grid():
 
 
 def test_a_board_shows_only_the_published_numbers_of_its_rows(nothing):
-    suite, registry = Suite(ROOT / "bench.yaml"), Registry()
+    suite, registry = Suite.read(ROOT / "bench.yaml"), Registry()
     store = Store.open("memory://published-logs")
     plan = make_plan(suite, registry, store, "paper", tracks=["embedding_scale"])
     (board,) = boards(plan, store, ROOT / "results" / "published")

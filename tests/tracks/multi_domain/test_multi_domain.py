@@ -24,8 +24,8 @@ TABLE = Task(name="insteval", params={"dataset": "insteval"})
 
 
 def grid(profile):
-    suite = Suite(ROOT / "bench.yaml")
-    return settings.Grid(**suite.spec.tracks["multi_domain"].profiles[profile].grid)
+    suite = Suite.read(ROOT / "bench.yaml")
+    return settings.Grid(**suite.tracks["multi_domain"].profiles[profile].grid)
 
 
 # ------------------------------------------------------------------------------------------------------ tasks

@@ -22,8 +22,8 @@ NAMES = ("ant", "bee", "cat", "dog", "elk")
 
 
 def paper_grid():
-    suite = Suite(Path(__file__).parents[3] / "bench.yaml")
-    return settings.Grid(**suite.spec.tracks["ood"].profiles["paper"].grid)
+    suite = Suite.read(Path(__file__).parents[3] / "bench.yaml")
+    return settings.Grid(**suite.tracks["ood"].profiles["paper"].grid)
 
 
 # ------------------------------------------------------------------------------------------------------ tasks

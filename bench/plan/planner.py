@@ -1,8 +1,8 @@
-"""Suite x registry x store -> the cells and stages there are, what each one's state is, and in which order
-they run.
+"""Makes a plan from suite, registry and store: all cells and stages, the state of each, and the order in
+which they run.
 
-The order makes an interrupted run worth something: tracks take turns, all core rows of a task run on one seed
-before any second seed starts, and ablations come last.
+The order makes an interrupted run useful: tracks take turns, all core rows of a task run on one seed before
+any second seed starts, and ablations come last.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Cell, Task
+from bench.declarations import non_default
 from bench.errors import nearest
-from bench.estimate import expect, factors
-from bench.marking import Marker
-from bench.planned import Plan, PlannedCell
+from bench.plan.durations import expect, factors
+from bench.plan.model import Plan, PlannedCell
+from bench.plan.states import StateMarker
 from bench.registry import Found, Registry, near_rows, selects
-from bench.store.layers import Layered
-from bench.suite import Suite, TrackPlan, changed
+from bench.store.committed.layers import Layered
+from bench.suite import Suite, TrackPlan, resolve
 
 if TYPE_CHECKING:
-    from bench.store.publish import Published
+    from bench.store.committed.reading import CommittedRecords
     from bench.store.records import Store
 
 
@@ -101,19 +102,27 @@ class Filter:
 def make_plan(
     suite: Suite,
     registry: Registry,
-    store: Store | Layered | Published | None,
+    store: Store | Layered | CommittedRecords | None,
     profile: str,
     *,
     tracks: Sequence[str] = (),
     wanted: Filter | None = None,
 ) -> Plan:
-    """The plan of a profile against a store, published records under it or alone (None: everything is new).
+    """The plan of a profile.
+
+    Args:
+        suite: what to run.
+        registry: the tracks and rows that there are.
+        store: the records that cells are held against; None: every cell is new.
+        profile: name of the profile.
+        tracks: names of tracks, if not all are wanted.
+        wanted: which rows and cells are wanted.
 
     Raises:
         BenchError: an unknown profile or track, a filter that selects nothing, a mistake in ``bench.yaml``.
     """
-    chosen, wanted = suite.tracks(profile, registry, tuple(tracks)), wanted or Filter()
-    heads = store.heads() if store else {}
+    chosen, wanted = resolve(suite, registry, profile, tracks), wanted or Filter()
+    summaries = store.summaries() if store else {}
     tasks = {p.track.name: _tasks(p) for p in chosen}
     rows = [r for p in chosen for r in (*p.core, *p.ablations)]
     wanted.check_rows(rows, [r for p in chosen for r in registry.rows(p.track.name)])
@@ -125,8 +134,8 @@ def make_plan(
         cells += [c for turn in turns for block in turn if block for c in block]
     if not cells and (wanted.rows or wanted.terms):
         raise BenchError(wanted.nothing(chosen))
-    marker = Marker(store, heads, registry)
-    with marker.code.still(), _read_once():
+    marker = StateMarker(store, summaries, registry)
+    with marker.code.assume_unchanged(), _cached_versions():
         for c in cells:
             marker.mark(c)
     plan = Plan(
@@ -134,15 +143,16 @@ def make_plan(
     )
     if isinstance(store, Layered):
         plan.factors = factors(store.pairs())
-    expect(plan, heads)
+    expect(plan, summaries)
     return plan
 
 
 @contextmanager
-def _read_once() -> Iterator[None]:
-    """While a plan is made, a package's version is read from its metadata once: the fingerprints of data that
-    come in packages ask for the same few hundreds of times, a third of a millisecond each. And the cycle
-    collector is kept out, as in the store: all that is made here stays.
+def _cached_versions() -> Iterator[None]:
+    """Cache the versions of packages and stop the cycle collector while a plan is made.
+
+    Fingerprints of data that come in packages ask for the versions of the same few packages hundreds of
+    times, a third of a millisecond each. The cycle collector would find nothing: all objects made here stay.
     """
     version, collecting = metadata.version, gc.isenabled()
     metadata.version = cache(version)
@@ -166,9 +176,12 @@ def _tasks(p: TrackPlan) -> list[Task]:
 def _blocks(
     p: TrackPlan, tasks: Sequence[Task], registry: Registry, wanted: Filter
 ) -> Iterator[tuple[bool, list[PlannedCell]]]:
-    """Blocks that are run whole before another track's turn: one seed of one task, core rows or ablations."""
+    """Blocks that run before another track's turn: one seed of one task, core rows or ablations.
+
+    Each with whether its rows are ablations.
+    """
     rows_ = (*p.core, *p.ablations)
-    once = {r for r in rows_ if _once(p, r, registry)}
+    once = {r for r in rows_ if _one_seed(p, r, registry)}
     asked = {r for r in rows_ if wanted.row(r)}
     for ablation, rows in ((False, p.core), (True, p.ablations)):
         for seed in p.seeds:
@@ -180,8 +193,8 @@ def _blocks(
                     yield ablation, [_cell(p, task, r, seed, registry, core=not ablation) for r in chosen]
 
 
-def _once(p: TrackPlan, row: str, registry: Registry) -> bool:
-    """Whether one seed says it all: nothing is drawn, neither by the method nor by the split."""
+def _one_seed(p: TrackPlan, row: str, registry: Registry) -> bool:
+    """Whether one seed is enough: nothing is drawn at random, neither by the method nor by the split."""
     return registry.row(p.track.name, row).method.deterministic and not p.track.split_per_seed
 
 
@@ -204,14 +217,11 @@ def _cell(p: TrackPlan, task: Task, row: str, seed: int, registry: Registry, *, 
 def _declare(p: TrackPlan, task: Task, row: str, found: Found, hp: Mapping[str, Any], seed: int) -> Cell:
     return Cell(
         track=p.track.name, track_version=p.track.version, task=task.name, task_version=task.version, row=row,
-        row_version=found.method.version, hp=hp, seed=seed, run=_changed(p),
+        row_version=found.method.version, hp=hp, seed=seed, run=_changed(p.run),
     )  # fmt: skip
 
 
 @lru_cache(maxsize=64)
-def _changed_of(run: Any) -> dict[str, Any]:
-    return changed(run)
-
-
-def _changed(p: TrackPlan) -> dict[str, Any]:
-    return _changed_of(p.run)
+def _changed(run: Any) -> dict[str, Any]:
+    """`non_default`, once for each track: thousands of cells share one mapping."""
+    return non_default(run)

@@ -1,4 +1,6 @@
-"""Records as files to be read by others: sorted, small in a diff, without a private name; and back again."""
+"""Writes records as files that are committed and read by others: sorted, small in a diff, without private
+names.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from bench.contract import BenchError, Record, Stage, Units
-from bench.store.artifacts import check_artifact, check_content, unpack_units, unpack_view
-from bench.store.files import LocalFiles, StoreError, check_key
-from bench.store.heads import PUBLISHED, Head, NewerError, Pool, check_shape, head_of, parse, record_of
+from bench.contract import BenchError, Record
+from bench.store.encoding import NewerError, parse
+from bench.store.files import StoreError, check_key
 from bench.store.shape import ShapeError
+from bench.store.summaries import RecordSummary
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from bench.store.layers import Layered
+    from bench.store.committed.layers import Layered
     from bench.store.records import Store
 
 _DIGITS = 9
@@ -41,11 +41,11 @@ _EXACT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a published record keeps of what may be large.
+    """How much of the large fields of a record is published.
 
-    ``log_lines``: the last ones. ``points``: of a curve or a history, evenly spaced with both ends.
-    ``series_numbers``: a longer series is left out. ``views``: pictures a record, of the first seed of a row
-    on a task only. ``views_mb``: of pictures a track.
+    ``log_lines``: the last lines of the log. ``points``: of a curve or a history, evenly spaced, both ends
+    among them. ``series_numbers``: a longer series is left out. ``views``: pictures of a record, for the
+    first seed of a row on a task only. ``views_mb``: all pictures of a track.
     """
 
     log_lines: int = 20
@@ -57,8 +57,8 @@ class Limits:
 
 @dataclass(slots=True)
 class PublishReport:
-    """What `publish` wrote: files of records, how many records, bytes with sidecars, and what was left out,
-    in words.
+    """What `publish` wrote: the files, the number of records, bytes with artifacts; and sentences on what was
+    left out.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -83,35 +83,35 @@ def publish(
         store: where the records are, alone or above those that were published before.
         keys: of the records to publish.
         path: ``results/<profile>``.
-        limits: how much of the large things is kept.
+        limits: how much of the large fields is published.
 
     Raises:
         BenchError: a key has no record.
         StoreError: the files cannot be written.
     """
     limits = limits or Limits()
-    report, heads = PublishReport(), store.heads()
-    tracks = _by_track(store, heads, keys)
+    report, summaries = PublishReport(), store.summaries()
+    tracks = _by_track(store, summaries, keys)
     for track, records in sorted(tracks.items()):
         lines: list[bytes] = []
-        kept: set[str] = set()
+        written: set[str] = set()
         sidecar = path / check_key(track)
         try:
             views = _choose_views(store, records, limits, report)
             for record in records:
                 chosen = {n: v for n, v in record.views.items() if v in views.get(record.key, ())}
                 record = replace(record, views=chosen)
-                public = _fields(record) if heads[record.key].layer else _public(record, limits, report)
+                public = _fields(record) if summaries[record.key].layer else _public(record, limits, report)
                 named = {*record.units.values(), *chosen.values(), *_codes(record.provenance)}
                 for name in sorted(named):
                     data = _artifact(store, name, record, report)
-                    if data is not None and name not in kept:
+                    if data is not None and name not in written:
                         _write(sidecar / name, data)
                         report.bytes += len(data)
-                        kept.add(name)
+                        written.add(name)
                 lines.append(orjson.dumps(public) + b"\n")
             for old in sidecar.glob("sha256-*"):
-                if old.name not in kept:
+                if old.name not in written:
                     old.unlink()
             target = path / f"{track}.jsonl"
             _write(target, b"".join(lines))
@@ -124,14 +124,14 @@ def publish(
 
 
 def _by_track(
-    store: Store | Layered, heads: Mapping[str, Head], keys: Iterable[str]
+    store: Store | Layered, summaries: Mapping[str, RecordSummary], keys: Iterable[str]
 ) -> dict[str, list[Record]]:
     """The cells' records by track, each list sorted by (task, row, seed)."""
     tracks: dict[str, list[Record]] = {}
     for key in sorted(set(keys)):
-        record = store.read(key) if key in heads else None
+        record = store.read(key) if key in summaries else None
         if record is None:
-            near = ", ".join(get_close_matches(key, heads, n=3))
+            near = ", ".join(get_close_matches(key, summaries, n=3))
             raise BenchError(f"no record {key} in {store.url}" + (f"; near: {near}" if near else ""))
         if record.kind == "cell":
             tracks.setdefault(record.cell["track"], []).append(record)
@@ -143,31 +143,31 @@ def _by_track(
 def _choose_views(
     store: Store | Layered, records: list[Record], limits: Limits, report: PublishReport
 ) -> dict[str, tuple[str, ...]]:
-    """Pictures by record: of the first seed of a row on a task, in order, as long as the track's share
-    lasts.
+    """Record key -> its pictures that are published: for the first seed of a row on a task, in order, until
+    the limit of the track is reached.
     """
     left = int(limits.views_mb * 2**20)
     seen: set[tuple[str, str]] = set()
     chosen: dict[str, tuple[str, ...]] = {}
-    held: set[str] = set()
+    counted: set[str] = set()
     dropped = 0
     for record in records:
         at = record.cell["task"], record.cell["row"]
         names = list(record.views.values())[: limits.views] if at not in seen else []
         if record.views:
             seen.add(at)
-        kept = []
+        fits = []
         for name in names:
             data = _artifact(store, name, record, report)
             size = (
-                0 if data is None or name in held else len(data)
+                0 if data is None or name in counted else len(data)
             )  # a sheet that many records show is one file
             if data is not None and size <= left:
-                kept.append(name)
-                held.add(name)
+                fits.append(name)
+                counted.add(name)
                 left -= size
-        dropped += len(record.views) - len(kept)
-        chosen[record.key] = tuple(kept)
+        dropped += len(record.views) - len(fits)
+        chosen[record.key] = tuple(fits)
     if dropped:
         report.left_out.append(f"{dropped} views of {records[0].cell['track']}")
     return chosen
@@ -181,14 +181,14 @@ def _artifact(store: Store | Layered, name: str, record: Record, report: Publish
     except (
         BenchError
     ) as error:  # absent or damaged: the record is published without it, and the report says so
-        said = f"{record.key}: {error}"
-        if said not in report.left_out:
-            report.left_out.append(said)
+        problem = f"{record.key}: {error}"
+        if problem not in report.left_out:
+            report.left_out.append(problem)
         return None
 
 
 def _public(record: Record, limits: Limits, report: PublishReport) -> dict[str, Any]:
-    """A record as the plain values that are published."""
+    """The fields of a record as they are published."""
     series = {}
     for name, values in record.series.items():
         if _numbers(values) <= limits.series_numbers:
@@ -214,7 +214,7 @@ def _public(record: Record, limits: Limits, report: PublishReport) -> dict[str, 
 
 
 def _fields(record: Record) -> dict[str, Any]:
-    """What a record says, in the fixed order, without what is empty."""
+    """The fields of a record in the fixed order, without those that are empty."""
     values = {name: getattr(record, name) for name in _ORDER}
     if not record.generation:  # the first of its cell, as nearly all are
         del values["generation"]
@@ -238,12 +238,12 @@ def _hosts(record: Record) -> re.Pattern[str] | None:
 
 
 def as_published(value: Any) -> Any:
-    """A value of a record as it is published: floats with so many digits as count."""
+    """A value of a record as it is published: floats with 9 significant digits."""
     return _clean(value, None, "")
 
 
 def _clean(value: Any, hosts: re.Pattern[str] | None, label: str) -> Any:
-    """Floats rounded, mappings sorted, private names out of texts."""
+    """Round floats, sort mappings, and replace names of machines and home folders in strings."""
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}")
     if isinstance(value, str):
@@ -287,120 +287,16 @@ def _write(path: Path, data: bytes) -> None:
         scratch.unlink(missing_ok=True)
 
 
-# ----------------------------------------------------------------------------------------------- reading back
-
-
-class Sidecars:
-    """The artifacts beside published records: those of ``<track>.jsonl`` are in ``<track>/``."""
-
-    def __init__(self, files: Sequence[Path], folder: Path) -> None:
-        self._folders = [f.with_suffix("") for f in files]
-        self._folder = folder
-
-    def get(self, name: str) -> bytes:
-        """The bytes of that name, verified; `BenchError` if they are absent or damaged."""
-        check_artifact(name)
-        for path in (f / name for f in self._folders):
-            if path.is_file():
-                return check_content(name, path.read_bytes())
-        raise BenchError(f"no artifact {name} beside the records in {self._folder}")
-
-    def units(self, name: str) -> Units:
-        """Per-example scores."""
-        return unpack_units(self.get(name), name)
-
-    def view(self, name: str) -> np.ndarray:
-        """A picture, uint8 (height, width, 3)."""
-        return unpack_view(self.get(name), name)
-
-    def stage_digest(self, stage: Stage) -> str | None:
-        """None: records are published without the stages that they read."""
-        return None
-
-    def has_shard(self, address: str, shard: int) -> bool:
-        """False: records are published without the stages that they read."""
-        return False
-
-
-class Published:
-    """Published records, read as a store is: ``heads()``, ``read(key)``, ``artifacts``, ``problems``."""
-
-    def __init__(self, files: Sequence[Path], folder: Path) -> None:
-        self.url = str(folder)
-        self.artifacts = Sidecars(files, folder)
-        self.problems: list[str] = []
-        self._folder = folder
-        self._heads: dict[str, Head] = {}
-        pool = Pool()
-        for file in files:
-            offset, name = 0, str(file.relative_to(folder))
-            try:
-                lines = _content(file).splitlines(keepends=True)
-            except OSError as error:
-                self.problems.append(f"{file} is left out: {error.strerror or error}")
-                continue
-            for number, line in enumerate(lines, 1):
-                try:
-                    raw = parse(line)
-                    check_shape(raw)
-                    head = head_of(raw, pool, name, offset, len(line))
-                    head.layer = PUBLISHED
-                except (ShapeError, NewerError) as error:
-                    self.problems.append(f"{file}:{number} is left out: {error}")
-                else:
-                    if head.key not in self._heads or head.rank() > self._heads[head.key].rank():
-                        self._heads[head.key] = head
-                offset += len(line)
-
-    def heads(self) -> dict[str, Head]:
-        """The record of each key as a `Head`."""
-        return dict(self._heads)
-
-    def read(self, key: str) -> Record | None:
-        """The whole published record of a key, None if there is none; `BenchError` if its file was changed
-        meanwhile.
-        """
-        if (head := self._heads.get(key)) is None:
-            return None
-        try:
-            raw = parse(_content(self._folder / head.file, head.offset, head.size))
-            check_shape(raw, key)
-        except (OSError, ShapeError, NewerError) as error:
-            raise BenchError(f"{self._folder / head.file} has changed since it was read: {error}") from error
-        return record_of(raw)
-
-
-def _content(path: Path, start: int = 0, size: int | None = None) -> bytes:
-    """Bytes of a file; OSError for whatever is none, a pipe too."""
-    return LocalFiles(path.parent).read(path.name, start, size)
-
-
-def load_published(path: Path) -> Published:
-    """Published records of a profile (a folder) or of one track (a ``.jsonl`` file).
-
-    Raises:
-        BenchError: there is no such file, or no ``.jsonl`` file in the folder.
-    """
-    if path.is_file():
-        return Published([path], path.parent)
-    files = sorted(path.glob("*.jsonl"))
-    if not files:
-        raise BenchError(
-            f"{path}: no published records here (expected <track>.jsonl files, from `bench publish`)"
-        )
-    return Published(files, path)
-
-
 # -------------------------------------------------------------------------------------------------- accepting
 
 
 def rewrite(file: Path, records: Iterable[Record], listings: Mapping[str, bytes]) -> Path:
-    """Put records in the place of the published ones of their keys; all else stays as it is.
+    """Replace the published records of some keys; everything else in the file stays as it is.
 
     Args:
         file: ``results/<profile>/<track>.jsonl``.
         records: of that track.
-        listings: what the code of these is, by name.
+        listings: the definitions of these records' code, by name.
 
     Raises:
         StoreError: the file cannot be read or written.

@@ -1,10 +1,10 @@
-"""Runs one cell in a process of its own, with limits, and says how it ended. Knows nothing of Ray or of
+"""Runs each cell in a process of its own, with limits, and reports how it ended. Knows nothing of Ray or of
 stores.
 
-Children are forked from a fork server that has the heavy libraries loaded already (0.03 s a child instead of
-several seconds). Time is limited by this parent's clock; memory by looking at the proportional set size of
-the cell's processes, since an address-space limit would count gigabytes that torch merely maps. What a cell
-started ends with it: see `processes.py`.
+Processes are forked from a fork server that has loaded the heavy libraries (0.03 s a process instead of
+several seconds). The parent limits time by its own clock, and memory by polling the proportional set size of
+the cell's processes; an address-space limit would count gigabytes that torch only maps. All processes that a
+cell started end with it, see `processes.py`.
 """
 
 from __future__ import annotations
@@ -33,31 +33,36 @@ import psutil
 
 from bench.contract import BenchError, Needs, Status
 from bench.engine import processes
-from bench.engine.child import Job, main
+from bench.engine.child import main
+from bench.engine.job import Job
 
-LOOK_EVERY_S = 0.1
-#: For reading what a cell that has ended left in the pipe.
-LAST_WORDS_S = 10.0
+#: How often limits are checked.
+POLL_S = 0.1
+#: How long messages are read that a cell left in the pipe when it ended.
+DRAIN_S = 10.0
+#: The proportional set size is read again once the resident set size has grown by this factor.
 GROWTH = 1.02
+#: How many of the last lines of a cell's output are returned.
 LOG_LINES = 40
-#: Loading and scoring are the track's work, not the method's: they get their own, generous limit.
-OWN_WORK_MINUTES = 15
-#: A kernel that ran out of memory kills first who has asked to go first, which is every cell. The kill is
-#: held against one that was seen to use more than this part of its limit: between two looks it may have
-#: doubled. One that used less stood in the way of somebody else.
-OWN_PART = 0.5
+#: Limit of loading and of scoring, which are the work of the track and not of the method.
+TRACK_MINUTES = 15
+#: When the machine runs out of memory the kernel kills cells first, whoever used the memory. A killed cell
+#: counts as ``oom`` if it was measured to use more than this share of its limit (it may have doubled since),
+#: else as ``lost``.
+OOM_SHARE = 0.5
 _FOLDERS = "bench-cell-"
 _starting = threading.Lock()
-_served: list[str] = []
-#: Cells of this process that run, and processes that hang in the kernel: what else the fork server has for
-#: children was left behind by a cell that is over.
+#: What the fork server of this process has preloaded.
+_preloaded: list[str] = []
+#: Cells of this process that run, and processes that hang in the kernel: every other child of the fork server
+#: was left behind by a cell that has ended.
 _running: set[int] = set()
 _stuck: set[int] = set()
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How one child ended. ``status`` None: it was cancelled, nothing is to be recorded."""
+    """How a cell ended. ``status`` None: it was cancelled, and nothing is recorded."""
 
     status: Status | None
     reason: str = ""
@@ -69,35 +74,40 @@ class Outcome:
     folder: Path | None = None
 
 
-class Pool:
-    """The fork server of this process. One for all threads; children run side by side as the caller asks."""
+class ForkServer:
+    """The fork server of this process, one for all threads. It runs as many cells at a time as its callers
+    start.
+    """
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
         needs_linux()
         # torch.optim imports torch._dynamo when an optimiser is first used: 1.2 s in every cell that trains.
         wanted = ["bench.engine.child", "numpy", "pydantic", "torch", "torch._dynamo", *preload]
-        wanted.append("bench.engine.served")
+        wanted.append("bench.engine.forkserver_init")
         self.preload = [m for m in dict.fromkeys(wanted) if importlib.util.find_spec(m.partition(".")[0])]
-        # Importing diffusers asks CUDA whether it is there; asked through NVML, the children can still fork.
+        # Importing diffusers asks for CUDA devices; asked for through NVML, they do not spoil forked
+        # processes.
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
         self._context = mp.get_context("forkserver")
         with _starting:
-            if not set(self.preload) <= set(_served):
-                # A process has one fork server; one that runs already would not load anything more.
+            if not set(self.preload) <= set(_preloaded):
+                # A process has one fork server, and a running one preloads nothing more.
                 forkserver._forkserver._stop()  # type: ignore[attr-defined]
-                _served[:] = self.preload
+                _preloaded[:] = self.preload
                 self._context.set_forkserver_preload(self.preload)
 
-    def warm(self) -> None:
-        """Start the server and make sure that what was to be preloaded is there (a failed preload is
-        silent).
+    def start(self) -> None:
+        """Start the server and check that everything is preloaded, since a failed preload is silent.
+
+        Raises:
+            BenchError: the server does not start, or a library cannot be imported.
         """
-        _tidy()
+        _remove_orphaned_folders()
         for _ in range(2):
             receive, send = self._context.Pipe(False)
             with receive:
                 with send:
-                    process, _ = self._start(_probe, (self.preload, send))
+                    process, _ = self._fork(_probe, (self.preload, send))
                 try:
                     missing, bad_fork = receive.recv()
                 except EOFError:
@@ -112,25 +122,19 @@ class Pool:
                 f"could not preload {', '.join(missing)}: python -c 'import {missing[0]}' says why"
             )
 
-    def run(
-        self,
-        job: Job,
-        needs: Needs,
-        *,
-        cancel: threading.Event | None = None,
-    ) -> Outcome:
-        """Run a job to its end, whatever that is. The folder of the outcome is the caller's to remove."""
+    def run(self, job: Job, *, cancel: threading.Event | None = None) -> Outcome:
+        """Run a job to its end, whatever that is. The caller removes the outcome's folder with `remove`."""
         folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDERS}{_host()}-{_boot()}-{os.getpid()}-"))
         receive, send = self._context.Pipe(False)
-        # Open from before the method runs: it may remove the file, or put something else in its place.
+        # Opened before the method runs, which may remove the file or put another in its place.
         with receive, (folder / "log.txt").open("w+b") as log:
             with send:
-                process, server = self._start(main, (job, str(folder), send))
-            watch = _Watch(process, server, receive, needs, cancel)
+                process, server = self._fork(main, (job, str(folder), send))
+            monitor = _Monitor(process, server, receive, job.needs, cancel)
             try:
-                outcome = watch.until_end()
+                outcome = monitor.wait()
             finally:
-                stuck = watch.end()
+                stuck = monitor.end()
             outcome.log = _tail(log)
         if stuck:
             outcome.log.append(f"processes {stuck} of this cell hang in the kernel and cannot be ended")
@@ -139,15 +143,17 @@ class Pool:
             outcome.error["last_lines"] = outcome.log[-15:]
         return outcome
 
-    def _start(self, target: Callable[..., None], args: tuple[Any, ...]) -> tuple[BaseProcess, int | None]:
-        """A started child and the fork server its fork server (killed, that one is followed by another)."""
+    def _fork(self, target: Callable[..., None], args: tuple[Any, ...]) -> tuple[BaseProcess, int | None]:
+        """Start a process; returns it and the pid of its fork server (one that was killed is replaced by
+        another).
+        """
         process = self._context.Process(target=target, args=args, daemon=False)
         with _starting, _without_main():
             try:
                 process.start()
             except (EOFError, ConnectionError):
-                # The server was killed and not yet gone when it was asked; one that does not come up at all
-                # fails the second time too.
+                # The server was killed and had not ended yet when it was asked. One that does not start at
+                # all fails the second time too.
                 if not _gone(_server()):
                     raise
                 process.start()
@@ -161,11 +167,7 @@ def _server() -> int | None:
 
 
 def needs_linux() -> None:
-    """Say where cells run before the first one fails for it.
-
-    Raises:
-        BenchError: this is no Linux.
-    """
+    """Raise `BenchError` unless this is Linux, before the first cell fails for that reason."""
     if sys.platform != "linux":
         raise BenchError(
             f"cells run on Linux only, and this is {sys.platform}: their limits rest on /proc and on signals "
@@ -178,8 +180,8 @@ def _short(text: str) -> str:
 
 
 def _host() -> str:
-    """This machine, or this container on it, among those that share a folder for temporary files: those that
-    see the same processes under the same numbers.
+    """Names this machine, or this container on it, among those that share a folder for temporary files: all
+    that have the same name have the same processes under the same pids.
     """
     known = Path("/etc/machine-id")
     machine = known.read_text(errors="replace") if known.is_file() else ""
@@ -190,9 +192,9 @@ def _boot() -> str:
     return _short(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
 
 
-def _tidy() -> None:
-    """Remove the folders of cells whose driver was killed before it could: a driver of this machine that is
-    gone, or one from before its last start. Whether a driver of another machine lives cannot be seen here.
+def _remove_orphaned_folders() -> None:
+    """Remove the folders of cells whose driver on this machine was killed, or ran before the last boot.
+    Whether a driver of another machine lives cannot be known here.
     """
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDERS}{_host()}-*-*-*"):
         boot, pid = folder.name.removeprefix(_FOLDERS).split("-")[1:3]
@@ -207,8 +209,8 @@ def _probe(preload: list[str], send: Connection) -> None:
 
 
 def _has_driver(torch: Any) -> bool:
-    """Whether there is a GPU's driver: without one, having asked for devices (as the import of diffusers
-    does where NVML is missing too) spoils nothing.
+    """Whether a GPU driver is installed. Without one, asking for devices before a fork does no harm (the
+    import of diffusers does so where NVML is missing too).
     """
     count = torch.cuda._device_count_amdsmi if torch.version.hip else torch.cuda._device_count_nvml
     return bool(count() >= 0)
@@ -216,8 +218,8 @@ def _has_driver(torch: Any) -> bool:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Hide where ``__main__`` came from: multiprocessing would run it again in every child (in a Ray actor
-    that is Ray's worker script, 0.17 s and an import of ray each time).
+    """Hide the file of ``__main__``, which multiprocessing would run again in every process (in a Ray actor
+    that is Ray's worker script: 0.17 s and an import of ray each time).
     """
     module = sys.modules["__main__"]
     hidden = {k: getattr(module, k) for k in ("__file__", "__spec__") if hasattr(module, k)}
@@ -231,8 +233,8 @@ def _without_main() -> Iterator[None]:
             setattr(module, k, v)
 
 
-class _Watch:
-    """One cell under watch: its messages, its clock, its memory, its end."""
+class _Monitor:
+    """Monitors one running cell: reads its messages, enforces its limits, and ends it."""
 
     def __init__(
         self,
@@ -250,39 +252,41 @@ class _Watch:
         self.kills = _oom_kills()
         self.seen: dict[int, int | None] = {}
 
-    def until_end(self) -> Outcome:
-        """Watch until the child is gone or a limit is passed."""
+    def wait(self) -> Outcome:
+        """Wait until the cell has ended, is cancelled or passes a limit."""
         while True:
             waiting: list[Any] = [self.process.sentinel, *([self.receive] if self.open else [])]
-            wait(waiting, timeout=LOOK_EVERY_S)
-            self._listen(LOOK_EVERY_S)
+            wait(waiting, timeout=POLL_S)
+            self._read(POLL_S)
             if self.last is not None:
                 return self._done(self.last)
             if not self.process.is_alive():
-                self._listen(LAST_WORDS_S)
+                self._read(DRAIN_S)
                 return self._done(self.last or self._died())
             if self.cancel is not None and self.cancel.is_set():
                 return self._done(Outcome(None, "cancelled"))
             if (over := self._over()) is not None:
                 return self._done(over)
 
-    def _listen(self, within: float) -> None:
-        """Hear what the cell has to say; not for ever, since its limits have to be looked at too."""
+    def _read(self, within: float) -> None:
+        """Read the messages of the cell, for at most ``within`` seconds, since its limits are to be checked
+        too.
+        """
         until = time.monotonic() + within
         while self.open and self.last is None and time.monotonic() < until and self.receive.poll():
             try:
                 kind, value = self.receive.recv()
             except (EOFError, OSError):
                 self.open = False
-            except Exception as e:  # made of things that only the cell's process knows
+            except Exception as e:  # made of classes that only the cell's process knows
                 text = f"its answer cannot be read: {type(e).__name__}: {str(e)[:200]}"
                 self.last = Outcome(
                     "failed", error={"type": "AnswerError", "message": text, "last_lines": []}
                 )
             else:
-                self._heard(kind, value)
+                self._take(kind, value)
 
-    def _heard(self, kind: str, value: Any) -> None:
+    def _take(self, kind: str, value: Any) -> None:
         if kind == "phase":
             self.spent[self.phase] = self._in_phase()
             self.phase, self.since = value, time.monotonic()
@@ -298,7 +302,7 @@ class _Watch:
         return self.spent.get(self.phase, 0.0) + time.monotonic() - self.since
 
     def _over(self) -> Outcome | None:
-        minutes = self.needs.minutes if self.phase == "run" else max(OWN_WORK_MINUTES, self.needs.minutes)
+        minutes = self.needs.minutes if self.phase == "run" else max(TRACK_MINUTES, self.needs.minutes)
         if self._in_phase() > minutes * 60:
             return self._limit("timeout", f"{self.phase} took more than {minutes:g} minutes")
         used = self._memory()
@@ -309,11 +313,11 @@ class _Watch:
         return None
 
     def _memory(self) -> float:
-        """Memory in use, MB. The proportional size costs 10 ms to read of a process of 1 GB, so it is read
-        only when the resident size, which is free and never smaller, has grown or is over the limit.
+        """Memory in use, in MB. Reading the proportional size of a process of 1 GB takes 10 ms, so it is read
+        only when the resident size, which costs nothing and is never smaller, has grown or is over the limit.
         """
         pid = self.process.pid or 0
-        pids = [pid, *processes.below(pid)]
+        pids = [pid, *processes.descendants(pid)]
         self.seen = {p: self.seen.get(p) or processes.started(p) for p in pids}
         resident = processes.mb(pids, processes.rss_kb)
         if resident <= self.resident * GROWTH and resident <= self.needs.mem_gb * 1024:
@@ -329,8 +333,8 @@ class _Watch:
     def _died(self) -> Outcome:
         self.process.join()
         code = self.process.exitcode or 0
-        # A scheduler's SIGTERM goes to every process of a job, and with the fork server goes all word of how
-        # its children ended: multiprocessing then says 255.
+        # A scheduler's SIGTERM goes to every process of a job. Without the fork server nobody knows how its
+        # children ended; multiprocessing then reports 255.
         orphaned = code == 255 and _gone(self.server)
         if orphaned or code in (-signal.SIGKILL, -signal.SIGTERM):
             text = (
@@ -349,25 +353,30 @@ class _Watch:
         return Outcome("failed", how, error={"type": "ProcessDied", "message": how, "last_lines": []})
 
     def _killed_for_memory(self) -> Outcome:
-        """Whether a kill by the kernel is held against the cell: by what was last known of its own use."""
+        """The end of a cell that the kernel killed: ``oom`` or ``lost``, by what the cell itself used at
+        last.
+        """
         used, limit = self.peak / 1024, self.needs.mem_gb
         text = "the kernel ran out of memory and killed it"
-        if used > OWN_PART * limit:
+        if used > OOM_SHARE * limit:
             return self._limit("oom", f"{text} at {used:.1f} GB or more of its {limit:g} GB")
         return self._limit("lost", f"{text} although it used only {used:.1f} GB of its {limit:g} GB")
 
     def end(self) -> list[int]:
-        """End the cell and all it started, and reap it; what cannot be ended is returned."""
+        """End the cell and all processes that it started; returns the pids that cannot be ended."""
         stuck = list[int]()
         if self.process.is_alive() and self.process.pid is not None:
-            processes.send(self.process.pid, signal.SIGSTOP)  # it starts nothing more
-            stuck = processes.end_below(self.process.pid)
+            processes.send(self.process.pid, signal.SIGSTOP)  # so that it starts no more processes
+            stuck = processes.end_descendants(self.process.pid)
             self.process.kill()
         _reap(self.process)
-        for p, started in self.seen.items():  # what nobody adopted: the fork server is dead, or there is none
+        for (
+            p,
+            started,
+        ) in self.seen.items():  # those that no process adopted: the fork server is dead, or there is none
             if started is not None and processes.started(p) == started:
                 processes.send(p, signal.SIGKILL)
-        return [*stuck, *_end_strays(self.server)]
+        return [*stuck, *_end_orphans(self.server)]
 
     def _done(self, outcome: Outcome) -> Outcome:
         outcome.peak_mem_mb, outcome.wall_s = self.peak, time.monotonic() - self.started
@@ -382,18 +391,18 @@ def _reap(process: BaseProcess) -> None:
         _running.discard(pid)
 
 
-def _end_strays(server: int | None) -> list[int]:
-    """End what cells have left behind, and return what cannot be ended."""
+def _end_orphans(server: int | None) -> list[int]:
+    """End the processes that ended cells have left behind; returns the pids that cannot be ended."""
     if server is None:
         return []
     with _starting:
-        stuck = processes.end_below(server, but=_running | _stuck)
+        stuck = processes.end_descendants(server, but=_running | _stuck)
         _stuck.update(stuck)
     return stuck
 
 
 def _gone(server: int | None, within: float = 2.0) -> bool:
-    """Whether a fork server has ended: its pipes close before it is seen to be gone."""
+    """Whether a fork server has ended, waiting for it: its pipes close some time before."""
     until = time.monotonic() + within
     while server is not None and time.monotonic() < until:
         try:

@@ -1,4 +1,6 @@
-"""What the engine hands to a method, a track and a stage: protocols, part of `bench.contract`."""
+"""The protocols of the objects that the engine passes to methods, tracks and stages; part of
+`bench.contract`.
+"""
 
 from __future__ import annotations
 
