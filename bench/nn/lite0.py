@@ -27,7 +27,7 @@ IMAGENET_TENSORS = 296
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """How a picture becomes the image tower's input: resize the shorter side, cut the centre, normalise."""
+    """Turns pictures into an image tower's input: resizes the shorter side, cuts the centre, normalises."""
 
     size: int
     mean: tuple[float, float, float]
@@ -35,7 +35,7 @@ class Preprocess:
     interpolation: Literal["bilinear", "bicubic"]
 
     def __call__(self, pictures: np.ndarray | Tensor) -> Tensor:
-        """uint8 (B, H, W, 3) -> float32 (B, 3, size, size), on the same device."""
+        """Pictures (B, H, W, 3) uint8 as float32 (B, 3, size, size), on the same device."""
         if isinstance(pictures, np.ndarray):
             pictures = torch.from_numpy(np.array(pictures))  # a copy: it may be read-only
         x = pictures.movedim(-1, 1).float() / 255
@@ -45,7 +45,7 @@ class Preprocess:
         return self.normalise(x)
 
     def normalise(self, x: Tensor) -> Tensor:
-        """float (B, 3, H, W) in [0, 1] -> the same, with the mean and deviation that the tower expects."""
+        """Images (B, 3, H, W) in [0, 1] with the mean and deviation that the tower expects."""
         mean, std = (x.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
         return (x - mean) / std
 
@@ -80,7 +80,11 @@ def imagenet_weights() -> dict[str, Tensor]:
 
 
 def in_wheel(distribution: str, file: str) -> Path:
-    """A file or folder of an installed package, found without importing it."""
+    """A file or folder of an installed package, found without importing it.
+
+    Raises:
+        BenchError: the package is not installed, or has no such file.
+    """
     try:
         path = Path(str(metadata.distribution(distribution).locate_file(file)))
     except metadata.PackageNotFoundError as e:
