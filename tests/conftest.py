@@ -38,6 +38,12 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test marked ``gpu`` where there is none."""
+    if item.get_closest_marker("gpu") and not pytest.importorskip("torch").cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
 @dataclass
 class Lab:
     """A suite, plugins and a store in a temporary folder; opened anew on each use, as a command would."""

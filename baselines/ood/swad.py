@@ -35,7 +35,7 @@ def swad(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     )  # fmt: skip
     loss = training.text_loss(model, data)
     seconds = training.fit(
-        model, [(theta, data.recipe.lr)], loss, data, ctx, after=valley.update, keep=[valley]
+        model, [(theta, data.recipe.lr)], loss, data, ctx, after=valley.update, state=[valley]
     )
     valley.assign()
     shares = valley.shares(data.recipe.steps)

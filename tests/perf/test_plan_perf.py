@@ -20,7 +20,7 @@ from bench.store.records import Store
 from bench.suite import Suite
 registry = Registry(plugins=[{faults!r}])
 store = Store.open({store!r})
-plan = make_plan(Suite({suite!r}), registry, store, "laptop", tracks=["faults"], wanted=Filter(["fine", "raises"]))
+plan = make_plan(Suite.read({suite!r}), registry, store, "laptop", tracks=["faults"], wanted=Filter(["fine", "raises"]))
 rests = plan.cells[0].dependencies
 store.artifacts.put(rests.code.listing, "json")
 series = {{"spectrum": {{"dims": ["k"], "coords": {{"k": list(range(40))}}, "data": [1 / (k + 1) for k in range(40)]}}}}
@@ -53,7 +53,7 @@ from bench.store.records import Store
 from bench.suite import Suite
 registry = Registry(plugins=[{faults!r}])
 store = Store.open({store!r})
-plan = make_plan(Suite({suite!r}), registry, store, "laptop", tracks=["faults"], wanted=Filter(["fine", "raises"]))
+plan = make_plan(Suite.read({suite!r}), registry, store, "laptop", tracks=["faults"], wanted=Filter(["fine", "raises"]))
 planned = time.monotonic() - start
 assert not store.problems, store.problems[:3]
 have = sum(c.summary is not None for c in plan.cells)

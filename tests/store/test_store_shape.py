@@ -124,7 +124,9 @@ def test_every_field_of_another_shape_is_set_aside_named_and_counted(tmp_path, h
         assert store.read(make_record(2).key) is not None
         (said,) = store.problems
         assert "moved to aside/" in said
-        assert how == "loose" or "1 damaged lines, 1 sound records (the first damaged line is line 1: " in said
+        assert (
+            how == "loose" or "1 damaged lines, 1 sound records (the first damaged line is line 1: " in said
+        )
         assert Store.open(store.url).problems == []
 
 

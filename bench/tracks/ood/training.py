@@ -8,9 +8,8 @@ Source: CLIPood (arXiv 2302.00864) and its released code.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contract import BenchError, Context
+from bench.tracks.common.steps import Stateful, Steps, Tensors, optimised
 from bench.tracks.ood.data import LabelledPictures, OodData
 from bench.tracks.ood.nets.clip import DualEncoder
 from bench.tracks.ood.scoring import BATCH, Predict
@@ -30,16 +30,6 @@ Groups = Sequence[tuple[Sequence[nn.Parameter], float]]
 CHECKPOINT = 500
 
 
-class Keepable(Protocol):
-    """What a checkpoint has to keep beside the parameters: a moving average, say."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What has to be kept."""
-
-    def load_state_dict(self, state: Any) -> None:
-        """Go on from that."""
-
-
 def fit(
     model: DualEncoder,
     groups: Groups,
@@ -48,7 +38,7 @@ def fit(
     ctx: Context,
     *,
     after: Callable[[], None] | None = None,
-    keep: Sequence[Keepable] = (),
+    state: Sequence[Stateful] = (),
 ) -> float:
     """Train parameters on the sources, in place, for the steps of the data set's recipe.
 
@@ -57,47 +47,32 @@ def fit(
     Args:
         model: its ``preprocess`` says what becomes of a picture.
         groups: parameters, with the first learning rate of each group.
-        loss: of a step's pictures and labels.
+        loss: of a step's pictures and labels, a scalar.
+        data: what is trained on.
+        ctx: of the cell.
         after: called after every step.
-        keep: what ``after`` changes.
+        state: what ``after`` changes.
 
     Returns:
-        seconds a step, of the steps taken since the last start.
+        wall seconds per optimisation step; see `Steps.seconds_per_step`.
     """
-    steps, parameters = data.recipe.steps, all_of(groups)
     optimizer = torch.optim.AdamW(
         [{"params": list(p), "lr": lr} for p, lr in groups], weight_decay=ctx.run.weight_decay, fused=True
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    kept: list[Any] = [optimizer, schedule, *keep]
-    first = 0
-    if state := ctx.restore():
-        first = state["step"]
-        with torch.no_grad():
-            for p, value in zip(parameters, state["parameters"], strict=True):
-                p.copy_(value)
-        for thing, value in zip(kept, state["kept"], strict=True):
-            thing.load_state_dict(value)
-    start = time.perf_counter()
-    done = 0
-    for step, (images, y) in enumerate(_batches(model, data, ctx.seed, first, steps, ctx.device), first + 1):
-        with torch.autocast(torch.device(ctx.device).type, torch.bfloat16, enabled=ctx.amp):
-            value = loss(images, y)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(value)
-        optimizer.step()
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, data.recipe.steps)
+
+    def step(batch: tuple[Tensor, Tensor]) -> Tensor:
+        value = optimised(lambda: loss(*batch), optimizer, ctx.device, ctx.amp)
         schedule.step()
-        done += 1
         if after is not None:
             after()
-        if step % max(1, steps // 20) == 0 or step == steps:
-            ctx.report(step=step, loss=float(value.detach()))
-            if not torch.isfinite(value):
-                break
-        if step % CHECKPOINT == 0 and step < steps:
-            now = [p.detach() for p in parameters]
-            ctx.checkpoint({"step": step, "parameters": now, "kept": [k.state_dict() for k in kept]})
-    return (time.perf_counter() - start) / max(1, done)
+        return value
+
+    saved: list[Stateful] = [Tensors(all_of(groups)), optimizer, schedule, *state]
+    steps = Steps(ctx=ctx, total=data.recipe.steps, state=saved, checkpoint_every=CHECKPOINT)
+    steps.resume(ctx.restore())
+    steps.run(_batches(model, data, ctx.seed, steps.done, steps.total, ctx.device), step)
+    return steps.seconds_per_step
 
 
 def all_of(groups: Groups) -> list[nn.Parameter]:

@@ -11,8 +11,9 @@ import pytest
 
 from bench.contract import AnswerError, BenchError, Method, Task, method
 from bench.data.tables import tabular
+from bench.tracks.common.metrics import auc
 from bench.tracks.embedding_scale.data import CtrData, Truth
-from bench.tracks.embedding_scale.scoring import auc, joined, logloss, singular_values
+from bench.tracks.embedding_scale.scoring import joined, logloss, singular_values
 from bench.tracks.embedding_scale.sources.tables import encode, split
 from bench.tracks.embedding_scale.track import TRACK
 
