@@ -172,7 +172,7 @@ def cells(folder: Path, track: str, device: str) -> tuple[dict[str, Any], bool]:
     from bench.store.records import Store
 
     store = Store.open(str(folder))
-    every = [r for key in store.heads() if (r := store.read(key)) is not None]
+    every = [r for key in store.summaries() if (r := store.read(key)) is not None]
     records = [r for r in every if r.cell["track"] == track]
     ran = [r for r in records if r.kind == "cell" and r.status != "skipped"]
     bad = {

@@ -39,7 +39,7 @@ MAY = {
         "errors",
         "registry",
         "suite",
-        "stages",
+        "declarations",
         "store",
         "plan",
         "engine",
@@ -190,7 +190,7 @@ def test_files_and_functions_stay_small():
 
 def test_folders_stay_small():
     """At most a dozen files in a folder; the folders that are larger do not grow."""
-    known = {"bench/board": 20, "bench/cli": 20, "bench/tracks/multi_domain": 16, "bench/tracks/ood": 18}
+    known = {"bench/board": 20}
     for folder in sorted({f.parent for f in FILES}):
         n = len([f for f in folder.glob("*.py") if f.name != "__init__.py"])
         name = folder.relative_to(ROOT).as_posix()
