@@ -1,8 +1,8 @@
 """Everything that only a GPU can show, in one command of at most ten minutes: ``make gpu``.
 
-Runs the tests marked ``gpu``, the smoke profile of every track on the GPU in mixed precision (without Ray), and
-the benchmarks of training steps (``tests/perf/steps.py``). What each part found is written to one JSON file as
-soon as the part has ended; the same command goes on with what is missing or failed.
+Runs the tests marked ``gpu``, the smoke profile of every track on the GPU in mixed precision (without Ray),
+and the benchmarks of training steps (``tests/perf/steps.py``). What each part found is written to one JSON
+file as soon as the part has ended; the same command goes on with what is missing or failed.
 
 ``--device cpu --small`` goes the same way in small sizes on a machine without a GPU, to try this script.
 """
@@ -58,7 +58,9 @@ class Report:
             found = json.loads(path.read_text(encoding="utf-8"))
             before, now = ({k: v for k, v in of.items() if k in SAME} for of in (found, about))
             if before != now:
-                raise SystemExit(f"{path} is of {before}, this is {now}: --again starts over, --out names another")
+                raise SystemExit(
+                    f"{path} is of {before}, this is {now}: --again starts over, --out names another"
+                )
             self.values["parts"] = found["parts"]
 
     def done(self, part: Part) -> bool:
@@ -110,7 +112,7 @@ def trimmed() -> list[str]:
     )
 
 
-# --------------------------------------------------------------------------------------------------- the parts
+# -------------------------------------------------------------------------------------------------- the parts
 
 
 def parts(work: Path, device: str, *, small: bool) -> list[Part]:
@@ -195,7 +197,7 @@ def steps(name: str, device: str, *, small: bool) -> Part:
     return Part(f"steps {name}", command, lambda printed: (json.loads(printed.splitlines()[-1]), True))
 
 
-# ------------------------------------------------------------------------------------------------- running them
+# ----------------------------------------------------------------------------------------------- running them
 
 
 def run(part: Part, work: Path, report: Report, limit_s: float) -> None:
@@ -242,7 +244,9 @@ def main(arguments: Sequence[str]) -> int:
     import torch
 
     if asked.device == "cuda" and not torch.cuda.is_available():
-        why = "this torch was built without CUDA" if torch.version.cuda is None else "torch sees no CUDA device"
+        why = (
+            "this torch was built without CUDA" if torch.version.cuda is None else "torch sees no CUDA device"
+        )
         print(f"no GPU here ({why}). --device cpu --small tries the script without one.", file=sys.stderr)
         return NO_DEVICE
     work = asked.out.parent / asked.out.stem
@@ -271,9 +275,15 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--small", action="store_true", help="the reference row of each track, tiny networks")
     parser.add_argument("--again", action="store_true", help="start over instead of going on")
-    parser.add_argument("--minutes", type=float, default=9.0, help="start and run nothing after that (default 9)")
-    parser.add_argument("--limit", type=float, default=180, help="end a part after so many seconds (default 180)")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu.json", help="default: build/gpu.json")
+    parser.add_argument(
+        "--minutes", type=float, default=9.0, help="start and run nothing after that (default 9)"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=180, help="end a part after so many seconds (default 180)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "build" / "gpu.json", help="default: build/gpu.json"
+    )
     asked = parser.parse_args(arguments)
     asked.out = asked.out.resolve()
     return asked
@@ -288,8 +298,8 @@ def line(part: dict[str, Any]) -> str:
         return f"{words}: {json.dumps(part['result'])}"
     ours, plain = part["result"]["ours"], part["result"]["plain"]
     return (
-        f"{words}: {ours['steps_per_second']:.2f} steps a second, {part['result']['ratio']:.2f} x the plain loop; "
-        f"memory {number(ours['peak_memory_gib'])} and {number(plain['peak_memory_gib'])} GiB; "
+        f"{words}: {ours['steps_per_second']:.2f} steps a second, {part['result']['ratio']:.2f} x the plain"
+        f" loop; memory {number(ours['peak_memory_gib'])} and {number(plain['peak_memory_gib'])} GiB; "
         f"share of the card's peak {number(ours['share_of_peak'])} and {number(plain['share_of_peak'])}"
     )
 

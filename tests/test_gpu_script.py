@@ -1,4 +1,4 @@
-"""``make gpu`` without a GPU: what it says, and the whole way in small sizes; and what a bare machine is brought."""
+"""``make gpu`` without a GPU: what it says, the whole way in small sizes, and what is brought to a machine."""
 
 import json
 import os
@@ -132,7 +132,10 @@ def test_a_wheel_that_is_cut_down_lists_what_is_left_and_says_that_it_was(tmp_pa
 def test_weights_that_are_cut_down_keep_names_shapes_and_spread():
     torch = pytest.importorskip("torch")
     safetensors = pytest.importorskip("safetensors.torch")
-    before = {"w": torch.randn(300, 20, generator=torch.Generator().manual_seed(0)) * 0.05, "b": torch.arange(4.0)}
+    before = {
+        "w": torch.randn(300, 20, generator=torch.Generator().manual_seed(0)) * 0.05,
+        "b": torch.arange(4.0),
+    }
     made = safetensors.load(wheels.stand_in("m.safetensors", safetensors.save(before)))
     assert made["w"].shape == (300, 20)
     assert float(made["w"].std()) == pytest.approx(float(before["w"].std()), rel=0.1)
@@ -151,7 +154,9 @@ def test_too_much_to_bring_is_refused_with_the_sizes(tmp_path, monkeypatch):
         wheel(into, {"thing/large.bin": "x" * 3 * 2**20})
 
     monkeypatch.setattr(wheels, "download", download)
-    with pytest.raises(BenchError, match=r"3\.00 MiB  thing-1\.0.*\n3\.0 MiB together; expected at most 2") as e:
+    with pytest.raises(
+        BenchError, match=r"3\.00 MiB  thing-1\.0.*\n3\.0 MiB together; expected at most 2"
+    ) as e:
         wheels.gather(tmp_path / "into", 2)
     assert "trim the largest" in str(e.value)
     assert "1 wheels for Python 3.12" in wheels.gather(tmp_path / "into", 4)
