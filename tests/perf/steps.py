@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -220,8 +220,6 @@ class Latents:
 
 def dit(device: str, *, small: bool) -> Benchmark:
     """DiT-XL/2, all weights, batch 32 of cached latents of 32 x 32 x 4, bf16, a moving average of weights."""
-    from dataclasses import replace
-
     from bench.tracks.dit_transfer.data import TransferData
     from bench.tracks.dit_transfer.nets.dit import DIT_XL_2, DiT, DiTConfig
     from bench.tracks.dit_transfer.settings import PAPER, Run
@@ -333,8 +331,6 @@ def clip_fine_tuning(device: str, *, small: bool) -> Benchmark:
     tune = row("ood", "fine-tune")
 
     def ours(n: int) -> float:
-        from dataclasses import replace
-
         data = OodData(
             setting="shift", dataset="random", recipe=replace(recipe, steps=n), classes=names,
             domains=("a", "b", "c"), template="a photo of a {}.", train=train, val=train,
