@@ -257,8 +257,8 @@ def test_filters(grids):
     for bad, said in {
         "singel": "-m singel: no row matches; did you mean 'single'?",
         "multi": "-m multi: no row matches; its variants are rows: 'multi/*'",
-        "mine": "no row matches; there is multi/dnn, multi/shared, prior, single, single/wide, small (the rows "
-        "of a file of your own are there with --plugin FILE)",
+        "mine": "no row matches; there is multi/dnn, multi/shared, prior, single, single/wide, small (the "
+        "rows of a file of your own are there with --plugin FILE)",
     }.items():
         with pytest.raises(BenchError, match=re.escape(said)):
             grids.plan(bad)
