@@ -15,11 +15,11 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 
 from bench.contract import Record, Track
-from bench.engine.pool import Pool
-from bench.engine.sweep import units
-from bench.engine.worker import Unit, do
-from bench.plan import Filter, make_plan
-from bench.planned import PlannedCell
+from bench.engine.execute import units
+from bench.engine.forkserver import ForkServer
+from bench.engine.job import Unit
+from bench.engine.worker import run_unit
+from bench.plan import Filter, PlannedCell, make_plan
 from bench.registry import Registry
 from bench.store.records import Store
 from bench.suite import Suite
@@ -58,8 +58,8 @@ def check(
     with TemporaryDirectory(prefix="bench-check-") as folder:
         store = Store.open(Path(folder))
         plan = make_plan(suite, registry, store, "smoke", tracks=tracks, wanted=Filter(rows))
-        pool = Pool(tuple(dict.fromkeys(m for p in plan.tracks for m in p.track.preload)))
-        pool.warm()
+        server = ForkServer(tuple(dict.fromkeys(m for p in plan.tracks for m in p.track.preload)))
+        server.start()
         stages = {key: _StageOnce() for key in plan.stages}
         first: dict[tuple[str, str], str] = {}
         todo: list[tuple[PlannedCell, list[Unit]]] = []
@@ -69,7 +69,7 @@ def check(
                 todo.append((c, units(plan, [c], registry, failed=True)[0]))
         threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
         try:
-            yield from threads.map(lambda one: _one(one[0], one[1], pool, store, stages, twice=twice), todo)
+            yield from threads.map(lambda one: _one(one[0], one[1], server, store, stages, twice=twice), todo)
         finally:
             threads.shutdown(cancel_futures=True)
 
@@ -81,18 +81,18 @@ class _StageOnce:
         self._lock, self._built = Lock(), False
         self._record: Record | None = None
 
-    def record(self, unit: Unit, pool: Pool, store: Store) -> Record | None:
+    def record(self, unit: Unit, server: ForkServer, store: Store) -> Record | None:
         """The record of the stage, which the first call builds; None if it was not recorded."""
         with self._lock:
             if not self._built:
-                self._record, self._built = do(unit, pool, store), True
+                self._record, self._built = run_unit(unit, server, store), True
             return self._record
 
 
 def _one(
     c: PlannedCell,
     todo: list[Unit],
-    pool: Pool,
+    server: ForkServer,
     store: Store,
     stages: Mapping[str, _StageOnce],
     *,
@@ -104,10 +104,10 @@ def _one(
         return Checked(c.cell.track, c.row, 0.0, (), (f"skips the smoke task: {c.skip}",))
     *read, unit = todo
     for s in read:
-        record = stages[s.key].record(s, pool, store)
+        record = stages[s.key].record(s, server, store)
         if record is not None and record.status != "ok":
             return Checked(c.cell.track, c.row, 0.0, (f"{s.label}: {_how(record)}",))
-    runs = [r for _ in range(2 if twice else 1) if (r := do(unit, pool, store)) is not None]
+    runs = [r for _ in range(2 if twice else 1) if (r := run_unit(unit, server, store)) is not None]
     return Checked(c.cell.track, c.row, runs[0].cost.get("run_s", 0.0), *_judge(runs, c.plan.track))
 
 

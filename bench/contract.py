@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from bench.errors import AnswerError as AnswerError
 from bench.errors import BenchError as BenchError
 from bench.errors import nearest as nearest
-from bench.handed import Context as Context
-from bench.handed import Inputs as Inputs
-from bench.handed import StageContext as StageContext
+from bench.protocols import Context as Context
+from bench.protocols import Inputs as Inputs
+from bench.protocols import StageContext as StageContext
 
 if TYPE_CHECKING:
     import numpy as np
@@ -252,10 +252,10 @@ class Track(ABC):
 
     @abstractmethod
     def truth(self, task: Task, run: Any, inputs: Inputs) -> Any:
-        """What the scorer keeps; opened only after the method returned, or inside ``ctx.snapshot``."""
+        """The ground truth of the task; opened only after the method returned, or inside ``ctx.snapshot``."""
 
     @abstractmethod
-    def score(self, task: Task, answer: Any, kept: Any, history: Sequence[Snapshot]) -> Score:
+    def score(self, task: Task, answer: Any, truth: Any, history: Sequence[Snapshot]) -> Score:
         """Score an answer; raises `AnswerError` for one that is not of the shape asked."""
 
     @abstractmethod

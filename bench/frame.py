@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Record
-from bench.planned import Plan
-from bench.store.heads import Head, Readable
-from bench.store.layers import Layered, home, published_folder, published_records
+from bench.plan import Plan
+from bench.store.committed.layers import Layered, committed_records, home, results_folder
 from bench.store.records import Store
+from bench.store.summaries import Readable, RecordSummary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ class Line:
 
     key: str
     cell: Mapping[str, Any]
-    head: Head | None
+    summary: RecordSummary | None
     record: Record | None
     more: Mapping[str, Any] = field(default_factory=dict)
 
@@ -56,11 +56,11 @@ def load(store: str | Path | None = None, profile: str | None = None, published:
         BenchError: what is there is no store.
     """
     opened = Store.open(store or home() / "results/store")
-    under = published_records(published_folder(), profile) if published else None
+    under = committed_records(results_folder(), profile) if published else None
     records: Readable = opened if under is None else Layered(opened, under)
-    heads = [h for h in records.heads().values() if h.kind == "cell"]
-    heads.sort(key=lambda h: (h.track, h.task, h.row, h.seed, h.key))
-    return frame(Line(h.key, h.cell, h, records.read(h.key)) for h in heads)
+    found = [h for h in records.summaries().values() if h.kind == "cell"]
+    found.sort(key=lambda h: (h.track, h.task, h.row, h.seed, h.key))
+    return frame(Line(h.key, h.cell, h, records.read(h.key)) for h in found)
 
 
 def planned(plan: Plan, records: Readable, *, series: bool = False) -> pd.DataFrame:
@@ -77,10 +77,10 @@ def planned(plan: Plan, records: Readable, *, series: bool = False) -> pd.DataFr
         role = {"role": c.found.role, "stale": bool(c.causes)}
         params = {f"task.{k}": v for k, v in c.task.params.items()}
         waiting = (
-            {} if c.head is not None else {"status": "skipped" if c.skip else c.state, "reason": c.reason}
+            {} if c.summary is not None else {"status": "skipped" if c.skip else c.state, "reason": c.reason}
         )
-        record = records.read(c.key) if c.head is not None else None
-        lines.append(Line(c.key, c.cell.declared(), c.head, record, {**params, **role, **waiting}))
+        record = records.read(c.key) if c.summary is not None else None
+        lines.append(Line(c.key, c.cell.declared(), c.summary, record, {**params, **role, **waiting}))
     return frame(lines, series=series)
 
 
@@ -101,18 +101,18 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def _row(line: Line, series: bool) -> dict[str, Any]:
-    cell, head, record = line.cell, line.head, line.record
+    cell, summary, record = line.cell, line.summary, line.record
     row: dict[str, Any] = {
         "key": line.key, "track": cell["track"], "task": cell["task"], "row": cell["row"],
         "method": str(cell["row"]).partition("/")[0], "seed": cell["seed"],
         **_flat("hp", cell.get("hp") or {}), **_flat("run", cell.get("run") or {}),
     }  # fmt: skip
-    if head is not None:
+    if summary is not None:
         row |= {
-            "status": head.status, "reason": head.error or head.reason, **_metrics(head.metrics),
-            **_flat("cost", head.cost), "hardware": head.hardware, "layer": head.layer or "own",
-            "commit": head.commit, "ended": head.ended, "attempts": head.attempts,
-            "marks": "; ".join(head.marks),
+            "status": summary.status, "reason": summary.error or summary.reason, **_metrics(summary.metrics),
+            **_flat("cost", summary.cost), "hardware": summary.hardware, "layer": summary.layer or "own",
+            "commit": summary.commit, "ended": summary.ended, "attempts": summary.attempts,
+            "marks": "; ".join(summary.marks),
         }  # fmt: skip
     if record is not None:
         row["started"] = record.started

@@ -16,10 +16,9 @@ from typing import Any
 from bench.contract import BenchError, Method, Score, Snapshot, Stage, Task
 from bench.engine.context import RunContext, RunInputs, set_seed
 from bench.errors import nearest
-from bench.plan import make_plan
-from bench.planned import Plan
+from bench.plan import Plan, make_plan
 from bench.registry import Registry
-from bench.store.layers import Layered, home, published_folder, published_records
+from bench.store.committed.layers import Layered, committed_records, home, results_folder
 from bench.store.records import Store
 from bench.suite import Suite
 
@@ -80,7 +79,7 @@ def try_method(
     """
     registry = Registry()
     opened = _records(store, profile, track)
-    plan = make_plan(Suite(suite), registry, opened, profile, tracks=[track])
+    plan = make_plan(Suite.read(suite), registry, opened, profile, tracks=[track])
     chosen, run = plan.tracks[0].track, plan.tracks[0].run
     tasks = {t.name: t for t in plan.tasks[track]}
     if task is not None and task not in tasks:
@@ -116,8 +115,8 @@ def _values_of_reference(plan: Plan, task: Task) -> dict[str, list[float]]:
     values: dict[str, list[float]] = {}
     reference = plan.tracks[0].track.reference
     for c in plan.cells:
-        if c.row == reference and c.task.name == task.name and c.head and c.head.status == "ok":
-            for name, v in c.head.metrics.items():
+        if c.row == reference and c.task.name == task.name and c.summary and c.summary.status == "ok":
+            for name, v in c.summary.metrics.items():
                 if isinstance(v, int | float):
                     values.setdefault(name, []).append(v)
     return values
@@ -137,7 +136,7 @@ def _stages(track: Sequence[Stage], method: Sequence[Stage], records: Store | La
 def _records(store: str | Path | None, profile: str, track: str) -> Store | Layered:
     """The records of the store above the published ones of a track, as on the command line."""
     opened = Store.open(store or home() / "results/store")
-    under = published_records(published_folder(), profile, [track])
+    under = committed_records(results_folder(), profile, [track])
     return opened if under is None else Layered(opened, under)
 
 

@@ -35,8 +35,8 @@ def clipood(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any
     average (the last weights).
     """
     from bench.nn.averaging import BetaAverage
-    from bench.nn.margin import margin_metric_softmax
     from bench.tracks.ood import training
+    from bench.tracks.ood.nets.margin import margin_metric_softmax
 
     model = data.encoder().to(ctx.device)
     theta = model.unfreeze_visual()
@@ -48,7 +48,7 @@ def clipood(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any
         return margin_metric_softmax(model.image_features(x), t, y, tau, lam)
 
     groups = [(theta, data.recipe.lr)]
-    seconds = training.fit(model, groups, loss, data, ctx, after=average.update, keep=[average])
+    seconds = training.fit(model, groups, loss, data, ctx, after=average.update, state=[average])
     if hp["average"]:
         average.assign()
     shares = average.weights if hp["average"] else None

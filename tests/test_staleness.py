@@ -102,8 +102,8 @@ def test_what_plans_shows_or_is_never_reached_makes_nothing_stale(copy):
         f"{DOMAIN}track.py": ("Multi-domain learning: images and recommenders", "Another title"),
         f"{DOMAIN}settings.py": ("    rows: int = 0\n", "    rows: int = 0\n    extra: float = 0.5\n"),
         "bench/nn/diffusion.py": ("", "\n\ndef never_called(x: int) -> int:\n    return x + 1\n"),
-        "bench/nn/clip.py": ("", "\n\nUNUSED = 3\n"),
-        "bench/data/dealing.py": ("", "\n\n# a comment\n"),
+        "bench/tracks/ood/nets/clip.py": ("", "\n\nUNUSED = 3\n"),
+        "bench/data/splitting.py": ("", "\n\n# a comment\n"),
         "methods/d_train.py": ('name="D-Train"', 'name="D-Train, decoupled"'),
     }
     assert copy.after(edits) == {}
@@ -125,16 +125,16 @@ def test_a_moved_and_a_split_file_make_nothing_stale(copy):
         for name, text in texts.items():
             (copy.folder / name).write_text(text.replace("bench.nn.averaging", "bench.nn.means"))
         (copy.folder / "bench/tracks/ood/half.py").write_text(
-            (copy.folder / "bench/tracks/ood/heads.py").read_text()
+            (copy.folder / "bench/tracks/ood/nets/heads.py").read_text()
         )
-        (copy.folder / "bench/tracks/ood/heads.py").write_text("from bench.tracks.ood.half import *\n")
+        (copy.folder / "bench/tracks/ood/nets/heads.py").write_text("from bench.tracks.ood.half import *\n")
         assert copy.stale() == {}
     finally:
         moved.rename(nn)
         assert nn.read_text() == kept
         for name, text in texts.items():
             (copy.folder / name).write_text(text)
-        shutil.copy(ROOT / "bench/tracks/ood/heads.py", copy.folder / "bench/tracks/ood/heads.py")
+        shutil.copy(ROOT / "bench/tracks/ood/nets/heads.py", copy.folder / "bench/tracks/ood/nets/heads.py")
         (copy.folder / "bench/tracks/ood/half.py").unlink()
 
 
@@ -163,7 +163,7 @@ def test_a_network_and_a_helper_two_imports_away_make_stale_what_reaches_them(co
     }  # fmt: skip
     assert all(c.startswith("Single changed") for causes in dcnv2.values() for c in causes)
     dealt = copy.after(
-        {"bench/data/dealing.py": ("", "\n\ndef dealt(*args: object) -> None:\n    return None\n")}
+        {"bench/data/splitting.py": ("", "\n\ndef split_groups(*args: object) -> None:\n    return None\n")}
     )
     assert copy.cells["multi_domain"] == copy.total["multi_domain"], "its emoji are dealt out by it"
     assert "embedding_scale" not in copy.cells

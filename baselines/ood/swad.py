@@ -25,7 +25,7 @@ def swad(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     loss of the ``begin`` looks from t_s on; the last step if there is none.
     """
     from bench.tracks.ood import training
-    from bench.tracks.ood.valley import LossValley
+    from bench.tracks.ood.nets.valley import LossValley
 
     model = data.encoder().to(ctx.device)
     theta = model.unfreeze_visual()
@@ -35,7 +35,7 @@ def swad(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     )  # fmt: skip
     loss = training.text_loss(model, data)
     seconds = training.fit(
-        model, [(theta, data.recipe.lr)], loss, data, ctx, after=valley.update, keep=[valley]
+        model, [(theta, data.recipe.lr)], loss, data, ctx, after=valley.update, state=[valley]
     )
     valley.assign()
     shares = valley.shares(data.recipe.steps)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from bench.board.model import Board, BoardSpec, RowInfo, Slot
 from bench.board.published import read_published
-from bench.planned import Plan, PlannedCell
-from bench.store.heads import Readable
-from bench.store.layers import store_name
+from bench.plan import Plan, PlannedCell
+from bench.store.committed.layers import store_name
+from bench.store.summaries import Readable
 from bench.suite import TrackPlan
 
 
@@ -54,7 +54,7 @@ def _row(c: PlannedCell) -> RowInfo:
 
 def slot(c: PlannedCell) -> Slot:
     """One planned cell as the board sees it."""
-    head, state = c.head, c.state
+    head, state = c.summary, c.state
     if head is None or (head.status == "skipped" and state == "new" and c.skip is None):
         status = "blocked" if state == "blocked" else "skipped" if c.skip else "new"
         return Slot(

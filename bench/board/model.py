@@ -21,7 +21,7 @@ from bench.board.counted import count
 from bench.board.published import Published
 from bench.contract import STATUSES, SYMBOLS, BenchError, Metric, Record, Task, Track
 from bench.stats import Array, Bools, Comparison, Estimate
-from bench.store.heads import Details
+from bench.store.summaries import Details
 
 __all__ = [
     "HELD", "STATES", "Board", "BoardSpec", "CellView", "Published", "RowInfo",

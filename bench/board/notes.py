@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bench.board import text
 from bench.board.model import HELD
 from bench.stats import FEW
-from bench.store.heads import PUBLISHED
+from bench.store.summaries import PUBLISHED
 
 if TYPE_CHECKING:
     from bench.board.model import Board

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +19,7 @@ from bench.errors import nearest
 
 if TYPE_CHECKING:
     from bench.data.images import image_files
+    from bench.data.images.image_sets import ImageSet
     from bench.data.preparing import Progress
     from bench.data.tables import ratings
     from bench.data.tables.ctr_logs import Manifest
@@ -114,9 +114,9 @@ def _check(names: Sequence[str]) -> None:
     for name in names:
         try:
             if lists := _lists(name):
-                for module in lists:
+                for one in lists:
                     with _progress() as told:
-                        listed = module.verify(name, told)
+                        listed = one.verify(told)
                     _say_images(listed)
                 continue
             if name == ratings.NAME:
@@ -161,11 +161,11 @@ def _shipped(name: str) -> str:
 
 
 def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
-    from bench.data.images import class_trees, image_sets
+    from bench.data.images import image_sets
     from bench.data.tables import ctr_logs, ctr_prepare, ratings
 
     brought = list(
-        dict.fromkeys([*ctr_logs.LAYOUTS, *image_sets.LAYOUTS, *class_trees.LAYOUTS, ratings.NAME])
+        dict.fromkeys([*ctr_logs.LAYOUTS, *image_sets.LAYOUTS, *image_sets.PUBLISHER_LAYOUTS, ratings.NAME])
     )
     if not names:
         raise BenchError(f"bench data prepare: which? {', '.join(brought)}")
@@ -174,9 +174,9 @@ def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
             raise BenchError(f"{name} needs no preparation: it ships inside a package")
     for name in _known(names, brought):
         if lists := _lists(name):
-            for module in lists:
+            for one in lists:
                 with _progress() as told:
-                    listed = module.prepare(name, partial=partial, again=again, progress=told)
+                    listed = one.prepare(told, partial=partial, again=again)
                 _say_images(listed)
             continue
         if name == ratings.NAME:
@@ -189,14 +189,13 @@ def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
         _say(manifest)
 
 
-def _lists(name: str) -> list[ModuleType]:
-    """The modules that list an image data set; of two with splits of their own, those with their files."""
-    from bench.data.images import class_trees, image_sets
+def _lists(name: str) -> list[ImageSet]:
+    """The lists of an image data set; of two with splits of their own, those with their files."""
+    from bench.data.images import image_sets as sets
 
-    both = [m for m in (image_sets, class_trees) if name in m.LAYOUTS]
-    folder = CATALOG[name].folder
-    here = [m for m in both if all((folder / place).exists() for place in m.LAYOUTS[name].places)]
-    return here or both
+    known = ((sets.LAYOUTS, sets.image_set), (sets.PUBLISHER_LAYOUTS, sets.publisher_set))
+    both = [make(name) for layouts, make in known if name in layouts]
+    return [s for s in both if s.absent() is None] or both
 
 
 def _say_ratings(m: ratings.Manifest) -> None:

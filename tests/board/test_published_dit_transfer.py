@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.board.published import read_published
-from bench.data.images import class_trees
+from bench.data.images import image_sets
 from bench.registry import Registry
 
 NUMBERS = read_published(Path(__file__).resolve().parents[2] / "results" / "published" / "dit_transfer.csv")
@@ -17,7 +17,7 @@ WHOLE, AVERAGE = ("full", "bitfit", "lora/r8", "difffit"), ("adapter/parallel", 
 
 
 def test_every_number_is_a_fid_of_a_data_set_of_ours_with_its_source():
-    assert {p.task for p in NUMBERS} == {*class_trees.NAMES, "average"}
+    assert {p.task for p in NUMBERS} == {*image_sets.PUBLISHER_LAYOUTS, "average"}
     for p in NUMBERS:
         assert (p.metric, p.digits, p.std) == ("fid", 2, None)
         assert p.source.startswith("[W] " if p.row == "diff-tuning" else "[D] ")
@@ -30,7 +30,7 @@ def test_no_cell_is_there_that_was_only_recalled():
     }  # fmt: skip
     # The eighth cell of Diff-Tuning was cut off in the source.
     cells = {p.task for p in NUMBERS if p.row == "diff-tuning"}
-    assert cells == set(class_trees.NAMES) - {"stanford-cars"}
+    assert cells == set(image_sets.PUBLISHER_LAYOUTS) - {"stanford-cars"}
 
 
 def test_rows_and_metric_are_the_tracks_own():

@@ -14,7 +14,7 @@ NUMBERS = read_published(Path(__file__).resolve().parents[2] / "results" / "publ
 DOMAINS = {
     f"wild-{name}-{domain.lower().replace(' ', '-')}"
     for name in ("office-home", "domain-net")
-    for domain in image_folders.LAYOUTS[name].domains
+    for domain in image_folders.domains(name)
 }
 
 

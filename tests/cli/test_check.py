@@ -59,7 +59,7 @@ def mine(lab):
 
 def run(lab, path, **how) -> dict[str, Checked]:
     registry = Registry(plugins=[*lab.plugins, str(path)])
-    return {c.row: c for c in check(Suite(lab.suite), registry, tracks=("faults",), **how)}
+    return {c.row: c for c in check(Suite.read(lab.suite), registry, tracks=("faults",), **how)}
 
 
 def test_each_row_has_its_verdict(mine, monkeypatch):
@@ -86,7 +86,7 @@ def test_rows_with_stages_are_checked_on_one_task_and_share_what_is_built(lab):
     builds = f"    with open({str(log)!r}, 'a') as f:\n        f.write(f'{{ctx.shard}} ')\n    mean = float("
     path.write_text(path.read_text().replace("    mean = float(", builds, 1))
     lab.of("sampler", ranks_by="distance")
-    found = list(check(Suite(lab.suite), lab.registry(), tracks=("sampler",)))
+    found = list(check(Suite.read(lab.suite), lab.registry(), tracks=("sampler",)))
     rows = ("full", "banked", "banked/no-bank", "untrained")
     assert [(c.row, c.problems) for c in found] == [(r, ()) for r in rows], "in their order"
     assert sorted(log.read_text().split()) == ["0", "1"]
@@ -99,7 +99,7 @@ def test_a_stage_that_fails_is_named(lab):
         text.replace('"""One shard of a bank: samples around', 'raise OSError("no bank")\n    """x')
     )
     lab.of("sampler", ranks_by="distance")
-    found = {c.row: c.problems for c in check(Suite(lab.suite), lab.registry(), tracks=("sampler",))}
+    found = {c.row: c.problems for c in check(Suite.read(lab.suite), lab.registry(), tracks=("sampler",))}
     assert found["full"] == ()
     assert found["banked"] == (f"sampler · stage bank 1/2: failed: {path}:34: OSError: no bank",)
 

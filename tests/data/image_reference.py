@@ -9,7 +9,7 @@ from PIL import Image
 
 from bench.data.catalog import CATALOG
 from bench.data.images.coop import LAYOUTS as COOP
-from bench.data.images.image_folders import LAYOUTS as FOLDERS
+from bench.data.images.image_folders import domains
 
 CLASSES = ("Alarm_Clock", "bike", "dog", "horse")
 IDS = ("n01440764", "n01443537", "n01484850", "n01491361", "n01494475")
@@ -23,7 +23,7 @@ def picture(path, shade=0, size=(8, 6)):
 
 def folders(name, classes=CLASSES, images=3):
     """``images`` + d of class 0 in domain d, so that the domains differ; ``images`` of the other classes."""
-    for d, domain in enumerate(FOLDERS[name].domains):
+    for d, domain in enumerate(domains(name)):
         for y, c in enumerate(classes):
             for i in range(images + (d if y == 0 else 0)):
                 # Names whose order as strings is not that of their numbers.

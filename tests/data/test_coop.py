@@ -32,8 +32,8 @@ def data(tmp_path, monkeypatch):
 
 
 def ready(name):
-    image_sets.prepare(name, partial=True)
-    return image_sets.read(name)
+    image_sets.image_set(name).prepare(partial=True)
+    return image_sets.image_set(name).read()
 
 
 # -------------------------------------------------------------------------------------------------- the lists
@@ -209,9 +209,9 @@ def test_a_missing_split_file_is_named_with_where_it_comes_from(data):
     folder = reference.split_file("ucf101", classes=3)
     (folder / "split_zhou_UCF101.json").unlink()
     said = f"no file split_zhou_UCF101.json in {folder} ($BENCH_DATA/ucf101): get it from where DATASETS.md"
-    assert said in image_sets.missing("ucf101")
+    assert said in image_sets.image_set("ucf101").missing()
     with pytest.raises(BenchError, match=r"no file split_zhou_UCF101\.json"):
-        image_sets.prepare("ucf101")
+        image_sets.image_set("ucf101").prepare()
 
 
 def edit(change):
@@ -246,16 +246,18 @@ def edit(change):
 def test_a_damaged_data_set_is_named(data, spoil, said):
     spoil(reference.split_file("eurosat", classes=3))
     with pytest.raises(BenchError, match=said):
-        image_sets.prepare("eurosat", partial=True)
+        image_sets.image_set("eurosat").prepare(partial=True)
 
 
 def test_other_counts_are_said_by_part(data, monkeypatch):
     reference.split_file("eurosat", classes=10)
-    with pytest.raises(BenchError, match=r"eurosat: images: train 60, expected 13,500; val 50, .*--partial"):
-        image_sets.prepare("eurosat")
+    with pytest.raises(
+        BenchError, match=r"eurosat: images: train 60 \(published 13,500\), val 50 .*--partial"
+    ):
+        image_sets.image_set("eurosat").prepare()
     reference.split_file("dtd", classes=3)
     with pytest.raises(BenchError, match="dtd: 3 classes, expected 47"):
-        image_sets.prepare("dtd")
+        image_sets.image_set("dtd").prepare()
 
 
 def emptied(folder):
@@ -268,10 +270,10 @@ def test_aircraft_names_the_line(data):
     path = folder / "images_variant_val.txt"
     path.write_text(path.read_text() + "x1 Concorde\n")
     with pytest.raises(BenchError, match=r"images_variant_val\.txt:21: 'x1 Concorde', expected an image and"):
-        image_sets.prepare("fgvc-aircraft", partial=True)
+        image_sets.image_set("fgvc-aircraft").prepare(partial=True)
     path.unlink()
     with pytest.raises(BenchError, match=r"no file images_variant_val\.txt"):
-        image_sets.prepare("fgvc-aircraft", partial=True)
+        image_sets.image_set("fgvc-aircraft").prepare(partial=True)
 
 
 @pytest.mark.parametrize(
@@ -290,19 +292,19 @@ def test_aircraft_names_the_line(data):
 def test_damaged_imagenet_is_named(data, spoil, said):
     spoil(reference.imagenet(train=1))
     with pytest.raises(BenchError, match=said):
-        image_sets.prepare("imagenet", partial=True)
+        image_sets.image_set("imagenet").prepare(partial=True)
 
 
 def test_damaged_variants_are_named(data):
     folder = reference.variant("imagenet-v2")
     (folder / LAYOUTS["imagenet-v2"].images / "3" / "3.jpg").unlink()
     with pytest.raises(BenchError, match=r"no image in .*3"):
-        image_sets.prepare("imagenet-v2", partial=True)
+        image_sets.image_set("imagenet-v2").prepare(partial=True)
     (folder / LAYOUTS["imagenet-v2"].images / "3").rmdir()
     with pytest.raises(BenchError, match=r"no class folder '3' in .*expected 0 to 4"):
-        image_sets.prepare("imagenet-v2", partial=True)
+        image_sets.image_set("imagenet-v2").prepare(partial=True)
     sketch = reference.variant("imagenet-sketch")
     shutil.rmtree(sketch / "images")
     (sketch / "images").mkdir()
     with pytest.raises(BenchError, match="no class folder in it"):
-        image_sets.prepare("imagenet-sketch", partial=True)
+        image_sets.image_set("imagenet-sketch").prepare(partial=True)

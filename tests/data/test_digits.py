@@ -11,8 +11,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
-from bench.data.dealing import dealt
 from bench.data.drawings import digits
+from bench.data.splitting import split_groups
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +79,11 @@ def test_groups_are_dealt_whole_in_about_the_shares_that_are_asked():
     random = np.random.default_rng(0)
     sizes = {f"g{i}": int(random.integers(1, 9)) for i in range(200)}
     shares = {"train": 0.6, "val": 0.15, "test": 0.25}
-    parts = dealt(sizes, shares, "seed")
+    parts = split_groups(sizes, shares, "seed")
     assert set(parts) == set(sizes)
     total = sum(sizes.values())
     for part, share in shares.items():
         got = sum(n for g, n in sizes.items() if parts[g] == part)
         assert abs(got / total - share) < 0.02
-    assert dealt(dict(reversed(sizes.items())), shares, "seed") == parts, "the order does not matter"
-    assert dealt(sizes, shares, "other") != parts
+    assert split_groups(dict(reversed(sizes.items())), shares, "seed") == parts, "the order does not matter"
+    assert split_groups(sizes, shares, "other") != parts

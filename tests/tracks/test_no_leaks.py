@@ -22,18 +22,19 @@ import xarray as xr
 from leak_walker import leaks
 
 from bench.contract import Task
-from bench.data.images import class_trees, image_sets
-from bench.data.images.nameless import ImageFiles, mapped
+from bench.data.anonymous import ImageFiles, mapped
+from bench.data.images import image_sets
 from bench.data.images.pictures import Evaluation, decode
 from bench.data.tables import ctr_prepare, ratings
 from bench.data.transfer import sets as transfer_sets
 from bench.engine.context import RunInputs, RunStageContext
 from bench.registry import Registry
-from bench.tracks.dit_transfer import photo_task
-from bench.tracks.dit_transfer.latents import AdmCrop
-from bench.tracks.multi_domain import emoji_task
-from bench.tracks.multi_domain import photo_task as multi_domain_photos
-from bench.tracks.ood import emoji_tasks, photo_tasks
+from bench.tracks.dit_transfer.sources import paper
+from bench.tracks.dit_transfer.sources.latents import AdmCrop
+from bench.tracks.multi_domain.sources import emoji as emoji_task
+from bench.tracks.multi_domain.sources import photos as multi_domain_photos
+from bench.tracks.ood.sources import emoji as emoji_tasks
+from bench.tracks.ood.sources import photos as photo_tasks
 
 #: Without stages: sets of drawings are then drawn here.
 INPUTS = SimpleNamespace(seed=None, device="cpu", stage=None)
@@ -82,7 +83,7 @@ def folders(name: str, weights) -> Callable[[Path], None]:
     def bring(root):
         weights(root)
         image_reference.folders(name, images=15)
-        image_sets.prepare(name, partial=True)
+        image_sets.image_set(name).prepare(partial=True)
 
     return bring
 
@@ -90,7 +91,7 @@ def folders(name: str, weights) -> Callable[[Path], None]:
 def few_shot(root: Path) -> None:
     clip(root)
     image_reference.split_file("dtd", classes=5, train=20, val=6, test=4)
-    image_sets.prepare("dtd", partial=True)
+    image_sets.image_set("dtd").prepare(partial=True)
 
 
 def variant(root: Path) -> None:
@@ -101,13 +102,13 @@ def variant(root: Path) -> None:
         for k in range(1 + i):
             image_reference.picture(next(folder.rglob(wnid)) / f"more_{i}_{k}.jpg")
     for name in ("imagenet", "imagenet-r"):
-        image_sets.prepare(name, partial=True)
+        image_sets.image_set(name).prepare(partial=True)
 
 
 def satellites(root: Path) -> None:
     resnet(root)
     rating_reference.satellites()
-    image_sets.prepare("fmow", partial=True)
+    image_sets.image_set("fmow").prepare(partial=True)
 
 
 def amazon(root: Path) -> None:
@@ -173,16 +174,18 @@ def test_every_track_has_cases_of_both_kinds():
 # --------------------------------------------------------------------------------------------- what is secret
 
 
-def secrets_of(case: Case, kept: Any) -> list[np.ndarray]:
+def secrets_of(case: Case, truth: Any) -> list[np.ndarray]:
     """Labels, as numbers and as names, or pictures of the test part."""
     match case.track:
         case "embedding_scale" | "multi_domain":
-            return [kept.test_y]
+            return [truth.test_y]
         case "ood":
-            of = [(t.labelled.y, np.array(kept.names)[t.labelled.y]) for t in kept.targets]
+            of = [(t.labelled.y, np.array(truth.names)[t.labelled.y]) for t in truth.targets]
             return [array for pair in of for array in pair]
-        case "dit_transfer" if case.task.name in class_trees.NAMES:
-            return [decode(class_trees.read(case.task.name, "test").paths, AdmCrop(256))]
+        case "dit_transfer" if case.task.name in image_sets.PUBLISHER_LAYOUTS:
+            return [
+                decode(image_sets.publisher_set(case.task.name).read().only("test").paths(), AdmCrop(256))
+            ]
         case "dit_transfer":
             found = transfer_sets.read(case.task.name)
             return [found.images[found.part == "test"]]
@@ -207,15 +210,15 @@ def names_below(root: Path) -> set[str]:
 def loaded(case: Case, root: Path) -> tuple[Any, Any]:
     case.bring(root)
     inputs = INPUTS
-    if case.track == "dit_transfer" and case.task.name in class_trees.NAMES:
-        (stage,) = photo_task.data_stages(case.task.name, case.run)
+    if case.track == "dit_transfer" and case.task.name in image_sets.PUBLISHER_LAYOUTS:
+        (stage,) = paper.stages(case.task, case.run)
         out = root.parent / "latents"
         out.mkdir()
         stage.build(RunStageContext(out, stage.params, 0, 0, "cpu", logging.getLogger("test"), {}))
         inputs = RunInputs(None, "cpu", {stage.name: out})
     track = TRACKS[case.track]
-    kept = track.truth(case.task, case.run, inputs) if case.truth else None
-    return track.load(case.task, case.run, inputs), kept
+    truth = track.truth(case.task, case.run, inputs) if case.truth else None
+    return track.load(case.task, case.run, inputs), truth
 
 
 @pytest.fixture
@@ -230,8 +233,8 @@ def root(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", [*LAPTOP, *(f"paper-{n}" for n in PAPER)])
 def test_what_a_method_is_given_leads_to_no_test_picture_and_no_test_label(name, root):
     case = LAPTOP.get(name) or PAPER[name.removeprefix("paper-")]
-    data, kept = loaded(case, root)
-    secrets = secrets_of(case, kept)
+    data, truth = loaded(case, root)
+    secrets = secrets_of(case, truth)
     for secret in secrets:
         assert len(secret) >= 9, "too short: it would be found by chance"
         assert len(np.unique(secret)) > 1
@@ -247,8 +250,8 @@ def test_the_place_of_a_test_example_does_not_tell_its_label(name, root):
     case = PAPER[name]
     if not case.truth:
         pytest.skip("no test picture is asked about")
-    _, kept = loaded(case, root)
-    for y in (s for s in secrets_of(case, kept) if s.dtype.kind != "U"):
+    _, truth = loaded(case, root)
+    for y in (s for s in secrets_of(case, truth) if s.dtype.kind != "U"):
         _, counts = np.unique(y, return_counts=True)
         agree, by_chance = np.mean(y[1:] == y[:-1]), np.sum((counts / len(y)) ** 2)
         # The order is drawn from a fixed seed: sorted by label, all but a few neighbours would agree.
@@ -295,9 +298,9 @@ def default(value):
 
 def frame(value):
     def made():
-        kept = value
+        same = value
         yield 1
-        yield kept
+        yield same
 
     found = made()
     next(found)

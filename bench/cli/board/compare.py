@@ -12,7 +12,8 @@ from bench.cli.options import Options, takes
 from bench.cli.session import Session
 from bench.contract import BenchError
 from bench.errors import nearest
-from bench.planned import Plan
+from bench.plan import Plan
+from bench.suite import resolve
 
 if TYPE_CHECKING:
     from bench.board.examples import ByExample
@@ -76,7 +77,7 @@ def command(
 def _track_of_both(session: Session, a: str, b: str) -> list[str]:
     """The one track among those asked for that has both rows, in a list."""
     options = session.options
-    asked = options.track or [p.track.name for p in session.suite.tracks(options.profile, session.registry)]
+    asked = options.track or [p.track.name for p in resolve(session.suite, session.registry, options.profile)]
     both = [t for t in asked if {a, b} <= set(session.registry.rows(t))]
     if len(both) == 1:
         return both
@@ -112,8 +113,8 @@ def _values(plan: Plan, row: str, metric: str, without: set[str]) -> dict[tuple[
     """The metric of a row's cells that have one, by (task, seed); a censored value counts as its bound."""
     out = {}
     for c in plan.cells:
-        ok = c.head and c.head.status == "ok" and c.row == row and c.key not in without
-        value = c.head.metrics.get(metric) if c.head and ok else None
+        ok = c.summary and c.summary.status == "ok" and c.row == row and c.key not in without
+        value = c.summary.metrics.get(metric) if c.summary and ok else None
         if value is not None:
             out[c.task.name, c.cell.seed] = float(value["bound"] if isinstance(value, dict) else value)
     return out

@@ -10,7 +10,7 @@ import typer
 from bench.cli.console import console, escape
 from bench.cli.options import Options, takes
 from bench.cli.session import Session
-from bench.store.layers import home
+from bench.store.committed.layers import home
 
 if TYPE_CHECKING:
     from bench.board.model import Board

@@ -45,7 +45,7 @@ def command(
     if subject in registry.track_names():
         from bench.cli.method.describe import describe
 
-        for part in describe(registry, subject, Suite(options.suite)):
+        for part in describe(registry, subject, Suite.read(options.suite)):
             console.print(part, soft_wrap=True)
         return
     tracks, rows = options.track, options.method
@@ -53,7 +53,7 @@ def command(
         tracks, rows = _of_file(registry, subject, tracks, rows)
     from bench.check import check
 
-    suite = Suite(options.suite)
+    suite = Suite.read(options.suite)
     done = check(suite, registry, tracks=tuple(tracks), rows=tuple(rows), twice=not once)
     _report(done, registry)
 

@@ -44,7 +44,7 @@ def describe(registry: Registry, name: str, suite: Suite) -> Iterator[str]:
         yield _indented("\n".join(recipe))
     yield from _stages(track, task, run, rows)
     yield _head("Metrics", "computed by the track from the answer")
-    spec = suite.spec.tracks.get(name)
+    spec = suite.tracks.get(name)
     yield _indented("\n".join(_metrics(track, spec.ranks_by if spec else "")))
     yield from _files(track, rows)
 

@@ -13,10 +13,12 @@ from bench.cli.options import Options, takes
 from bench.cli.session import Session
 from bench.cli.sweep.run import sweep_plan
 from bench.contract import BenchError, Record
-from bench.planned import Plan, PlannedCell, PlannedStage, shard_label
+from bench.declarations import shard_label
+from bench.plan import Plan, PlannedCell, PlannedStage
 from bench.store import provenance
-from bench.store.accepting import Aside, differences, keep, restamp, sample, stamped
-from bench.store.layers import Layered, published_folder
+from bench.store.accepting import RerunStore, differences, restamp, sample, stamped, write_stamped
+from bench.store.committed.layers import Layered, results_folder
+from bench.store.provenance import Dependencies
 from bench.store.records import Store
 
 
@@ -67,7 +69,7 @@ def command(
 
 def _stale(plan: Plan, records: Store | Layered, starts: Sequence[str]) -> list[PlannedCell]:
     """The stale cells whose record has numbers, each once; if keys are given, only theirs."""
-    cells = {c.key: c for c in plan.cells if c.causes and c.head is not None and c.head.status == "ok"}
+    cells = {c.key: c for c in plan.cells if c.causes and c.summary is not None and c.summary.status == "ok"}
     if not starts:
         return list(cells.values())
     found = []
@@ -99,7 +101,7 @@ def _verified(session: Session, plan: Plan, stale: list[PlannedCell], each: int)
     console.print(
         f"{len(stale)} stale cells; {len(chosen)} of them are run again, {each} of each row and kind of task"
     )
-    aside = Aside.open(session.store.url)
+    aside = RerunStore.open(session.store.url)
     again = replace(plan, cells=[c for c in able if c.key in chosen])
     here = replace(session, store=aside, options=replace(session.options, local=True))
     sweep_plan(here, again, stale=True)
@@ -117,7 +119,7 @@ def _verified(session: Session, plan: Plan, stale: list[PlannedCell], each: int)
     return {"cells": len(stale), "on": len(chosen), "commit": commit, "at": provenance.now()}
 
 
-def _differing(session: Session, cells: Iterable[PlannedCell], aside: Aside) -> Iterable[str]:
+def _differing(session: Session, cells: Iterable[PlannedCell], aside: RerunStore) -> Iterable[str]:
     records = session.layered()
     for c in {c.key: c for c in cells}.values():
         old = records.read(c.key)
@@ -140,19 +142,17 @@ def _accept_cells(
     """Stamp all records of cells in one pass: those of the store there, published ones in their files."""
     own: list[Record] = []
     published: list[Record] = []
-    codes = {code.name: code for c in stale if c.rests is not None for code in c.rests.codes}
+    codes = {code.name: code for c in stale if c.dependencies is not None for code in c.dependencies.codes}
     for c in stale:
         record = records.read(c.key)
         assert record is not None
-        assert c.rests is not None
-        layer = c.head is not None and bool(c.head.layer)
-        made = stamped(
-            record, code=c.rests.code, ran_with=c.rests.ran_with, data=c.rests.data,
-            stages={} if layer else c.rests.stages, built_by=c.rests.named, reason=reason, verified=verified,
-        )  # fmt: skip
+        assert c.dependencies is not None
+        layer = c.summary is not None and bool(c.summary.layer)
+        today = replace(c.dependencies, stages={}) if layer else c.dependencies
+        made = stamped(record, today, reason=reason, verified=verified)
         (published if layer else own).append(made)
-    keep(store, own, codes.values() if own else ())
-    files = restamp(published_folder() / profile, published, codes.values())
+    write_stamped(store, own, codes.values() if own else ())
+    files = restamp(results_folder() / profile, published, codes.values())
     on = f"verified on {verified['on']}" if verified else f"accepted: {escape(reason.strip())}"
     parts = [f"{len(own)} in {store.url}"] if own else []
     parts += [f"{len(published)} published ({', '.join(f.name for f in files)})"] if published else []
@@ -178,10 +178,8 @@ def _accept_stage(store: Store, planned: PlannedStage, reason: str, verified: Ma
         return 0
     found = {s.name: store.artifacts.stage_digest(s) for s in planned.stage.stages}
     reads = {name: digest for name, digest in found.items() if digest}
-    made = stamped(
-        record, code=planned.code, ran_with={}, data=None, stages=reads, built_by={}, reason=reason,
-        verified=verified,
-    )  # fmt: skip
-    keep(store, [made], [planned.code])
+    today = Dependencies(code=planned.code, stages=reads)
+    made = stamped(record, today, reason=reason, verified=verified)
+    write_stamped(store, [made], [planned.code])
     console.print(f"stage {shard_label(planned.stage, planned.shard)} accepted")
     return 1

@@ -9,9 +9,8 @@ import typer
 from bench.cli.console import console, escape
 from bench.cli.options import Options, takes
 from bench.cli.session import Session, find_key, records_of_all_profiles
-from bench.plan import make_plan
-from bench.planned import PlannedCell
-from bench.store.records import Head
+from bench.plan import PlannedCell, make_plan
+from bench.store.summaries import RecordSummary
 
 KeyArgument = Annotated[str, typer.Argument(help="Key of a cell, or enough of its beginning.")]
 
@@ -25,7 +24,7 @@ def command(options: Options, key: KeyArgument) -> None:
     """
     session = Session.open(options)
     records = records_of_all_profiles(session.store, options)
-    head = records.heads()[find_key(records, key)]
+    head = records.summaries()[find_key(records, key)]
     planned = find(session, head.key)
     if planned is not None:
         console.print(f"planned today: {escape(str(planned.cell))}, state {planned.state}")
@@ -58,12 +57,12 @@ def _all(session: Session) -> list[PlannedCell]:
     """The planned cells of every profile, against the records of all, since profiles share cells."""
     out, records = [], records_of_all_profiles(session.store, session.options)
     for profile in session.suite.profile_names():
-        if profile == "smoke" or any(profile in t.profiles for t in session.suite.spec.tracks.values()):
+        if profile == "smoke" or any(profile in t.profiles for t in session.suite.tracks.values()):
             out += make_plan(session.suite, session.registry, records, profile).cells
     return out
 
 
-def _nearest(session: Session, head: Head) -> PlannedCell | None:
+def _nearest(session: Session, head: RecordSummary) -> PlannedCell | None:
     def distance(c: PlannedCell) -> int:
         return len(_differences(dict(head.cell), c.cell.declared()))
 

@@ -12,8 +12,7 @@ from rich.table import Table
 from bench.cli.console import console, duration, escape, in_parts
 from bench.cli.options import Options, takes
 from bench.cli.session import Session
-from bench.estimate import Estimate, estimate
-from bench.planned import Plan, PlannedCell
+from bench.plan import Estimate, Plan, PlannedCell, estimate
 from bench.store import provenance
 
 #: The most tasks with which the table has room to name the row whose cell an aliased one is.
@@ -58,7 +57,7 @@ def summary(plan: Plan) -> str:
 
 def _published(plan: Plan) -> Counter[str]:
     """How many cells of each state have a published record."""
-    return Counter(c.state for c in {c.key: c for c in plan.cells}.values() if c.head and c.head.layer)
+    return Counter(c.state for c in {c.key: c for c in plan.cells}.values() if c.summary and c.summary.layer)
 
 
 def _hours(plan: Plan, cells: Sequence[PlannedCell]) -> str:

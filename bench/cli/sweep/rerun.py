@@ -12,16 +12,16 @@ from bench.contract import BenchError
 @takes("store", "suite", "plugin")
 def command(options: Options, key: KeyArgument) -> None:
     """Run one cell again on this machine, show its numbers beside the old ones, and record them."""
-    from bench.engine.claims import do_alone
-    from bench.engine.pool import Pool
-    from bench.engine.sweep import units
+    from bench.engine.claims import run_unit_alone
+    from bench.engine.execute import units
+    from bench.engine.forkserver import ForkServer
     from bench.plan import make_plan
-    from bench.store.publish import as_published
+    from bench.store.committed.writing import as_published
 
     session = Session.open(options)
     records = records_of_all_profiles(session.store, options)
     match = find_key(records, key)
-    published = bool(records.heads()[match].layer)
+    published = bool(records.summaries()[match].layer)
     old = records.read(match)
     planned = find(session, match)
     if planned is None:
@@ -30,12 +30,12 @@ def command(options: Options, key: KeyArgument) -> None:
         )
     plan = make_plan(session.suite, session.registry, session.store, planned.plan.profile)
     (cell,) = {c.key: c for c in plan.cells if c.key == match}.values()
-    pool = Pool(planned.plan.track.preload)
-    pool.warm()
+    server = ForkServer(planned.plan.track.preload)
+    server.start()
     new = None
     for unit in units(plan, [cell], session.registry, failed=True)[0]:
         console.print(f"running {escape(unit.label)}")
-        new = do_alone(unit, pool, session.store)
+        new = run_unit_alone(unit, server, session.store)
     assert new is not None
     console.print(f"{new.status} in {duration(new.cost.get('run_s', 0.0))} {escape(new.reason)}")
     before = dict(old.metrics) if old else {}

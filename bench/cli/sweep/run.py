@@ -13,7 +13,7 @@ from bench.cli.options import RUNNING, Options, takes
 from bench.cli.session import Session
 from bench.cli.sweep.plan import summary
 from bench.contract import BenchError
-from bench.planned import Plan
+from bench.plan import Plan
 
 
 @takes("profile", "track", "method", "filter", "fresh", "store", "suite", "plugin", "local", "cpus")
@@ -78,7 +78,7 @@ def sweep_plan(
         console.print(f"{others} of them were run by another driver of this store")
     for note in sweep.notes:
         console.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
-    for why, n in Counter(text.partition(" needs ")[2] for text in sweep.left_out.values()).items():
+    for why, n in Counter(text.partition(" needs ")[2] for text in sweep.too_large.values()).items():
         errors.print(f"[yellow]left out[/] {n} cells or stages that need {escape(why)}", soft_wrap=True)
     if sweep.fault is not None:
         raise sweep.fault

@@ -13,7 +13,7 @@ from bench.cli.options import Options, takes
 from bench.cli.session import Session
 from bench.cli.sweep.plan import summary
 from bench.cli.sweep.run import sweep_plan
-from bench.store.layers import home, published_folder
+from bench.store.committed.layers import home, results_folder
 
 FOLDER = "results/tour"
 
@@ -46,7 +46,7 @@ def command(
         console.print(terminal.render(board, width=console.width))
     for line in _reproduced(session):
         console.print(line)
-    if any((published_folder() / "laptop").glob("*.jsonl")):
+    if any((results_folder() / "laptop").glob("*.jsonl")):
         laptop = replace(options, profile="laptop", published=True)
         made += replace(session, options=laptop).boards()
     page = write_site(made, home() / "results" / "index.html")
@@ -55,22 +55,22 @@ def command(
 
 def _reproduced(session: Session) -> list[str]:
     """How many of the tour's cells have the numbers of their published records, in a line a track."""
-    from bench.store.publish import load_published
+    from bench.store.committed.reading import load_committed
 
     out = []
     plan = session.plan()
     for p in plan.tracks:
-        path = published_folder() / "laptop" / f"{p.track.name}.jsonl"
+        path = results_folder() / "laptop" / f"{p.track.name}.jsonl"
         if not path.is_file():
             continue
-        heads = load_published(path).heads()
+        heads = load_committed(path).summaries()
         metric = p.track.metric(p.ranks_by)
         same, seen, worst = 0, 0, 0.0
         for c in {c.key: c for c in plan.cells if c.plan is p}.values():
             theirs = heads.get(c.key)
-            if theirs is None or c.head is None or theirs.status != "ok" or c.head.status != "ok":
+            if theirs is None or c.summary is None or theirs.status != "ok" or c.summary.status != "ok":
                 continue
-            a, b = c.head.metrics[metric.name], theirs.metrics[metric.name]
+            a, b = c.summary.metrics[metric.name], theirs.metrics[metric.name]
             if isinstance(a, int | float) and isinstance(b, int | float):
                 seen += 1
                 worst = max(worst, abs(a - b))

@@ -8,7 +8,6 @@ matplotlib's own fonts, each with a family, turned, shifted and scaled a little 
 from __future__ import annotations
 
 import gzip
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, digest
+from bench.file_digest import file_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -173,18 +173,12 @@ def missing() -> str | None:
 def fingerprint() -> str:
     """16 hex digits over the bytes of the files read, the version of what renders fonts, and `VERSION`."""
     paths = [_located(*_MNIST), _located(*_UCI), *(_located(*_FONTS) / f"{f}.ttf" for f in _fonts())]
-    files = [_file_digest(p, p.stat().st_mtime_ns) for p in paths]
+    files = [file_digest(p, on_disk=False) for p in paths]
     return digest({"version": VERSION, "files": files, "pillow": metadata.version("pillow")})
 
 
 def _fonts() -> list[str]:
     return [font for fonts in FAMILIES.values() for font in fonts]
-
-
-@lru_cache(maxsize=64)
-def _file_digest(path: Path, changed: int) -> str:
-    # ``changed`` is part of the cache's key only: a plan asks once a cell, the bytes are read once.
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _located(distribution: str, file: str) -> Path:

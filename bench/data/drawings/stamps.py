@@ -9,7 +9,6 @@ table by file; what fits no class surely is left out. Too few to train on: unsee
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -22,6 +21,7 @@ from bench.contract import BenchError, Needs, Stage, StageContext, digest
 from bench.data.catalog import CATALOG
 from bench.data.drawings import sheets
 from bench.data.drawings.stamp_classes import CARTOONS, FILES, FOLDERS
+from bench.file_digest import file_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,7 +112,7 @@ def missing() -> str | None:
 
 def fingerprint() -> str:
     """16 hex digits over the names and bytes of the files read, and `VERSION`."""
-    files = {at: _file_digest(f, f.stat().st_mtime_ns) for at, f in _chosen(folder()).items()}
+    files = {at: file_digest(f, on_disk=False) for at, f in _chosen(folder()).items()}
     return digest({"version": VERSION, "files": files})
 
 
@@ -171,9 +171,3 @@ def _caption(file: Path) -> str:
     if not text.is_file():
         return ""
     return text.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()
-
-
-@lru_cache(maxsize=2048)
-def _file_digest(path: Path, changed: int) -> str:
-    # ``changed`` is part of the cache's key only: a plan asks once a cell, the bytes are read once.
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,8 +1,8 @@
 """The eight targets of Diff-Tuning and DiffFit as their publishers lay them out: labels, parts, refusals.
 
-Groups are the publisher's: ``train`` and ``test``, for some ``val`` too. SUN397 and Caltech101 have no split
-of their own that the papers use: `dealt` makes one. Four of the data sets are read by `coop` as well, out of
-the same folder; that list has CoOp's split, and fewer images of SUN397 and of Caltech101.
+Groups are the publisher's parts: ``train`` and ``test``, for some ``val`` too. SUN397 and Caltech101 have no
+split of their own that the papers use: `random_parts` makes one. Four of the data sets are read by `coop` as
+well, out of the same folder; that list has CoOp's split, and fewer images of SUN397 and of Caltech101.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import csv
 import hashlib
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
 from bench.data.images.image_files import Entry, Images, class_name, collect, in_all, sizes_of, subfolders
-from bench.data.preparing import Progress, silent
+from bench.data.images.layout import Layout
+from bench.data.preparing import Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,39 +32,7 @@ _UNREADABLE = "SUN397/c/church/outdoor/sun_bhenjvsvrtumjuri.jpg"
 _BACKGROUND = "BACKGROUND_Google"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """What a whole data set looks like.
-
-    ``places``: what has to lie in its folder, where the images are first. ``counts``: images a group.
-    """
-
-    places: tuple[str, ...]
-    scan: Callable[[str, Progress], Images]
-    classes: int
-    counts: Mapping[str, int]
-
-
-def scan(name: str, progress: Progress = silent) -> Images:
-    """Every image of a data set of `LAYOUTS`.
-
-    Raises:
-        BenchError: a file or folder is missing or is not what it should be; says which, and the line.
-    """
-    return LAYOUTS[name].scan(name, progress)
-
-
-def difference(name: str, images: Images) -> str | None:
-    """How classes and counts differ from the published ones, or None."""
-    layout, counts = LAYOUTS[name], images.counts()
-    if len(images.classes) != layout.classes:
-        place = CATALOG[name].folder / layout.places[0]
-        return f"{place}: found {len(images.classes)} classes, expected {layout.classes}"
-    wrong = [f"{p} {counts.get(p, 0):,}, expected {n:,}" for p, n in layout.counts.items() if counts[p] != n]
-    return f"images: {'; '.join(wrong)}" if wrong else None
-
-
-def dealt(files: Sequence[str]) -> list[str]:
+def random_parts(files: Sequence[str]) -> list[str]:
     """The part of each file: a fifth is ``test``, a tenth ``val``, the rest ``train``, over all classes.
 
     Those shares, rounded down, are the 76,128, 10,875 and 21,750 images that the paper quotes of a random
@@ -94,7 +62,7 @@ def _sun397(name: str, progress: Progress) -> Images:
             if (file := f"{base}/{letters[i]}/{below}") != _UNREADABLE:
                 found.append((f"{letters[i]}/{parent}", file, size))
     _some(name, folder, found)
-    return _dealt_images(name, found, lambda c: class_name(c.partition("/")[2]))
+    return _randomly_split(name, found, lambda c: class_name(c.partition("/")[2]))
 
 
 def _caltech101(name: str, progress: Progress) -> Images:
@@ -107,14 +75,14 @@ def _caltech101(name: str, progress: Progress) -> Images:
         _some(name, folder / classes[i], images)
         found += [(classes[i], f"{base}/{classes[i]}/{file}", size) for file, size in images]
     _some(name, folder, found)
-    return _dealt_images(name, found, class_name)
+    return _randomly_split(name, found, class_name)
 
 
-def _dealt_images(name: str, found: Sequence[tuple[str, str, int]], called: Callable[[str], str]) -> Images:
-    """The list of (class folder, path, bytes), split by `dealt`."""
+def _randomly_split(name: str, found: Sequence[tuple[str, str, int]], called: Callable[[str], str]) -> Images:
+    """The list of (class folder, path, bytes), split by `random_parts`."""
     classes = sorted({c for c, _, _ in found})
     label = {c: y for y, c in enumerate(classes)}
-    parts = dealt([file for _, file, _ in found])
+    parts = random_parts([file for _, file, _ in found])
     entries = [
         Entry(PARTS.index(part), label[c], file, size)
         for part, (c, file, size) in zip(parts, found, strict=True)
@@ -341,7 +309,7 @@ _IMAGE, _SPECIES = "image_path", "scientificName"
 #: Flowers and Stanford Cars are general knowledge, to be verified. DF20-Mini's 32,753 and 3,640 are what a
 #: public reader of its tables states; that they have 182 values of ``scientificName`` is to be verified (of
 #: ``species``, which some rows lack, that reader counts 139).
-LAYOUTS: Mapping[str, Layout] = {
+LAYOUTS: dict[str, Layout] = {
     "food101": Layout(
         places=("images", "meta/train.txt", "meta/test.txt"), scan=_food101, classes=101,
         counts={TRAIN: 75_750, TEST: 25_250},

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,35 +27,14 @@ from bench.data.images.image_files import (
     sizes_of,
     subfolders,
 )
-from bench.data.preparing import Progress, silent
+from bench.data.images.layout import PHOTO, Layout
+from bench.data.preparing import Progress
 
 if TYPE_CHECKING:
     import numpy as np
 
 PARTS = ("train", "val", "test")
 NAMES = "classnames.txt"
-_PHOTO = "a photo of a {}."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """What a whole data set looks like.
-
-    ``images``: folder to which paths are relative, ``listed``: the files that say what is in it (both below
-    the data set's folder). ``counts``: images a group. ``template``: the prompt.
-    """
-
-    images: str
-    listed: tuple[str, ...]
-    scan: Callable[[str, Progress], Images]
-    classes: int
-    counts: Mapping[str, int]
-    template: str = _PHOTO
-
-    @property
-    def places(self) -> tuple[str, ...]:
-        """What has to lie in its folder."""
-        return (self.images, *self.listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,26 +82,6 @@ def _drawn(images: Images, part: str, labels: Sequence[int], n: int, seed: int) 
 
 
 # -------------------------------------------------------------------------------------------------- the lists
-
-
-def scan(name: str, progress: Progress = silent) -> Images:
-    """Every image of a data set of `LAYOUTS`.
-
-    Raises:
-        BenchError: a file or folder is missing or is not what it should be; says which.
-    """
-    return LAYOUTS[name].scan(name, progress)
-
-
-def difference(name: str, images: Images) -> str | None:
-    """How classes and counts differ from the published ones, or None."""
-    layout, counts = LAYOUTS[name], images.counts()
-    if len(images.classes) != layout.classes:
-        return f"{len(images.classes)} classes, expected {layout.classes}"
-    wrong = [
-        f"{part} {counts[part]:,}, expected {n:,}" for part, n in layout.counts.items() if counts[part] != n
-    ]
-    return f"images: {'; '.join(wrong)}" if wrong else None
 
 
 def _text(path: Path) -> str:
@@ -291,24 +250,24 @@ def _by_class(
 
 
 def _zhou(
-    images: str, split: str, classes: int, counts: tuple[int, int, int], template: str = _PHOTO
+    images: str, split: str, classes: int, counts: tuple[int, int, int], template: str = PHOTO
 ) -> Layout:
     return Layout(
-        images=images, listed=(f"split_zhou_{split}.json",), scan=_split_file, classes=classes,
+        places=(images, f"split_zhou_{split}.json"), scan=_split_file, classes=classes,
         counts=dict(zip(PARTS, counts, strict=True)), template=template,
     )  # fmt: skip
 
 
 def _test_only(images: str, classes: int, count: int, *, numbered: bool = False) -> Layout:
     read = _numbered if numbered else _variant
-    return Layout(images=images, listed=(NAMES,), scan=read, classes=classes, counts={"test": count})
+    return Layout(places=(images, NAMES), scan=read, classes=classes, counts={"test": count})
 
 
 #: Templates: the released code of CLIPood. Counts: general knowledge (CoOp's table of data sets), to be
 #: verified; where a data set's publisher states a total, they add up to it.
-LAYOUTS: Mapping[str, Layout] = {
+LAYOUTS: dict[str, Layout] = {
     "imagenet": Layout(
-        images="images", listed=(NAMES,), scan=_imagenet, classes=1_000,
+        places=("images", NAMES), scan=_imagenet, classes=1_000,
         counts={"train": 1_281_167, "test": 50_000},
     ),
     "caltech101": _zhou("101_ObjectCategories", "Caltech101", 100, (4_128, 1_649, 2_465)),
@@ -319,7 +278,7 @@ LAYOUTS: Mapping[str, Layout] = {
     ),
     "food101": _zhou("images", "Food101", 101, (50_500, 20_200, 30_300), "a photo of {}, a type of food."),
     "fgvc-aircraft": Layout(
-        images="images", listed=("variants.txt", *(f"images_variant_{part}.txt" for part in PARTS)),
+        places=("images", "variants.txt", *(f"images_variant_{part}.txt" for part in PARTS)),
         scan=_aircraft, classes=100, counts=dict(zip(PARTS, (3_334, 3_333, 3_333), strict=True)),
         template="a photo of a {}, a type of aircraft.",
     ),

@@ -6,14 +6,13 @@ same years. A group is ``<part>/<region>``. Images of no region are in groups of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
 from bench.data.images.image_files import Entry, Images, class_name, collect, sizes_of
+from bench.data.images.layout import Layout
 from bench.data.preparing import Progress, silent
 
 if TYPE_CHECKING:
@@ -28,26 +27,6 @@ BEFORE = "2013-01-01"
 
 _TABLE, _COUNTRIES, _IMAGES = "rgb_metadata.csv", "country_code_mapping.csv", "images"
 _COLUMNS = {_TABLE: ("split", "country_code", "category", "timestamp"), _COUNTRIES: ("alpha-3", "region")}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """What a whole data set looks like. ``counts``: images a part, those of no region included."""
-
-    classes: int
-    counts: tuple[int, ...]
-    places: tuple[str, ...]
-
-    @property
-    def template(self) -> str:
-        """The prompt: none is published."""
-        return "a satellite image of a {}."
-
-
-#: Counts: general knowledge of WILDS (its training, in-distribution validation and test), verify.
-LAYOUTS: Mapping[str, Layout] = {
-    "fmow": Layout(classes=62, counts=(76_863, 11_483, 11_327), places=(_TABLE, _COUNTRIES, _IMAGES)),
-}
 
 
 def scan(name: str, progress: Progress = silent) -> Images:
@@ -106,13 +85,12 @@ def _read(name: str, folder: Path, file: str) -> pd.DataFrame:
     return table
 
 
-def difference(name: str, images: Images) -> str | None:
-    """How the counts differ from the published ones, or None."""
-    layout, counts = LAYOUTS[name], images.counts()
-    if len(images.classes) != layout.classes:
-        return f"{len(images.classes)} classes, expected {layout.classes}"
-    found = tuple(sum(n for g, n in counts.items() if g.startswith(f"{part}/")) for part in PARTS)
-    if found == layout.counts:
-        return None
-    said = (f"{p} {n:,} (published {told:,})" for p, n, told in zip(PARTS, found, layout.counts, strict=True))
-    return f"images before 2013: {', '.join(said)}"
+#: Counts: general knowledge of WILDS (its training, in-distribution validation and test), verify. They are of
+#: images before 2013, those of no region included. No prompt is published.
+LAYOUTS: dict[str, Layout] = {
+    "fmow": Layout(
+        places=(_IMAGES, _TABLE, _COUNTRIES), scan=scan, classes=62,
+        counts=dict(zip(PARTS, (76_863, 11_483, 11_327), strict=True)),
+        template="a satellite image of a {}.",
+    ),
+}  # fmt: skip

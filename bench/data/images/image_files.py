@@ -11,12 +11,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError
 from bench.data.preparing import Progress, read_manifest
+from bench.errors import nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,12 +59,26 @@ class Images:
             chosen &= np.isin(self.labels, labels)
         return np.flatnonzero(chosen)
 
-    def paths(self, rows: Sequence[int] | np.ndarray) -> list[Path]:
-        """Where those images lie."""
-        return [self.folder / self.files[i] for i in rows]
+    def paths(self, rows: Sequence[int] | np.ndarray | None = None) -> list[Path]:
+        """Where the images at these positions lie, or all images."""
+        return [self.folder / self.files[i] for i in (range(len(self.files)) if rows is None else rows)]
+
+    def only(self, group: str) -> Images:
+        """The images of one group, in the order of the list.
+
+        Raises:
+            BenchError: there is no such group; names the nearest.
+        """
+        if group not in self.groups:
+            raise BenchError(f"{self.folder}: no part {group!r}{nearest(group, self.groups)}")
+        rows = self.rows(group)
+        return replace(
+            self, files=tuple(self.files[i] for i in rows), labels=self.labels[rows],
+            group=self.group[rows], sizes=self.sizes[rows],
+        )  # fmt: skip
 
     def counts(self) -> dict[str, int]:
-        """Images a group."""
+        """Number of images of each group."""
         found = Counter(self.group.tolist())
         return {name: found[i] for i, name in enumerate(self.groups)}
 

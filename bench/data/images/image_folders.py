@@ -7,8 +7,7 @@ ImageFolder: the split is a permutation of positions, so the order is part of it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,68 +22,30 @@ from bench.data.images.image_files import (
     in_all,
     subfolders,
 )
+from bench.data.images.layout import Layout
 from bench.data.preparing import Progress, silent
 
 if TYPE_CHECKING:
     import numpy as np
 
-#: Template of every data set of this layout in the released code of CLIPood.
-TEMPLATE = "a photo of a {}."
 
+def layout(domains: Sequence[str], classes: int, *editions: Sequence[int]) -> Layout:
+    """The layout of a data set of this kind.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """What a whole data set looks like.
-
-    ``domains``: folder names, sorted. ``editions``: images a domain, of each edition that is in use; the
-    first is the published one.
+    Args:
+        domains: folder names of its domains, sorted.
+        classes: number of classes.
+        editions: images of each domain, for each edition that is in use; the first is the published one.
     """
-
-    domains: tuple[str, ...]
-    classes: int
-    editions: tuple[tuple[int, ...], ...]
-
-    @property
-    def template(self) -> str:
-        """The prompt."""
-        return TEMPLATE
-
-    @property
-    def places(self) -> tuple[str, ...]:
-        """What has to lie in its folder."""
-        return self.domains
+    return Layout(
+        places=tuple(domains), scan=scan, classes=classes,
+        counts=dict(zip(domains, editions[0], strict=True)), totals=tuple(sum(e) for e in editions),
+    )  # fmt: skip
 
 
-#: Totals: the table of data sets in DISAM, ICLR 2024. The counts a domain are general knowledge and add up to
-#: them. TerraIncognita: 24,788 images as published; what its source gives today has 24,330 (khanrc/miro,
-#: issue 9, which also says the published counts by domain).
-LAYOUTS: Mapping[str, Layout] = {
-    "pacs": Layout(
-        domains=("art_painting", "cartoon", "photo", "sketch"),
-        classes=7,
-        editions=((2_048, 2_344, 1_670, 3_929),),
-    ),
-    "vlcs": Layout(
-        domains=("Caltech101", "LabelMe", "SUN09", "VOC2007"),
-        classes=5,
-        editions=((1_415, 2_656, 3_282, 3_376),),
-    ),
-    "office-home": Layout(
-        domains=("Art", "Clipart", "Product", "Real World"),
-        classes=65,
-        editions=((2_427, 4_365, 4_439, 4_357),),
-    ),
-    "terra-incognita": Layout(
-        domains=("location_100", "location_38", "location_43", "location_46"),
-        classes=10,
-        editions=((4_879, 9_767, 4_020, 6_122), (4_741, 9_736, 3_970, 5_883)),
-    ),
-    "domain-net": Layout(
-        domains=("clipart", "infograph", "painting", "quickdraw", "real", "sketch"),
-        classes=345,
-        editions=((48_129, 51_605, 72_266, 172_500, 172_947, 69_128),),
-    ),
-}
+def domains(name: str) -> tuple[str, ...]:
+    """The domains of a data set of `LAYOUTS`, as its folders are called."""
+    return LAYOUTS[name].places
 
 
 def scan(name: str, progress: Progress = silent) -> Images:
@@ -93,20 +54,20 @@ def scan(name: str, progress: Progress = silent) -> Images:
     Raises:
         BenchError: a domain or a class folder is missing, too many, or has no image; says which.
     """
-    folder, layout = CATALOG[name].folder, LAYOUTS[name]
-    _check_domains(name, folder, layout.domains)
-    classes = _classes(name, folder, layout.domains)
-    pairs = [(d, y) for d in range(len(layout.domains)) for y in range(len(classes))]
+    folder, groups = CATALOG[name].folder, domains(name)
+    _check_domains(name, folder, groups)
+    classes = _classes(name, folder, groups)
+    pairs = [(d, y) for d in range(len(groups)) for y in range(len(classes))]
     entries = []
     for i, images in in_all(
-        [folder / layout.domains[d] / classes[y] for d, y in pairs], progress, f"{name}: class folders"
+        [folder / groups[d] / classes[y] for d, y in pairs], progress, f"{name}: class folders"
     ):
         d, y = pairs[i]
-        below = f"{layout.domains[d]}/{classes[y]}"
+        below = f"{groups[d]}/{classes[y]}"
         if not images:
             raise BenchError(f"{name}: no image in {folder / below} (expected {' '.join(EXTENSIONS)})")
         entries += [Entry(d, y, f"{below}/{file}", size) for file, size in images]
-    return collect(folder, layout.domains, [class_name(c) for c in classes], entries)
+    return collect(folder, groups, [class_name(c) for c in classes], entries)
 
 
 def _check_domains(name: str, folder: Path, expected: Sequence[str]) -> None:
@@ -146,19 +107,25 @@ def _classes(name: str, folder: Path, domains: Sequence[str]) -> list[str]:
     return classes
 
 
-def difference(name: str, images: Images) -> str | None:
-    """How the counts differ from the published ones, or None. Held against totals, said by domain."""
-    layout, counts = LAYOUTS[name], images.counts()
-    total, known = len(images.files), [sum(e) for e in layout.editions]
-    if len(images.classes) != layout.classes:
-        return f"{len(images.classes)} classes, expected {layout.classes}"
-    if total in known:
-        return None
-    by_domain = ", ".join(
-        f"{domain} {n:,}{'' if n == told else f' (published {told:,})'}"
-        for (domain, n), told in zip(counts.items(), layout.editions[0], strict=True)
-    )
-    return f"{total:,} images, expected {' or '.join(f'{k:,}' for k in known)}: {by_domain}"
+#: Totals: the table of data sets in DISAM, ICLR 2024. The counts a domain are general knowledge and add up to
+#: them. TerraIncognita: 24,788 images as published; what its source gives today has 24,330 (khanrc/miro,
+#: issue 9, which also says the published counts by domain).
+LAYOUTS: dict[str, Layout] = {
+    "pacs": layout(("art_painting", "cartoon", "photo", "sketch"), 7, (2_048, 2_344, 1_670, 3_929)),
+    "vlcs": layout(("Caltech101", "LabelMe", "SUN09", "VOC2007"), 5, (1_415, 2_656, 3_282, 3_376)),
+    "office-home": layout(("Art", "Clipart", "Product", "Real World"), 65, (2_427, 4_365, 4_439, 4_357)),
+    "terra-incognita": layout(
+        ("location_100", "location_38", "location_43", "location_46"),
+        10,
+        (4_879, 9_767, 4_020, 6_122),
+        (4_741, 9_736, 3_970, 5_883),
+    ),
+    "domain-net": layout(
+        ("clipart", "infograph", "painting", "quickdraw", "real", "sketch"),
+        345,
+        (48_129, 51_605, 72_266, 172_500, 172_947, 69_128),
+    ),
+}
 
 
 # -------------------------------------------------------------------------------------------------- the split

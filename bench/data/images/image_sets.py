@@ -1,178 +1,225 @@
-"""Image data sets that the user brings: missing, made ready once, checked, read; whatever their layout.
+"""Image data sets that the user brings, whatever their layout: each is listed once, then read from its list.
 
-Making one ready (`prepare`) lists it once, into ``prepared/<name>`` below `bench.data.catalog.root`: a plan
-then asks a small manifest, and a cell reads a list instead of walking through a million files. Nothing is
-written into the data set's own folder, where the authors' code would take a new folder for a domain.
+`ImageSet.prepare` lists a data set into a folder below ``prepared`` in `bench.data.catalog.root`: a plan then
+reads a small manifest, and a cell reads a list instead of walking through a million files. Nothing is written
+into the data set's own folder, where the code of DomainBed would take a new folder for a domain.
+
+Four data sets have two lists, since two papers split them differently: one with the split of CoOp
+(`image_set`), one with the publisher's own (`publisher_set`).
 """
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 
 from bench.contract import BenchError, digest
 from bench.data.catalog import CATALOG, VARIABLE, root
-from bench.data.images import coop, fmow, image_folders
+from bench.data.images import class_layouts, coop, fmow, image_folders
 from bench.data.images.image_files import MANIFEST, Images, Manifest, describe, load, write
+from bench.data.images.layout import Layout
 from bench.data.preparing import Progress, silent
+from bench.errors import nearest
 
-#: Raise when the order, a label or the format changes: what was prepared before is then prepared again.
+#: Raise when the order, a label, a part or the format changes: what was prepared before is prepared again.
 VERSION = 1
 
-LAYOUTS: Mapping[str, image_folders.Layout | coop.Layout | fmow.Layout] = {
-    **image_folders.LAYOUTS, **coop.LAYOUTS, **fmow.LAYOUTS,
-}  # fmt: skip
+#: Data sets with the domains of DomainBed, the splits of CoOp or those of WILDS.
+LAYOUTS: Mapping[str, Layout] = ChainMap(
+    dict[str, Layout](), fmow.LAYOUTS, coop.LAYOUTS, image_folders.LAYOUTS
+)  # fmt: skip
+#: The eight targets of Diff-Tuning, split as their publishers split them.
+PUBLISHER_LAYOUTS: Mapping[str, Layout] = class_layouts.LAYOUTS
 
 
-def _module(name: str) -> ModuleType:
-    return next(m for m in (image_folders, coop, fmow) if name in m.LAYOUTS)
-
-
-def known(name: str) -> str:
-    """The name itself.
-
-    Raises:
-        BenchError: there is no such image data set; says the nearest.
-    """
-    import difflib
-
-    if name not in LAYOUTS:
-        near = difflib.get_close_matches(name, LAYOUTS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(LAYOUTS)}"
-        raise BenchError(f"no image data set {name!r}; {hint}")
-    return name
-
-
-def missing(name: str) -> str | None:
-    """Why a data set cannot be read here and what to do about it, or None. Cheap: lists no folder."""
-    command = f"bench data prepare {known(name)}"
-    if why := _absent(name):
-        return f"{name}: {why}, then: {command}"
-    try:
-        manifest = _manifest(name)
-    except FileNotFoundError:
-        return f"{name}: {CATALOG[name].folder} is not prepared: {command}"
-    except BenchError as e:
-        return f"{e}: {command}"
-    if manifest.version != VERSION:
-        return f"{name}: prepared under rules {manifest.version}, today's are {VERSION}: {command}"
-    return None
-
-
-def _absent(name: str) -> str | None:
-    dataset = CATALOG[name]
-    folder = dataset.folder
-    if not folder.is_dir():
-        return f"no folder {folder.name} in {folder.parent} (${VARIABLE}): get it from {dataset.get}"
-    for place in LAYOUTS[name].places:
-        if not (folder / place).exists():
-            kind = "file" if Path(place).suffix in (".csv", ".json", ".txt") else "folder"
-            return f"no {kind} {place} in {folder} (${VARIABLE}/{folder.name}): get it from {dataset.get}"
-    return None
-
-
-def fingerprint(name: str) -> str:
-    """16 hex digits over the classes and every image's group, label, size and path. Cheap: of the manifest.
-
-    Ends in ``-part`` if the data set was not the whole published one.
-    """
-    manifest = _manifest(known(name))
-    return digest(asdict(manifest)) + ("" if manifest.complete else "-part")
-
-
-def prepare(
-    name: str, *, partial: bool = False, again: bool = False, progress: Progress = silent
-) -> Manifest:
-    """List a data set and keep the list.
-
-    Args:
-        name: a key of `LAYOUTS`.
-        partial: accept other counts than the published ones.
-        again: list it although it has been done.
-        progress: told how many folders are read.
+def image_set(name: str) -> ImageSet:
+    """The data set of that name with the split of DomainBed, CoOp or WILDS.
 
     Raises:
-        BenchError: something is missing or not as it should be (named), or counts differ from the published
-            ones and not ``partial``.
+        BenchError: there is no such image data set; names the nearest.
     """
-    if not again and missing(name) is None and ((done := _manifest(name)).complete or partial):
-        return done
-    images, wrong = _scanned(name, progress)
-    if wrong and not partial:
-        raise BenchError(f"{name}: {wrong}; --partial takes it as it is")
-    manifest, text = describe(name, images, wrong is None, VERSION)
-    place = _place(name)
-    try:
-        write(place, manifest, text)
-    except OSError as e:
-        raise BenchError(f"{place}: cannot be written: {e.strerror}") from e
-    return manifest
+    return ImageSet(name, _layout(name, LAYOUTS, "no image data set"))
 
 
-def _scanned(name: str, progress: Progress) -> tuple[Images, str | None]:
-    """What lies there now, and how it differs from the published data set."""
-    if why := _absent(known(name)):
-        raise BenchError(f"{name}: {why}")
-    module = _module(name)
-    images: Images = module.scan(name, progress)
-    wrong: str | None = module.difference(name, images)
-    return images, wrong
-
-
-def verify(name: str, progress: Progress = silent) -> Manifest:
-    """List a data set again and compare with what was kept.
+def publisher_set(name: str) -> ImageSet:
+    """The data set of that name as its publisher splits it.
 
     Raises:
-        BenchError: it is not prepared, or a file came, went, or has another size.
+        BenchError: there is no such data set; names the nearest.
     """
-    kept = read(name)
-    found, wrong = _scanned(name, progress)
-    manifest = _manifest(name)
-    if describe(name, found, wrong is None, VERSION)[0] == manifest:
+    layout = _layout(name, PUBLISHER_LAYOUTS, "no image data set with its publisher's split")
+    return ImageSet(name, layout, "class-trees", " as its publisher splits it")
+
+
+def _layout(name: str, known: Mapping[str, Layout], otherwise: str) -> Layout:
+    if name not in known:
+        raise BenchError(f"{otherwise} {name!r}{nearest(name, known)}")
+    return known[name]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """One image data set with one split.
+
+    Attributes:
+        name: its name in the catalogue.
+        layout: what the whole data set looks like.
+        below: the folder of its list, below the folder ``prepared``.
+        split: words that tell this list from another one of the same data set.
+    """
+
+    name: str
+    layout: Layout
+    below: str = ""
+    split: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The data set's own folder."""
+        return CATALOG[self.name].folder
+
+    @property
+    def place(self) -> Path:
+        """The folder of the list."""
+        return root() / "prepared" / self.below / self.name
+
+    def absent(self) -> str | None:
+        """Which file or folder of the data set is not here and where it comes from, or None."""
+        get = CATALOG[self.name].get
+        if not self.folder.is_dir():
+            return f"no folder {self.folder.name} in {self.folder.parent} (${VARIABLE}): get it from {get}"
+        for place in self.layout.places:
+            if not (self.folder / place).exists():
+                kind = "file" if Path(place).suffix else "folder"
+                where = f"{self.folder} (${VARIABLE}/{self.folder.name})"
+                return f"no {kind} {place} in {where}: get it from {get}"
+        return None
+
+    def missing(self) -> str | None:
+        """Why the data set cannot be read here and what to do about it, or None. Cheap: lists no folder."""
+        command = f"bench data prepare {self.name}"
+        if why := self.absent():
+            return f"{self.name}: {why}, then: {command}"
+        try:
+            manifest = self.manifest()
+        except FileNotFoundError:
+            return f"{self.name}: {self.folder} is not prepared{self.split}: {command}"
+        except BenchError as e:
+            return f"{e}: {command}"
+        if manifest.version != VERSION:
+            return f"{self.name}: prepared under rules {manifest.version}, today's are {VERSION}: {command}"
+        return None
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over the classes and every image's group, label, size and path.
+
+        Cheap: they are made from the manifest. They end in ``-part`` if the data set was not the whole
+        published one.
+        """
+        manifest = self.manifest()
+        return digest(asdict(manifest)) + ("" if manifest.complete else "-part")
+
+    def prepare(self, progress: Progress = silent, *, partial: bool = False, again: bool = False) -> Manifest:
+        """List the data set and write the list.
+
+        Args:
+            progress: is told how many folders are read.
+            partial: accept other counts than the published ones.
+            again: list it although it has been done.
+
+        Raises:
+            BenchError: something is missing or not as it should be (named), or counts differ from the
+                published ones and not ``partial``.
+        """
+        if not again and self.missing() is None and ((done := self.manifest()).complete or partial):
+            return done
+        images, wrong = self._scanned(progress)
+        if wrong and not partial:
+            raise BenchError(f"{self.name}: {wrong} (in {self.folder}); --partial takes it as it is")
+        manifest, text = describe(self.name, images, wrong is None, VERSION)
+        try:
+            write(self.place, manifest, text)
+        except OSError as e:
+            raise BenchError(f"{self.place}: cannot be written: {e.strerror}") from e
         return manifest
-    folder, command = CATALOG[name].folder, f"bench data prepare {name} --again"
-    raise BenchError(f"{name}: {folder} changed since it was prepared: {_change(kept, found)}: {command}")
 
+    def verify(self, progress: Progress = silent) -> Manifest:
+        """List the data set again and compare with the list that was written.
 
-def _change(kept: Images, found: Images) -> str:
-    before, now = (dict(zip(i.files, i.sizes.tolist(), strict=True)) for i in (kept, found))
-    for said, files in (("is gone", before.keys() - now.keys()), ("is new", now.keys() - before.keys())):
-        if files:
-            more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
-            return f"{min(files)} {said}{more}"
-    for file, size in before.items():
-        if now[file] != size:
-            return f"{file} has {now[file]:,} bytes, had {size:,}"
-    return "a label or a class has another name"
+        Raises:
+            BenchError: it is not prepared, or a file came, went, or has another size, label or group.
+        """
+        before = self.read()
+        now, wrong = self._scanned(progress)
+        manifest = self.manifest()
+        if describe(self.name, now, wrong is None, VERSION)[0] == manifest:
+            return manifest
+        raise BenchError(
+            f"{self.name}: {self.folder} changed since it was prepared: {_change(before, now)}:"
+            f" bench data prepare {self.name} --again"
+        )
 
+    def read(self) -> Images:
+        """The list of the prepared data set. Whether the images are still there is `verify`'s to find out.
 
-def read(name: str) -> Images:
-    """The list of a prepared data set. Whether the images are still there is not looked at (`verify` does).
+        Raises:
+            BenchError: the data set is not here, not prepared, or the list is damaged.
+        """
+        if why := self.missing():
+            raise BenchError(why)
+        try:
+            return load(self.place, self.manifest(), self.folder)
+        except BenchError as e:
+            raise BenchError(f"{e}: bench data prepare {self.name} --again") from e
 
-    Raises:
-        BenchError: it is not here, not prepared, or the list is damaged.
-    """
-    if why := missing(name):
-        raise BenchError(why)
-    try:
-        return load(_place(name), _manifest(name), CATALOG[name].folder)
-    except BenchError as e:
-        raise BenchError(f"{e}: bench data prepare {name} --again") from e
+    def manifest(self) -> Manifest:
+        """What the list holds.
 
+        Raises:
+            FileNotFoundError: the data set is not prepared.
+            BenchError: the manifest is damaged.
+        """
+        path = self.place / MANIFEST
+        return _read(path, path.stat().st_mtime_ns)
 
-def _place(name: str) -> Path:
-    return root() / "prepared" / name
-
-
-def _manifest(name: str) -> Manifest:
-    path = _place(name) / MANIFEST
-    return _read(path, path.stat().st_mtime_ns)
+    def _scanned(self, progress: Progress) -> tuple[Images, str | None]:
+        """What lies there now, and how it differs from the published data set."""
+        if why := self.absent():
+            raise BenchError(f"{self.name}: {why}")
+        images = self.layout.scan(self.name, progress)
+        return images, self.layout.difference(images)
 
 
 @lru_cache(maxsize=64)
 def _read(path: Path, changed: int) -> Manifest:
     # ``changed`` is part of the cache's key only: a plan asks once a task, the file is read once.
     return Manifest.read(path)
+
+
+def _change(before: Images, now: Images) -> str:
+    """The first difference between two lists, in words."""
+    then, here = (
+        {
+            file: (size, group, label)
+            for file, size, group, label in zip(
+                i.files, i.sizes.tolist(), i.group.tolist(), i.labels.tolist(), strict=True
+            )
+        }
+        for i in (before, now)
+    )
+    both = then.keys() & here.keys()
+    for words, files in (
+        ("is gone", then.keys() - here.keys()),
+        ("is new", here.keys() - then.keys()),
+        ("has another size", {f for f in both if then[f][0] != here[f][0]}),
+        ("has another class or part", {f for f in both if then[f] != here[f]}),
+    ):
+        if files:
+            more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
+            first = min(files)
+            sizes = f" ({here[first][0]:,} bytes, had {then[first][0]:,})" if words.endswith("size") else ""
+            return f"{first} {words}{sizes}{more}"
+    return "a class or a group has another name"

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, digest
+from bench.data.anonymous import mapped
 from bench.data.catalog import CATALOG, VARIABLE
-from bench.data.images.nameless import mapped
 from bench.data.preparing import read_manifest
 
 if TYPE_CHECKING:

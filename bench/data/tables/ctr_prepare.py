@@ -13,6 +13,7 @@ Beside the blocks, drawing the permutation takes 8 bytes a row for a moment: it 
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import os
 import shutil
@@ -29,6 +30,7 @@ from bench.data.catalog import CATALOG
 from bench.data.preparing import Progress, silent
 from bench.data.tables import ctr_logs, ctr_text
 from bench.data.tables.ctr_logs import FOLDER, LAYOUTS, MANIFEST, SHARES, SPLIT_SEED, Layout, Manifest
+from bench.file_digest import read_digest
 
 T = TypeVar("T")
 
@@ -90,7 +92,7 @@ def verify(name: str, progress: Progress = silent) -> Manifest:
     manifest = ctr_logs.read(name).manifest
     for file, told in (("x.npy", manifest.x_sha256), ("y.npy", manifest.y_sha256)):
         path = CATALOG[name].folder / FOLDER / file
-        if _sha256(path, progress) != told:
+        if read_digest(path, functools.partial(progress, f"checking {path.name}")) != told:
             raise BenchError(
                 f"{path}: its bytes are not those that were written: bench data prepare {name} --again"
             )
@@ -366,13 +368,3 @@ def _trouble_said(name: str, folder: Path) -> Iterator[None]:
     except OSError as e:
         at = e.filename or folder
         raise BenchError(f"{name}: not prepared: {at}: {e.strerror or e}; nothing half-made is left") from e
-
-
-def _sha256(path: Path, progress: Progress) -> str:
-    found, done, size = hashlib.sha256(), 0, path.stat().st_size
-    with open(path, "rb") as file:
-        while data := file.read(ctr_text.BLOCK):
-            found.update(data)
-            done += len(data)
-            progress(f"checking {path.name}", done, size)
-    return found.hexdigest()

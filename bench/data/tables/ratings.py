@@ -13,7 +13,6 @@ where a negative follows its positive, the place of a row tells its label.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -23,9 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, digest
+from bench.data.anonymous import mapped
 from bench.data.catalog import CATALOG, VARIABLE, root
-from bench.data.images.nameless import mapped
 from bench.data.preparing import Progress, read_manifest, silent
+from bench.file_digest import read_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,7 +136,7 @@ def verify() -> Manifest:
     manifest = _manifest()
     for name, said in zip(_FILES, manifest.sha256, strict=True):
         path = _place() / f"{name}.npy"
-        if not path.is_file() or _sha256(path) != said:
+        if not path.is_file() or read_digest(path) != said:
             raise BenchError(f"{path}: is not what was prepared: bench data prepare {NAME} --again")
     return manifest
 
@@ -304,15 +304,10 @@ def _written(work: Path, arrays: Sequence[np.ndarray], users: int, items: int) -
         version=VERSION, domains=DOMAINS,
         rows=tuple(np.bincount(kept[-1], minlength=len(DOMAINS)).tolist()),
         parts=tuple(np.bincount(part, minlength=3).tolist()),
-        users=users, items=items, sha256=tuple(_sha256(work / f"{f}.npy") for f in _FILES),
+        users=users, items=items, sha256=tuple(read_digest(work / f"{f}.npy") for f in _FILES),
     )  # fmt: skip
     (work / _MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
     return manifest
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _place() -> Path:

@@ -6,15 +6,14 @@ and index arrays are the tracks' business. Nothing here is a recommender log unl
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, digest
+from bench.file_digest import file_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -248,10 +247,4 @@ def fingerprint(name: str) -> str:
     """16 hex digits over the bytes of the source files and `VERSION`."""
     source = SOURCES[name]
     paths = [_located(source.distribution, f) for f in source.files]
-    return digest({"version": VERSION, "files": [_file_digest(p, p.stat().st_mtime_ns) for p in paths]})
-
-
-@lru_cache(maxsize=64)
-def _file_digest(path: Path, changed: int) -> str:
-    # ``changed`` is part of the cache's key only: a plan asks once a cell, the bytes are read once.
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return digest({"version": VERSION, "files": [file_digest(p, on_disk=False) for p in paths]})

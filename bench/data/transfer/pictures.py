@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.data.dealing import dealt
+from bench.data.splitting import split_groups
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,5 +82,5 @@ def parts(label: np.ndarray, group: np.ndarray, *, test: float, seed: str) -> np
     shares = {"train": 1 - test, "test": test}
     found: dict[str, str] = {}
     for y, sizes in by_class.items():
-        found |= dealt(sizes, shares, f"{seed}/{y}")
+        found |= split_groups(sizes, shares, f"{seed}/{y}")
     return np.array([found[g] for g in group.tolist()])

@@ -18,8 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contract import Context
-from bench.tracks.multi_domain.bodies import Stem
-from bench.tracks.multi_domain.data import Labelled, MultiDomainData, Unlabelled
+from bench.tracks.common.pictures import Labelled
+from bench.tracks.common.steps import Steps, optimised
+from bench.tracks.multi_domain.data import MultiDomainData, Unlabelled
+from bench.tracks.multi_domain.nets.bodies import Stem
 from bench.tracks.multi_domain.sampling import Shares, batches
 from bench.tracks.multi_domain.settings import Recipe
 
@@ -124,37 +126,25 @@ def _phase(
         _groups(net, trained, data.recipe), weight_decay=data.recipe.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(steps))
-    done = steps.start
-    if state is not None:
-        net.load_state_dict(state["net"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        done = state["step"]
-    total = data.recipe.steps
-    every = max(1, total // 20)
-    finite = True
+    engine = Steps(
+        ctx=ctx, total=data.recipe.steps, state=[net, optimizer, schedule], checkpoint_every=CHECKPOINT,
+        phase=number, first=steps.start, last=steps.stop,
+    )  # fmt: skip
+    engine.resume(state)
+
+    def step(batch: Batch) -> Tensor:
+        value = optimised(lambda: loss(batch), optimizer, ctx.device, ctx.amp)
+        schedule.step()
+        return value
+
     net.eval()
     part.train()
     for p in frozen:
         p.requires_grad_(False)
-    for batch in _batches(data, ctx, range(done, steps.stop), shares):
-        with torch.autocast(torch.device(ctx.device).type, torch.bfloat16, enabled=ctx.amp):
-            value = loss(batch)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(value)
-        optimizer.step()
-        schedule.step()
-        done += 1
-        if done % every == 0 or done == steps.stop:
-            ctx.report(step=done, loss=float(value.detach()))
-            if not (finite := bool(torch.isfinite(value.detach()))):
-                break
-        if done % CHECKPOINT == 0 and done < steps.stop:
-            now = {"phase": number, "step": done, "net": net.state_dict()}
-            ctx.checkpoint({**now, "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()})
+    engine.run(_batches(data, ctx, range(engine.done, steps.stop), shares), step)
     for p in frozen:
         p.requires_grad_(True)
-    return finite
+    return engine.finite
 
 
 def _divided(net: nn.Module, part: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -8,21 +8,19 @@ Source: CLIPood (arXiv 2302.00864) and its released code.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.contract import BenchError, Context
-from bench.nn.clip import DualEncoder
-from bench.tracks.ood.data import Labelled, OodData
+from bench.tracks.common.steps import Stateful, Steps, Tensors, optimised
+from bench.tracks.ood.data import LabelledPictures, OodData
+from bench.tracks.ood.nets.clip import DualEncoder
 from bench.tracks.ood.scoring import BATCH, Predict
-from bench.tracks.ood.stages import FEATURES, FILE
 
 #: Training pictures (B, 3, S, S), preprocessed, and labels (B,) -> the loss.
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -30,16 +28,6 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Groups = Sequence[tuple[Sequence[nn.Parameter], float]]
 #: Steps between two checkpoints.
 CHECKPOINT = 500
-
-
-class Keepable(Protocol):
-    """What a checkpoint has to keep beside the parameters: a moving average, say."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What has to be kept."""
-
-    def load_state_dict(self, state: Any) -> None:
-        """Go on from that."""
 
 
 def fit(
@@ -50,7 +38,7 @@ def fit(
     ctx: Context,
     *,
     after: Callable[[], None] | None = None,
-    keep: Sequence[Keepable] = (),
+    state: Sequence[Stateful] = (),
 ) -> float:
     """Train parameters on the sources, in place, for the steps of the data set's recipe.
 
@@ -59,47 +47,32 @@ def fit(
     Args:
         model: its ``preprocess`` says what becomes of a picture.
         groups: parameters, with the first learning rate of each group.
-        loss: of a step's pictures and labels.
+        loss: of a step's pictures and labels, a scalar.
+        data: what is trained on.
+        ctx: of the cell.
         after: called after every step.
-        keep: what ``after`` changes.
+        state: what ``after`` changes.
 
     Returns:
-        seconds a step, of the steps taken since the last start.
+        wall seconds per optimisation step; see `Steps.seconds_per_step`.
     """
-    steps, parameters = data.recipe.steps, all_of(groups)
     optimizer = torch.optim.AdamW(
         [{"params": list(p), "lr": lr} for p, lr in groups], weight_decay=ctx.run.weight_decay, fused=True
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    kept: list[Any] = [optimizer, schedule, *keep]
-    first = 0
-    if state := ctx.restore():
-        first = state["step"]
-        with torch.no_grad():
-            for p, value in zip(parameters, state["parameters"], strict=True):
-                p.copy_(value)
-        for thing, value in zip(kept, state["kept"], strict=True):
-            thing.load_state_dict(value)
-    start = time.perf_counter()
-    done = 0
-    for step, (images, y) in enumerate(_batches(model, data, ctx.seed, first, steps, ctx.device), first + 1):
-        with torch.autocast(torch.device(ctx.device).type, torch.bfloat16, enabled=ctx.amp):
-            value = loss(images, y)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(value)
-        optimizer.step()
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, data.recipe.steps)
+
+    def step(batch: tuple[Tensor, Tensor]) -> Tensor:
+        value = optimised(lambda: loss(*batch), optimizer, ctx.device, ctx.amp)
         schedule.step()
-        done += 1
         if after is not None:
             after()
-        if step % max(1, steps // 20) == 0 or step == steps:
-            ctx.report(step=step, loss=float(value.detach()))
-            if not torch.isfinite(value):
-                break
-        if step % CHECKPOINT == 0 and step < steps:
-            now = [p.detach() for p in parameters]
-            ctx.checkpoint({"step": step, "parameters": now, "kept": [k.state_dict() for k in kept]})
-    return (time.perf_counter() - start) / max(1, done)
+        return value
+
+    saved: list[Stateful] = [Tensors(all_of(groups)), optimizer, schedule, *state]
+    steps = Steps(ctx=ctx, total=data.recipe.steps, state=saved, checkpoint_every=CHECKPOINT)
+    steps.resume(ctx.restore())
+    steps.run(_batches(model, data, ctx.seed, steps.done, steps.total, ctx.device), step)
+    return steps.seconds_per_step
 
 
 def all_of(groups: Groups) -> list[nn.Parameter]:
@@ -118,12 +91,12 @@ def _batches(
                 " expected some of every source domain: raise run.images"
             )
     rows = list(_rows(data.train, data.recipe.batch, len(data.domains), seed, steps))[first:]
-    pictures = data.train.pictures.stream(rows, seed, first)
+    pictures = data.train.inputs.stream(rows, seed, first)
     for at, images in zip(rows, pictures, strict=True):
         yield model.preprocess(images.to(device)), torch.from_numpy(data.train.y[at]).to(device)
 
 
-def _rows(train: Labelled, batch: int, domains: int, seed: int, steps: int) -> Iterator[np.ndarray]:
+def _rows(train: LabelledPictures, batch: int, domains: int, seed: int, steps: int) -> Iterator[np.ndarray]:
     """Positions of each step's pictures: the same number from every domain, each domain in its own order.
 
     A domain starts again, in a new order, when it has been gone through; what does not divide evenly among
@@ -154,11 +127,11 @@ def val_loss(model: DualEncoder, data: OodData) -> float:
 
 
 @torch.no_grad()
-def encoded(model: DualEncoder, of: Labelled) -> Tensor:
+def encoded(model: DualEncoder, pictures: LabelledPictures) -> Tensor:
     """Features (n, D) of all pictures of a set, cut for evaluation, by the image tower as it is."""
     parts = []
-    for rows in np.split(np.arange(len(of)), range(BATCH, len(of), BATCH)):
-        parts.append(_features(model, of.pictures.read(rows)))
+    for rows in np.split(np.arange(len(pictures)), range(BATCH, len(pictures), BATCH)):
+        parts.append(_features(model, pictures.inputs.read(rows)))
     return torch.cat(parts)
 
 
@@ -166,15 +139,6 @@ def _features(model: DualEncoder, pictures: np.ndarray) -> Tensor:
     """(n, S, S, 3) uint8 -> (n, D) of length 1."""
     images = torch.from_numpy(np.ascontiguousarray(pictures)).to(model.device)
     return model.image_features(model.preprocess(images))
-
-
-def frozen(ctx: Context, device: str) -> tuple[Tensor, Tensor]:
-    """Features of the training and the validation pictures by the encoder as it is, (n, D) and (m, D).
-
-    For methods that declare the stage `bench.tracks.ood.stages.frozen_features`.
-    """
-    found = load_file(ctx.stage(FEATURES) / FILE, device=device)
-    return found["train"], found["val"]
 
 
 def text_loss(model: DualEncoder, data: OodData) -> Loss:
