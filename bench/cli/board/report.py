@@ -24,7 +24,7 @@ def command(
     ] = None,
 ) -> None:
     """Write the leaderboards as one page, results/index.html, and as markdown, results/LEADERBOARD.md."""
-    from bench.board import markdown
+    from bench.board.text import markdown
 
     made = Session.open(options).boards()
     page = write_site(made, out or home() / "results" / "index.html")
@@ -35,8 +35,8 @@ def command(
 
 def write_site(made: list[Board], path: Path) -> Path:
     """Write the page of these boards into a file, and return its path."""
-    from bench.board import page
+    from bench.board.page.render import render
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page.render(made), encoding="utf-8")
+    path.write_text(render(made), encoding="utf-8")
     return path

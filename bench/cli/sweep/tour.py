@@ -38,7 +38,7 @@ def command(
     )
     console.print(summary(plan))
     sweep_plan(session, plan)
-    from bench.board import terminal
+    from bench.board.text import terminal
 
     session.store.seal()
     made = session.boards()
