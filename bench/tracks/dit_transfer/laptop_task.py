@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench import packages
 from bench.contract import Inputs, Needs, Stage, StageContext, digest
 from bench.data import EMBEDDED
 from bench.data.drawings import emoji
 from bench.data.transfer import sets as transfer_sets
+from bench.file_digest import file_digest
 from bench.tracks.dit_transfer import pretrain, stages
 from bench.tracks.dit_transfer.settings import Run, recipe
 
@@ -32,6 +33,8 @@ def missing(target: str, run: Run) -> str | None:
     """What has to be installed or made, or None."""
     if why := transfer_sets.missing(target) or emoji.missing(transfer_sets.SOURCE_STYLES):
         return why
+    if why := packages.LITE0.missing("KID-lite0"):
+        return why
     if not WEIGHTS.is_file():
         return f"the pre-trained network: no file {WEIGHTS}: install gridbench again, or: {_MAKE}"
     return None
@@ -40,12 +43,11 @@ def missing(target: str, run: Run) -> str | None:
 def fingerprint(target: str, run: Run) -> str:
     """Digest of the pictures' sources and of the weights."""
     of = [transfer_sets.fingerprint(target), emoji.fingerprint(transfer_sets.SOURCE_STYLES)]
-    return digest([*of, _weights(WEIGHTS.stat().st_mtime_ns)])
+    return digest([*of, _weights()])
 
 
-@lru_cache(maxsize=1)
-def _weights(changed: int) -> str:
-    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:16]
+def _weights() -> str:
+    return file_digest(WEIGHTS, on_disk=False)[:16]
 
 
 def data_stages(target: str, run: Run) -> Sequence[Stage]:
@@ -104,7 +106,7 @@ def bank_stages(target: str, run: Run) -> Sequence[Stage]:
     """One bank for all targets: it is the source's."""
     r = recipe(target, run)
     params = {"n": r.bank, "chain": r.chain, "guidance": r.guidance}
-    weights = _weights(WEIGHTS.stat().st_mtime_ns) if WEIGHTS.is_file() else None
+    weights = _weights() if WEIGHTS.is_file() else None
     return (
         Stage(
             name=stages.BANK, build=draw_bank, params={**params, "weights": weights},

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from bench import packages
 from bench.contract import Inputs, Stage
 from bench.data.drawings import emoji
 from bench.data.splitting import split_groups
@@ -33,7 +34,7 @@ def stages(dataset: str) -> Sequence[Stage]:
 
 def missing(dataset: str, run: Run) -> str | None:
     """What has to be installed, or None."""
-    return emoji.missing(ARTISTS)
+    return emoji.missing(ARTISTS) or packages.LITE0.missing("EfficientNet-Lite0")
 
 
 def fingerprint(dataset: str, run: Run) -> str:
