@@ -128,5 +128,7 @@ def _judge(runs: list[Record], track: Track) -> tuple[tuple[str, ...], tuple[str
 
 
 def _how(record: Record) -> str:
+    """How a run ended, with the line of the method's file at which its exception came up."""
+    at = f"{record.error['at']}: " if record.error.get("at") else ""
     said = ": ".join(str(record.error[k]) for k in ("type", "message") if record.error.get(k))
-    return f"{record.status}: {said or record.reason}"
+    return f"{record.status}: {at}{said or record.reason}"

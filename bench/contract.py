@@ -252,10 +252,10 @@ class Track(ABC):
 
     @abstractmethod
     def truth(self, task: Task, run: Any, inputs: Inputs) -> Any:
-        """What the scorer keeps; opened only after the method returned, or inside ``ctx.snapshot``."""
+        """The ground truth of the task; opened only after the method returned, or inside ``ctx.snapshot``."""
 
     @abstractmethod
-    def score(self, task: Task, answer: Any, kept: Any, history: Sequence[Snapshot]) -> Score:
+    def score(self, task: Task, answer: Any, truth: Any, history: Sequence[Snapshot]) -> Score:
         """Score an answer; raises `AnswerError` for one that is not of the shape asked."""
 
     @abstractmethod

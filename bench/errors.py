@@ -15,7 +15,7 @@ class AnswerError(BenchError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the nearest known word, else the words that there are."""
+    """``; did you mean 'x'?`` for a known word that is really near, else the words that there are."""
     words = sorted(known)
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.65)
     return f"; did you mean {close[0]!r}?" if close else f"; there is {', '.join(words) or 'none'}"

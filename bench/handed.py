@@ -11,10 +11,16 @@ if TYPE_CHECKING:
 
 
 class Inputs(Protocol):
-    """What a track may use to open its data. ``seed``: None unless the track declares ``split_per_seed``."""
+    """What a track may use to open its data; a stage's context is one too.
 
-    seed: int | None
+    ``device``: ``cpu`` or ``cuda``.
+    """
+
     device: str
+
+    @property
+    def seed(self) -> int | None:
+        """The cell's seed if the track declares ``split_per_seed``, else None."""
 
     def stage(self, name: str) -> Path:
         """Folder of a stage that the track or the method declared; `BenchError` for another name."""

@@ -8,7 +8,7 @@ before any second seed starts, and ablations come last.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache
@@ -21,7 +21,7 @@ from bench.errors import nearest
 from bench.estimate import expect, factors
 from bench.marking import Marker
 from bench.planned import Plan, PlannedCell
-from bench.registry import Found, Registry
+from bench.registry import Found, Registry, near_rows, selects
 from bench.store.layers import Layered
 from bench.suite import Suite, TrackPlan, changed
 
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 
 
 class Filter:
-    """``-m`` and ``-k``: patterns of rows, and ``name=pattern`` over task, seed and the tasks' parameters.
+    """Which cells ``-m`` and ``-k`` select: the patterns of rows, and conditions on task, seed and the tasks'
+    parameters.
 
-    Several values of one name: ``scale=1|4``; several conditions: ``dataset=flights,scale=4``; a bare word is
-    a pattern of the task's name.
+    A condition is ``name=pattern``; of several values one has to match (``scale=1|4``), and of several
+    conditions all (``dataset=flights,scale=4``). Without a name it is a part of the task's name
+    (``icons|earth``).
     """
 
     def __init__(self, rows: Sequence[str] = (), expression: str = "") -> None:
@@ -42,28 +44,56 @@ class Filter:
         self.terms: list[tuple[str, list[str]]] = []
         for part in filter(None, (p.strip() for p in expression.split(","))):
             name, eq, values = part.partition("=")
-            self.terms.append((name.strip(), values.split("|")) if eq else ("task", [f"*{part}*"]))
+            if eq:
+                self.terms.append((name.strip(), [v.strip() for v in values.split("|")]))
+            else:
+                self.terms.append(("task", [f"*{word.strip()}*" for word in part.split("|")]))
 
-    def check(self, tasks: Sequence[Task], rows: Sequence[str]) -> None:
-        """Raise `BenchError` for a name that no task knows and a row pattern that matches nothing."""
-        known = {"task", "seed", *(k for t in tasks for k in t.params)}
-        for name, _ in self.terms:
-            if name not in known:
-                raise BenchError(f"-k {self.expression}: nothing is called {name!r}{nearest(name, known)}")
+    def check_rows(self, rows: Sequence[str], left_out: Sequence[str] = ()) -> None:
+        """Raise `BenchError` for a pattern that selects none of ``rows``.
+
+        Args:
+            rows: the rows there are.
+            left_out: rows that are declared, but that the profile does not run.
+        """
         for pattern in self.rows:
-            if not any(self._row(r, pattern) for r in rows):
-                raise BenchError(f"-m {pattern}: no row matches{nearest(pattern, rows)}")
+            if any(selects(pattern, r) for r in rows):
+                continue
+            if hits := [r for r in left_out if selects(pattern, r)]:
+                raise BenchError(
+                    f"-m {pattern}: {', '.join(hits)} is declared, but the suite's `rows` leave it out here; "
+                    f"there is {', '.join(rows) or 'none'}"
+                )
+            raise BenchError(f"-m {pattern}: no row matches{near_rows(pattern, rows)}")
 
-    @staticmethod
-    def _row(row: str, pattern: str) -> bool:
-        return fnmatchcase(row, pattern) or row.partition("/")[0] == pattern
+    def check_cells(self, tasks: Sequence[Task], seeds: Iterable[int]) -> None:
+        """Raise `BenchError` for a name that no task knows, and for a value that no task or seed has."""
+        values: dict[str, dict[str, None]] = {"task": {}, "seed": dict.fromkeys(map(str, seeds))}
+        for task in tasks:
+            for name, value in {**task.params, "task": task.name}.items():
+                values.setdefault(name, {})[str(value)] = None
+        for name, patterns in self.terms:
+            if name not in values:
+                known = nearest(name, values)
+                raise BenchError(f"-k {self.expression}: no task has a {name!r} to select by{known}")
+            for pattern in patterns:
+                if not any(fnmatchcase(v, pattern) for v in values[name]):
+                    near = nearest(pattern.strip("*"), values[name])
+                    raise BenchError(f"-k {self.expression}: no {name} is {pattern!r}{near}")
+
+    def nothing(self, chosen: Sequence[TrackPlan]) -> str:
+        """What to say if each part of the filter selects something, and no cell all of them."""
+        parts = [*(f"-m {r}" for r in self.rows), *([f"-k {self.expression}"] if self.expression else [])]
+        on = {t for p in chosen for t in p.ablation_tasks if any(map(self.row, p.ablations))}
+        only = f"; ablations run on {', '.join(sorted(on))} alone" if on else ""
+        return f"no cell is selected by {' and '.join(parts)} together{only}"
 
     def row(self, row: str) -> bool:
-        """Whether a row is asked for."""
-        return not self.rows or any(self._row(row, p) for p in self.rows)
+        """Whether a row is selected."""
+        return not self.rows or any(selects(p, row) for p in self.rows)
 
     def cell(self, task: Task, seed: int) -> bool:
-        """Whether cells of that task and seed are asked for."""
+        """Whether the cells of that task and seed are selected."""
         values = {**task.params, "task": task.name, "seed": seed}
         return all(any(fnmatchcase(str(values.get(n)), p) for p in patterns) for n, patterns in self.terms)
 
@@ -80,19 +110,21 @@ def make_plan(
     """The plan of a profile against a store, published records under it or alone (None: everything is new).
 
     Raises:
-        BenchError: unknown profile, track, row, filter name, or a mistake in ``bench.yaml``.
+        BenchError: an unknown profile or track, a filter that selects nothing, a mistake in ``bench.yaml``.
     """
     chosen, wanted = suite.tracks(profile, registry, tuple(tracks)), wanted or Filter()
     heads = store.heads() if store else {}
     tasks = {p.track.name: _tasks(p) for p in chosen}
-    wanted.check(
-        [t for ts in tasks.values() for t in ts], [r for p in chosen for r in (*p.core, *p.ablations)]
-    )
+    rows = [r for p in chosen for r in (*p.core, *p.ablations)]
+    wanted.check_rows(rows, [r for p in chosen for r in registry.rows(p.track.name)])
+    wanted.check_cells([t for ts in tasks.values() for t in ts], {s for p in chosen for s in p.seeds})
     cells: list[PlannedCell] = []
     blocks = [list(_blocks(p, tasks[p.track.name], registry, wanted)) for p in chosen]
     for ablation in (False, True):
         turns = zip_longest(*([b for is_abl, b in track if is_abl is ablation] for track in blocks))
         cells += [c for turn in turns for block in turn if block for c in block]
+    if not cells and (wanted.rows or wanted.terms):
+        raise BenchError(wanted.nothing(chosen))
     marker = Marker(store, heads, registry)
     with marker.code.still(), _read_once():
         for c in cells:

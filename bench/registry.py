@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
@@ -51,6 +51,11 @@ class Origin:
     def source_name(self) -> str:
         """Name under which provenance knows it."""
         return f"plugin:{Path(self.file).name}" if self.file else self.module
+
+    @property
+    def path(self) -> str:
+        """The file that it was loaded from; "" if it was not loaded yet."""
+        return self.file or str(getattr(sys.modules.get(self.module), "__file__", None) or "")
 
     def load(self) -> ModuleType:
         """Import the module or the file (once a process)."""
@@ -94,6 +99,22 @@ def methods_in(module: ModuleType) -> list[Method]:
         if getattr(value, "__module__", None) == module.__name__:
             found += getattr(value, "__bench_methods__", [])
     return found
+
+
+def selects(pattern: str, row: str) -> bool:
+    """Whether a pattern of ``-m`` or of the suite selects a row: by its exact name or by shell wildcards.
+
+    ``x`` is that row alone, ``x/*`` are the variants of the method ``x``, and ``x*`` is all that begins so.
+    """
+    return fnmatchcase(row, pattern)
+
+
+def near_rows(pattern: str, rows: Iterable[str]) -> str:
+    """What to say after "no row matches": the variants of a method that has no row without, or near rows."""
+    known = list(rows)
+    if any(r.startswith(f"{pattern}/") for r in known):
+        return f"; its variants are rows: {pattern + '/*'!r}"
+    return f"{nearest(pattern, known)} (the rows of a file of your own are there with --plugin FILE)"
 
 
 def _mistake(error: BaseException, file: str) -> str:
@@ -155,13 +176,13 @@ class Registry:
         return rows[row]
 
     def match(self, track: str, patterns: Sequence[str], where: str = "") -> list[str]:
-        """Rows that match any of the patterns (shell wildcards); a pattern that matches none is an error."""
+        """Rows that any of the patterns selects, see `selects`; a pattern that selects none is an error."""
         rows, out = self.rows(track), []
         for pattern in patterns:
-            hits = [r for r in rows if fnmatchcase(r, pattern) or r.partition("/")[0] == pattern]
+            hits = [r for r in rows if selects(pattern, r)]
             if not hits:
                 raise BenchError(
-                    f"{where}no row of track {track} matches {pattern!r}{nearest(pattern, rows)}"
+                    f"{where}no row of track {track} matches {pattern!r}{near_rows(pattern, rows)}"
                 )
             out += [r for r in hits if r not in out]
         return out

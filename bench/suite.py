@@ -300,19 +300,22 @@ class Suite:
     def _rows(
         self, name: str, profile: str, spec: TrackSpec, mine: ProfileOfTrack, registry: Registry
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Core rows and ablations of a profile. Plugins are always core: who names one wants to see it."""
+        """Core rows and ablations of a profile: only rows that the suite's patterns select, plugins' too. The
+        profile ``smoke`` of a suite that does not list it has all rows: it is where methods are checked.
+        """
         at = self.lines.where("tracks", name, "rows") + ": "
         of_track = registry.match(name, spec.rows.ablations.rows, at) if spec.rows.ablations else []
         extra = of_track
         if mine.ablations is not None:
             here = self.lines.where("tracks", name, profile, "ablations") + ": "
             extra = registry.match(name, mine.ablations.rows, here)
-        if mine.rows is None:
+        if profile not in spec.profiles:
+            wanted = list(registry.rows(name))
+        elif mine.rows is None:
             wanted = registry.match(name, spec.rows.core, at)
         else:
             wanted = registry.match(name, mine.rows, self.lines.where("tracks", name, profile, "rows") + ": ")
-        brought = [r for r, f in registry.rows(name).items() if f.role == "plugin"]
-        core = dict.fromkeys(r for r in (*wanted, *brought) if r not in {*of_track, *extra})
+        core = dict.fromkeys(r for r in wanted if r not in {*of_track, *extra})
         return tuple(core), tuple(extra) if mine.rows is None else ()
 
     def _hp(

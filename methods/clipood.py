@@ -35,8 +35,8 @@ def clipood(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any
     average (the last weights).
     """
     from bench.nn.averaging import BetaAverage
-    from bench.nn.margin import margin_metric_softmax
     from bench.tracks.ood import training
+    from bench.tracks.ood.nets.margin import margin_metric_softmax
 
     model = data.encoder().to(ctx.device)
     theta = model.unfreeze_visual()

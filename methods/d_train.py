@@ -48,12 +48,14 @@ def d_train(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[
 
     Assumed, as the paper's text could not be read: the shares, the copies in phase 2, fresh optimisers.
     """
-    from bench.tracks.multi_domain import nets, training
+    from bench.tracks.multi_domain import training
+    from bench.tracks.multi_domain.nets.experts import Experts
+    from bench.tracks.multi_domain.nets.heads import MultiHead, Plain
     from bench.tracks.multi_domain.training import Phase
 
     body, T = data.body(), len(data.domains)
-    psi = nets.Experts(body, hp["experts"], gates=1) if hp["experts"] else nets.Plain(body)
-    net = nets.MultiHead(psi, [body.head()])
+    psi = Experts(body, hp["experts"], gates=1) if hp["experts"] else Plain(body)
+    net = MultiHead(psi, [body.head()])
 
     answers = []
 

@@ -45,7 +45,7 @@ def diff_tuning(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict
     the data. psi(t) ~ (t + 1)^s and xi(t) ~ (T - t)^s, s = ``power``, by drawing t so (or, with ``by``
     "weighting", by weighting the loss). w = ``bank_weight``; x_s is ``bank_share`` of a batch.
 
-    ``trains``: which of the network's parameters theta is, as of `bench.nn.tuning`; the loss does not know.
+    ``trains``: which of the network's parameters theta is, a name of `tuning.TUNINGS`; the loss is the same.
     """
     from bench.nn.time_steps import psi, xi
     from bench.tracks.dit_transfer import training
@@ -59,12 +59,12 @@ def diff_tuning(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict
     def loss(batch: Batch) -> Tensor:
         target = (batch.x, batch.y, rising)
         if k == 0:
-            return training.losses(theta, [target], batch.draw)[0].mean()
-        L_target, L_bank = training.losses(theta, [target, (*D_s(batch), falling)], batch.draw)
+            return training.losses(theta, [target], batch.generator)[0].mean()
+        L_target, L_bank = training.losses(theta, [target, (*D_s(batch), falling)], batch.generator)
         return L_target.mean() + w * L_bank.mean()
 
     fitted = training.fit(
-        theta, loss, data, ctx, batch=data.recipe.batch - k, looks=hp["looks"],
+        theta, loss, data, ctx, batch=data.recipe.batch - k, snapshots=hp["looks"],
         answer=lambda model: training.answer(data, model),
     )  # fmt: skip
-    return training.answer(data, fitted.model, fitted.seconds)
+    return training.answer(data, fitted.model, fitted.seconds_per_step)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, Task, method
-from bench.tracks.embedding_scale.limits import too_large
-from bench.tracks.embedding_scale.models import MODELS
+from bench.tracks.embedding_scale.settings import MODELS, too_large
 
 if TYPE_CHECKING:
     from torch import Tensor

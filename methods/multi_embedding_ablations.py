@@ -67,7 +67,8 @@ def norm_aligned(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> dict[str
     the M sets. The paper's ablation; that norms are squared, all layers count and the weight is 1 is the
     code's (``weight-norm-aligned-mdcn-*``).
     """
-    from bench.tracks.embedding_scale import penalties, training
+    from bench.tracks.embedding_scale import training
+    from bench.tracks.embedding_scale.nets import penalties
 
     N = len(data.cardinalities)
     net = training.network("dcnv2").Multi(data, ctx.run.base_dim, data.scale, ctx.run)
@@ -95,7 +96,8 @@ def space_similarity(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> dict
     the code (``space-similarity-regularized-mdcn-4x10-*``, weights 1e-3, 1e-4, 1e-5), which squares after
     averaging sigma_r over the fields; here each field's are squared, so its own similarity counts.
     """
-    from bench.tracks.embedding_scale import penalties, training
+    from bench.tracks.embedding_scale import training
+    from bench.tracks.embedding_scale.nets import penalties
 
     N = len(data.cardinalities)
     net = training.network("dcnv2").Multi(data, ctx.run.base_dim, data.scale, ctx.run)

@@ -109,9 +109,10 @@ class Lab:
         """Row -> state, for suites of one task and one seed."""
         return {c.row: c.state for c in self.plan(**how).cells}
 
-    def arguments(self, *words: str, store: bool = True) -> list[str]:
-        """A command line of bench on this lab."""
-        named = ["--suite", str(self.suite), *(x for p in self.plugins for x in ("--plugin", p))]
+    def arguments(self, *words: str, store: bool = True, suite: bool = True) -> list[str]:
+        """A command line of bench on this lab; some commands take no store, or no suite."""
+        named = [*(["--suite", str(self.suite)] if suite else [])]
+        named += [x for p in self.plugins for x in ("--plugin", p)]
         return [*words, *named, *(["--store", str(self.store_folder)] if store else [])]
 
     def start(self, *words: str, **how: Any) -> subprocess.Popen[str]:
@@ -159,10 +160,10 @@ def make_lab() -> type[Lab]:
 def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     """The command ``bench`` in this process: exit code, stdout, stderr. A traceback is the test's failure."""
     from bench import cli
-    from bench.cli import common
+    from bench.cli import console
 
-    monkeypatch.setattr(common.console, "width", 200)
-    monkeypatch.setattr(common.errors, "width", 200)
+    monkeypatch.setattr(console.console, "width", 200)
+    monkeypatch.setattr(console.errors, "width", 200)
 
     def call(*words: str) -> Said:
         capsys.readouterr()

@@ -50,7 +50,7 @@ def test_order_is_balanced_over_tracks_seeds_and_ablations(lab):
             },
         }
     )
-    plan = lab.plan("single", "multi", "prior", "fine", "raises")
+    plan = lab.plan("single*", "multi/*", "prior", "fine", "raises")
     blocks = []
     for c in plan.cells:
         at = (c.cell.track, c.task.name, c.cell.seed, c.core)
@@ -190,8 +190,8 @@ def test_changed_data_is_a_cause_and_missing_data_blocks(grids, monkeypatch, tmp
         ("new", ""),
         ("blocked", "big.csv is not here; download it from nowhere"),
     ]
-    assert plan.count() == {"new": 2, "blocked": 2}
-    assert len(plan.to_run(stale=True, failed=True)) == 2
+    assert plan.count() == {"new": 1, "blocked": 1}
+    assert len(plan.to_run(stale=True, failed=True)) == 1
     grids.run("single")
     monkeypatch.setenv("GRIDS_FINGERPRINT", "two")
     monkeypatch.setenv("GRIDS_DATA", str(tmp_path))
@@ -230,25 +230,58 @@ def test_filters(grids):
     def rows(*m, k=""):
         return sorted({(c.row, c.task.name, c.cell.seed) for c in grids.plan(*m, k=k).cells})
 
-    assert rows("single", k="scale=4,seed=1") == [
-        ("single", "flights-4x", 1),
-        ("single/wide", "flights-4x", 1),
-    ]
+    assert rows("single", k="scale=4,seed=1") == [("single", "flights-4x", 1)], "its exact name: it alone"
+    assert rows("single*", k="scale=4,seed=1") == [
+        ("single", "flights-4x", 1), ("single/wide", "flights-4x", 1),
+    ]  # fmt: skip
     assert rows("single/*", k="scale=1|4,seed=0") == [
         ("single/wide", "flights-1x", 0), ("single/wide", "flights-4x", 0),
     ]  # fmt: skip
     assert {r[1] for r in rows("prior", k="4x")} == {"flights-4x"}
+    assert {r[1] for r in rows("prior", k="4x | ghts-1")} == {"flights-1x", "flights-4x"}
     assert {r[1] for r in rows("prior", k="task=*-1x")} == {"flights-1x"}
     assert grids.plan("prior").filtered
     assert not grids.plan().filtered
     for bad, said in {
-        "sclae=1": "nothing is called 'sclae'; did you mean 'scale'?",
+        "sclae=1": "no task has a 'sclae' to select by; did you mean 'scale'?",
         "dataste=x": "did you mean 'dataset'?",
+        "scale=7": "-k scale=7: no scale is '7'; there is 1, 4",
+        "scale=1|7": "no scale is '7'; there is 1, 4",
+        "seed=2": "no seed is '2'; there is 0, 1",
+        "flihgts-4x": "no task is '*flihgts-4x*'; did you mean 'flights-4x'?",
+        "4x|hotels": "no task is '*hotels*'; there is flights-1x, flights-4x",
+        "task=*-4x,scale=1": "no cell is selected by -k task=*-4x,scale=1 together",
     }.items():
         with pytest.raises(BenchError, match=re.escape(said)):
             grids.plan(k=bad)
-    with pytest.raises(BenchError, match=re.escape("-m singel: no row matches; did you mean 'single'?")):
-        grids.plan("singel")
+    for bad, said in {
+        "singel": "-m singel: no row matches; did you mean 'single'?",
+        "multi": "-m multi: no row matches; its variants are rows: 'multi/*'",
+        "mine": "no row matches; there is multi/dnn, multi/shared, prior, single, single/wide, small"
+        " (the rows of a file of your own are there with --plugin FILE)",
+    }.items():
+        with pytest.raises(BenchError, match=re.escape(said)):
+            grids.plan(bad)
+
+
+def test_a_row_that_the_profile_leaves_out_and_an_ablation_elsewhere_are_named(grids):
+    values = {
+        "profiles": {"laptop": {"seeds": 1}},
+        "tracks": {
+            "grids": {
+                "ranks_by": "value",
+                "rows": {"core": ["single"], "ablations": {"rows": ["multi/*"], "tasks": ["*-4x"]}},
+                "laptop": {"grid": {"scales": [1, 4]}},
+            }
+        },
+    }
+    grids.write(values)
+    assert {c.row for c in grids.plan().cells} == {"single", "multi/dnn", "multi/shared"}
+    with pytest.raises(BenchError, match=re.escape("-m prior: prior is declared, but the suite's `rows`")):
+        grids.plan("prior")
+    with pytest.raises(BenchError, match=re.escape("together; ablations run on *-4x alone")):
+        grids.plan("multi/*", k="scale=1")
+    assert {c.row for c in grids.plan(profile="smoke").cells} > {"prior", "small"}, "checks see every row"
 
 
 def test_two_tasks_of_one_name_are_an_error(grids):
@@ -262,7 +295,7 @@ def test_two_tasks_of_one_name_are_an_error(grids):
 
 def test_estimates_rest_on_the_row_on_the_task_then_the_row_then_the_method(grids):
     assert estimate(grids.plan().cells).known == 0
-    grids.run("single", k="scale=4,seed=0")
+    grids.run("single*", k="scale=4,seed=0")
     store = grids.store()
     from dataclasses import replace
 
@@ -277,7 +310,7 @@ def test_estimates_rest_on_the_row_on_the_task_then_the_row_then_the_method(grid
     grids.of("grids", seeds=2, grid={"scales": [1, 4]}, run={"epochs": 9})
     assert estimate(grids.plan().cells).known == 0, "records with other settings say nothing"
     grids.of("grids", seeds=2, grid={"scales": [1, 4]})
-    todo = grids.plan("single", "prior", k="scale=1").to_run()
+    todo = grids.plan("single*", "prior", k="scale=1").to_run()
     e = estimate(todo)
     assert (e.cells, e.known) == (5, 4)
     assert e.seconds == pytest.approx(8 + 20 + 8 + 20 + 14), "one never seen counts as the median"

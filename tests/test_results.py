@@ -10,10 +10,10 @@ import pytest
 
 from bench.board import markdown
 from bench.board.collect import boards
-from bench.cli.common import published_folder
 from bench.plan import make_plan
 from bench.planned import Plan
 from bench.registry import Registry
+from bench.store.layers import published_folder
 from bench.store.publish import load_published
 from bench.suite import Suite
 

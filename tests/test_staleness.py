@@ -15,8 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Prints the causes of all published cells of the laptop profile: track, row, task, causes.
 LOOK = """
 import json, sys
-from bench.cli.common import Session
-plan = Session.open(None, None, []).plan("laptop", [], [], "")
+from bench.cli.options import Options
+from bench.cli.session import Session
+plan = Session.open(Options()).plan()
 cells = {c.key: c for c in plan.cells}.values()
 print(json.dumps([[c.cell.track, c.cell.row, c.task.name, list(c.causes)] for c in cells]))
 """
@@ -101,7 +102,7 @@ def test_what_plans_shows_or_is_never_reached_makes_nothing_stale(copy):
         f"{DOMAIN}track.py": ("Multi-domain learning: images and recommenders", "Another title"),
         f"{DOMAIN}settings.py": ("    rows: int = 0\n", "    rows: int = 0\n    extra: float = 0.5\n"),
         "bench/nn/diffusion.py": ("", "\n\ndef never_called(x: int) -> int:\n    return x + 1\n"),
-        "bench/nn/clip.py": ("", "\n\nUNUSED = 3\n"),
+        "bench/tracks/ood/nets/clip.py": ("", "\n\nUNUSED = 3\n"),
         "bench/data/splitting.py": ("", "\n\n# a comment\n"),
         "methods/d_train.py": ('name="D-Train"', 'name="D-Train, decoupled"'),
     }
@@ -124,16 +125,16 @@ def test_a_moved_and_a_split_file_make_nothing_stale(copy):
         for name, text in texts.items():
             (copy.folder / name).write_text(text.replace("bench.nn.averaging", "bench.nn.means"))
         (copy.folder / "bench/tracks/ood/half.py").write_text(
-            (copy.folder / "bench/tracks/ood/heads.py").read_text()
+            (copy.folder / "bench/tracks/ood/nets/heads.py").read_text()
         )
-        (copy.folder / "bench/tracks/ood/heads.py").write_text("from bench.tracks.ood.half import *\n")
+        (copy.folder / "bench/tracks/ood/nets/heads.py").write_text("from bench.tracks.ood.half import *\n")
         assert copy.stale() == {}
     finally:
         moved.rename(nn)
         assert nn.read_text() == kept
         for name, text in texts.items():
             (copy.folder / name).write_text(text)
-        shutil.copy(ROOT / "bench/tracks/ood/heads.py", copy.folder / "bench/tracks/ood/heads.py")
+        shutil.copy(ROOT / "bench/tracks/ood/nets/heads.py", copy.folder / "bench/tracks/ood/nets/heads.py")
         (copy.folder / "bench/tracks/ood/half.py").unlink()
 
 

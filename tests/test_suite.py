@@ -47,7 +47,8 @@ MISTAKES = {
         '[single, "multi/*"]',
         '[sinlge, "multi/*"]',
         9,
-        "no row of track grids matches 'sinlge'; did you mean 'single'?",
+        "no row of track grids matches 'sinlge'; did you mean 'single'? (the rows of a file of your own are "
+        "there with --plugin FILE)",
     ),
     "ablation": ('["single/wide"]', '["single/wied"]', 9, "did you mean 'single/wide'?"),
     "grid key": (
@@ -108,10 +109,9 @@ def test_a_good_suite_says_what_it_says(grids):
     (plan,) = read(grids)
     assert (plan.ranks_by, plan.seeds, plan.grid.scales) == ("value", (0, 1), (1, 4))
     assert (plan.run.epochs, plan.run.rate) == (5, 0.001), "YAML reads 1e-3 as a word"
-    brought = ("prior", "small")  # a plugin's rows are always run: who names one wants to see it
-    assert plan.core == ("single", "multi/dnn", "multi/shared", *brought)
+    assert plan.core == ("single", "multi/dnn", "multi/shared"), "a plugin's rows too, as the patterns say"
     assert (plan.ablations, plan.ablation_tasks) == (("single/wide",), ("*-4x",))
-    assert plan.hp == {"single": {"lr": 0.01}, "single/wide": {"lr": 0.01}}
+    assert plan.hp == {"single": {"lr": 0.01}}, "an exact name is that row"
     assert plan.needs["multi/dnn"] == Needs(minutes=7)
     (tour,) = read(grids, "tour")
     assert (tour.seeds, tour.run.epochs, tour.grid.scales) == ((0, 5), 5, (1, 4))
@@ -130,9 +130,7 @@ def test_a_profile_may_rank_by_another_metric_and_run_fewer_ablations(grids):
     (laptop,), (tour,) = read(grids), read(grids, "tour")
     assert (laptop.ranks_by, laptop.ablations) == ("value", ("single/wide", "multi/shared"))
     assert (tour.ranks_by, tour.ablations, tour.ablation_tasks) == ("loss", ("multi/shared",), ("a-1x",))
-    assert tour.core == laptop.core == ("single", "multi/dnn", "prior", "small"), (
-        "an ablation is core nowhere"
-    )
+    assert tour.core == laptop.core == ("single", "multi/dnn"), "an ablation is core nowhere"
     grids.write(GOOD.replace("    tour:\n", "    tour:\n      ranks_by: size\n"))
     with pytest.raises(BenchError, match=f"{re.escape(str(grids.suite))}:27: .*'size' is no quality metric"):
         read(grids, "tour")

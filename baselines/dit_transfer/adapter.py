@@ -25,4 +25,4 @@ def adapter(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[str
 
     theta = training.start(data, "adapter", ctx, place=hp["place"], width=hp["width"])
     fitted = training.fit(theta, training.denoising(theta), data, ctx)
-    return training.answer(data, fitted.model, fitted.seconds)
+    return training.answer(data, fitted.model, fitted.seconds_per_step)

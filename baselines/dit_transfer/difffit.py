@@ -22,4 +22,4 @@ def difffit(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[str
 
     theta = training.start(data, "difffit", ctx)
     fitted = training.fit(theta, training.denoising(theta), data, ctx)
-    return training.answer(data, fitted.model, fitted.seconds)
+    return training.answer(data, fitted.model, fitted.seconds_per_step)

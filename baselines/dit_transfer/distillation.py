@@ -42,11 +42,11 @@ def distillation(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dic
         if k == 0:
             return ordinary(batch)
         x, y = D_s(batch)
-        t = training.UNIFORM.draw(k, batch.draw)[0].to(x.device)
-        x_t = training.DIFFUSION.noised(x, torch.randn(x.shape, generator=batch.draw).to(x.device), t)
+        t = training.UNIFORM.draw(k, batch.generator)[0].to(x.device)
+        x_t = training.DIFFUSION.noised(x, torch.randn(x.shape, generator=batch.generator).to(x.device), t)
         with torch.no_grad():
-            kept = f_0(x_t, t, y)
-        return ordinary(batch) + hp["weight"] * (theta(x_t, t, y) - kept).float().square().mean()
+            before = f_0(x_t, t, y)
+        return ordinary(batch) + hp["weight"] * (theta(x_t, t, y) - before).float().square().mean()
 
     fitted = training.fit(theta, loss, data, ctx, batch=data.recipe.batch - k)
-    return training.answer(data, fitted.model, fitted.seconds)
+    return training.answer(data, fitted.model, fitted.seconds_per_step)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from bench.contract import Context, method
 
 if TYPE_CHECKING:
-    from bench.nn.dit import DiT
     from bench.tracks.dit_transfer.data import TransferData
+    from bench.tracks.dit_transfer.nets.dit import DiT
 
 
 @method(
@@ -33,5 +33,5 @@ def full(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[str, A
     def answer(model: DiT) -> dict[str, Any]:
         return training.answer(data, model)
 
-    fitted = training.fit(theta, training.denoising(theta), data, ctx, looks=hp["looks"], answer=answer)
-    return training.answer(data, fitted.model, fitted.seconds, before=before)
+    fitted = training.fit(theta, training.denoising(theta), data, ctx, snapshots=hp["looks"], answer=answer)
+    return training.answer(data, fitted.model, fitted.seconds_per_step, before=before)

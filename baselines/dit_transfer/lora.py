@@ -28,4 +28,4 @@ def lora(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[str, A
 
     theta = training.start(data, "lora", ctx, rank=hp["rank"])
     fitted = training.fit(theta, training.denoising(theta), data, ctx)
-    return training.answer(data, fitted.model, fitted.seconds)
+    return training.answer(data, fitted.model, fitted.seconds_per_step)

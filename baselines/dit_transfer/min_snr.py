@@ -25,4 +25,4 @@ def min_snr(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[str
     theta = training.start(data, "full", ctx)
     loss = training.denoising(theta, weight=lambda snr: diffusion.min_snr(snr, hp["gamma"]))
     fitted = training.fit(theta, loss, data, ctx)
-    return training.answer(data, fitted.model, fitted.seconds)
+    return training.answer(data, fitted.model, fitted.seconds_per_step)

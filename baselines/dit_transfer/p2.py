@@ -25,4 +25,4 @@ def p2(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any
     theta = training.start(data, "full", ctx)
     loss = training.denoising(theta, weight=lambda snr: diffusion.p2(snr, hp["gamma"], hp["k"]))
     fitted = training.fit(theta, loss, data, ctx)
-    return training.answer(data, fitted.model, fitted.seconds)
+    return training.answer(data, fitted.model, fitted.seconds_per_step)

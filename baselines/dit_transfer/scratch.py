@@ -19,4 +19,4 @@ def scratch(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[str
     theta = training.start(data, "full", ctx)
     theta.reset()
     fitted = training.fit(theta, training.denoising(theta), data, ctx)
-    return training.answer(data, fitted.model, fitted.seconds)
+    return training.answer(data, fitted.model, fitted.seconds_per_step)

@@ -23,4 +23,4 @@ def vpt_deep(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[st
 
     theta = training.start(data, "prompts", ctx, tokens=hp["tokens"])
     fitted = training.fit(theta, training.denoising(theta), data, ctx)
-    return training.answer(data, fitted.model, fitted.seconds)
+    return training.answer(data, fitted.model, fitted.seconds_per_step)

@@ -35,7 +35,8 @@ def single_regularised(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> di
     """
     import torch
 
-    from bench.tracks.embedding_scale import penalties, training
+    from bench.tracks.embedding_scale import training
+    from bench.tracks.embedding_scale.nets import penalties
 
     N = len(data.cardinalities)
     net = training.network("dcnv2").Single(data, data.scale * ctx.run.base_dim, ctx.run)

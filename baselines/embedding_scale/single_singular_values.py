@@ -36,7 +36,8 @@ def single_singular_values(data: CtrData, hp: Mapping[str, Any], ctx: Context) -
     sigma_r: the singular values of field i's embeddings (B, K) of the batch's rows; var is unbiased. Only in
     the code (``singular-value-regularized-dcn-40-*``, weights 1e-3, 1e-4, 1e-5).
     """
-    from bench.tracks.embedding_scale import penalties, training
+    from bench.tracks.embedding_scale import training
+    from bench.tracks.embedding_scale.nets import penalties
 
     N = len(data.cardinalities)
     net = training.network("dcnv2").Single(data, data.scale * ctx.run.base_dim, ctx.run)

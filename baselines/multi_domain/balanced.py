@@ -17,9 +17,10 @@ def balanced(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict
 
     The steps and their batch are those of every row; a small domain's examples come again more often.
     """
-    from bench.tracks.multi_domain import nets, training
+    from bench.tracks.multi_domain import training
+    from bench.tracks.multi_domain.nets.heads import MultiHead, Plain
 
     body = data.body()
-    net = nets.MultiHead(nets.Plain(body), [body.head() for _ in data.domains])
+    net = MultiHead(Plain(body), [body.head() for _ in data.domains])
     training.fit(net, training.mean_loss(net), data, ctx, shares="balanced")
     return training.answer(net, data, ctx)

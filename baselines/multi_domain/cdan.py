@@ -30,10 +30,12 @@ def cdan(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[str
     import torch
     import torch.nn.functional as F
 
-    from bench.tracks.multi_domain import adversarial, nets, training
+    from bench.tracks.multi_domain import training
+    from bench.tracks.multi_domain.nets import adversarial
+    from bench.tracks.multi_domain.nets.heads import MultiHead, Plain
 
     body, T = data.body(), len(data.domains)
-    net = nets.MultiHead(nets.Plain(body), [body.head() for _ in range(T)])
+    net = MultiHead(Plain(body), [body.head() for _ in range(T)])
     combined = adversarial.Multilinear(body.width, data.classes)
     D = adversarial.discriminator(combined.width, T, hp["hidden"])
 

@@ -29,11 +29,13 @@ def group_dro(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dic
     """
     import torch
 
-    from bench.tracks.multi_domain import nets, robust, training
+    from bench.tracks.multi_domain import training
+    from bench.tracks.multi_domain.nets.group_weights import GroupWeights
+    from bench.tracks.multi_domain.nets.heads import MultiHead, Plain
 
     body, T = data.body(), len(data.domains)
-    net = nets.MultiHead(nets.Plain(body), [body.head() for _ in range(T)])
-    q = robust.GroupWeights(T, hp["step"])
+    net = MultiHead(Plain(body), [body.head() for _ in range(T)])
+    q = GroupWeights(T, hp["step"])
 
     def loss(batch: Batch) -> Tensor:
         return q(training.losses(net(batch.x, batch.domain), batch.y), batch.domain)

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 @method("multi_domain", name="Joint", ref="empirical risk minimisation over all domains together")
 def joint(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """h(psi(x)) for every domain: where two domains give one input different labels, it cannot be right."""
-    from bench.tracks.multi_domain import nets, training
+    from bench.tracks.multi_domain import training
+    from bench.tracks.multi_domain.nets.heads import MultiHead, Plain
 
     body = data.body()
-    net = nets.MultiHead(nets.Plain(body), [body.head()])
+    net = MultiHead(Plain(body), [body.head()])
     training.fit(net, training.mean_loss(net), data, ctx)
     return training.answer(net, data, ctx)

@@ -25,9 +25,11 @@ def mmoe(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[str
     so that experts differ behind its pooled features only. A task of the paper is a domain here: a row uses
     its own domain's gate and head. torch-rechub's MMOE wants a label of every task for a row.
     """
-    from bench.tracks.multi_domain import nets, training
+    from bench.tracks.multi_domain import training
+    from bench.tracks.multi_domain.nets.experts import Experts
+    from bench.tracks.multi_domain.nets.heads import MultiHead
 
     body, T = data.body(), len(data.domains)
-    net = nets.MultiHead(nets.Experts(body, hp["experts"], gates=T), [body.head() for _ in range(T)])
+    net = MultiHead(Experts(body, hp["experts"], gates=T), [body.head() for _ in range(T)])
     training.fit(net, training.mean_loss(net), data, ctx)
     return training.answer(net, data, ctx)

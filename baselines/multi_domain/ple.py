@@ -28,10 +28,12 @@ def ple(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[str,
     level a row needs only its own domain's experts; before it, the shared way reads those of all.
     torch-rechub's PLE wants a label of every task for a row.
     """
-    from bench.tracks.multi_domain import nets, training
+    from bench.tracks.multi_domain import training
+    from bench.tracks.multi_domain.nets.experts import Progressive
+    from bench.tracks.multi_domain.nets.heads import MultiHead
 
     body, T = data.body(), len(data.domains)
-    psi = nets.Progressive(body, T, own=hp["own"], shared=hp["shared"], levels=hp["levels"])
-    net = nets.MultiHead(psi, [body.head() for _ in range(T)])
+    psi = Progressive(body, T, own=hp["own"], shared=hp["shared"], levels=hp["levels"])
+    net = MultiHead(psi, [body.head() for _ in range(T)])
     training.fit(net, training.mean_loss(net), data, ctx)
     return training.answer(net, data, ctx)

@@ -18,8 +18,9 @@ def separate(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict
     All networks train in the same steps, each on its own domain's part of the batch, so that a domain's
     examples come as often as in every other row.
     """
-    from bench.tracks.multi_domain import nets, training
+    from bench.tracks.multi_domain import training
+    from bench.tracks.multi_domain.nets.heads import Separate
 
-    net = nets.Separate(data.body() for _ in data.domains)
+    net = Separate(data.body() for _ in data.domains)
     training.fit(net, training.mean_loss(net), data, ctx)
     return training.answer(net, data, ctx)

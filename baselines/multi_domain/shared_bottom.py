@@ -18,9 +18,10 @@ def shared_bottom(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) ->
     torch-rechub's SharedBottom embeds its own features and runs every tower on every row; here a row goes
     through its own domain's head.
     """
-    from bench.tracks.multi_domain import nets, training
+    from bench.tracks.multi_domain import training
+    from bench.tracks.multi_domain.nets.heads import MultiHead, Plain
 
     body = data.body()
-    net = nets.MultiHead(nets.Plain(body), [body.head() for _ in data.domains])
+    net = MultiHead(Plain(body), [body.head() for _ in data.domains])
     training.fit(net, training.mean_loss(net), data, ctx)
     return training.answer(net, data, ctx)

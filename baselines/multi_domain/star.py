@@ -26,9 +26,10 @@ def star(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[str
     W_d starts at 1 (assumed: the paper does not say). The paper is about tables; for images the stem is the
     backbone, common to all, and its own batch norms stand in for the normalisation.
     """
-    from bench.tracks.multi_domain import nets, training
+    from bench.tracks.multi_domain import training
+    from bench.tracks.multi_domain.nets.star import Star
 
     tables = data.kind == "table"
-    net = nets.Star(data.body(), len(data.domains), normalise=tables, auxiliary=hp["auxiliary"])
+    net = Star(data.body(), len(data.domains), normalise=tables, auxiliary=hp["auxiliary"])
     training.fit(net, training.mean_loss(net), data, ctx)
     return training.answer(net, data, ctx, parameters=net.parameters_at_inference())

@@ -32,7 +32,8 @@ def cocoop(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]
     import torch.nn.functional as F
     from torch import nn
 
-    from bench.tracks.ood import prompts, training
+    from bench.tracks.ood import training
+    from bench.tracks.ood.nets import prompts
 
     model = data.encoder().to(ctx.device)
     learnt = prompts.Context(model, data)

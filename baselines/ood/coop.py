@@ -27,7 +27,8 @@ def coop(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     import torch
     import torch.nn.functional as F
 
-    from bench.tracks.ood import prompts, training
+    from bench.tracks.ood import training
+    from bench.tracks.ood.nets import prompts
 
     model = data.encoder().to(ctx.device)
     learnt = prompts.Context(model, data)

@@ -25,7 +25,8 @@ def erm(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     The head starts at 0 and has a learning rate of its own: at the tower's it would learn nothing in a short
     training.
     """
-    from bench.tracks.ood import heads, training
+    from bench.tracks.ood import training
+    from bench.tracks.ood.nets import heads
 
     model = data.encoder().to(ctx.device)
     head = heads.Linear(model, data)

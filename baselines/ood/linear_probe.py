@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 )
 def linear_probe(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """W f + b by L-BFGS; the strength of its L2 penalty is the best of seven on the sources' validation."""
-    from bench.tracks.ood import heads, training
+    from bench.tracks.ood import training
+    from bench.tracks.ood.nets import heads
 
     model = data.encoder().to(ctx.device)
     head = heads.Linear(model, data)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 )
 def lp_ft(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """The linear probe's W and b, then cross-entropy of W f + b over tower and head, at the tower's rate."""
-    from bench.tracks.ood import heads, training
+    from bench.tracks.ood import training
+    from bench.tracks.ood.nets import heads
 
     model = data.encoder().to(ctx.device)
     head = heads.Linear(model, data)

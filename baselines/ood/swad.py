@@ -25,7 +25,7 @@ def swad(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     loss of the ``begin`` looks from t_s on; the last step if there is none.
     """
     from bench.tracks.ood import training
-    from bench.tracks.ood.valley import LossValley
+    from bench.tracks.ood.nets.valley import LossValley
 
     model = data.encoder().to(ctx.device)
     theta = model.unfreeze_visual()

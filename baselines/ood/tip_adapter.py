@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
-from bench.tracks.ood.stages import frozen_features
+from bench.tracks.ood.stages import frozen_features, read_features
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,10 +22,11 @@ def tip_adapter(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str,
 
     Nothing is trained; alpha and beta are the best pair on the sources' validation.
     """
-    from bench.tracks.ood import cache, training
+    from bench.tracks.ood import training
+    from bench.tracks.ood.nets import cache
 
     model = data.encoder().to(ctx.device)
-    train, val = training.frozen(ctx, ctx.device)
+    train, val = read_features(ctx, ctx.device)
     tip = cache.Cache(model, data, train)
     tip.search(val)
     return training.answer(training.by_features(model, tip.logits), ())
@@ -37,10 +38,11 @@ def tip_adapter_f(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[st
     import torch
     import torch.nn.functional as F
 
-    from bench.tracks.ood import cache, training
+    from bench.tracks.ood import training
+    from bench.tracks.ood.nets import cache
 
     model = data.encoder().to(ctx.device)
-    train, val = training.frozen(ctx, ctx.device)
+    train, val = read_features(ctx, ctx.device)
     tip = cache.Cache(model, data, train)
 
     def loss(x: Tensor, y: Tensor) -> Tensor:

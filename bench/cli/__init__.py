@@ -1,4 +1,8 @@
-"""The command line: one command a file; the only place that prints."""
+"""The command line, the only place that prints: one command a file, in a folder by what it is for.
+
+What several commands share stands beside them: the options (`bench.cli.options`), what a command opens
+(`bench.cli.session`), and how it prints (`bench.cli.console`).
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,8 @@ from importlib import import_module
 
 import typer
 
-from bench.contract import BenchError
 from bench.data import catalog
+from bench.errors import BenchError
 
 app = typer.Typer(
     name="bench",
@@ -20,35 +24,42 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+#: Name of a command -> the module below this package that declares it, in the order of the help.
+COMMANDS = {
+    "tour": "sweep.tour",
+    "plan": "sweep.plan",
+    "run": "sweep.run",
+    "status": "sweep.status",
+    "rerun": "sweep.rerun",
+    "board": "board.board",
+    "report": "board.report",
+    "compare": "board.compare",
+    "show": "records.show",
+    "why": "records.why",
+    "accept": "records.accept",
+    "export": "records.export",
+    "publish": "records.publish",
+    "check": "method.check",
+    "data": "data",
+    "artifacts": "artifacts",
+}
 
-#: One module a command, in the order of the help.
-COMMANDS = (
-    "tour", "plan", "run", "status", "board", "report", "compare", "show", "why", "rerun", "accept", "check",
-    "data", "artifacts", "export", "publish",
-)  # fmt: skip
-
-for _name in COMMANDS:
-    app.command(_name)(import_module(f"bench.cli.{_name}").command)
+for _name, _module in COMMANDS.items():
+    app.command(_name)(import_module(f"bench.cli.{_module}").command)
 
 
 def main() -> None:
-    """Entry point of ``bench``: a user's mistake is one message and exit code 2, never a traceback."""
-    # A cell has a working folder of its own, so what depends on this one is settled here.
+    """Run the command line: a user's mistake is one message and exit code 2, never a traceback."""
+    # A cell runs in a working folder of its own, so what depends on the current one is settled here.
     os.environ[catalog.VARIABLE] = str(catalog.root())
     if not sys.stdout.isatty():
         os.environ.setdefault("COLUMNS", "120")  # a log or a pipe is no 80 columns wide
     try:
         app()
     except BenchError as e:
-        from bench.cli.common import errors
+        from bench.cli.console import errors, escape
 
-        errors.print(f"[bold red]error[/] {_escaped(str(e))}", highlight=False, soft_wrap=True)
+        errors.print(f"[bold red]error[/] {escape(str(e))}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

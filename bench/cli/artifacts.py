@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bench.cli.common import PluginOption, Session, SuiteOption, console, escape
+from bench.cli.console import console, escape
+from bench.cli.options import Options, takes
 from bench.contract import BenchError, Embedded
 from bench.engine.context import RunStageContext
 from bench.errors import nearest
@@ -20,13 +21,13 @@ from bench.registry import Registry
 ACTIONS = ("list", "build")
 
 
+@takes("plugin")
 def command(
+    options: Options,
     action: Annotated[str, typer.Argument(help="list (the default) or build.")] = "list",
     name: Annotated[str, typer.Argument(help="The artifact to build.")] = "",
     out: Annotated[Path, typer.Option("--out", help="build: folder to write into.")] = Path("artifacts"),
     device: Annotated[str, typer.Option("--device", help="build: cpu or cuda.")] = "cpu",
-    suite: SuiteOption = None,
-    plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """List the trained networks that travel with the package, or train one anew as its recipe says.
 
@@ -34,7 +35,7 @@ def command(
     """
     if action not in ACTIONS:
         raise BenchError(f"bench artifacts {action}: expected {', '.join(ACTIONS)}{nearest(action, ACTIONS)}")
-    found = _found(Session.open(suite, "memory://artifacts", plugin).registry)
+    found = _found(Registry(plugins=options.plugin))
     if action == "list":
         _list(found)
     elif name not in found:

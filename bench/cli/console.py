@@ -6,12 +6,15 @@ neither be copied nor searched for, and where it is cut depends on how long the 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
+
+from bench.errors import BenchError
 
 #: Wider than any word.
 _UNBOUNDED = 1_000_000
@@ -50,3 +53,32 @@ def in_parts(names: list[str], each: int, room: int) -> list[list[str]]:
     """Names of columns, each ``each`` wide, in as many parts as it takes for a part to fit into ``room``."""
     fit = max(1, room // each)
     return [names[first : first + fit] for first in range(0, len(names), fit)]
+
+
+console = WholeWords(highlight=False)
+errors = WholeWords(stderr=True, highlight=False)
+
+
+def escape(text: str) -> str:
+    """The text for rich, with its square brackets shown instead of being read as markup."""
+    from rich.markup import escape as rich_escape
+
+    return rich_escape(text)
+
+
+def duration(seconds: float) -> str:
+    """A duration in words: ``4 s``, ``3.2 min``, ``11.0 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(text: str, option: str) -> float:
+    """The seconds of ``90s``, ``10m``, ``2.5h`` or ``1d``; anything else is a `BenchError`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip())
+    if not match:
+        raise BenchError(f"{option} {text}: expected a number with s, m, h or d, such as 10m")
+    return float(match[1]) * _UNITS[match[2]]

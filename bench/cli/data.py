@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from bench.cli.common import PluginOption, ProfileOption, Session, SuiteOption, TrackOption, console, escape
+from bench.cli.console import console, escape
+from bench.cli.options import Options, takes
+from bench.cli.session import Session
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG, VARIABLE, DataSet, root
 from bench.errors import nearest
@@ -21,13 +24,11 @@ if TYPE_CHECKING:
 ACTIONS = ("list", "check", "prepare")
 
 
+@takes("profile", "track", "suite", "plugin")
 def command(
+    options: Options,
     action: Annotated[str, typer.Argument(help="list (the default), check or prepare.")] = "list",
     names: Annotated[list[str], typer.Argument(help="Data sets to check or prepare.")] = [],  # noqa: B006
-    profile: ProfileOption = "laptop",
-    track: TrackOption = [],  # noqa: B006
-    suite: SuiteOption = None,
-    plugin: PluginOption = [],  # noqa: B006
     partial: Annotated[
         bool, typer.Option("--partial", help="prepare: also a file that is not the whole data set.")
     ] = False,
@@ -42,8 +43,7 @@ def command(
     if action == "list":
         if names:
             raise BenchError(f"bench data list {names[0]}: takes no names; -t TRACK and -p PROFILE choose")
-        session = Session.open(suite, "memory://data", plugin, fresh=True)
-        _list(session, profile, track)
+        _list(Session.open(replace(options, store="memory://data", fresh=True)))
     elif action == "check":
         _check(names)
     else:
@@ -53,8 +53,8 @@ def command(
 # ------------------------------------------------------------------------------------------------------- list
 
 
-def _list(session: Session, profile: str, track: list[str]) -> None:
-    plan = session.plan(profile, track, [], "")
+def _list(session: Session) -> None:
+    plan = session.plan()
     lines = [("track", "task", "data", "cells")]
     seen: set[str] = set()
     for p in plan.tracks:

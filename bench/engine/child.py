@@ -93,7 +93,7 @@ def main(job: Job, folder: str, pipe: Connection) -> None:
             _flush()
             tell("result", result)
         except BaseException as e:  # a SystemExit of the method is an answer too
-            error = _error(e)
+            error = _error(e, job.method.path)
             _flush()
             tell("error", error)
         code = 0
@@ -352,8 +352,9 @@ def _told(what: str, curve: Curve) -> list[dict[str, Any]]:
     return curve.points
 
 
-def _error(error: BaseException) -> dict[str, Any]:
-    """An exception as words: type, message, its last lines; and whether it means that memory ran out.
+def _error(error: BaseException, file: str) -> dict[str, Any]:
+    """An exception as words: type, message, its last lines, the line of ``file``, where the method stands, at
+    which it came up; and whether it means that memory ran out.
 
     A stranger wrote it: its words may be of any length, be no UTF-8, or fail to come.
     """
@@ -366,11 +367,13 @@ def _error(error: BaseException) -> dict[str, Any]:
         lines = "".join(traceback.format_exception(error)).splitlines()[-LINES:]
     except Exception as e:
         lines = [f"(its traceback cannot be told: {type(e).__name__})"]
+    numbers = [n for frame, n in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
     memory = isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text
     where = "device" if name == "OutOfMemoryError" else "host"
     return {
         "type": utf8(name, TYPE),
         "message": utf8(text, MESSAGE),
         "last_lines": [utf8(line, LINE) for line in lines],
+        "at": utf8(f"{file}:{numbers[-1]}", MESSAGE) if numbers else "",
         "oom": where if memory else "",
     }

@@ -158,7 +158,10 @@ class RunInputs:
     def stage(self, name: str) -> Path:
         """Folder of a stage; `BenchError` names those there are."""
         if name not in self.stages:
-            raise BenchError(f"no stage {name!r} was declared here{nearest(name, self.stages)}")
+            raise BenchError(
+                f"stage {name!r} is not declared for this cell{nearest(name, self.stages)}; a method declares"
+                " the stages that it reads by stages=… of @method"
+            )
         return self.stages[name]
 
 

@@ -14,6 +14,9 @@ import numpy as np
 
 #: Features of a picture.
 FEATURES = 1280
+#: Entries of a kernel matrix that are in memory at once (32 MB): up to 2,048 by 2,048 pictures that is the
+#: whole matrix, above it is blocks of rows.
+_ENTRIES = 1 << 22
 
 
 class Lite0:
@@ -33,7 +36,7 @@ class Lite0:
         import timm
         import torch
 
-        from bench.nn.clip import Preprocess, imagenet_weights
+        from bench.nn.lite0 import Preprocess, imagenet_weights
 
         net = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
         net.load_state_dict(imagenet_weights())
@@ -75,6 +78,9 @@ def kernel_distance(real: np.ndarray, fake: np.ndarray) -> Estimate:
     The error is the jackknife's over the pictures of both sets; of two sets of one distribution it comes out
     too large (by a factor of up to about the square root of 2), never too small.
 
+    Kernel matrices are summed in blocks of rows, so that memory grows with the number of pictures and not
+    with its square.
+
     Args:
         real: (m, D), at least 3.
         fake: (n, D), at least 3.
@@ -85,12 +91,8 @@ def kernel_distance(real: np.ndarray, fake: np.ndarray) -> Estimate:
     m, n = len(x), len(y)
     if min(m, n) < 3:
         raise ValueError(f"{m} and {n} pictures: expected at least 3 in each set")
-    within = [_kernel(s, s) for s in (x, y)]
-    for k in within:
-        np.fill_diagonal(k, 0)
-    rows_x, rows_y = (k.sum(1) for k in within)
-    across = _kernel(x, y)
-    to_y, to_x, both = across.sum(1), across.sum(0), across.sum()
+    rows_x, rows_y = (_kernel_sums(s, s, diagonal=False).rows for s in (x, y))
+    to_y, to_x, both = _kernel_sums(x, y)
     mean_x, mean_y = rows_x.sum() / (m * (m - 1)), rows_y.sum() / (n * (n - 1))
     less_x = (rows_x.sum() - 2 * rows_x) / ((m - 1) * (m - 2)) + mean_y - 2 * (both - to_y) / ((m - 1) * n)
     less_y = (rows_y.sum() - 2 * rows_y) / ((n - 1) * (n - 2)) + mean_x - 2 * (both - to_x) / (m * (n - 1))
@@ -98,9 +100,35 @@ def kernel_distance(real: np.ndarray, fake: np.ndarray) -> Estimate:
     return Estimate(float(mean_x + mean_y - 2 * both / (m * n)), float(np.sqrt(variance)))
 
 
-def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    k: np.ndarray = (x @ y.T / x.shape[1] + 1) ** 3
-    return k
+class _Sums(NamedTuple):
+    """Sums of a matrix (m, n) over each row, (m,), over each column, (n,), and over everything."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+    all: float
+
+
+def _kernel_sums(x: np.ndarray, y: np.ndarray, *, diagonal: bool = True) -> _Sums:
+    """Sums of the kernel's matrix (m, n), of which at most `_ENTRIES` entries are in memory at once.
+
+    Args:
+        x: (m, D).
+        y: (n, D).
+        diagonal: whether the kernel of a picture with itself counts.
+    """
+    rows, columns, total = np.empty(len(x)), np.zeros(len(y)), 0.0
+    size = max(1, _ENTRIES // len(y))
+    for first in range(0, len(x), size):
+        k = x[first : first + size] @ y.T
+        k /= x.shape[1]
+        k += 1
+        k **= 3
+        if not diagonal:
+            np.fill_diagonal(k[:, first:], 0)
+        rows[first : first + size] = k.sum(1)
+        columns += k.sum(0)
+        total += k.sum()
+    return _Sums(rows, columns, float(total))
 
 
 def frechet(real: np.ndarray, fake: np.ndarray, *, n: int, dims: int = 64, seed: int = 0) -> float:

@@ -152,12 +152,13 @@ class Provenance(TypedDict, total=False):
 
 
 class Failure(TypedDict, total=False):
-    """How a cell failed, or which stage's failure it was."""
+    """How a cell failed (``at``: the line of the method's file), or which stage's failure it was."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     type: str
     message: str
     last_lines: list[str]
+    at: str
     stage: str
 
 

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from bench.contract import Task
 from bench.data.catalog import CATALOG
 from bench.data.tables import tabular
-from bench.tracks.embedding_scale.data import encode, given, kept, split
+from bench.tracks.embedding_scale.settings import Run
+from bench.tracks.embedding_scale.sources import tables
+from bench.tracks.embedding_scale.sources.tables import encode, split
 
 
 @pytest.mark.parametrize(
@@ -53,7 +56,8 @@ def test_the_vocabulary_is_of_training_and_the_labels_belong_to_the_rows(name):
         seen, counts = np.unique(values[train], return_counts=True)
         frequent = set(seen[counts >= events.rare])
         assert {v for v, c in zip(values[val], column[val], strict=True) if c > 0} <= frequent
-    data, truth = given(name, 4, 0), kept(name, 0)
+    task = Task(name=f"{name}-4x", params={"dataset": name, "scale": 4})
+    data, truth = tables.ctr_data(task, Run()), tables.truth(task, Run())
     assert np.array_equal(data.val_y, truth.val_y)
     assert len(truth.test_y) == len(data.test_x)
     assert not any("test_y" in f for f in data.__dataclass_fields__)

@@ -189,7 +189,9 @@ def test_without_a_folder_a_checkpoint_is_nothing(tmp_path):
 def test_stages_are_named_and_nearest_is_offered(tmp_path):
     inputs = RunInputs(None, "cpu", {"encoder": tmp_path})
     assert inputs.stage("encoder") == tmp_path
-    with pytest.raises(BenchError, match="no stage 'encodr' was declared here; did you mean 'encoder'"):
+    with pytest.raises(
+        BenchError, match="stage 'encodr' is not declared for this cell; did you mean 'encoder'"
+    ):
         inputs.stage("encodr")
 
 

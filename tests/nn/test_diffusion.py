@@ -10,8 +10,8 @@ from torch.distributions import Normal, kl_divergence
 from bench.nn import diffusion as df
 from bench.nn.averaging import ExponentialAverage
 from bench.nn.diffusion import Diffusion, Sampling, Schedule, sample
-from bench.nn.dit import DiT, DiTConfig
 from bench.nn.time_steps import psi, xi
+from bench.tracks.dit_transfer.nets.dit import DiT, DiTConfig
 
 SHAPE = (3, 4, 4)
 

@@ -54,6 +54,24 @@ def test_kernel_distance_is_torchmetrics():
     assert ds.kernel_distance(y, x) == pytest.approx(ds.kernel_distance(x, y))
 
 
+@pytest.mark.parametrize("entries", [1, 150, 10_000])
+def test_kernel_distance_in_blocks_of_rows_is_the_one_of_whole_matrices(monkeypatch, entries):
+    x, y = normal(51, 16, 1), normal(64, 16, 2, 0.4)
+    whole = ds.kernel_distance(x, y)
+    monkeypatch.setattr(ds, "_ENTRIES", entries)  # blocks of one row, of two, whole matrices
+    assert ds.kernel_distance(x, y) == pytest.approx(whole, rel=1e-12)
+
+
+def test_kernel_distance_of_sets_as_large_as_the_laptops_has_one_block():
+    """So its sums keep their order, and published values their last digit."""
+    x, y = normal(500, 8, 1), normal(400, 8, 2, 0.4)
+    k = (x @ y.T / 8 + 1) ** 3
+    sums = ds._kernel_sums(x, y)
+    assert (sums.rows == k.sum(1)).all()
+    assert (sums.columns == k.sum(0)).all()
+    assert sums.all == k.sum()
+
+
 @pytest.mark.parametrize("shift", [0.0, 0.5])
 @pytest.mark.parametrize(("m", "n"), [(20, 20), (15, 40)])
 def test_kernel_distance_is_unbiased_and_knows_its_error(shift, m, n):

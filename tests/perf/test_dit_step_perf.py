@@ -53,11 +53,11 @@ def timed(step, device, n):
 def test_latents_encoded_once_are_cheaper_than_a_vae_at_every_step(device, capsys):
     import torch
 
-    from bench.nn import tuning
-    from bench.nn.dit import DIT_XL_2, DiT, DiTConfig
     from bench.nn.time_steps import psi
     from bench.tracks.dit_transfer import training
-    from bench.tracks.dit_transfer.latents import moments
+    from bench.tracks.dit_transfer.nets import tuning
+    from bench.tracks.dit_transfer.nets.dit import DIT_XL_2, DiT, DiTConfig
+    from bench.tracks.dit_transfer.sources.latents import moments
 
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")

@@ -185,7 +185,8 @@ def commands(lab, monkeypatch):
 
     from bench.board import csvout, markdown, page, terminal
     from bench.board.collect import boards
-    from bench.cli import show, status
+    from bench.cli.records import show
+    from bench.cli.sweep import status
     from bench.estimate import estimate
     from bench.plan import make_plan
     from bench.suite import Suite

@@ -12,8 +12,10 @@ import pytest
 from bench.contract import Task
 from bench.data.images import image_sets
 from bench.registry import Registry
-from bench.tracks.dit_transfer import inception, photo_task
-from bench.tracks.ood import photo_tasks, stages
+from bench.tracks.dit_transfer.nets import inception
+from bench.tracks.dit_transfer.sources import paper
+from bench.tracks.ood import stages
+from bench.tracks.ood.sources import photos as photo_tasks
 
 TRACKS = {name: Registry().track(name) for name in ("dit_transfer", "multi_domain", "ood")}
 TARGET = dit_transfer_brought.TARGET
@@ -48,7 +50,7 @@ def identity(track: str, root, monkeypatch):
     assert own.missing(task, run) is None
     found = list(own.stages(task, run))
     if track == "dit_transfer":
-        found += photo_task.bank_stages(TARGET, run)
+        found += paper.bank_stages(TASKS["dit_transfer"], run)
     if track == "ood":
         found += stages.frozen_features(task, run)
     return own.fingerprint(task, run), [s.address for s in found]

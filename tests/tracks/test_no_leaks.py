@@ -29,11 +29,12 @@ from bench.data.tables import ctr_prepare, ratings
 from bench.data.transfer import sets as transfer_sets
 from bench.engine.context import RunInputs, RunStageContext
 from bench.registry import Registry
-from bench.tracks.dit_transfer import photo_task
-from bench.tracks.dit_transfer.latents import AdmCrop
-from bench.tracks.multi_domain import emoji_task
-from bench.tracks.multi_domain import photo_task as multi_domain_photos
-from bench.tracks.ood import emoji_tasks, photo_tasks
+from bench.tracks.dit_transfer.sources import paper
+from bench.tracks.dit_transfer.sources.latents import AdmCrop
+from bench.tracks.multi_domain.sources import emoji as emoji_task
+from bench.tracks.multi_domain.sources import photos as multi_domain_photos
+from bench.tracks.ood.sources import emoji as emoji_tasks
+from bench.tracks.ood.sources import photos as photo_tasks
 
 #: Without stages: sets of drawings are then drawn here.
 INPUTS = SimpleNamespace(seed=None, device="cpu", stage=None)
@@ -210,7 +211,7 @@ def loaded(case: Case, root: Path) -> tuple[Any, Any]:
     case.bring(root)
     inputs = INPUTS
     if case.track == "dit_transfer" and case.task.name in image_sets.PUBLISHER_LAYOUTS:
-        (stage,) = photo_task.data_stages(case.task.name, case.run)
+        (stage,) = paper.stages(case.task, case.run)
         out = root.parent / "latents"
         out.mkdir()
         stage.build(RunStageContext(out, stage.params, 0, 0, "cpu", logging.getLogger("test"), {}))

@@ -1,4 +1,4 @@
-"""What a method of the track is given, and what the scorer keeps."""
+"""What a method of the track is given, and what only the scorer sees."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from bench.nn.diffusion import from_pictures
 from bench.tracks.dit_transfer.settings import Recipe
 
 if TYPE_CHECKING:
-    from bench.nn.dit import DiT
+    from bench.tracks.dit_transfer.nets.dit import DiT
 
 
-class Examples(Protocol):
-    """Pictures as the network sees them: pixels, or latents of an autoencoder."""
+class ModelInputs(Protocol):
+    """n pictures as the network takes them: pixels, or latents of an autoencoder."""
 
     def __len__(self) -> int: ...
 
-    def batch(self, rows: np.ndarray, draw: torch.Generator, /) -> Tensor:
-        """Those at ``rows`` (B,), (B, C, H, W) float32 on the CPU; what is random comes from ``draw``."""
+    def batch(self, rows: np.ndarray, generator: torch.Generator, /) -> Tensor:
+        """The inputs at the positions ``rows`` (B,): (B, C, H, W) float32 on the CPU.
+
+        Whatever is random comes from the ``generator``, which is on the CPU.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,53 +39,66 @@ class Pixels:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batch(self, rows: np.ndarray, draw: torch.Generator) -> Tensor:
-        """(B, 3, H, W) in [-1, 1]."""
+    def batch(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
+        """The pictures at ``rows`` (B,): (B, 3, H, W) in [-1, 1]; nothing is random."""
         return from_pictures(self.images[rows])
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """Latents (n, C, h, w) float16 as a network drew them, scaled as it sees them."""
+class SampledLatents:
+    """Latents (n, C, h, w) float16 that a network sampled, scaled as it takes them."""
 
     latents: np.ndarray
 
     def __len__(self) -> int:
         return len(self.latents)
 
-    def batch(self, rows: np.ndarray, draw: torch.Generator) -> Tensor:
-        """(B, C, h, w); nothing is random."""
+    def batch(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
+        """The latents at ``rows`` (B,): (B, C, h, w); nothing is random."""
         return torch.from_numpy(self.latents[rows]).float()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TransferData:
-    """A pre-trained network, and a target's training pictures.
+class TargetData:
+    """What a source opens of a target: its n training pictures, and the pre-trained network.
 
-    ``x``: n pictures, ``y``: (n,) int64 classes of them, ``classes``: their names. ``pretrained``: gives a
-    fresh copy of the pre-trained `DiT` on the CPU with a label table for the target's classes and the null
-    label. ``bank``: folder of the stage of that name (`stages.bank`) -> what the pre-trained network drew.
-    ``decode``: what the network draws (n, C, H, W) -> pictures (n, H, W, 3) uint8. ``recipe``: how every row
-    trains and draws.
+    ``classes``: names of the target's classes. ``x``: the training pictures. ``y``: (n,) int64, their
+    classes. ``pretrained``: gives a fresh copy of the pre-trained `DiT` on the CPU, with a label table for
+    the target's classes and the null label (`DiT.null`); every class starts as the null label does.
+    ``bank``: takes the folder of the stage `bench.tracks.dit_transfer.stages.bank` and gives the pictures
+    in it, which the pre-trained network sampled. ``decode``: turns what the network samples,
+    (n, C, H, W) float32 on the CPU, into pictures (n, H, W, 3) uint8.
     """
 
-    target: str
     classes: tuple[str, ...]
-    x: Examples
+    x: ModelInputs
     y: np.ndarray
-    recipe: Recipe
     pretrained: Callable[[], DiT]
-    bank: Callable[[Path], Examples]
+    bank: Callable[[Path], ModelInputs]
     decode: Callable[[Tensor], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """What the scorer keeps: features of real pictures, by EfficientNet-Lite0 (n, 1280).
+class TransferData(TargetData):
+    """What a method is given: a target's training pictures, a pre-trained network, and the recipe.
 
-    ``test``: held-out pictures of the target, ``train``: its training pictures, ``source``: pictures of the
-    pre-training; None where there are none. ``labels``: (n,) the classes that are asked for. ``inception``:
-    features of the held-out pictures by the Inception network at ``weights``, (m, 2048); None where FID does
+    ``target``: name of the target. ``recipe``: how every row trains on the target and samples from what it
+    trained.
+    """
+
+    target: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """What only the scorer sees: features of real pictures by EfficientNet-Lite0, (number, 1280) float32.
+
+    ``test``: of the target's held-out pictures. ``train``: of its training pictures. ``source``: of pictures
+    of the pre-training; None where there are none. ``labels``: (n,) int64, the class of each picture that a
+    method has to sample. ``recipe``: of the target. ``switches``: time steps at which a relay is scored.
+    ``device``: where the scoring networks run. ``inception``: features of the held-out pictures by the
+    Inception network whose weights are in the file ``weights``, (number, 2048) float32; None where FID does
     not apply.
     """
 
@@ -95,15 +111,3 @@ class Kept:
     device: str
     inception: np.ndarray | None = None
     weights: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What a module of data sets gives of a target; see `TransferData`."""
-
-    classes: tuple[str, ...]
-    x: Examples
-    y: np.ndarray
-    pretrained: Callable[[], DiT]
-    bank: Callable[[Path], Examples]
-    decode: Callable[[Tensor], np.ndarray]

@@ -1,8 +1,8 @@
 """The pre-training of the laptop's own diffusion transformer: a stage, with all of its recipe here.
 
-It has seen Twemoji, OpenMoji and Noto Emoji, flags left out, each with its category for a class. So it has
-seen the emoji that the targets "fluent-3d" and "line-art" draw, by other hands or in colour; of the other
-targets nothing.
+The network is trained on Twemoji, OpenMoji and Noto Emoji without the flags, each with its category for a
+class. So it has seen the emoji that the targets "fluent-3d" and "line-art" show, by other artists or in
+colour; of the other targets it has seen nothing.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, cast
 from bench.contract import Embedded, Needs, Stage, StageContext
 from bench.data.drawings import emoji
 from bench.data.transfer import sets as transfer_sets
+from bench.tracks.common.embedded import embedded_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.nn.dit import DiT
+    from bench.tracks.dit_transfer.nets.dit import DiT
 
 FILE = "dit_lite.safetensors"
 
@@ -30,7 +31,7 @@ class Recipe:
 
     ``layers``, ``width``, ``heads``, ``patch``: of the network. ``steps`` of ``batch`` pictures. ``lr``:
     rises over ``warmup`` steps and falls along a cosine. ``snr``: Min-SNR's gamma. ``drop``: share of labels
-    dropped. ``average``: decay a step of the moving average, whose weights are kept.
+    dropped. ``average``: decay a step of the moving average, whose weights are written.
     """
 
     layers: int = 4
@@ -54,9 +55,9 @@ def build(ctx: StageContext) -> None:
     from bench.nn.diffusion import from_pictures
 
     recipe = Recipe(**ctx.params["recipe"])
-    shown = transfer_sets.source()
-    x, y = from_pictures(shown.images), torch.from_numpy(shown.label)
-    model = _trained(recipe, x, y, len(shown.classes), ctx)
+    source = transfer_sets.source()
+    x, y = from_pictures(source.images), torch.from_numpy(source.label)
+    model = _trained(recipe, x, y, len(source.classes), ctx)
     model.save(ctx.outdir / FILE, half=True, about={"recipe": STAGE.address})
 
 
@@ -77,10 +78,10 @@ def _trained(recipe: Recipe, x: Tensor, y: Tensor, classes: int, ctx: StageConte
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
     from bench.nn.diffusion import Diffusion, drop_labels, min_snr
-    from bench.nn.dit import DiT, DiTConfig
+    from bench.tracks.dit_transfer.nets.dit import DiT, DiTConfig
 
     torch.manual_seed(recipe.seed)
-    draw = torch.Generator().manual_seed(recipe.seed)
+    generator = torch.Generator().manual_seed(recipe.seed)
     config = DiTConfig(
         size=transfer_sets.SIDE, classes=classes, layers=recipe.layers, width=recipe.width,
         heads=recipe.heads, patch=recipe.patch,
@@ -91,12 +92,12 @@ def _trained(recipe: Recipe, x: Tensor, y: Tensor, classes: int, ctx: StageConte
     model.net.compile()  # a quarter faster; the steps of a cell are too few for it
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=0.0, fused=True)
     rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: _rate(k, recipe))
-    diffusion, seen = Diffusion(), 0.0
+    diffusion, total = Diffusion(), 0.0
     for step in range(recipe.steps):
-        rows = torch.randint(len(x), (recipe.batch,), generator=draw)
-        t = torch.randint(diffusion.schedule.steps, (recipe.batch,), generator=draw)
-        labels = drop_labels(y[rows], model.null, recipe.drop, draw).to(ctx.device)
-        noise = torch.randn(recipe.batch, *model.shape, generator=draw).to(ctx.device)
+        rows = torch.randint(len(x), (recipe.batch,), generator=generator)
+        t = torch.randint(diffusion.schedule.steps, (recipe.batch,), generator=generator)
+        labels = drop_labels(y[rows], model.null, recipe.drop, generator).to(ctx.device)
+        noise = torch.randn(recipe.batch, *model.shape, generator=generator).to(ctx.device)
         t = t.to(ctx.device)
         with torch.autocast(ctx.device, torch.bfloat16):
             losses = diffusion.losses(model, x[rows].to(ctx.device), labels, t, noise)
@@ -105,10 +106,10 @@ def _trained(recipe: Recipe, x: Tensor, y: Tensor, classes: int, ctx: StageConte
         optimiser.zero_grad()
         rate.step()
         average.update_parameters(model)
-        seen += float(losses.detach().mean())
+        total += float(losses.detach().mean())
         if (step + 1) % 200 == 0:
-            ctx.log.info("step %d of %d: mean squared error %.4f", step + 1, recipe.steps, seen / 200)
-            seen = 0.0
+            ctx.log.info("step %d of %d: mean squared error %.4f", step + 1, recipe.steps, total / 200)
+            total = 0.0
     return cast(DiT, average.module)
 
 
@@ -118,13 +119,6 @@ def _rate(step: int, recipe: Recipe) -> float:
 
 
 def embedded(file: Path) -> Embedded:
-    """The weights that travel with the package, with the recipe that they say they were made by."""
-    from safetensors import safe_open
-
-    if not file.is_file():
-        return Embedded(stage=STAGE, file=file)
-    with safe_open(file, framework="numpy") as opened:
-        said = (opened.metadata() or {}).get("recipe", "")
-    # When the file was made, an address still named the module of `build`.
-    same = said == STAGE.address_by("bench.tracks.dit_transfer.pretrain:build")
-    return Embedded(stage=STAGE, file=file, recipe=STAGE.address if same else said)
+    """The weights that travel with the package; their file was written when addresses named modules."""
+    earlier = STAGE.address_by("bench.tracks.dit_transfer.pretrain:build")
+    return embedded_weights(STAGE, file, earlier)

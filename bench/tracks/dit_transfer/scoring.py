@@ -1,98 +1,102 @@
-"""An answer's pictures, drawn and checked, and how far they are from the held-out ones."""
+"""The pictures that an answer samples, checked, and their distances from the held-out ones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import xarray as xr
 
-from bench.contract import SHEET_COLUMNS, AnswerError, BenchError
+from bench.contract import SHEET_COLUMNS, BenchError, Score
 from bench.nn import distances
-from bench.tracks.dit_transfer.data import Kept
+from bench.tracks.common.answers import Answer
+from bench.tracks.dit_transfer.data import Truth
 
 if TYPE_CHECKING:
-    from bench.tracks.dit_transfer.inception import Inception
+    from bench.tracks.dit_transfer.nets.inception import Inception
 
-KEYS = ("sample", "relay", "parameters", "seconds_per_step")
+_COSTS = ("parameters", "seconds_per_step")
 #: Directions that features are projected to for the Fréchet distance.
 DIMS = 64
-#: Seed of the noise from which every row's pictures are drawn, whatever the cell's seed.
+#: Seed of the noise from which every row samples its pictures, whatever the cell's seed.
 NOISE = 0
 #: Pixels a side of a picture that the board shows.
 _SHOWN = 64
 
 
-def checked(answer: Any) -> Mapping[str, Any]:
-    """The answer, once it is known to be a mapping with the right entries.
+def score(answer: Any, truth: Truth) -> Score:
+    """Distances of the pictures that an answer samples, and of those of its relay at every switch.
 
     Raises:
-        AnswerError: it is none, has an unknown entry, or lacks the sampler.
+        AnswerError: an entry is missing, unknown or of the wrong kind, or pictures have another shape.
     """
-    if not isinstance(answer, Mapping):
-        raise AnswerError(
-            f"dit_transfer: the answer is a {type(answer).__name__},"
-            " expected a mapping with a function 'sample'"
-        )
-    for key in answer:
-        if key not in KEYS:
-            near = get_close_matches(str(key), KEYS, 1, 0)[0]
-            raise AnswerError(
-                f"dit_transfer: answer[{key!r}] is none of {', '.join(KEYS)}; nearest: {near!r}"
-            )
-    if not callable(answer.get("sample")):
-        raise AnswerError("dit_transfer: the answer lacks a function 'sample' of labels and a generator")
-    if answer.get("relay") is not None and not callable(answer["relay"]):
-        raise AnswerError(
-            f"dit_transfer: answer['relay'] is {answer['relay']!r}, expected a function of a time step,"
-            " labels and a generator, or nothing"
-        )
-    return answer
+    entries = checked(answer)
+    pictures = sampled(entries, truth)
+    metrics = distances_of(pictures, truth)
+    metrics |= {key: entries.number(key) for key in _COSTS}
+    if pictures is None:
+        return Score(metrics=metrics)
+    series = {}
+    if entries.get("relay") is not None:
+        switches = sorted(truth.switches)
+        relayed = [distances_of(sampled(entries, truth, s), truth)["kid_lite0"] for s in switches]
+        # At 0 the tuned network samples it all.
+        series["kid_lite0"] = xr.DataArray(
+            np.array([metrics["kid_lite0"], *relayed], float), dims=("switch",),
+            coords={"switch": [0, *switches]},
+        )  # fmt: skip
+    return Score(metrics=metrics, series=series, views={"samples": sheet(pictures)})
 
 
-def number(answer: Mapping[str, Any], key: str) -> float | None:
-    """An entry that is a number or nothing.
+def checked(answer: Any) -> Answer:
+    """The answer, once its entries are known to be the ones that the track has.
 
     Raises:
-        AnswerError: it is something else.
+        AnswerError: it is no mapping, has an unknown entry, or lacks the function ``sample``.
     """
-    value = answer.get(key)
-    try:
-        return None if value is None else float(value)
-    except (TypeError, ValueError) as e:
-        raise AnswerError(f"dit_transfer: answer[{key!r}] is {value!r}, expected a number or nothing") from e
+    entries = Answer(
+        "dit_transfer", answer, required={"sample": "a function of labels and a generator"},
+        optional=("relay", *_COSTS),
+    )  # fmt: skip
+    entries.function("sample", "labels and a generator")
+    if entries.get("relay") is not None:
+        entries.function("relay", "a time step, labels and a generator")
+    return entries
 
 
-def drawn(answer: Mapping[str, Any], kept: Kept, switch: int | None = None) -> np.ndarray | None:
-    """The pictures (n, H, W, 3) uint8 for the labels asked for, from the same noise whoever draws.
+def sampled(answer: Answer, truth: Truth, switch: int | None = None) -> np.ndarray | None:
+    """The pictures (n, H, W, 3) uint8 that an answer samples for the truth's labels, always from one noise.
 
-    None if the sampler says by numbers that are not finite that there are none.
+    None if the answer says, by an array of NaN, that its network has diverged.
+
+    Args:
+        answer: see `checked`.
+        truth: has the labels.
+        switch: the time step at which the answer's relay hands over; None: no relay.
 
     Raises:
-        AnswerError: another shape or type.
+        AnswerError: pictures of another shape or type.
     """
-    draw = torch.Generator().manual_seed(NOISE)
-    labels = kept.labels.copy()
-    found = answer["sample"](labels, draw) if switch is None else answer["relay"](switch, labels, draw)
+    generator = torch.Generator().manual_seed(NOISE)
+    labels = truth.labels.copy()
+    if switch is None:
+        found = answer.get("sample")(labels, generator)
+    else:
+        found = answer.get("relay")(switch, labels, generator)
     name = "sample" if switch is None else "relay"
     try:
         pictures = np.asarray(found)
     except ValueError as e:
-        raise AnswerError(f"dit_transfer: {name}() gave pictures of several shapes: {e}") from e
+        raise answer.error(f"{name}() gave pictures of several shapes: {e}") from e
     if pictures.dtype.kind == "f" and pictures.size and np.isnan(pictures).all():
         return None
-    if (
-        pictures.ndim != 4
-        or len(pictures) != len(labels)
-        or pictures.shape[3] != 3
-        or pictures.dtype != np.uint8
-    ):
-        raise AnswerError(
-            f"dit_transfer: {name}() gave {pictures.shape} {pictures.dtype},"
+    right_shape = pictures.ndim == 4 and len(pictures) == len(labels) and pictures.shape[3] == 3
+    if not right_shape or pictures.dtype != np.uint8:
+        raise answer.error(
+            f"{name}() gave {pictures.shape} {pictures.dtype},"
             f" expected ({len(labels)}, height, width, 3) uint8"
         )
     return pictures
@@ -100,18 +104,18 @@ def drawn(answer: Mapping[str, Any], kept: Kept, switch: int | None = None) -> n
 
 @lru_cache(maxsize=2)
 def lite0(size: int, device: str) -> distances.Lite0:
-    """The network that scores, loaded once a process."""
+    """EfficientNet-Lite0 for pictures of ``size`` pixels a side, loaded once a process."""
     return distances.Lite0(size, device)
 
 
 @lru_cache(maxsize=1)
 def inception_net(weights: Path, device: str) -> Inception:
-    """The network of FID, loaded once a process: a curve asks for it again and again.
+    """The network of FID, loaded once a process: every snapshot needs it.
 
     Raises:
         BenchError: the file is missing or is not the published one.
     """
-    from bench.tracks.dit_transfer import inception
+    from bench.tracks.dit_transfer.nets import inception
 
     net = inception.Inception(weights, device)
     if not inception.original(weights):
@@ -122,37 +126,37 @@ def inception_net(weights: Path, device: str) -> Inception:
     return net
 
 
-def scores(pictures: np.ndarray | None, kept: Kept) -> dict[str, float | None]:
-    """Every distance of the drawn pictures; NaN by name of the first two if there are none."""
+def distances_of(pictures: np.ndarray | None, truth: Truth) -> dict[str, float | None]:
+    """Every distance of sampled pictures (n, H, W, 3) uint8; of none, KID-lite0 is NaN and all else None."""
     if pictures is None:
         none = ("fd_lite0", "fd_floor", "precision", "recall", "source_kid", "fid")
         return {"kid_lite0": float("nan"), "val_kid_lite0": float("nan"), **dict.fromkeys(none)}
-    fake = lite0(kept.recipe.features, kept.device)(pictures)
-    near = distances.precision_recall(kept.test, fake)
-    n = frechet_size(kept)
+    fake = lite0(truth.recipe.features, truth.device)(pictures)
+    near = distances.precision_recall(truth.test, fake)
+    n = frechet_size(truth)
     found: dict[str, float | None] = {
-        "kid_lite0": distances.kernel_distance(kept.test, fake).value,
-        "val_kid_lite0": distances.kernel_distance(kept.train, fake).value,
-        "fd_lite0": distances.frechet(kept.test, fake, n=n, dims=DIMS) if n > DIMS else None,
-        "fd_floor": _floor(kept, n) if n > DIMS else None,
+        "kid_lite0": distances.kernel_distance(truth.test, fake).value,
+        "val_kid_lite0": distances.kernel_distance(truth.train, fake).value,
+        "fd_lite0": distances.frechet(truth.test, fake, n=n, dims=DIMS) if n > DIMS else None,
+        "fd_floor": _floor(truth, n) if n > DIMS else None,
         "precision": near.precision, "recall": near.recall,
-        "source_kid": None if kept.source is None else distances.kernel_distance(kept.source, fake).value,
+        "source_kid": None if truth.source is None else distances.kernel_distance(truth.source, fake).value,
         "fid": None,
     }  # fmt: skip
-    if kept.inception is not None and kept.weights is not None:
-        from bench.tracks.dit_transfer.inception import fid
+    if truth.inception is not None and truth.weights is not None:
+        from bench.tracks.dit_transfer.nets.inception import fid
 
-        found["fid"] = fid(kept.inception, inception_net(kept.weights, kept.device)(pictures))
+        found["fid"] = fid(truth.inception, inception_net(truth.weights, truth.device)(pictures))
     return found
 
 
-def frechet_size(kept: Kept) -> int:
-    """Pictures a side of the Fréchet distance: as many as the floor has for either of its halves."""
-    return min(len(kept.labels), len(kept.test), (len(kept.test) + len(kept.train)) // 2)
+def frechet_size(truth: Truth) -> int:
+    """How many pictures of each set the Fréchet distance takes: as many as its floor has in either half."""
+    return min(len(truth.labels), len(truth.test), (len(truth.test) + len(truth.train)) // 2)
 
 
-def _floor(kept: Kept, n: int) -> float:
-    real = np.concatenate([kept.test, kept.train])
+def _floor(truth: Truth, n: int) -> float:
+    real = np.concatenate([truth.test, truth.train])
     return distances.frechet_floor(real, n=n, dims=DIMS, draws=3).value
 
 
@@ -168,8 +172,8 @@ def sheet(pictures: np.ndarray) -> np.ndarray:
     return line
 
 
-def asked(y: np.ndarray, classes: int, n: int) -> np.ndarray:
-    """(n,) labels, classes as frequent as in ``y``, in a fixed random order."""
+def evaluation_labels(y: np.ndarray, classes: int, n: int) -> np.ndarray:
+    """Labels (n,) int64 to sample for, classes as frequent as in ``y``, in a fixed random order."""
     order = np.sort(np.asarray(y, np.int64))
     spread = order[((np.arange(n) + 0.5) * len(order) / n).astype(np.int64)]
     return np.random.default_rng([n, classes]).permutation(spread)

@@ -1,12 +1,14 @@
 """Settings of the track. Of the paper's set-up only what its released code and sourced cards say is certain.
 
-Source: Diff-Tuning (arXiv 2406.00773) and its released code (sheet §3). How pictures were drawn and compared
-(sampler, steps, guidance, number, size of the bank) could not be read: `PAPER` names what is assumed.
+Source: Diff-Tuning (arXiv 2406.00773) and its released code (sheet §3). How pictures were sampled and
+compared (sampler, steps, guidance, number, size of the bank) could not be read: `PAPER` says what is assumed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from bench.tracks.common.recipes import overridden
 
 #: The laptop's targets, near to far from the pre-training's pictures; all others are the paper's.
 LAPTOP = ("icons", "fluent-3d", "flags", "line-art", "avatars", "photos", "relief", "earth")
@@ -14,7 +16,7 @@ LAPTOP = ("icons", "fluent-3d", "flags", "line-art", "avatars", "photos", "relie
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Which tasks: targets, one task each."""
+    """Which tasks there are: one for each of the ``targets``."""
 
     targets: tuple[str, ...] = LAPTOP
 
@@ -23,11 +25,11 @@ class Grid:
 class Run:
     """How a cell is run. 0 = what the target's `Recipe` says.
 
-    ``steps``, ``batch``, ``lr``, ``small_lr``: of every row alike. ``samples``, ``chain``: pictures drawn to
-    be scored, and reverse steps of each. ``pictures``: at most so many training and as many held-out ones;
-    0 = all. ``switches``: time steps at which a row that can hands over to the pre-trained network.
-    ``weights``, ``vae``, ``inception``: files and folders of the paper's networks, below that of the data
-    sets. ``compiled``: `torch.compile` the network.
+    ``steps``, ``batch``, ``lr``, ``small_lr``, ``samples``, ``chain``, ``bank``: see `Recipe`; the same for
+    every row. ``pictures``: at most so many training and as many held-out pictures; 0 = all. ``switches``:
+    time steps at which a row that offers a relay hands over to the pre-trained network. ``weights``, ``vae``,
+    ``inception``: files and folders of the paper's networks, below the folder of the data sets. ``compiled``:
+    `torch.compile` the network.
     """
 
     steps: int = 0
@@ -47,14 +49,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How every row trains on a target, and how what it learnt is drawn and compared.
+    """How every row trains on a target, and how pictures are sampled from what it trained and compared.
 
-    ``batch``: pictures a step, those of a bank included. ``lr``: AdamW's, constant, of rows that train
-    everything; ``small_lr``: of rows that train a small part. ``drop``: share of labels dropped. ``average``:
-    decay a step of the moving average that is drawn from, 0 for none. ``samples`` pictures are drawn in
-    ``chain`` steps with that ``guidance`` (1: none, so one pass of the network a step in place of two), with
-    classes as frequent as in training. ``bank``: pictures that the pre-trained network draws for methods that
-    keep its knowledge. ``features``: pixels a side that EfficientNet-Lite0 sees.
+    ``steps``: optimisation steps. ``batch``: pictures a step, those of a bank included. ``lr``: AdamW's
+    learning rate, constant, of rows that train everything; ``small_lr``: of rows that train a small part.
+    ``samples``: number of pictures that are sampled for the scorer, with classes as frequent as in training;
+    ``chain``: reverse steps of each; ``guidance``: scale of classifier-free guidance (1: none, so one pass of
+    the network a step in place of two). ``bank``: number of pictures that the pre-trained network samples for
+    methods that retain what it knows. ``drop``: share of labels dropped in training. ``average``: decay a
+    step of the moving average of the weights from which pictures are sampled, 0 for none. ``features``:
+    pixels a side of the pictures that EfficientNet-Lite0 takes.
     """
 
     steps: int
@@ -86,7 +90,6 @@ PAPER = Recipe(
 
 
 def recipe(target: str, run: Run) -> Recipe:
-    """How a target is trained on and drawn, the run's own numbers put in."""
-    found = _LAPTOP if target in LAPTOP else PAPER
-    named = {k: getattr(run, k) for k in ("steps", "batch", "lr", "small_lr", "samples", "chain", "bank")}
-    return replace(found, **{k: v for k, v in named.items() if v})
+    """The recipe of a target, with the numbers of the run settings in place of its own."""
+    of_target = _LAPTOP if target in LAPTOP else PAPER
+    return overridden(of_target, run, "steps", "batch", "lr", "small_lr", "samples", "chain", "bank")

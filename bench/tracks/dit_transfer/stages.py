@@ -1,4 +1,4 @@
-"""Work that cells share: what the pre-trained network draws, and features of real pictures."""
+"""Work that several cells share: a bank that the pre-trained network samples, features of real pictures."""
 
 from __future__ import annotations
 
@@ -8,34 +8,29 @@ from typing import TYPE_CHECKING
 from bench.contract import Needs, Stage, StageContext, Task
 from bench.tracks.dit_transfer import settings
 from bench.tracks.dit_transfer.settings import Run
+from bench.tracks.dit_transfer.sources.by_name import source_of
+from bench.tracks.dit_transfer.sources.names import BANK as BANK
+from bench.tracks.dit_transfer.sources.names import INCEPTION
 
 if TYPE_CHECKING:
     import numpy as np
 
-FEATURES, BANK = "dit-features", "dit-bank"
-#: Files of the stages.
-FEATURES_FILE, BANK_FILE = "features.npz", "bank.npy"
-#: The set of real pictures whose features are Inception's; those of all others are EfficientNet-Lite0's.
-INCEPTION = "inception"
-#: What of a run's settings decides which pictures are real, and by which networks' features.
+#: The stage of features of real pictures, and its file.
+FEATURES, FEATURES_FILE = "dit-features", "features.npz"
+#: The run settings that decide which real pictures there are, and by which networks their features are.
 _READ = ("pictures", "inception")
-#: Pictures of the pre-training that what was forgotten is measured against.
-SOURCES = 1_000
-
-
-def thinned(rows: np.ndarray, n: int) -> np.ndarray:
-    """At most ``n`` of rows, spread evenly; 0: all."""
-    import numpy as np
-
-    if not n or len(rows) <= n:
-        return rows
-    some: np.ndarray = rows[np.linspace(0, len(rows) - 1, n).astype(int)]
-    return some
 
 
 def features(task: Task, run: Run, reads: Sequence[Stage], data: str | None, needs: Needs) -> Stage:
-    """Features of a target's held-out and training pictures, and of the source's."""
-    side = settings.recipe(task.params["target"], run).features
+    """The stage that computes features of a target's held-out and training pictures, and of the source's.
+
+    Args:
+        task: names the target.
+        run: run settings.
+        reads: the stages in which the target's pictures are.
+        data: digest of what the pictures are made of; None where they are missing.
+        needs: resources of the stage.
+    """
     return Stage(
         name=FEATURES,
         build=encode,
@@ -43,7 +38,7 @@ def features(task: Task, run: Run, reads: Sequence[Stage], data: str | None, nee
             "of": dict(task.params),
             "run": {k: getattr(run, k) for k in _READ},
             "data": data,
-            "side": side,
+            "side": settings.recipe(task.params["target"], run).features,
         },
         needs=needs,
         stages=tuple(reads),
@@ -51,9 +46,9 @@ def features(task: Task, run: Run, reads: Sequence[Stage], data: str | None, nee
 
 
 def encode(ctx: StageContext) -> None:
-    """Write ``test``, ``train`` and, where there are some, ``source``: (n, 1280) float32 each.
+    """Write the features ``test``, ``train`` and, where there are some, ``source``: (n, 1280) float32 each.
 
-    Where FID applies ``inception`` too, (m, 2048).
+    Where FID applies ``inception`` too, (n, 2048) float32.
 
     Raises:
         BenchError: the file of Inception's weights is not the published one.
@@ -61,28 +56,25 @@ def encode(ctx: StageContext) -> None:
     import numpy as np
 
     from bench.tracks.dit_transfer import scoring
-    from bench.tracks.dit_transfer.track import source_of
 
-    run = Run(**ctx.params["run"])
-    target = ctx.params["of"]["target"]
-    source, found = source_of(target), {}
-    lite = scoring.lite0(ctx.params["side"], ctx.device)
-    nets: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
+    run, target = Run(**ctx.params["run"]), ctx.params["of"]
+    task = Task(name=target["target"], params=target)
+    source = source_of(task)
+    lite0 = scoring.lite0(ctx.params["side"], ctx.device)
+    networks: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     if (weights := source.inception(run)) is not None:
-        nets[INCEPTION] = scoring.inception_net(weights, ctx.device)
-    for name, batches in source.real(target, run, ctx.stage).items():
-        net = nets.get(name, lite)
-        found[name] = np.concatenate([net(pictures) for pictures in batches])
+        networks[INCEPTION] = scoring.inception_net(weights, ctx.device)
+    found = {}
+    for name, batches in source.real_pictures(task, run, ctx.stage).items():
+        network = networks.get(name, lite0)
+        found[name] = np.concatenate([network(pictures) for pictures in batches])
     np.savez(ctx.outdir / FEATURES_FILE, **found)  # type: ignore[arg-type]
 
 
 def bank(task: Task, run: Run) -> Sequence[Stage]:
-    """Pictures that the pre-trained network draws, of all its classes alike, before any tuning.
+    """The stage in which the pre-trained network, before any tuning, samples pictures of all its classes.
 
-    Source: Diff-Tuning (sheet §2). Its size and sampler could not be read: as the scorer draws, `Recipe.bank`
-    of them.
+    Source: Diff-Tuning (sheet §2). The bank's size and sampler could not be read: pictures are sampled as for
+    the scorer, `Recipe.bank` of them.
     """
-    from bench.tracks.dit_transfer.track import source_of
-
-    target = task.params["target"]
-    return source_of(target).bank_stages(target, run)
+    return source_of(task).bank_stages(task, run)

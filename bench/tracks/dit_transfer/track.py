@@ -5,34 +5,34 @@ Paper: Zhong et al., Diffusion Tuning: Transferring Diffusion Models via Chain o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from difflib import get_close_matches
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from bench.contract import BenchError, Embedded, Inputs, Metric, Needs, Score, Snapshot, Stage, Task, Track
+from bench.contract import Embedded, Inputs, Metric, Score, Snapshot, Stage, Task
+from bench.tracks.common.costs import SECONDS_PER_STEP
+from bench.tracks.common.names import check_names
+from bench.tracks.common.sources import SourcedTrack
 from bench.tracks.dit_transfer import settings, stages
+from bench.tracks.dit_transfer.sources.by_name import TransferSource, source_of
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from bench.tracks.dit_transfer.data import Kept, Parts, TransferData
+    from bench.tracks.dit_transfer.data import TransferData, Truth
 
 _LITE = "on EfficientNet-Lite0 features; compares with itself alone"
 
 
-class DitTransfer(Track):
-    """Pictures of a target, drawn by a class-conditional diffusion transformer that was trained on others.
+class DitTransfer(SourcedTrack):
+    """Pictures of a target, sampled by a class-conditional diffusion transformer pre-trained on others.
 
-    A method is given `TransferData` and answers with a mapping: ``"sample"``, a function of labels (n,) int64
-    and a generator on the CPU that gives pictures (n, H, W, 3) uint8; and, if it likes, ``"parameters"``, how
-    many numbers it trained, ``"seconds_per_step"`` of its training, and ``"relay"``, a function of a time
-    step, labels and a generator: pictures that the tuned network draws down to that step, and the pre-trained
-    one from there.
+    A method is given `TransferData` and answers with a mapping. ``"sample"`` is a function of labels (n,)
+    int64 and a generator on the CPU that gives pictures (n, H, W, 3) uint8. Optional are ``"parameters"``,
+    how many numbers were trained, ``"seconds_per_step"``, wall seconds per optimisation step, and
+    ``"relay"``, a function of a time step, labels and a generator that gives pictures which the tuned network
+    samples down to that step, and the pre-trained one from there.
 
-    Every row is asked for the same labels with the same noise, whatever its seed. A sampler whose network has
-    diverged gives an array of NaN.
+    Every row has to sample for the same labels from the same noise, whatever its seed. A function whose
+    network has diverged gives an array of NaN.
     """
 
     name = "dit_transfer"
@@ -61,9 +61,7 @@ class DitTransfer(Track):
             doc="KID-lite0 to pictures of the pre-training: what was forgotten",
         ),
         Metric(name="parameters", better="lower", digits=0, kind="cost", doc="trained numbers"),
-        Metric(
-            name="seconds_per_step", better="lower", unit="s", digits=3, kind="cost", doc="of training",
-        ),
+        SECONDS_PER_STEP,
     )  # fmt: skip
     reference = "full"
     claim = "24.6 % lower FID than full fine-tuning, averaged over its eight targets (abstract; 26 % in v1)"
@@ -78,93 +76,65 @@ class DitTransfer(Track):
     )  # fmt: skip
 
     def tasks(self, grid: settings.Grid) -> Sequence[Task]:
-        """One a target.
+        """One for each target.
 
         Raises:
             BenchError: an unknown target.
         """
-        known = _known()
-        for target in grid.targets:
-            if target not in known:
-                near = get_close_matches(target, known, 1, 0)[0]
-                raise BenchError(
-                    f"dit_transfer: grid.targets: {target!r} is none of {', '.join(known)}; nearest: {near!r}"
-                )
+        from bench.data.images import image_sets
+
+        check_names(
+            "dit_transfer: grid.targets", grid.targets, (*settings.LAPTOP, *image_sets.PUBLISHER_LAYOUTS)
+        )
         return [Task(name=t, params={"target": t}) for t in grid.targets]
+
+    def source(self, task: Task) -> TransferSource:
+        """See `SourcedTrack.source`."""
+        return source_of(task)
 
     def stages(self, task: Task, run: settings.Run) -> Sequence[Stage]:
         """The target's pictures, drawn or encoded, and the features of the real ones."""
-        target = task.params["target"]
-        reads = source_of(target).data_stages(target, run)
+        reads = super().stages(task, run)
         data = self.fingerprint(task, run) if self.missing(task, run) is None else None
-        return (*reads, stages.features(task, run, reads, data, source_of(target).NEEDS))
-
-    def missing(self, task: Task, run: settings.Run) -> str | None:
-        """Which package has to be installed or which file brought, or None."""
-        return source_of(task.params["target"]).missing(task.params["target"], run)
-
-    def fingerprint(self, task: Task, run: settings.Run) -> str:
-        """Digest of the pictures' sources and of the pre-trained weights."""
-        return source_of(task.params["target"]).fingerprint(task.params["target"], run)
+        return (*reads, stages.features(task, run, reads, data, source_of(task).NEEDS))
 
     def load(self, task: Task, run: settings.Run, inputs: Inputs) -> TransferData:
         """Training pictures of the target, and the pre-trained network; nothing that is held out."""
         from bench.tracks.dit_transfer.data import TransferData
 
-        target = task.params["target"]
-        parts = source_of(target).parts(target, run, inputs)
+        name = task.params["target"]
+        target = source_of(task).target_data(task, run, inputs)
         return TransferData(
-            target=target, classes=parts.classes, x=parts.x, y=parts.y, recipe=settings.recipe(target, run),
-            pretrained=parts.pretrained, bank=parts.bank, decode=parts.decode,
+            target=name, classes=target.classes, x=target.x, y=target.y, recipe=settings.recipe(name, run),
+            pretrained=target.pretrained, bank=target.bank, decode=target.decode,
         )  # fmt: skip
 
-    def truth(self, task: Task, run: settings.Run, inputs: Inputs) -> Kept:
-        """Features of the held-out pictures, and the labels that are asked for."""
+    def truth(self, task: Task, run: settings.Run, inputs: Inputs) -> Truth:
+        """Features of the held-out pictures, and the labels that a method has to sample for."""
         import numpy as np
 
         from bench.tracks.dit_transfer import scoring
-        from bench.tracks.dit_transfer.data import Kept
+        from bench.tracks.dit_transfer.data import Truth
 
-        target = task.params["target"]
-        source, recipe = source_of(target), settings.recipe(target, run)
-        parts = source.parts(target, run, inputs)
-        with np.load(inputs.stage(stages.FEATURES) / stages.FEATURES_FILE) as found:
-            features = dict(found)
-        return Kept(
+        source, recipe = source_of(task), settings.recipe(task.params["target"], run)
+        target = source.target_data(task, run, inputs)
+        with np.load(inputs.stage(stages.FEATURES) / stages.FEATURES_FILE) as file:
+            features = dict(file)
+        return Truth(
             test=features["test"], train=features["train"], source=features.get("source"),
-            labels=scoring.asked(parts.y, len(parts.classes), recipe.samples), recipe=recipe,
+            labels=scoring.evaluation_labels(target.y, len(target.classes), recipe.samples), recipe=recipe,
             switches=tuple(run.switches), device=inputs.device, inception=features.get("inception"),
             weights=source.inception(run),
         )  # fmt: skip
 
-    def score(self, task: Task, answer: Any, kept: Kept, history: Sequence[Snapshot]) -> Score:
-        """Distances of the drawn pictures, and of those of a relay at every switch, if there is one.
-
-        Raises `AnswerError` for a missing or unknown entry, and for pictures of another shape.
-        """
-        import numpy as np
-        import xarray as xr
-
+    def score(self, task: Task, answer: Any, truth: Truth, history: Sequence[Snapshot]) -> Score:
+        """Distances of the sampled pictures; see `scoring.score`."""
         from bench.tracks.dit_transfer import scoring
 
-        answer = scoring.checked(answer)
-        pictures = scoring.drawn(answer, kept)
-        metrics = scoring.scores(pictures, kept)
-        metrics |= {k: scoring.number(answer, k) for k in ("parameters", "seconds_per_step")}
-        series = {}
-        if answer.get("relay") is not None and pictures is not None:
-            at = sorted(kept.switches)
-            distances = [scoring.scores(scoring.drawn(answer, kept, s), kept)["kid_lite0"] for s in at]
-            # At 0 the tuned network draws it all.
-            series["kid_lite0"] = xr.DataArray(
-                np.array([metrics["kid_lite0"], *distances], float), dims=("switch",),
-                coords={"switch": [0, *at]},
-            )  # fmt: skip
-        views = {} if pictures is None else {"samples": scoring.sheet(pictures)}
-        return Score(metrics=metrics, series=series, views=views)
+        return scoring.score(answer, truth)
 
     def recipe(self, task: Task, run: settings.Run) -> Mapping[str, Any]:
-        """How every row trains on the target, and how what it learnt is drawn and compared."""
+        """How every row trains on the target, and how pictures are sampled from what it trained."""
         return asdict(settings.recipe(task.params["target"], run))
 
     def kind(self, task: Task) -> str:
@@ -173,9 +143,10 @@ class DitTransfer(Track):
 
     def embedded(self) -> Sequence[Embedded]:
         """The pre-trained network of the laptop's tasks."""
-        from bench.tracks.dit_transfer import laptop_task, pretrain
+        from bench.tracks.dit_transfer import pretrain
+        from bench.tracks.dit_transfer.sources import laptop
 
-        return (pretrain.embedded(laptop_task.WEIGHTS),)
+        return (pretrain.embedded(laptop.WEIGHTS),)
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
         """Which network stands in, and what it has seen; what is assumed."""
@@ -197,49 +168,6 @@ class DitTransfer(Track):
         return grid, settings.Run(
             steps=2, batch=8, samples=20, chain=2, bank=8, pictures=24, switches=(500,),
         )  # fmt: skip
-
-
-class _Source(Protocol):
-    """A module that reads some targets.
-
-    ``NEEDS``: of the stage that keeps features of real pictures. ``real``: names of `stages.encode` -> those
-    pictures, (n, H, W, 3) uint8 a batch.
-    """
-
-    NEEDS: Needs
-
-    def missing(self, target: str, run: settings.Run) -> str | None: ...
-
-    def fingerprint(self, target: str, run: settings.Run) -> str: ...
-
-    def data_stages(self, target: str, run: settings.Run) -> Sequence[Stage]: ...
-
-    def bank_stages(self, target: str, run: settings.Run) -> Sequence[Stage]: ...
-
-    def parts(self, target: str, run: settings.Run, inputs: Inputs) -> Parts: ...
-
-    def real(
-        self, target: str, run: settings.Run, stage: Callable[[str], Path]
-    ) -> Mapping[str, Iterable[np.ndarray]]: ...
-
-    def inception(self, run: settings.Run) -> Path | None: ...
-
-
-def source_of(target: str) -> _Source:
-    """Its module, and no other: each is a source of those cells only that read with it."""
-    if target in settings.LAPTOP:
-        from bench.tracks.dit_transfer import laptop_task
-
-        return laptop_task
-    from bench.tracks.dit_transfer import photo_task
-
-    return photo_task
-
-
-def _known() -> list[str]:
-    from bench.data.images import image_sets
-
-    return [*settings.LAPTOP, *image_sets.PUBLISHER_LAYOUTS]
 
 
 TRACK = DitTransfer()

@@ -1,4 +1,4 @@
-"""The paper's training protocol, for whoever wants it: `solve` trains a network and gives the answer.
+"""The paper's training protocol: `solve` trains a network and gives the answer that the track expects.
 
 Adam with coupled weight decay, binary cross-entropy, early stopping on validation AUC, best epoch restored.
 One difference: the released code visits the rows in one fixed order, which its random split has shuffled;
@@ -25,10 +25,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contract import BenchError, Context
-from bench.nn.batches import Rows
+from bench.tracks.embedding_scale.batches import Rows
 from bench.tracks.embedding_scale.data import CtrData
-from bench.tracks.embedding_scale.metrics import auc
 from bench.tracks.embedding_scale.nets.layers import FieldEmbedding
+from bench.tracks.embedding_scale.scoring import auc
 
 Forward = Callable[[Tensor], Tensor]
 #: A training batch's indices (B, N) -> what is added to its loss, ().
@@ -59,12 +59,12 @@ def solve(
     Args:
         net: holds the parameters; its ``embedding``, if it is a `FieldEmbedding`, becomes the tables.
         forward: indices (B, N) -> logits (B,), through the parameters of ``net``.
-        lr: learning rate instead of the track's.
+        lr: learning rate; None: the run settings'.
         penalty: a training batch's indices (B, N) -> what is added to its loss, through the parameters of
             ``net``; in full precision, and not in the loss that is reported.
 
     Returns:
-        the answer that the track asks for: with tables, number of parameters, and speed of training.
+        the answer that the track expects, with tables, number of parameters, and speed of training.
     """
     net.to(ctx.device)
     speed = fit(net, forward, data, ctx, lr=lr, penalty=penalty)
@@ -110,10 +110,10 @@ def fit(
         "best_auc": -1.0,
         "best": copy.deepcopy(net.state_dict()),
     }
-    if kept := ctx.restore():
-        net.load_state_dict(kept["net"])
-        optimizer.load_state_dict(kept["optimizer"])
-        state = kept["state"]
+    if checkpoint := ctx.restore():
+        net.load_state_dict(checkpoint["net"])
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        state = checkpoint["state"]
     rows = Rows((data.train_x, data.train_y), ctx.device)
     while state["epoch"] < run.epochs and state["waited"] < run.patience:
         started = time.perf_counter()
@@ -157,11 +157,11 @@ def _epoch(
     epoch: int,
     penalty: Penalty | None,
 ) -> float:
-    """One pass over the training rows; their mean loss."""
+    """Train for one pass over the training rows; gives their mean loss."""
     net.train()
     generator = torch.Generator().manual_seed(ctx.seed * 10_007 + epoch)
     order = torch.randperm(len(rows), generator=generator)
-    total, seen = torch.zeros((), device=rows.device), 0
+    total, count = torch.zeros((), device=rows.device), 0
     for x, y in rows.batches(order, ctx.run.batch):
         if len(x) < 2:
             continue  # a last batch of one row has no batch statistics
@@ -172,8 +172,8 @@ def _epoch(
         torch.autograd.backward(loss if penalty is None else loss + penalty(x))
         optimizer.step()
         total += loss.detach() * len(x)
-        seen += len(x)
-    return float(total) / seen
+        count += len(x)
+    return float(total) / count
 
 
 def _precision(ctx: Context) -> torch.autocast:

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-#: What a method's shared part begins with; `bodies` makes them.
+from bench.tracks.common.recipes import overridden
+
+#: What a method's shared part begins with; `nets.bodies` makes them.
 Network = Literal["cnn", "lite0", "resnet50", "resnet101", "fields"]
 
 
@@ -94,9 +96,5 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def recipe(dataset: str, run: Run) -> Recipe:
-    """What a data set is trained with, the run's own numbers put in."""
-    found = RECIPES[dataset]
-    return replace(
-        found, steps=run.steps or found.steps, batch=run.batch or found.batch, lr=run.lr or found.lr,
-        head_lr=run.head_lr or found.head_lr,
-    )  # fmt: skip
+    """How a data set is trained with, with the run's own numbers where it has some."""
+    return overridden(RECIPES[dataset], run, "steps", "batch", "lr", "head_lr")

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from bench.contract import BenchError, Inputs, Metric, Score, Snapshot, Stage, Task, Track, Units
+from bench.contract import BenchError, Inputs, Metric, Score, Snapshot, Task, Units
+from bench.tracks.common.names import check_names
+from bench.tracks.common.sources import Source, SourcedTrack
 from bench.tracks.multi_domain import settings
+from bench.tracks.multi_domain.sources.by_name import source_of
 
 if TYPE_CHECKING:
-    from bench.tracks.multi_domain.bodies import Body
-    from bench.tracks.multi_domain.data import Kept, MultiDomainData, Parts
+    from bench.tracks.multi_domain.data import MultiDomainData, Splits, Truth
+    from bench.tracks.multi_domain.nets.bodies import Body
 
-#: Data sets of images, scored by class-balanced accuracy; the others are tables, scored by AUC.
-_PHOTOS = ("office-home", "domain-net", "fmow")
 _ASSUMED = (
     "of D-Train's set-up the three phases, the data sets and the two scores could be read; networks, steps,"
     " rates, splits and the rule that divides the steps among the phases are this suite's"
@@ -30,7 +30,7 @@ _AMAZON = (
 )
 
 
-class MultiDomain(Track):
+class MultiDomain(SourcedTrack):
     """Classes of images, or a binary label of table rows, from several domains known for every row.
 
     A method is given `MultiDomainData` and answers with a mapping: ``"val"`` and ``"test"``, probabilities
@@ -68,91 +68,80 @@ class MultiDomain(Track):
         Raises:
             BenchError: an unknown data set.
         """
-        known = sorted(settings.RECIPES)
-        for dataset in grid.datasets:
-            if dataset not in known:
-                near = get_close_matches(dataset, known, 1, 0)[0]
-                raise BenchError(
-                    f"multi_domain: grid.datasets: {dataset!r} is none of {', '.join(known)};"
-                    f" nearest: {near!r}"
-                )
+        check_names("multi_domain: grid.datasets", grid.datasets, settings.RECIPES)
         return [Task(name=d, params={"dataset": d, "of": d.removesuffix("-unequal")}) for d in grid.datasets]
 
-    def stages(self, task: Task, run: settings.Run) -> Sequence[Stage]:
-        """What has to be drawn before the pictures can be read."""
-        return _source(task).stages(task.params["dataset"])
-
-    def missing(self, task: Task, run: settings.Run) -> str | None:
-        """Which package has to be installed or which file brought, or None."""
-        return _source(task).missing(task.params["dataset"], run)
-
-    def fingerprint(self, task: Task, run: settings.Run) -> str:
-        """Digest of the data's source files, or of their list."""
-        return _source(task).fingerprint(task.params["dataset"], run)
+    def source(self, task: Task) -> Source[Splits]:
+        """The module that opens the task's data set."""
+        return source_of(task.params["dataset"])
 
     def load(self, task: Task, run: settings.Run, inputs: Inputs) -> MultiDomainData:
-        """The rows, split, without the test labels; about a second."""
+        """The examples of all splits, without the test labels; about a second."""
         from bench.tracks.multi_domain.data import MultiDomainData, Unlabelled
 
         dataset = task.params["dataset"]
-        parts, recipe = _source(task).parts(dataset, run, inputs), settings.recipe(dataset, run)
-        domain = parts.domain[parts.test].astype("int64")
+        splits, recipe = self.source(task).splits(task, run, inputs), settings.recipe(dataset, run)
+        test = Unlabelled(splits.inputs(splits.test), splits.domain[splits.test].astype("int64"))
         return MultiDomainData(
-            dataset=dataset, kind=parts.kind, domains=parts.domains, classes=parts.classes,
-            train=parts.labelled(parts.train), val=parts.labelled(parts.val),
-            test=Unlabelled(parts.inputs(parts.test), domain),
-            recipe=recipe, body=_body(parts, recipe),
+            dataset=dataset, kind=splits.kind, domains=splits.domains, classes=splits.classes,
+            train=splits.labelled(splits.train), val=splits.labelled(splits.val), test=test,
+            recipe=recipe, body=_body(splits, recipe),
         )  # fmt: skip
 
-    def truth(self, task: Task, run: settings.Run, inputs: Inputs) -> Kept:
+    def truth(self, task: Task, run: settings.Run, inputs: Inputs) -> Truth:
         """The labels of validation and test, read anew so that no method shares memory with them.
 
         Raises:
             BenchError: a domain of a table has rows of one label only, so that no AUC is defined.
         """
-        from bench.tracks.multi_domain.data import Kept
+        from bench.tracks.multi_domain.data import Truth
 
-        parts = _source(task).parts(task.params["dataset"], run, inputs)
-        val, test = parts.val, parts.test
+        splits = self.source(task).splits(task, run, inputs)
+        val, test = splits.val, splits.test
         for name, rows in (("validation", val), ("test", test)):
-            for d, domain in enumerate(parts.domains):
-                found = set(parts.y[rows[parts.domain[rows] == d]].tolist())
-                if not found or (parts.kind == "table" and len(found) < 2):
+            for d, domain in enumerate(splits.domains):
+                found = set(splits.y[rows[splits.domain[rows] == d]].tolist())
+                if not found or (splits.kind == "table" and len(found) < 2):
                     raise BenchError(
                         f"multi_domain: {task.name}: {name} of domain {domain!r} has only the labels"
                         f" {sorted(found)}, so it has no score: raise run.rows"
                     )
-        return Kept(
-            kind=parts.kind, domains=parts.domains, classes=parts.classes,
-            val_y=parts.y[val], val_domain=parts.domain[val], test_y=parts.y[test],
-            test_domain=parts.domain[test], test_ids=None if parts.ids is None else parts.ids[test],
-            test_groups=None if parts.groups is None else parts.groups[test],
+        return Truth(
+            kind=splits.kind, domains=splits.domains, classes=splits.classes,
+            val_y=splits.y[val], val_domain=splits.domain[val], test_y=splits.y[test],
+            test_domain=splits.domain[test], test_ids=None if splits.ids is None else splits.ids[test],
+            test_groups=None if splits.groups is None else splits.groups[test],
         )  # fmt: skip
 
-    def score(self, task: Task, answer: Any, kept: Kept, history: Sequence[Snapshot]) -> Score:
+    def score(self, task: Task, answer: Any, truth: Truth, history: Sequence[Snapshot]) -> Score:
         """Average and worst over the domains, on test and validation; each domain's own as a series.
 
-        Probabilities that are not finite give NaN. Raises `AnswerError` for a missing or unknown entry, a
-        wrong shape, a number that is no probability.
+        Probabilities that are not finite give NaN.
+
+        Raises:
+            AnswerError: an entry is missing or unknown, has another shape than expected, or holds a number
+                that is no probability.
         """
         import xarray as xr
 
+        from bench.tracks.common.answers import Answer
         from bench.tracks.multi_domain import scoring
         from bench.tracks.multi_domain.metrics import weights
 
-        answer = scoring.checked(answer)
-        p = {part: scoring.probabilities(answer, part, kept) for part in ("test", "val")}
-        test, val = (scoring.by_domain(kept, part, p[part]) for part in ("test", "val"))
+        required = {s: f"probabilities for the examples of data.{s}" for s in ("val", "test")}
+        answer = Answer("multi_domain", answer, required=required, optional=("parameters",))
+        p = {split: scoring.probabilities(answer, split, truth) for split in ("test", "val")}
+        test, val = (scoring.by_domain(truth, split, p[split]) for split in ("test", "val"))
         metrics = {
             "average": float(test.mean()), "worst": float(test.min()),
             "val_average": float(val.mean()), "val_worst": float(val.min()),
-            "parameters": scoring.parameters(answer),
+            "parameters": answer.number("parameters"),
         }  # fmt: skip
-        series = {"average": xr.DataArray(test, dims=("domain",), coords={"domain": list(kept.domains)})}
+        series = {"average": xr.DataArray(test, dims=("domain",), coords={"domain": list(truth.domains)})}
         units = {}
-        if kept.test_ids is not None:
-            each = scoring.correct(p["test"], kept.test_y) * weights(kept.test_y, kept.test_domain)
-            units = {"average": Units(kept.test_ids, each, kept.test_groups)}
+        if truth.test_ids is not None:
+            each = scoring.correct(p["test"], truth.test_y) * weights(truth.test_y, truth.test_domain)
+            units = {"average": Units(truth.test_ids, each, truth.test_groups)}
         return Score(metrics=metrics, series=series, units=units)
 
     def recipe(self, task: Task, run: settings.Run) -> Mapping[str, Any]:
@@ -178,59 +167,23 @@ class MultiDomain(Track):
         return settings.Grid(datasets=("digits",)), settings.Run(steps=6, batch=24, rows=40)
 
 
-class _Source(Protocol):
-    """A module that reads some data sets."""
-
-    def stages(self, dataset: str) -> Sequence[Stage]: ...
-
-    def missing(self, dataset: str, run: settings.Run) -> str | None: ...
-
-    def fingerprint(self, dataset: str, run: settings.Run) -> str: ...
-
-    def parts(self, dataset: str, run: settings.Run, inputs: Inputs) -> Parts: ...
-
-
-def _source(task: Task) -> _Source:
-    """Its module, and no other: each is a source of those cells only that read with it."""
-    dataset = task.params["dataset"]
-    if dataset == "emoji":
-        from bench.tracks.multi_domain import emoji_task
-
-        return emoji_task
-    if dataset.startswith("digits"):
-        from bench.tracks.multi_domain import digits_task
-
-        return digits_task
-    if dataset in _PHOTOS:
-        from bench.tracks.multi_domain import photo_task
-
-        return photo_task
-    if dataset == "amazon":
-        from bench.tracks.multi_domain import ratings_task
-
-        return ratings_task
-    from bench.tracks.multi_domain import table_task
-
-    return table_task
-
-
-def _body(parts: Parts, recipe: settings.Recipe) -> Callable[[], Body]:
-    """What makes the recipe's network for these data."""
-    from bench.tracks.multi_domain import bodies
+def _body(splits: Splits, recipe: settings.Recipe) -> Callable[[], Body]:
+    """A function that makes a fresh network, the one that the recipe names, for these data."""
+    from bench.tracks.multi_domain.nets import bodies
 
     width = recipe.hidden[-1]
     match recipe.network:
         case "fields":
             return partial(
-                bodies.table, parts.cardinalities, dim=recipe.dim, hidden=recipe.hidden, tower=recipe.tower
+                bodies.table, splits.cardinalities, dim=recipe.dim, hidden=recipe.hidden, tower=recipe.tower
             )
         case "cnn":
-            return partial(bodies.digits, parts.classes, width=width)
+            return partial(bodies.digits, splits.classes, width=width)
         case "lite0":
-            return partial(bodies.lite0, parts.classes, width=width, frozen=recipe.frozen)
+            return partial(bodies.lite0, splits.classes, width=width, frozen=recipe.frozen)
         case "resnet50" | "resnet101":
-            assert parts.weights is not None
-            return partial(bodies.resnet, recipe.network, parts.weights, parts.classes, width=width)
+            assert splits.weights is not None
+            return partial(bodies.resnet, recipe.network, splits.weights, splits.classes, width=width)
 
 
 TRACK = MultiDomain()

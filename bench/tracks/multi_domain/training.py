@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contract import Context
-from bench.tracks.multi_domain.bodies import Stem
-from bench.tracks.multi_domain.data import Labelled, MultiDomainData, Unlabelled
+from bench.tracks.common.pictures import Labelled
+from bench.tracks.multi_domain.data import MultiDomainData, Unlabelled
+from bench.tracks.multi_domain.nets.bodies import Stem
 from bench.tracks.multi_domain.sampling import Shares, batches
 from bench.tracks.multi_domain.settings import Recipe
 

@@ -1,4 +1,4 @@
-"""Accuracy, plain and class-balanced, harmonic mean, calibration error."""
+"""Harmonic mean of two accuracies, and the calibration error."""
 
 from __future__ import annotations
 
@@ -6,17 +6,6 @@ import numpy as np
 
 #: Bins of the calibration error, as in Guo et al., On Calibration of Modern Neural Networks (ICML 2017).
 BINS = 15
-
-
-def balanced(correct: np.ndarray, y: np.ndarray) -> float:
-    """Mean over the classes that occur of the share of their pictures that is right, in [0, 1].
-
-    Args:
-        correct: (n,) 0 or 1.
-        y: (n,) integers from 0 on.
-    """
-    n = np.bincount(y)
-    return float((np.bincount(y, weights=correct)[n > 0] / n[n > 0]).mean())
 
 
 def harmonic(base: float, new: float) -> float:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from bench.tracks.common.recipes import overridden
+
 #: The data sets of the laptop's tasks, with the encoder made in this suite; all others are the papers'.
 LAPTOP = ("emoji", "stamps")
 Setting = Literal["shift", "open", "wild", "variant"]
@@ -98,13 +100,11 @@ RECIPES: Mapping[tuple[Setting, str], Recipe] = {
 
 
 def recipe(setting: Setting, dataset: str, run: Run) -> Recipe:
-    """What a data set is trained with, the run's own numbers put in.
+    """How a data set is trained with in a setting, with the run's own numbers where it has some.
 
-    With ``source`` "paper": lambda .3 and 36 pictures a step everywhere, as its text says.
+    With ``source`` "paper" the margin is .3 and a step has 36 pictures everywhere, as the paper's text says.
     """
     found = RECIPES[setting, dataset]
     if run.source == "paper":
         found = replace(found, margin=0.3, batch=36)
-    return replace(
-        found, steps=run.steps or found.steps, batch=run.batch or found.batch, lr=run.lr or found.lr
-    )  # fmt: skip
+    return overridden(found, run, "steps", "batch", "lr")

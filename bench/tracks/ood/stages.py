@@ -1,53 +1,62 @@
-"""Work that the rows of a task share: the features of the source pictures by the frozen encoder."""
+"""Work that the rows of a task share: the features of the source pictures by the encoder as it is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from bench.contract import Needs, Stage, StageContext, Task
+from bench.contract import Context, Needs, Stage, StageContext, Task
 from bench.tracks.ood.settings import Run
+from bench.tracks.ood.sources.by_name import source_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FEATURES, FILE = "ood-features", "features.safetensors"
 
 
 def frozen_features(task: Task, run: Run) -> Sequence[Stage]:
-    """Training and validation features of a task, for rows that never train the image tower."""
-    from bench.tracks.ood.track import TRACK
-
-    here = TRACK.missing(task, run) is None
+    """The stage of a task's training and validation features, for rows that never train the image tower."""
+    source = source_of(task.params["dataset"])
     return (
         Stage(
             name=FEATURES,
             build=encode,
             params={
                 "task": task.name, "of": dict(task.params), "run": asdict(run),
-                "data": TRACK.fingerprint(task, run) if here else None,
+                "data": source.fingerprint(task, run) if source.missing(task, run) is None else None,
             },
             needs=Needs(mem_gb=4, minutes=120),
-            stages=tuple(TRACK.stages(task, run)),
+            stages=tuple(source.stages(task, run)),
         ),
     )  # fmt: skip
 
 
 def encode(ctx: StageContext) -> None:
-    """Write the features, (n, D) and (m, D) of length 1, float32."""
+    """Write the features of the training pictures (n, D) and the validation pictures (m, D).
+
+    Each is of length 1, in single precision.
+    """
     from safetensors.torch import save_file
 
     from bench.tracks.ood import training
-    from bench.tracks.ood.track import TRACK
 
     task = Task(name=ctx.params["task"], params=ctx.params["of"])
-    data = TRACK.load(task, Run(**ctx.params["run"]), _Inputs(ctx))
-    model = data.encoder().to(ctx.device)
-    features = {"train": training.encoded(model, data.train), "val": training.encoded(model, data.val)}
+    run = Run(**ctx.params["run"])
+    source = source_of(task.params["dataset"])
+    splits = source.splits(task, run, ctx)
+    model = source.encoder(run).to(ctx.device)
+    features = {"train": training.encoded(model, splits.train), "val": training.encoded(model, splits.val)}
     save_file({k: v.cpu().contiguous() for k, v in features.items()}, ctx.outdir / FILE)
 
 
-class _Inputs:
-    """What a track may use to open its data, out of what a stage is given."""
+def read_features(ctx: Context, device: str) -> tuple[Tensor, Tensor]:
+    """What `encode` wrote: features of the training pictures (n, D) and of the validation pictures (m, D).
 
-    seed: int | None = None
+    For methods that declare the stage `frozen_features`.
+    """
+    from safetensors.torch import load_file
 
-    def __init__(self, ctx: StageContext) -> None:
-        self.device, self.stage = ctx.device, ctx.stage
+    found = load_file(ctx.stage(FEATURES) / FILE, device=device)
+    return found["train"], found["val"]

@@ -7,35 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from bench.contract import (
-    AnswerError,
-    BenchError,
-    Embedded,
-    Inputs,
-    Metric,
-    Score,
-    Snapshot,
-    Stage,
-    Task,
-    Track,
-    Units,
-)
+from bench.contract import BenchError, Embedded, Inputs, Metric, Score, Snapshot, Task, Units
+from bench.tracks.common.names import check_names
+from bench.tracks.common.sources import SourcedTrack
 from bench.tracks.ood import settings
+from bench.tracks.ood.sources.by_name import OodSource, source_of
 
 if TYPE_CHECKING:
-    from bench.nn.clip import DualEncoder
-    from bench.tracks.ood.data import Kept, OodData, Parts
+    from bench.tracks.ood.data import OodData, Truth
 
 _COSTS = ("parameters", "seconds_per_step")
-_KEYS = ("predict", "average", *_COSTS)
 _SETTINGS: tuple[settings.Setting, ...] = ("shift", "open", "wild", "variant")
 
 
-class Ood(Track):
+class Ood(SourcedTrack):
     """Classification of pictures from a domain, or of classes, that training has not seen.
 
     A method is given `OodData` and answers with a mapping: ``"predict"``, a function of pictures (n, S, S, 3)
@@ -86,96 +74,90 @@ class Ood(Track):
         """
         found: list[Task] = []
         for setting in _SETTINGS:
-            known = sorted(_datasets(setting))
-            for dataset in getattr(grid, setting):
-                if dataset not in known:
-                    near = get_close_matches(dataset, known, 1, 0)[0]
-                    raise BenchError(
-                        f"ood: grid.{setting}: {dataset!r} is none of {', '.join(known)}; nearest: {near!r}"
-                    )
-                found += _source(dataset).tasks(setting, dataset)
+            datasets = getattr(grid, setting)
+            check_names(f"ood: grid.{setting}", datasets, [d for s, d in settings.RECIPES if s == setting])
+            for dataset in datasets:
+                found += source_of(dataset).tasks(setting, dataset)
         if not found and grid.targets:
             raise BenchError("ood: grid.targets: no setting has a data set, so there is no target")
-        if unknown := set(grid.targets) - {t.params["target"] for t in found}:
-            targets = sorted({t.params["target"] for t in found})
-            near = get_close_matches(min(unknown), targets, 1, 0)[0]
-            raise BenchError(
-                f"ood: grid.targets: {min(unknown)!r} is none of {', '.join(targets)}; nearest: {near!r}"
-            )
+        check_names("ood: grid.targets", grid.targets, {t.params["target"] for t in found})
         return [t for t in found if not grid.targets or t.params["target"] in grid.targets]
 
-    def stages(self, task: Task, run: settings.Run) -> Sequence[Stage]:
-        """What has to be drawn before the pictures can be read."""
-        return _source(task.params["dataset"]).stages(task, run)
-
-    def missing(self, task: Task, run: settings.Run) -> str | None:
-        """Which package has to be installed or which file brought, or None."""
-        return _source(task.params["dataset"]).missing(task, run)
-
-    def fingerprint(self, task: Task, run: settings.Run) -> str:
-        """Digest of the pictures, or of their list, and of the encoder's weights."""
-        return _source(task.params["dataset"]).fingerprint(task, run)
+    def source(self, task: Task) -> OodSource:
+        """The module that opens the task's data set."""
+        return source_of(task.params["dataset"])
 
     def load(self, task: Task, run: settings.Run, inputs: Inputs) -> OodData:
-        """Source pictures with labels, and the encoder; nothing of the target."""
+        """The pictures of the source domains with labels, and the encoder; nothing of the target."""
         from bench.tracks.ood.data import OodData
 
         dataset, setting = task.params["dataset"], task.params["setting"]
-        source = _source(dataset)
-        parts = source.parts(task, run, inputs)
+        source = self.source(task)
+        splits = source.splits(task, run, inputs)
         return OodData(
             setting=setting, dataset=dataset, recipe=settings.recipe(setting, dataset, run),
-            classes=parts.names[: parts.base], domains=parts.domains, template=parts.template,
-            train=parts.train, val=parts.val, encoder=partial(source.encoder, run),
+            classes=splits.names[: splits.base], domains=splits.domains, template=splits.template,
+            train=splits.train, val=splits.val, encoder=partial(source.encoder, run),
         )  # fmt: skip
 
-    def truth(self, task: Task, run: settings.Run, inputs: Inputs) -> Kept:
+    def truth(self, task: Task, run: settings.Run, inputs: Inputs) -> Truth:
         """The targets' pictures with labels, read anew, and the labels of validation."""
-        from bench.tracks.ood.data import Kept
+        from bench.tracks.ood.data import Truth
 
-        parts = _source(task.params["dataset"]).parts(task, run, inputs)
-        return Kept(
-            setting=task.params["setting"], names=parts.names, base=parts.base, val=parts.val,
-            targets=parts.targets, free=parts.free,
+        splits = self.source(task).splits(task, run, inputs)
+        return Truth(
+            setting=task.params["setting"], names=splits.names, base=splits.base, val=splits.val,
+            targets=splits.targets, redistributable=splits.redistributable,
         )  # fmt: skip
 
-    def score(self, task: Task, answer: Any, kept: Kept, history: Sequence[Snapshot]) -> Score:
+    def score(self, task: Task, answer: Any, truth: Truth, history: Sequence[Snapshot]) -> Score:
         """Accuracy on the target, on validation, and beside it on the further targets.
 
-        Logits that are not finite give NaN. Raises `AnswerError` for a missing or unknown entry, and for
-        logits of another shape than asked.
+        Logits that are not finite give NaN.
+
+        Raises:
+            AnswerError: an entry is missing or unknown, or logits have another shape than expected.
         """
         import numpy as np
         import xarray as xr
 
+        from bench.tracks.common.answers import Answer
+        from bench.tracks.common.metrics import balanced_accuracy
         from bench.tracks.ood import metrics as m
         from bench.tracks.ood import scoring
 
-        answer = _checked(answer)
-        average = scoring.shares(answer.get("average"))
-        on_val = scoring.judged_sources(answer["predict"], kept)
-        judged = [scoring.judged_target(answer["predict"], kept, t) for t in kept.targets]
-        main, y = judged[0], kept.targets[0].labelled.y
-        metrics: dict[str, float | None] = {key: _number(answer, key) for key in _COSTS}
+        of = "pictures and class names"
+        answer = Answer(
+            "ood", answer, required={"predict": f"a function of {of}"}, optional=("average", *_COSTS)
+        )
+        predict = answer.function("predict", of)
+        average = scoring.shares(answer)
+        val = scoring.evaluate_validation(predict, truth)
+        outcomes = [scoring.evaluate_target(predict, truth, t) for t in truth.targets]
+        main, pictures = outcomes[0], truth.targets[0].labelled
+        y = pictures.y
+        metrics: dict[str, float | None] = {key: answer.number(key) for key in _COSTS}
         metrics |= {
             "accuracy": main.mean(),
-            "balanced": m.balanced(main.correct, y) if main.finite else float("nan"),
+            "balanced": balanced_accuracy(main.correct, y) if main.finite else float("nan"),
             "calibration_error": m.calibration_error(main.confidence, main.correct) if main.finite else None,
-            "val_accuracy": on_val.mean(),
-            "val_balanced": m.balanced(on_val.correct, kept.val.y) if on_val.finite else float("nan"),
+            "val_accuracy": val.mean(),
+            "val_balanced": balanced_accuracy(val.correct, truth.val.y) if val.finite else float("nan"),
             "base": None, "new": None, "harmonic": None,
         }  # fmt: skip
-        if kept.base < len(kept.names):
-            base, new = main.mean(y < kept.base), main.mean(y >= kept.base)
+        if truth.base < len(truth.names):
+            base, new = main.mean(y < truth.base), main.mean(y >= truth.base)
             metrics |= {"base": base, "new": new, "harmonic": m.harmonic(base, new)}
         by_target = xr.DataArray(
-            np.array([j.mean() for j in judged]), dims=("target",),
-            coords={"target": [t.name for t in kept.targets]},
+            np.array([o.mean() for o in outcomes]), dims=("target",),
+            coords={"target": [t.name for t in truth.targets]},
         )  # fmt: skip
-        asked = kept.targets[0].labelled
-        units = {"accuracy": Units(asked.ids, main.correct, asked.groups)} if main.finite else {}
         series = {"accuracy": by_target} | ({} if average is None else {"average": average})
-        views = {"accuracy": scoring.sheet(asked.pictures)} if kept.free and main.finite else {}
+        units, views = {}, {}
+        if main.finite:
+            units["accuracy"] = Units(pictures.ids, main.correct, pictures.groups)
+            if truth.redistributable:
+                views["accuracy"] = scoring.contact_sheet(pictures.inputs)
         return Score(metrics=metrics, series=series, units=units, views=views)
 
     def recipe(self, task: Task, run: settings.Run) -> Mapping[str, Any]:
@@ -188,13 +170,14 @@ class Ood(Track):
 
     def embedded(self) -> Sequence[Embedded]:
         """The dual encoder of the laptop's tasks."""
-        from bench.tracks.ood import emoji_tasks, pretrain
+        from bench.tracks.ood.pretraining import stage
+        from bench.tracks.ood.sources.emoji import WEIGHTS
 
-        return (pretrain.embedded(emoji_tasks.WEIGHTS),)
+        return (stage.embedded(WEIGHTS),)
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
         """For emoji: which model stands in for CLIP, and what it has seen."""
-        from bench.tracks.ood.pretrain import SEEN
+        from bench.tracks.ood.pretraining.stage import SEEN
 
         if not any(t.params["dataset"] in settings.LAPTOP for t in tasks):
             return {}
@@ -204,58 +187,6 @@ class Ood(Track):
         """Few pictures of one artist's, three steps; domain shift, which every row can do."""
         grid = settings.Grid(open=(), wild=(), targets=("noto",))
         return grid, settings.Run(steps=3, batch=8, images=16)
-
-
-class _Source(Protocol):
-    """A module that makes the tasks of some data sets."""
-
-    def tasks(self, setting: settings.Setting, dataset: str) -> list[Task]: ...
-
-    def stages(self, task: Task, run: settings.Run) -> Sequence[Stage]: ...
-
-    def missing(self, task: Task, run: settings.Run) -> str | None: ...
-
-    def fingerprint(self, task: Task, run: settings.Run) -> str: ...
-
-    def parts(self, task: Task, run: settings.Run, inputs: Inputs) -> Parts: ...
-
-    def encoder(self, run: settings.Run) -> DualEncoder: ...
-
-
-def _source(dataset: str) -> _Source:
-    if dataset in settings.LAPTOP:
-        from bench.tracks.ood import emoji_tasks
-
-        return emoji_tasks
-    from bench.tracks.ood import photo_tasks
-
-    return photo_tasks
-
-
-def _datasets(setting: settings.Setting) -> list[str]:
-    return [d for s, d in settings.RECIPES if s == setting]
-
-
-def _checked(answer: Any) -> Mapping[str, Any]:
-    if not isinstance(answer, Mapping):
-        raise AnswerError(
-            f"ood: the answer is a {type(answer).__name__}, expected a mapping with a function 'predict'"
-        )
-    for key in answer:
-        if key not in _KEYS:
-            near = get_close_matches(str(key), _KEYS, 1, 0)[0]
-            raise AnswerError(f"ood: answer[{key!r}] is none of {', '.join(_KEYS)}; nearest: {near!r}")
-    if not callable(answer.get("predict")):
-        raise AnswerError("ood: the answer lacks a function 'predict' of pictures and class names")
-    return answer
-
-
-def _number(answer: Mapping[str, Any], key: str) -> float | None:
-    value = answer.get(key)
-    try:
-        return None if value is None else float(value)
-    except (TypeError, ValueError) as e:
-        raise AnswerError(f"ood: answer[{key!r}] is {value!r}, expected a number or nothing") from e
 
 
 TRACK = Ood()

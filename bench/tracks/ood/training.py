@@ -15,14 +15,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.contract import BenchError, Context
-from bench.nn.clip import DualEncoder
-from bench.tracks.ood.data import Labelled, OodData
+from bench.tracks.ood.data import LabelledPictures, OodData
+from bench.tracks.ood.nets.clip import DualEncoder
 from bench.tracks.ood.scoring import BATCH, Predict
-from bench.tracks.ood.stages import FEATURES, FILE
 
 #: Training pictures (B, 3, S, S), preprocessed, and labels (B,) -> the loss.
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -118,12 +116,12 @@ def _batches(
                 " expected some of every source domain: raise run.images"
             )
     rows = list(_rows(data.train, data.recipe.batch, len(data.domains), seed, steps))[first:]
-    pictures = data.train.pictures.stream(rows, seed, first)
+    pictures = data.train.inputs.stream(rows, seed, first)
     for at, images in zip(rows, pictures, strict=True):
         yield model.preprocess(images.to(device)), torch.from_numpy(data.train.y[at]).to(device)
 
 
-def _rows(train: Labelled, batch: int, domains: int, seed: int, steps: int) -> Iterator[np.ndarray]:
+def _rows(train: LabelledPictures, batch: int, domains: int, seed: int, steps: int) -> Iterator[np.ndarray]:
     """Positions of each step's pictures: the same number from every domain, each domain in its own order.
 
     A domain starts again, in a new order, when it has been gone through; what does not divide evenly among
@@ -154,11 +152,11 @@ def val_loss(model: DualEncoder, data: OodData) -> float:
 
 
 @torch.no_grad()
-def encoded(model: DualEncoder, of: Labelled) -> Tensor:
+def encoded(model: DualEncoder, pictures: LabelledPictures) -> Tensor:
     """Features (n, D) of all pictures of a set, cut for evaluation, by the image tower as it is."""
     parts = []
-    for rows in np.split(np.arange(len(of)), range(BATCH, len(of), BATCH)):
-        parts.append(_features(model, of.pictures.read(rows)))
+    for rows in np.split(np.arange(len(pictures)), range(BATCH, len(pictures), BATCH)):
+        parts.append(_features(model, pictures.inputs.read(rows)))
     return torch.cat(parts)
 
 
@@ -166,15 +164,6 @@ def _features(model: DualEncoder, pictures: np.ndarray) -> Tensor:
     """(n, S, S, 3) uint8 -> (n, D) of length 1."""
     images = torch.from_numpy(np.ascontiguousarray(pictures)).to(model.device)
     return model.image_features(model.preprocess(images))
-
-
-def frozen(ctx: Context, device: str) -> tuple[Tensor, Tensor]:
-    """Features of the training and the validation pictures by the encoder as it is, (n, D) and (m, D).
-
-    For methods that declare the stage `bench.tracks.ood.stages.frozen_features`.
-    """
-    found = load_file(ctx.stage(FEATURES) / FILE, device=device)
-    return found["train"], found["val"]
 
 
 def text_loss(model: DualEncoder, data: OodData) -> Loss:

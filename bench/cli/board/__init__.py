@@ -1,0 +1,1 @@
+"""Commands that turn records into rankings: ``board``, ``report``, ``compare``."""

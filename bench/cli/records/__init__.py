@@ -1,0 +1,1 @@
+"""Commands on records: ``show``, ``why``, ``accept``, ``export``, ``publish``."""

@@ -1,0 +1,53 @@
+"""`bench publish`: the records of a profile as files to commit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.console import console, escape
+from bench.cli.options import Options, takes
+from bench.cli.session import Session
+from bench.store.layers import home
+
+
+@takes("profile", "track", "fresh", "store", "suite", "plugin")
+def command(
+    options: Options,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Publish though cells are missing or stale.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write to (default: results/<profile>).")
+    ] = None,
+) -> None:
+    """Write results/<profile>/<track>.jsonl: every record of the profile, sorted, ready to commit.
+
+    What was published before stays as it is where this store has nothing to put in its place.
+    """
+    from bench.store.publish import publish
+
+    session = Session.open(options)
+    records = session.layered()
+    plan = session.plan(records)
+    for p in plan.tracks:
+        cells = list({c.key: c for c in plan.cells if c.plan is p}.values())
+        unfit = [c for c in cells if c.state in ("new", "stale", "blocked")]
+        if unfit and not partial:
+            states = ", ".join(f"{sum(c.state == s for c in unfit)} {s}" for s in ("new", "stale", "blocked"))
+            console.print(
+                f"{p.track.name}: not published, {states} of {len(cells)} cells (--partial publishes anyway)"
+            )
+            continue
+        keys = [c.key for c in cells if c.head is not None]
+        if not keys:
+            continue
+        report = publish(records, keys, out or home() / "results" / options.profile)
+        files = ", ".join(map(str, report.files))
+        console.print(
+            f"{p.track.name}: {report.records} records, {report.bytes / 1024:.0f} kB: {escape(files)}"
+        )
+        for text in report.left_out:
+            console.print(f"  left out: {escape(text)}", soft_wrap=True)

@@ -1,0 +1,106 @@
+"""What a command works on: the suite, the registry of methods, and the records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bench.cli.console import errors, escape
+from bench.cli.options import Options
+from bench.errors import BenchError
+from bench.plan import Filter, make_plan
+from bench.planned import Plan
+from bench.registry import Registry
+from bench.store.heads import match_key
+from bench.store.layers import Layered, home, published_folder, published_records
+from bench.store.publish import load_published
+from bench.store.records import Store
+from bench.suite import Suite
+
+if TYPE_CHECKING:
+    from bench.board.model import Board
+    from bench.store.publish import Published
+
+
+@dataclass(slots=True)
+class Session:
+    """A suite, the registry and a store, opened together as the options of a command say."""
+
+    options: Options
+    suite: Suite
+    registry: Registry
+    store: Store
+    _under: dict[tuple[str, ...], Published | None] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, options: Options, default: str = "results/store") -> Session:
+        """Open all three; the registry reads the plugins. ``default``: the store if none is named."""
+        return cls(
+            options, Suite(options.suite), Registry(plugins=options.plugin), open_store(options, default)
+        )
+
+    def layered(self) -> Store | Layered:
+        """The store above the published records of the profile's tracks (of all, if none is named). It is
+        the store alone where nothing is published, and with ``--fresh``.
+        """
+        profile, tracks = self.options.profile, self.options.track
+        names = [t for t in self.suite.spec.tracks if t in tracks or not tracks]
+        at = (profile, *names)
+        if at not in self._under:
+            self._under[at] = (
+                None if self.options.fresh else published_records(published_folder(), profile, names)
+            )
+        under = self._under[at]
+        return self.store if under is None else Layered(self.store, under)
+
+    def records(self) -> Store | Layered | Published:
+        """The records that the command reads: with ``--published`` the profile's published ones alone."""
+        if self.options.published:
+            return load_published(published_folder() / self.options.profile)
+        return self.layered()
+
+    def plan(self, records: Store | Layered | Published | None = None) -> Plan:
+        """The plan of the cells that the options select, and a note of every file that could not be read.
+
+        Args:
+            records: what the cells' states are read from (default: `records`).
+        """
+        o = self.options
+        records = self.records() if records is None else records
+        wanted = Filter(o.method, o.filter)
+        plan = make_plan(self.suite, self.registry, records, o.profile, tracks=o.track, wanted=wanted)
+        for note in (*plan.notes, *records.problems):
+            errors.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
+        return plan
+
+    def boards(self) -> list[Board]:
+        """The leaderboards of the cells that the options select."""
+        from bench.board.collect import boards
+
+        records = self.records()
+        return boards(self.plan(records), records, published_folder() / "published")
+
+
+def open_store(options: Options, default: str = "results/store") -> Store:
+    """The store that was named, or the default one."""
+    return Store.open(options.store or home() / default)
+
+
+def records_of_all_profiles(store: Store, options: Options) -> Store | Layered | Published:
+    """The records that a command reads which is given a key and no profile: the store above the published
+    records of every profile; one of the two alone with ``--fresh``, ``--published``, or where nothing is
+    published.
+    """
+    under = None if options.fresh else published_records(published_folder(), None)
+    if options.published:
+        if under is None:
+            raise BenchError(f"--published: there is no published record in {published_folder()}")
+        return under
+    return store if under is None else Layered(store, under)
+
+
+def find_key(records: Store | Layered | Published, start: str) -> str:
+    """The one key that begins with ``start``; `BenchError` with the nearest if there is none or several."""
+    if isinstance(records, Store | Layered):
+        return records.match(start)
+    return match_key(records.heads(), start, "the published records")

@@ -1,0 +1,1 @@
+"""Commands that plan cells and run them: ``tour``, ``plan``, ``run``, ``status``, ``rerun``."""

@@ -1,0 +1,84 @@
+"""The live view of a sweep: what runs, what ended how, and when it will be over."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from bench.cli.console import console, duration
+from bench.engine.sweep import Ended, Sweep
+
+_STYLES = {"ok": "green", "skipped": "dim", "lost": "magenta"}
+PLAIN_EVERY_S = 30.0
+
+
+class Progress:
+    """Shows a sweep: redrawn on a terminal, a line now and then where there is none (a log file, CI)."""
+
+    def __init__(self, workers: float, live: Live | None) -> None:
+        self.workers, self.live, self.told, self.last = workers, live, 0, time.monotonic()
+
+    def __call__(self, sweep: Sweep) -> None:
+        """Called by the engine whenever something changed."""
+        for e in sweep.ended[self.told :]:
+            if e.status != "ok" or self.live is None:
+                console.print(_line(e, sweep))
+        self.told = len(sweep.ended)
+        if self.live is not None:
+            self.live.update(self._view(sweep))
+        elif time.monotonic() - self.last > PLAIN_EVERY_S:
+            self.last = time.monotonic()
+            console.print(self._sentence(sweep))
+
+    def _sentence(self, sweep: Sweep) -> str:
+        if sweep.stopped or sweep.interrupt.is_set():
+            why = sweep.stopped or "interrupted"
+            return f"{len(sweep.ended)}/{sweep.total} done; stopping ({why}), cells under way stay new"
+        left = sweep.remaining_s(self.workers)
+        eta = f"about {duration(left)} left" if left is not None else "no estimate yet"
+        return f"{len(sweep.ended)}/{sweep.total} done, {duration(sweep.spent_s())} spent, {eta}"
+
+    def _view(self, sweep: Sweep) -> Group:
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            ProgressBar(max(1, sweep.total), len(sweep.ended), width=30),
+            self._sentence(sweep),
+            _counts(sweep),
+        )
+        running = Table.grid(padding=(0, 2))
+        for unit, spent in sweep.running()[:12]:
+            again = f"attempt {unit.attempt}" if unit.attempt > 1 else ""
+            running.add_row("  ▸", Text(unit.label), duration(spent), again)
+        return Group(bar, running)
+
+
+def _counts(sweep: Sweep) -> Text:
+    counted = Counter(e.status for e in sweep.ended)
+    text = Text()
+    for status, n in counted.items():
+        text.append(f"{n} {status} ", style=_STYLES.get(status, "red"))
+    return text
+
+
+def _line(e: Ended, sweep: Sweep) -> Text:
+    text = Text(f"{e.status:>8} ", style=_STYLES.get(e.status, "red"))
+    text.append(f"{e.unit.label}  {duration(e.seconds)}", style="default")
+    return text.append(f"  {e.reason}  [{e.unit.key}]" if e.status != "ok" else "", style="dim")
+
+
+@contextmanager
+def watching(workers: float) -> Iterator[Progress]:
+    """A `Progress` for the time of a sweep."""
+    if not console.is_terminal:
+        yield Progress(workers, None)
+        return
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        yield Progress(workers, live)

@@ -1,0 +1,148 @@
+"""`bench plan`: what there is to do, what is done, and how long the rest takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from bench.cli.console import console, duration, escape, in_parts
+from bench.cli.options import Options, takes
+from bench.cli.session import Session
+from bench.estimate import Estimate, estimate
+from bench.planned import Plan, PlannedCell
+from bench.store import provenance
+
+#: With more tasks than this the table says only that a cell is another row's, not whose.
+WIDE = 5
+STATES = ("done", "new", "stale", "failed", "blocked")
+
+
+@takes("profile", "track", "method", "filter", "fresh", "store", "suite", "plugin")
+def command(
+    options: Options,
+    cells: Annotated[bool, typer.Option("--cells", help="List every cell with its key.")] = False,
+) -> None:
+    """List cells and stages by state (new, done, stale, failed, blocked), and the hours that are left."""
+    plan = Session.open(options).plan()
+    for p in plan.tracks:
+        for table in _tables(plan, p.track.name):
+            console.print(table)
+    if cells:
+        console.print(_cells(plan))
+    for text in _reasons(plan):
+        console.print(f"  {escape(text)}", soft_wrap=True)
+    console.print(summary(plan))
+
+
+def summary(plan: Plan) -> str:
+    """One line: how many cells in which state, and the estimate with what it rests on."""
+    count, theirs = plan.count(), _published(plan)
+    words = {s: f"{count[s]} {s}" + (f" ({theirs[s]} published)" if theirs[s] else "") for s in count}
+    states = ", ".join(words[s] for s in STATES if s in words) or "no cell"
+    todo = [c for c in plan.to_run() if c.skip is None]
+    stages = [s for s in plan.stages.values() if s.state in ("new", "stale")]
+    parts = [f"profile {plan.profile}: {states}"]
+    if stages:
+        parts.append(f"{len(stages)} stage{'s' if len(stages) > 1 else ''} to build first")
+    if todo:
+        parts.append(f"{len(todo)} to run: {_hours(plan, todo)}")
+    waiting = {c.key: c for c in plan.cells if c.state == "blocked" and c.skip is None}
+    if blocked := list(waiting.values()):
+        parts.append(f"{len(blocked)} to run when their data are here: {_hours(plan, blocked)}")
+    return "; ".join(parts)
+
+
+def _published(plan: Plan) -> Counter[str]:
+    """State -> number of cells whose record is a published one."""
+    return Counter(c.state for c in {c.key: c for c in plan.cells}.values() if c.head and c.head.layer)
+
+
+def _hours(plan: Plan, cells: Sequence[PlannedCell]) -> str:
+    """How long cells take by past records; where there is none, only what their limits allow."""
+    e = estimate(cells)
+    if e.known:
+        hours = f"about {duration(e.seconds)} on one worker, by past records of {e.known} of them"
+        return hours + "".join(f" ({text})" for text in _elsewhere(plan, e))
+    bound = sum(60 * c.needs.minutes for c in cells)
+    return f"no past record to estimate from, at most {duration(bound)} by their limits"
+
+
+def _elsewhere(plan: Plan, e: Estimate) -> Iterator[str]:
+    """What is to be said of times that were taken on other hardware than this machine's."""
+    for label, n in e.elsewhere.items():
+        if (factor := plan.factors.get(label)) is not None:
+            yield (
+                f"{n} of these on {label}, whose times are multiplied with {factor.ratio:.2g}, as in "
+                f"{factor.cells} cells that ran here too"
+            )
+        elif label != (here := provenance.environment()["label"]):
+            yield f"{n} of these on {label}; this machine, {here}, may differ"
+
+
+def _tables(plan: Plan, track: str) -> Iterator[Table]:
+    """Rows by tasks; as many tables as it takes to keep the names of both whole."""
+    cells = [c for c in plan.cells if c.plan.track.name == track]
+    tasks = list(dict.fromkeys(c.task.name for c in cells))
+    by_row: dict[str, dict[str, list[PlannedCell]]] = {}
+    for c in cells:
+        by_row.setdefault(c.row, {}).setdefault(c.task.name, []).append(c)
+    brief = len(tasks) > WIDE
+    wide = max(map(len, [*by_row, ""]))
+    words = ["3 blocked"] if brief else ["skipped", *(c.alias_of for c in cells if c.alias_of)]
+    column = 2 + max(map(len, [*words, *tasks]))
+    for n, part in enumerate(in_parts(tasks, column, console.width - wide)):
+        title = None if n else f"{track} · {plan.profile}"
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        table.add_column("row", no_wrap=True, min_width=wide)
+        for task in part:
+            table.add_column(task, justify="center", no_wrap=brief)
+        for name, columns in by_row.items():
+            table.add_row(escape(name), *(_states(columns.get(t, []), brief) for t in part))
+        yield table
+
+
+_STYLES = {"done": "green", "new": "", "stale": "yellow", "failed": "red", "blocked": "magenta"}
+
+
+def _states(cells: list[PlannedCell], brief: bool) -> str:
+    """``3 done`` or ``2 done 1 new``; ``= row`` for a cell that is another's; ``·`` for none."""
+    if not cells:
+        return "·"
+    if cells[0].alias_of:
+        return "[dim]=[/]" if brief else f"[dim]= {escape(cells[0].alias_of)}[/]"
+    if all(c.skip for c in cells):
+        return "[dim]skipped[/]"
+    counted = {s: n for s in STATES if (n := sum(c.state == s for c in cells))}
+    return " ".join(f"[{_STYLES[s]}]{n} {s}[/]" if _STYLES[s] else f"{n} {s}" for s, n in counted.items())
+
+
+def _reasons(plan: Plan) -> list[str]:
+    """Why cells are blocked, stale or failed: each reason once, with how many cells it concerns."""
+    said: dict[str, int] = {}
+    for c in plan.cells:
+        if c.state == "blocked" or (c.state == "failed" and c.reason):
+            text = c.reason if c.state == "failed" else f"blocked: {c.reason}"
+            said[text] = said.get(text, 0) + 1
+        elif c.state == "stale":
+            for cause in c.causes:
+                said[f"stale: {cause}"] = said.get(f"stale: {cause}", 0) + 1
+    for s in plan.stages.values():
+        text = f"stage {s.stage.name}: {s.state}{f' ({s.reason})' if s.reason else ''}"
+        said[text] = said.get(text, 0) + 1
+    return [f"{text} ({n})" for text, n in said.items()]
+
+
+def _cells(plan: Plan) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("key", "state", "cell", "estimate"):
+        table.add_column(name, no_wrap=name == "key")
+    for c in plan.cells:
+        state = "skipped" if c.skip else c.state
+        seconds = duration(c.seconds) if c.seconds is not None else ""
+        where = f"{c.cell.track} · {c.task.name} · {c.row} · seed {c.cell.seed}"
+        table.add_row(c.key, state, escape(where), seconds)
+    return table

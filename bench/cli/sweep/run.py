@@ -1,0 +1,92 @@
+"""`bench run`: runs what is missing."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import Annotated
+
+import typer
+
+from bench.cli.console import console, duration, errors, escape, seconds
+from bench.cli.options import RUNNING, Options, takes
+from bench.cli.session import Session
+from bench.cli.sweep.plan import summary
+from bench.contract import BenchError
+from bench.planned import Plan
+
+
+@takes("profile", "track", "method", "filter", "fresh", "store", "suite", "plugin", "local", "cpus")
+def command(
+    options: Options,
+    stale: Annotated[bool, typer.Option("--stale", help="Run stale cells again too.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Run failed cells again too.")] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="TIME",
+            rich_help_panel=RUNNING,
+            help="Start no cell any more after this time: 10m, 2h.",
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="ADDRESS",
+            rich_help_panel=RUNNING,
+            help="A Ray cluster that is running: 'auto' or host:port (default: $RAY_ADDRESS).",
+        ),
+    ] = None,
+) -> None:
+    """Run what is missing. Ctrl-C leaves a readable store; the same command goes on from there."""
+    budget_s = seconds(budget, "--budget") if budget else None
+    session = Session.open(options)
+    plan = session.plan()
+    console.print(summary(plan))
+    sweep_plan(session, plan, stale=stale, failed=failed, budget_s=budget_s, address=address)
+
+
+def sweep_plan(
+    session: Session,
+    plan: Plan,
+    *,
+    stale: bool = False,
+    failed: bool = False,
+    budget_s: float | None = None,
+    address: str | None = None,
+) -> None:
+    """Run a plan with the live view, say how it ended, and leave with exit code 130 if it was interrupted."""
+    local, cpus = session.options.local, session.options.cpus
+    if not plan.to_run(stale=stale, failed=failed):
+        hint = [f"--{s} runs {n} {s} cells" for s, n in plan.count().items() if s in ("stale", "failed")]
+        console.print("nothing to run" + (f" ({', '.join(hint)})" if hint else ""))
+        return
+    from bench.cli.sweep.live import watching
+    from bench.engine.execute import execute
+
+    with watching(cpus or len(os.sched_getaffinity(0))) as progress:
+        sweep = execute(
+            plan, session.registry, session.store, local=local, stale=stale, failed=failed, budget_s=budget_s,
+            address=address, cpus=cpus, on_change=progress,
+        )  # fmt: skip
+    counted = Counter(e.status for e in sweep.ended)
+    ends = ", ".join(f"{n} {s}" for s, n in counted.items()) or "none"
+    console.print(f"{len(sweep.ended)} cells and stages ended in {duration(sweep.spent_s())}: {ends}")
+    if others := sum(e.elsewhere for e in sweep.ended):
+        console.print(f"{others} of them were run by another driver of this store")
+    for note in sweep.notes:
+        console.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
+    for why, n in Counter(text.partition(" needs ")[2] for text in sweep.left_out.values()).items():
+        errors.print(f"[yellow]left out[/] {n} cells or stages that need {escape(why)}", soft_wrap=True)
+    if sweep.fault is not None:
+        raise sweep.fault
+    if sweep.error:
+        raise BenchError(f"the sweep stopped: {sweep.error} (the cells that were not recorded stay new)")
+    if sweep.stopped:
+        console.print(
+            f"stopped: {escape(sweep.stopped)}; {len(sweep.waiting)} not run; the same command goes on"
+        )
+    if sweep.stopped == "interrupted":
+        raise typer.Exit(130)

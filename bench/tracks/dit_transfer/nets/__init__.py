@@ -1,0 +1,1 @@
+"""Networks of the track, and what is done to their weights."""

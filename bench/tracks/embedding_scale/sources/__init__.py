@@ -1,0 +1,1 @@
+"""One module for each kind of data set; `by_name` chooses."""

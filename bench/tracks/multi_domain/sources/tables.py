@@ -1,0 +1,82 @@
+"""Ratings of lectures by department (14 domains) and flights by airport of origin (3).
+
+The column that is the domain is no field. A value seen too rarely in training, over all domains, shares index
+0 of its field with those that training does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from bench.contract import Inputs, Stage, Task
+from bench.data.tables import tabular
+from bench.tracks.common.pictures import Examples
+from bench.tracks.common.subsets import thinned_by_domain
+from bench.tracks.multi_domain.data import Arrays, Splits
+from bench.tracks.multi_domain.settings import Run
+
+#: Data set -> the column that is its domain, and what stands before a value in a domain's name.
+COLUMNS: Mapping[str, tuple[str, str]] = {"insteval": ("dept", "dept-"), "flights": ("origin", "")}
+
+
+def stages(task: Task, run: Run) -> Sequence[Stage]:
+    """None: the tables are read as they are."""
+    return ()
+
+
+def missing(task: Task, run: Run) -> str | None:
+    """What has to be installed, or None."""
+    return tabular.missing(task.params["dataset"])
+
+
+def fingerprint(task: Task, run: Run) -> str:
+    """Digest of the files read."""
+    return tabular.fingerprint(task.params["dataset"])
+
+
+def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
+    """The rows; about a second."""
+    import pandas as pd
+
+    dataset = task.params["dataset"]
+    events = tabular.read(dataset)
+    column, prefix = COLUMNS[dataset]
+    values = events.columns[column]
+    names = sorted(set(values.tolist()), key=lambda v: (len(str(v)), str(v)))  # 2 before 10
+    domain = pd.Index(names).get_indexer(pd.Index(values)).astype(np.int64)
+    train, val, test = np.split(np.arange(len(events.label)), events.cuts)
+    fields = {k: v for k, v in events.columns.items() if k != column}
+    x, cardinalities = encode(fields, train, events.rare)
+    return Splits(
+        kind="table", domains=tuple(f"{prefix}{n}" for n in names), classes=2,
+        y=events.label.astype(np.int64), domain=domain,
+        train=thinned_by_domain(train, domain, run.rows), val=thinned_by_domain(val, domain, run.rows),
+        test=thinned_by_domain(test, domain, run.rows),
+        inputs=partial(_inputs, x), cardinalities=cardinalities,
+    )  # fmt: skip
+
+
+def encode(
+    columns: Mapping[str, np.ndarray], train: np.ndarray, rare: int
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Index every column over the values seen at least ``rare`` times in training; 0 stands for the others.
+
+    Returns:
+        (n, fields) int64, and each field's number of indices.
+    """
+    import pandas as pd
+
+    coded, cardinalities = [], []
+    for values in columns.values():
+        codes, found = pd.factorize(values, use_na_sentinel=False)
+        often = np.bincount(codes[train], minlength=len(found)) >= rare
+        coded.append(np.where(often, np.cumsum(often), 0)[codes])
+        cardinalities.append(int(often.sum()) + 1)
+    return np.stack(coded, axis=1).astype(np.int64), tuple(cardinalities)
+
+
+def _inputs(x: np.ndarray, rows: np.ndarray) -> Examples:
+    return Arrays(x[rows])

@@ -1,0 +1,1 @@
+"""How the dual encoder of the laptop's tasks was trained, on pairs of pictures and captions."""

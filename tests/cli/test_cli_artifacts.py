@@ -1,0 +1,76 @@
+"""`bench artifacts`: what travels with the package, and making it again."""
+
+import hashlib
+
+import pytest
+
+EMBEDDED = """
+
+from pathlib import Path
+
+from bench.contract import Embedded, Stage
+
+
+def train(ctx):
+    (ctx.outdir / "net.bin").write_bytes(bytes(range(ctx.params["size"])))
+
+
+STAGE = Stage(name="tiny-net", build=train, params={"size": 9})
+
+
+class WithNet(type(TRACK)):
+    def embedded(self):
+        file = Path(__file__).parent / "net.bin"
+        recipe = STAGE.address if file.stat().st_size == 9 else "old"
+        return (Embedded(stage=STAGE, file=file, recipe=recipe),)
+
+
+TRACK = WithNet()
+"""
+
+
+@pytest.fixture
+def net(lab):
+    stub = lab.copy("grids")
+    stub.write_text(stub.read_text() + EMBEDDED)
+    lab.of("grids")
+    (lab.folder / "net.bin").write_bytes(bytes(range(9)))
+    return lab
+
+
+def test_lists_size_digest_and_whether_the_recipe_is_todays(net, bench):
+    said = bench(*net.arguments("artifacts", store=False, suite=False))
+    digest = hashlib.sha256(bytes(range(9))).hexdigest()[:16]
+    assert said.code == 0
+    assert "tiny-net" in said.out
+    assert digest in said.out
+    assert "today's" in said.out
+    (net.folder / "net.bin").write_bytes(b"older")
+    assert "another: old" in bench(*net.arguments("artifacts", "list", store=False, suite=False)).out
+
+
+def test_builds_into_a_folder_compares_and_touches_nothing_of_the_package(net, bench, tmp_path):
+    line = net.arguments(
+        "artifacts", "build", "tiny-net", "--out", str(tmp_path / "new"), store=False, suite=False
+    )
+    said = bench(*line)
+    assert said.code == 0, said
+    assert "the same bytes as the package's" in said.out
+    assert (tmp_path / "new" / "net.bin").read_bytes() == bytes(range(9))
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["net.bin"]
+    again = bench(*line)
+    assert again.code == 2
+    assert "exists; remove it or choose another --out" in again.err
+    (net.folder / "net.bin").write_bytes(b"older")
+    (tmp_path / "new" / "net.bin").unlink()
+    assert "other bytes than the package's" in bench(*line).out
+    assert (net.folder / "net.bin").read_bytes() == b"older"
+
+
+def test_mistakes_are_told_with_the_nearest(net, bench):
+    said = bench(*net.arguments("artifacts", "build", "tiny-nit", store=False, suite=False))
+    assert said.code == 2
+    assert "did you mean 'tiny-net'?" in said.err
+    assert (
+        "did you mean 'build'?" in bench(*net.arguments("artifacts", "buidl", store=False, suite=False)).err
+    )
