@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench import packages
 from bench.contract import BenchError, Inputs, Needs, Stage, StageContext, Task, digest
 from bench.data.catalog import VARIABLE, root
 from bench.data.images import image_sets
