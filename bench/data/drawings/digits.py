@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from typing import TYPE_CHECKING
 
 from bench import packages
 from bench.contract import BenchError, digest
+from bench.data.columns import Columns
 from bench.data.source import DataSource, Shipped
 from bench.file_digest import file_digest
 from bench.packages import located
@@ -52,7 +53,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Digits:
+class Digits(Columns):
     """Digits in the order of `DOMAINS`, then of their source.
 
     ``images``: (n, 28, 28, 1) uint8, 255 is ink. ``y``: (n,) int64, 0 to 9. The others: (n,) strings; ``id``
@@ -64,13 +65,6 @@ class Digits:
     domain: np.ndarray
     id: np.ndarray
     group: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def where(self, which: np.ndarray) -> Digits:
-        """Those that a mask or an array of positions picks."""
-        return Digits(*(getattr(self, f.name)[which] for f in fields(self)))
 
 
 def read() -> Digits:

@@ -8,7 +8,7 @@ takes 2 s: `stages` does it once for all cells of a store.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import orjson
 
 from bench import data, packages
 from bench.contract import BenchError, Needs, Stage, StageContext, digest
+from bench.data.columns import Columns
 from bench.data.drawings import sheets
 from bench.data.drawings.emoji_families import families
 from bench.data.source import DataSource, Shipped
@@ -89,7 +90,7 @@ class Emoji:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class Pictures(Columns):
     """Pictures with their facts, all in one order: style by style as asked, then as Unicode sorts emoji.
 
     ``images``: (n, 64, 64, 3) uint8, composited on white. The others: (n,) strings; ``id`` is unique within a
@@ -104,13 +105,6 @@ class Pictures:
     category: np.ndarray
     family: np.ndarray
     style: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.id)
-
-    def where(self, which: np.ndarray) -> Pictures:
-        """Those that a mask or an array of positions picks."""
-        return Pictures(*(getattr(self, f.name)[which] for f in fields(self)))
 
 
 def read(

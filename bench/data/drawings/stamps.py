@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, Needs, Stage, StageContext, digest
 from bench.data.catalog import CATALOG
+from bench.data.columns import Columns
 from bench.data.drawings import sheets
 from bench.data.drawings.stamp_classes import CARTOONS, FILES, FOLDERS
 from bench.data.preparing import Progress, silent
@@ -40,7 +41,7 @@ _STAGE = "stamps"
 
 
 @dataclass(frozen=True, slots=True)
-class Stamps:
+class Stamps(Columns):
     """Stamps in order of their ids.
 
     ``images``: (n, 64, 64, 3) uint8, composited on white. ``id``: (n,) path below the folder of stamps,
@@ -53,13 +54,6 @@ class Stamps:
     caption: np.ndarray
     subcategory: np.ndarray
     domain: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.id)
-
-    def where(self, which: np.ndarray) -> Stamps:
-        """Those that a mask or an array of positions picks."""
-        return Stamps(*(getattr(self, f.name)[which] for f in fields(self)))
 
 
 def read(*, stage: Callable[[str], Path] | None = None) -> Stamps:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError
-from bench.data.preparing import Progress, read_manifest
+from bench.data.preparing import Progress
 from bench.errors import nearest
 
 if TYPE_CHECKING:
@@ -222,16 +222,6 @@ class Manifest:
         return (
             f"{self.dataset}: {sum(self.counts):,} images ({parts}), {len(self.classes):,} classes: {verdict}"
         )
-
-    @classmethod
-    def read(cls, path: Path) -> Manifest:
-        """Read what `write` wrote.
-
-        Raises:
-            FileNotFoundError: there is none.
-            BenchError: it is damaged.
-        """
-        return read_manifest(path, cls)
 
 
 def describe(dataset: str, images: Images, complete: bool, version: int) -> tuple[Manifest, bytes]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from bench.contract import BenchError, digest
@@ -21,7 +20,7 @@ from bench.data.catalog import CATALOG, VARIABLE, root
 from bench.data.images import class_layouts, coop, fmow, image_folders
 from bench.data.images.image_files import MANIFEST, Images, Manifest, describe, load, write
 from bench.data.images.layout import Layout
-from bench.data.preparing import Progress, silent
+from bench.data.preparing import Progress, read_manifest, silent, unprepared
 from bench.data.source import DataSource
 from bench.errors import nearest
 
@@ -108,18 +107,10 @@ class ImageSet:
 
     def missing(self) -> str | None:
         """Why the data set cannot be read here and what to do about it, or None. Cheap: lists no folder."""
-        command = f"bench data prepare {self.name}"
         if why := self.absent():
-            return f"{self.name}: {why}, then: {command}"
-        try:
-            manifest = self.manifest()
-        except FileNotFoundError:
-            return f"{self.name}: {self.folder} is not prepared{self.split}: {command}"
-        except BenchError as e:
-            return f"{e}: {command}"
-        if manifest.version != VERSION:
-            return f"{self.name}: prepared under rules {manifest.version}, today's are {VERSION}: {command}"
-        return None
+            return f"{self.name}: {why}, then: bench data prepare {self.name}"
+        otherwise = f"{self.folder} is not prepared{self.split}"
+        return unprepared(self.name, self.manifest, VERSION, lambda: otherwise)
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits over the classes and every image's group, label, size and path.
@@ -190,8 +181,7 @@ class ImageSet:
             FileNotFoundError: the data set is not prepared.
             BenchError: the manifest is damaged.
         """
-        path = self.place / MANIFEST
-        return _read(path, path.stat().st_mtime_ns)
+        return read_manifest(self.place / MANIFEST, Manifest)
 
     def _scanned(self, progress: Progress) -> tuple[Images, str | None]:
         """What lies there now, and how it differs from the published data set."""
@@ -245,12 +235,6 @@ class SplitTwice:
     def verify(self, progress: Progress = silent) -> Manifests:
         """See `bench.data.source.DataSource`."""
         return Manifests(tuple(s.verify(progress) for s in self.here()))
-
-
-@lru_cache(maxsize=64)
-def _read(path: Path, changed: int) -> Manifest:
-    # ``changed`` is part of the cache's key only: a plan asks once a task, the file is read once.
-    return Manifest.read(path)
 
 
 def _change(before: Images, now: Images) -> str:
