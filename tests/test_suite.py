@@ -164,7 +164,7 @@ def test_a_file_that_is_no_suite(grids, text):
 
 def test_a_suite_that_is_not_there(grids):
     with pytest.raises(BenchError, match=re.escape("--suite nowhere.yaml: no such file")):
-        Suite("nowhere.yaml")
+        Suite.read("nowhere.yaml")
 
 
 def test_hyper_parameters_keep_the_type_of_their_default(grids):
