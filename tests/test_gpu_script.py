@@ -1,4 +1,4 @@
-"""``make gpu`` without a GPU: what it says, and the whole way in small sizes; and what a bare machine is brought."""
+"""``make gpu`` without a GPU: what it says, the whole way in small sizes, and what a machine is brought."""
 
 import json
 import os

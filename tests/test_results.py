@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.board import markdown
 from bench.board.collect import boards
+from bench.board.text import markdown
 from bench.plan import Plan, make_plan
 from bench.registry import Registry
 from bench.store.committed.layers import results_folder
@@ -69,8 +69,8 @@ def test_a_new_file_asks_for_nothing_until_a_part_of_it_is_published(file, newco
     assert len(unsound(plan, {*heads, mine[0]})) == len(mine) - 1, "a part of a row"
     assert unsound(plan, {*heads, *mine}) == []
     (board,) = boards(plan, records, RESULTS / "published")
-    ranks = [(r.info.row, r.rank, r.group, r.mean) for r in board.rows if r.info.row != "newcomer"]
-    assert ranks == [(r.info.row, r.rank, r.group, r.mean) for r in before.rows], "it holds up no board"
+    ranks = [(r.info.row, r.rank, r.letters, r.mean) for r in board.rows if r.info.row != "newcomer"]
+    assert ranks == [(r.info.row, r.rank, r.letters, r.mean) for r in before.rows], "it holds up no board"
 
 
 def test_a_hole_and_a_record_that_nobody_plans_are_found():

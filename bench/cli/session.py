@@ -77,7 +77,7 @@ class Session:
         from bench.board.collect import boards
 
         records = self.records()
-        return boards(self.plan(records), records, results_folder() / "published")
+        return boards(self.plan(records), records, results_folder() / "published", self.registry)
 
 
 def open_store(options: Options, default: str = "results/store") -> Store:

@@ -121,12 +121,8 @@ def mine(data, hp, ctx):
     [
         ("return inner([1.0])", 5, "AttributeError: 'float' object has no attribute 'size'"),
         ("return hp['lr']", 9, "KeyError: 'lr'"),
-        (
-            "return ctx.stage('bank')",
-            9,
-            "BenchError: stage 'bank' is not declared for this cell; there is encoder; "
-            "a method declares the stages that it reads by stages=… of @method",
-        ),
+        ("return ctx.stage('bank')", 9, "BenchError: stage 'bank' is not declared for this cell; there is "
+         "encoder; a method declares the stages that it reads by stages=… of @method"),
         ("return __import__('json').loads('{')", 9, "JSONDecodeError: Expecting property name"),
         ("return 1.0", None, "AnswerError: expected sample(n, generator), found float"),
     ],

@@ -40,8 +40,8 @@ def test_a_forked_cell_uses_its_gpu_in_mixed_precision(ended, row, value):
 
 
 def test_a_snapshot_leaves_what_the_method_draws_on_the_device(ended):
-    assert ended["draws"].status == ended["draws/seen"].status == "ok", ended["draws/seen"].error
-    assert ended["draws/seen"].metrics["value"] == ended["draws"].metrics["value"]
+    assert ended["draws"].status == ended["draws/scored"].status == "ok", ended["draws/scored"].error
+    assert ended["draws/scored"].metrics["value"] == ended["draws"].metrics["value"]
 
 
 def test_a_cell_that_takes_more_than_its_part_of_the_card_is_out_of_memory(ended):

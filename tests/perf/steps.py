@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -213,17 +213,15 @@ class Latents:
     def __len__(self) -> int:
         return len(self.values)
 
-    def batch(self, rows: np.ndarray, draw: torch.Generator) -> Tensor:
+    def batch(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
         """Those at ``rows``."""
         return self.values[torch.from_numpy(rows)]
 
 
 def dit(device: str, *, small: bool) -> Benchmark:
     """DiT-XL/2, all weights, batch 32 of cached latents of 32 x 32 x 4, bf16, a moving average of weights."""
-    from dataclasses import replace
-
-    from bench.nn.dit import DIT_XL_2, DiT, DiTConfig
     from bench.tracks.dit_transfer.data import TransferData
+    from bench.tracks.dit_transfer.nets.dit import DIT_XL_2, DiT, DiTConfig
     from bench.tracks.dit_transfer.settings import PAPER, Run
 
     tiny = DiTConfig(
@@ -319,7 +317,7 @@ class Ready:
 
 def clip_fine_tuning(device: str, *, small: bool) -> Benchmark:
     """CLIP ViT-B/16, the image tower against 345 class names, CLIPood's recipe: 36 pictures a step, bf16."""
-    from bench.tracks.ood.data import Labelled, OodData
+    from bench.tracks.ood.data import LabelledPictures, OodData
     from bench.tracks.ood.settings import Recipe, Run
 
     steps, classes = (3, 5) if small else (50, 345)
@@ -328,13 +326,11 @@ def clip_fine_tuning(device: str, *, small: bool) -> Benchmark:
     batch, side, rng = recipe.batch, encoder.preprocess.size, np.random.default_rng(0)
     pictures = Ready(torch.randint(0, 256, (2 * batch, side, side, 3), dtype=torch.uint8))
     y, ids = rng.integers(0, classes, len(pictures)), np.arange(len(pictures)).astype(str)
-    train = Labelled(pictures, y, np.arange(len(pictures)) % 3, ids)
+    train = LabelledPictures(inputs=pictures, y=y, domain=np.arange(len(pictures)) % 3, ids=ids)
     names = tuple(f"thing {i}" for i in range(classes))
     tune = row("ood", "fine-tune")
 
     def ours(n: int) -> float:
-        from dataclasses import replace
-
         data = OodData(
             setting="shift", dataset="random", recipe=replace(recipe, steps=n), classes=names,
             domains=("a", "b", "c"), template="a photo of a {}.", train=train, val=train,
@@ -369,7 +365,7 @@ def random_clip(*, small: bool) -> Any:
     import open_clip
     from safetensors.torch import save_file
 
-    from bench.nn import clip
+    from bench.tracks.ood.nets import clip
 
     config: Any = copy.deepcopy(dict(clip.VIT_B16))
     if small:

@@ -60,7 +60,7 @@ have = sum(c.summary is not None for c in plan.cells)
 print(f"plan of {{len(plan.cells)}} cells, {{have}} with a record: {{planned:.2f}} s", end="; ")
 if {board}:
     from pathlib import Path
-    from bench.board import markdown
+    from bench.board.text import markdown
     from bench.board.collect import boards
     text = markdown.render(boards(plan, store, Path("/nowhere"))[0])
     print(f"and its board: {{time.monotonic() - start:.2f}} s", end="; ")

@@ -185,8 +185,9 @@ def commands(lab, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", written)
 
-    from bench.board import csvout, markdown, page, terminal
     from bench.board.collect import boards
+    from bench.board.page.render import render
+    from bench.board.text import csvout, markdown, terminal
     from bench.cli.records import show
     from bench.cli.sweep import status
     from bench.plan import estimate, make_plan
@@ -204,7 +205,7 @@ def commands(lab, monkeypatch):
         (board,) = boards(plan, store, lab.folder)
         for text in (terminal.render(board, width=100), markdown.render(board), csvout.render(board)):
             assert text
-        assert page.render([board])
+        assert render([board])
         for key in store.summaries():
             record = store.read(key)
             for table in show.tables(record) if record is not None else ():

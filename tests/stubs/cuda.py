@@ -29,7 +29,6 @@ class Cuda(Track):
 
     def load(self, task, run, inputs):
         assert inputs.device == "cuda"
-        return None
 
     def truth(self, task, run, inputs):
         return None
@@ -37,7 +36,7 @@ class Cuda(Track):
     def score(self, task, answer, kept, history):
         import torch
 
-        torch.randn(7, device="cuda")  # a look that draws: the method's own draws stay as they are
+        torch.randn(7, device="cuda")  # an evaluation that draws: the method's own draws stay as they are
         return Score(metrics={"value": float(answer)})
 
     def smoke(self):
@@ -61,13 +60,12 @@ def multiplies(data, hp, ctx):
     return b.float().mean()
 
 
-@method("cuda", name="Draws, with a look between or without", hp={"look": False}, variants={"seen": {"look": True}},
-        needs=part)  # fmt: skip
+@method("cuda", name="Draws twice", hp={"scored": False}, variants={"scored": {"scored": True}}, needs=part)
 def draws(data, hp, ctx):
     import torch
 
     first = torch.rand(1, device=ctx.device)
-    if hp["look"]:
+    if hp["scored"]:
         ctx.snapshot(1, 0.0)
     return (first + torch.rand(1, device=ctx.device)).item()
 

@@ -1,4 +1,4 @@
-"""`bench accept`: a change proven harmless, by a reason or by a sample that is run again, visibly."""
+"""`bench accept`: stale records stand again, by a stated reason or because a sample was run again."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def command(
         int, typer.Option("--verify", min=0, help="Run so many cells of each row and kind of task again.")
     ] = 0,
 ) -> None:
-    """Stamp stale records with today's code, settings, data and stages, published ones in their files.
+    """Stamp stale records with today's code, settings, data and stages, after a change that moves no number.
 
-    With --reason the board marks each of them with ‡ and your reason. With --verify N a sample is run again
-    here; if every number is as it was, the rest is stamped, and the board's header tells on how many cells
-    that stands; if one is not, nothing is stamped.
+    With --reason the board marks each record with ‡ and shows your reason. With --verify N a sample is run
+    again here: if every number is as it was, the others are stamped too, and the board's header says how many
+    cells were run; if one number differs, nothing is stamped. Published records are stamped in their files.
     """
     if bool(reason.strip()) == bool(verify):
         raise BenchError(
@@ -60,7 +60,7 @@ def command(
         verified = _verified(session, plan, stale, verify) or {}
         if not verified:
             raise typer.Exit(1)
-        # Stages that the sample needed were built anew: what the others rest on is seen once more.
+        # The sample may have built stages anew, which the other cells rest on, so the plan is made again.
         plan = session.plan(records)
         stale = _stale(plan, records, [c.key for c in stale])
     _accept_stages(session.store, plan, stale, reason, verified)
@@ -68,7 +68,7 @@ def command(
 
 
 def _stale(plan: Plan, records: Store | Layered, starts: Sequence[str]) -> list[PlannedCell]:
-    """The stale cells with a number, each once; only those that the keys name, if there are any."""
+    """The stale cells whose record has numbers, each once; if keys are given, only theirs."""
     cells = {c.key: c for c in plan.cells if c.causes and c.summary is not None and c.summary.status == "ok"}
     if not starts:
         return list(cells.values())
@@ -90,7 +90,7 @@ def _stale(plan: Plan, records: Store | Layered, starts: Sequence[str]) -> list[
 
 
 def _verified(session: Session, plan: Plan, stale: list[PlannedCell], each: int) -> dict[str, Any] | None:
-    """Run a sample again; what to stamp the rest with, or None if a number is not what it was."""
+    """Run a sample again. Returns what to stamp the records with, or None if a number differs."""
     able = [c for c in stale if c.state == "stale"]
     if blocked := len(stale) - len(able):
         errors.print(f"[yellow]note[/] {blocked} stale cells cannot run: their data are not here")
@@ -98,10 +98,9 @@ def _verified(session: Session, plan: Plan, stale: list[PlannedCell], each: int)
     chosen = set(sample(kinds, each))
     if not chosen:
         raise BenchError("--verify: none of the stale cells can be run here")
-    said = (
+    console.print(
         f"{len(stale)} stale cells; {len(chosen)} of them are run again, {each} of each row and kind of task"
     )
-    console.print(said)
     aside = RerunStore.open(session.store.url)
     again = replace(plan, cells=[c for c in able if c.key in chosen])
     here = replace(session, store=aside, options=replace(session.options, local=True))
@@ -140,7 +139,7 @@ def _accept_cells(
     verified: Mapping[str, Any],
     profile: str,
 ) -> None:
-    """Stamp all cells in one pass: own ones in the store, published ones in their files."""
+    """Stamp all records of cells in one pass: those of the store there, published ones in their files."""
     own: list[Record] = []
     published: list[Record] = []
     codes = {code.name: code for c in stale if c.dependencies is not None for code in c.dependencies.codes}
@@ -163,7 +162,7 @@ def _accept_cells(
 def _accept_stages(
     store: Store, plan: Plan, stale: list[PlannedCell], reason: str, verified: Mapping[str, Any]
 ) -> None:
-    """Stamp the stale shards of stages that these cells read; then no other cell is stale for them either."""
+    """Stamp the stale shards of stages that these cells read, so that no cell is stale for them any more."""
     wanted = {k for c in stale for k in c.reads}
     done = 0
     for planned in plan.stages.values():

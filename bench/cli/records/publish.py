@@ -23,9 +23,9 @@ def command(
         Path | None, typer.Option("--out", help="Folder to write to (default: results/<profile>).")
     ] = None,
 ) -> None:
-    """Write results/<profile>/<track>.jsonl: every record of the profile, sorted, ready to commit.
+    """Write every record of the profile to results/<profile>/<track>.jsonl, sorted, ready to commit.
 
-    What was published before stays as it is where this store has nothing to put in its place.
+    A record that was published before stays as it is where the store has none to replace it.
     """
     from bench.store.committed.writing import publish
 

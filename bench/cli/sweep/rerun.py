@@ -1,4 +1,4 @@
-"""`bench rerun KEY`: one cell again, and whether it comes out the same."""
+"""`bench rerun KEY`: run one cell again and compare its numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.contract import BenchError
 
 @takes("store", "suite", "plugin")
 def command(options: Options, key: KeyArgument) -> None:
-    """Run one cell again here, show its numbers beside the old ones, and keep the new record."""
+    """Run one cell again on this machine, show its numbers beside the old ones, and record them."""
     from bench.engine.claims import run_unit_alone
     from bench.engine.execute import units
     from bench.engine.forkserver import ForkServer
@@ -43,5 +43,5 @@ def command(options: Options, key: KeyArgument) -> None:
     for name in dict.fromkeys([*before, *new.metrics]):
         a, b = before.get(name), new.metrics.get(name)
         same = a == (as_published(b) if published else b)
-        said = "same" if same else "differs, a cost" if name in costs else "[yellow]differs[/]"
-        console.print(f"  {name:18} {a!s:>22} {b!s:>22}  {said}")
+        verdict = "same" if same else "differs, a cost" if name in costs else "[yellow]differs[/]"
+        console.print(f"  {name:18} {a!s:>22} {b!s:>22}  {verdict}")

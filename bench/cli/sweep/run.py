@@ -1,4 +1,4 @@
-"""`bench run`: runs what is missing."""
+"""`bench run`: run the cells that have no record."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Run what is missing. Ctrl-C leaves a readable store; the same command goes on from there."""
+    """Run the cells that have no record yet. After Ctrl-C the same command goes on from there."""
     budget_s = seconds(budget, "--budget") if budget else None
     session = Session.open(options)
     plan = session.plan()

@@ -1,4 +1,4 @@
-"""`bench status`: the cells of a profile as a matrix by status, and what they have cost so far."""
+"""`bench status`: the status of every cell as a matrix, and the hours spent so far."""
 
 from __future__ import annotations
 
@@ -41,15 +41,16 @@ def command(options: Options) -> None:
     console.print(legend)
     heads = {c.key: c.summary for c in plan.cells if c.summary is not None}.values()
     own = [h for h in heads if not h.layer]
-    theirs = [h for h in heads if h.layer]
-    said = f"spent so far: {duration(_spent(own))} of worker time over {len(own)} records"
-    tail = f"; {duration(_spent(theirs))} over {len(theirs)} published ones, elsewhere" if theirs else ""
-    console.print(said + tail)
+    published = [h for h in heads if h.layer]
+    spent = f"spent so far: {duration(_spent(own))} of worker time over {len(own)} records"
+    if published:
+        spent += f"; {duration(_spent(published))} over {len(published)} published ones, elsewhere"
+    console.print(spent)
     console.print(summary(plan))
 
 
 def _spent(heads: Iterable[RecordSummary]) -> float:
-    """Seconds of worker time."""
+    """Seconds of worker time that the records say were spent on their cells."""
     kinds = ("load_s", "run_s", "score_s", "snapshot_s")
     return float(sum(v for h in heads for k, v in h.cost.items() if k in kinds))
 
@@ -63,7 +64,7 @@ def _status(c: PlannedCell) -> str:
 
 
 def _matrix(plan: Plan, track: str) -> Iterator[Table]:
-    """Rows by tasks; as many tables as it takes to keep the names of both whole."""
+    """The cells of a track as rows by tasks, in as many tables as it takes to cut no name."""
     cells: dict[str, dict[str, list[PlannedCell]]] = {}
     tasks: dict[str, int] = {}
     for c in plan.cells:

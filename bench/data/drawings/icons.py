@@ -10,16 +10,17 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import packages
 from bench.contract import BenchError
 
 if TYPE_CHECKING:
     import numpy as np
 
-PACKAGE = "mkdocs-material"
+#: The distribution and its folder of icons.
+PACKAGE, FOLDER = "mkdocs-material", "material/templates/.icons"
 #: Folder of a set inside the package -> its name and licence.
 SETS: Mapping[str, tuple[str, str]] = {
     "material": ("Material Design Icons", "Apache-2.0"),
@@ -50,13 +51,8 @@ class Icons:
 
 
 def missing() -> str | None:
-    """What has to be installed to read icons, or None."""
-    for name in (PACKAGE, "resvg-py"):
-        try:
-            metadata.version(name)
-        except metadata.PackageNotFoundError:
-            return f"icons: package {name!r} is not installed: pip install {name} (extra 'pretrain')"
-    return None
+    """Why icons cannot be read here and the command that helps, or None."""
+    return packages.missing("icons", {PACKAGE: (FOLDER,), "resvg-py": ()})
 
 
 def listed() -> Iterator[tuple[str, str, Path]]:
@@ -67,7 +63,7 @@ def listed() -> Iterator[tuple[str, str, Path]]:
     """
     if why := missing():
         raise BenchError(why)
-    root = Path(str(metadata.distribution(PACKAGE).locate_file("material/templates/.icons")))
+    root = packages.located(PACKAGE, FOLDER)
     for folder in SETS:
         files = sorted((root / folder).glob("*.svg"))
         if not files:

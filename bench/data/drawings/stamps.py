@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, Needs, Stage, StageContext, digest
 from bench.data.catalog import CATALOG
+from bench.data.columns import Columns
 from bench.data.drawings import sheets
 from bench.data.drawings.stamp_classes import CARTOONS, FILES, FOLDERS
+from bench.data.preparing import Progress, silent
+from bench.data.source import Contents, DataSource
 from bench.file_digest import file_digest
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ _STAGE = "stamps"
 
 
 @dataclass(frozen=True, slots=True)
-class Stamps:
+class Stamps(Columns):
     """Stamps in order of their ids.
 
     ``images``: (n, 64, 64, 3) uint8, composited on white. ``id``: (n,) path below the folder of stamps,
@@ -51,13 +54,6 @@ class Stamps:
     caption: np.ndarray
     subcategory: np.ndarray
     domain: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.id)
-
-    def where(self, which: np.ndarray) -> Stamps:
-        """Those that a mask or an array of positions picks."""
-        return Stamps(*(getattr(self, f.name)[which] for f in fields(self)))
 
 
 def read(*, stage: Callable[[str], Path] | None = None) -> Stamps:
@@ -99,8 +95,37 @@ def draw_stage(ctx: StageContext) -> None:
     sheets.write(ctx.outdir, {_STAGE: (list(chosen), _drawn(chosen))}, small=False)
 
 
+@dataclass(frozen=True, slots=True)
+class StampSource:
+    """The stamps as an entry of the catalogue: what is brought as it is, or installed by Debian."""
+
+    name: str
+
+    def missing(self) -> str | None:
+        """See `DataSource.missing`."""
+        return missing()
+
+    def fingerprint(self) -> str:
+        """See `DataSource.fingerprint`."""
+        return fingerprint()
+
+    def prepare(self, progress: Progress = silent, *, partial: bool = False, again: bool = False) -> None:
+        """Nothing: see `DataSource.prepare`."""
+
+    def verify(self, progress: Progress = silent) -> Contents:
+        """Read every stamp that has a class; whether they are those of the package is not known."""
+        found = read()
+        counts = (f"{(found.domain == d).sum():,} {d}s" for d in DOMAINS)
+        return Contents(self.name, ", ".join(counts), self.fingerprint())
+
+
+def data_source(name: str) -> DataSource:
+    """The stamps as an entry of the catalogue."""
+    return StampSource(name)
+
+
 def missing() -> str | None:
-    """Why they cannot be read here and what to do about it, or None."""
+    """Why the stamps cannot be read here and what to do about it, or None."""
     if _chosen(folder()):
         return None
     brought = CATALOG["stamps"].folder

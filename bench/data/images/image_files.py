@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError
-from bench.data.preparing import Progress, read_manifest
+from bench.data.preparing import Progress
 from bench.errors import nearest
 
 if TYPE_CHECKING:
@@ -215,15 +215,13 @@ class Manifest:
     bytes: int
     sha256: str
 
-    @classmethod
-    def read(cls, path: Path) -> Manifest:
-        """Read what `write` wrote.
-
-        Raises:
-            FileNotFoundError: there is none.
-            BenchError: it is damaged.
-        """
-        return read_manifest(path, cls)
+    def summary(self) -> str:
+        """What is listed, and whether it is the published data set."""
+        parts = ", ".join(f"{group} {n:,}" for group, n in zip(self.groups, self.counts, strict=True))
+        verdict = "the published counts" if self.complete else "not the published counts"
+        return (
+            f"{self.dataset}: {sum(self.counts):,} images ({parts}), {len(self.classes):,} classes: {verdict}"
+        )
 
 
 def describe(dataset: str, images: Images, complete: bool, version: int) -> tuple[Manifest, bytes]:

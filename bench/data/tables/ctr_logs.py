@@ -12,14 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, digest
 from bench.data.anonymous import mapped
 from bench.data.catalog import CATALOG, VARIABLE
-from bench.data.preparing import read_manifest
+from bench.data.preparing import read_manifest, unprepared
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,19 +94,27 @@ class Manifest:
     x_sha256: str
     y_sha256: str
 
+    def summary(self) -> str:
+        """What was prepared, beside what the paper prints."""
+        sizes, expected = self.cardinalities, CATALOG[self.dataset].expected
+        parts = ", ".join(f"{n:,}" for n in self.parts)
+        lines = [
+            f"{self.dataset}: {self.rows:,} rows ({parts}), {self.clicks / self.rows:.2%} clicked;"
+            f" {len(self.fields)} fields",
+            f"  indices: {sum(sizes):,} in all, {max(sizes):,} at most, {min(sizes):,} at least",
+        ]
+        if expected is not None:
+            unit = expected.unit
+            found = (round(sum(sizes) / unit) * unit, round(max(sizes) / unit) * unit, min(sizes))
+            printed = (expected.total, expected.largest, expected.smallest)
+            verdict = "the same" if found == printed and self.complete else "not the same"
+            numbers = ", ".join(f"{n:,}" for n in printed)
+            lines.append(f"  published: {expected.rows:,} rows; {numbers} ({expected.source}): {verdict}")
+        return "\n".join(lines)
+
     def write(self, path: Path) -> None:
         """Write as JSON."""
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-
-    @classmethod
-    def read(cls, path: Path) -> Manifest:
-        """Read what `write` wrote.
-
-        Raises:
-            FileNotFoundError: there is none.
-            BenchError: it is damaged.
-        """
-        return read_manifest(path, cls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,22 +144,20 @@ class Log:
 
 def missing(name: str) -> str | None:
     """Why a log cannot be trained on here and what to do about it, or None. Cheap."""
-    dataset, command = CATALOG[name], f"bench data prepare {name}"
+    dataset = CATALOG[name]
     assert dataset.file is not None
     raw = dataset.folder / dataset.file
     there = raw.is_file()
-    try:
-        manifest = _manifest(name)
-    except FileNotFoundError:
-        if there:
-            return f"{name}: {raw} is not prepared: {command}"
-        return f"{name}: {_absent(name)}, then: {command}"
-    except BenchError as e:
-        return f"{e}: {command}"
-    if manifest.version != VERSION:
-        return f"{name}: prepared under rules {manifest.version}, today's are {VERSION}: {command}"
-    if there and (size := raw.stat().st_size) != manifest.source_bytes:
-        return f"{name}: {raw} has {size} bytes, {manifest.source_bytes} when it was prepared: {command}"
+
+    def otherwise() -> str:
+        return f"{raw} is not prepared" if there else f"{_absent(name)}, then"
+
+    if why := unprepared(name, lambda: _manifest(name), VERSION, otherwise):
+        return why
+    before = _manifest(name).source_bytes
+    if there and (size := raw.stat().st_size) != before:
+        changed = f"{raw} has {size} bytes, {before} when it was prepared"
+        return f"{name}: {changed}: bench data prepare {name}"
     return None
 
 
@@ -215,11 +220,4 @@ def read(name: str) -> Log:
 
 
 def _manifest(name: str) -> Manifest:
-    path = CATALOG[name].folder / FOLDER / MANIFEST
-    return _read(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=16)
-def _read(path: Path, changed: int) -> Manifest:
-    # ``changed`` is part of the cache's key only: a plan asks once a task, the file is read once.
-    return Manifest.read(path)
+    return read_manifest(CATALOG[name].folder / FOLDER / MANIFEST, Manifest)

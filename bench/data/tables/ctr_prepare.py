@@ -20,6 +20,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
@@ -28,6 +29,7 @@ import numpy as np
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
 from bench.data.preparing import Progress, silent
+from bench.data.source import DataSource
 from bench.data.tables import ctr_logs, ctr_text
 from bench.data.tables.ctr_logs import FOLDER, LAYOUTS, MANIFEST, SHARES, SPLIT_SEED, Layout, Manifest
 from bench.file_digest import read_digest
@@ -43,6 +45,34 @@ _PART_BITS = 6
 #: Fibonacci hashing: odd, so that distinct keys stay distinct; spreads them over the partitions.
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _WORK = "preparing"
+
+
+@dataclass(frozen=True, slots=True)
+class ClickLog:
+    """A click log as an entry of the catalogue."""
+
+    name: str
+
+    def missing(self) -> str | None:
+        """See `DataSource.missing`."""
+        return ctr_logs.missing(self.name)
+
+    def fingerprint(self) -> str:
+        """See `DataSource.fingerprint`."""
+        return ctr_logs.fingerprint(self.name)
+
+    def prepare(self, progress: Progress = silent, *, partial: bool = False, again: bool = False) -> Manifest:
+        """See `prepare`."""
+        return prepare(self.name, partial=partial, again=again, progress=progress)
+
+    def verify(self, progress: Progress = silent) -> Manifest:
+        """See `verify`."""
+        return verify(self.name, progress)
+
+
+def data_source(name: str) -> DataSource:
+    """A click log as an entry of the catalogue."""
+    return ClickLog(name)
 
 
 def prepare(

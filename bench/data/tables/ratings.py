@@ -17,14 +17,14 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, digest
 from bench.data.anonymous import mapped
 from bench.data.catalog import CATALOG, VARIABLE, root
-from bench.data.preparing import Progress, read_manifest, silent
+from bench.data.preparing import Progress, read_manifest, silent, unprepared
+from bench.data.source import DataSource
 from bench.file_digest import read_digest
 
 if TYPE_CHECKING:
@@ -61,6 +61,18 @@ class Manifest:
     items: int
     sha256: tuple[str, ...]
 
+    @property
+    def complete(self) -> bool:
+        """Always: no published counts are known."""
+        return True
+
+    def summary(self) -> str:
+        """What was prepared."""
+        domains = ", ".join(f"{domain} {n:,}" for domain, n in zip(self.domains, self.rows, strict=True))
+        parts = ", ".join(f"{n:,}" for n in self.parts)
+        rows = f"{sum(self.rows):,} rows ({parts})"
+        return f"{NAME}: {rows}, {self.users:,} users, {self.items:,} items: {domains}"
+
 
 @dataclass(frozen=True, slots=True)
 class Ratings:
@@ -72,20 +84,42 @@ class Ratings:
     domain: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class RatingSource:
+    """The ratings as an entry of the catalogue."""
+
+    name: str
+
+    def missing(self) -> str | None:
+        """See `DataSource.missing`."""
+        return missing()
+
+    def fingerprint(self) -> str:
+        """See `DataSource.fingerprint`."""
+        return fingerprint()
+
+    def prepare(self, progress: Progress = silent, *, partial: bool = False, again: bool = False) -> Manifest:
+        """See `prepare`; how many ratings there are was not published, so every number of them is whole."""
+        return prepare(again=again, progress=progress)
+
+    def verify(self, progress: Progress = silent) -> Manifest:
+        """See `verify`."""
+        return verify()
+
+
+def data_source(name: str) -> DataSource:
+    """The ratings as an entry of the catalogue."""
+    return RatingSource(name)
+
+
 def missing() -> str | None:
     """Why the ratings cannot be read here and what to do about it, or None. Cheap."""
-    command = f"bench data prepare {NAME}"
-    try:
-        manifest = _manifest()
-    except FileNotFoundError:
-        if why := _absent():
-            return f"{NAME}: {why}, then: {command}"
-        return f"{NAME}: {CATALOG[NAME].folder} is not prepared: {command}"
-    except BenchError as e:
-        return f"{e}: {command} --again"
-    if manifest.version != VERSION:
-        return f"{NAME}: prepared under rules {manifest.version}, today's are {VERSION}: {command}"
-    return None
+
+    def otherwise() -> str:
+        why = _absent()
+        return f"{why}, then" if why else f"{CATALOG[NAME].folder} is not prepared"
+
+    return unprepared(NAME, _manifest, VERSION, otherwise)
 
 
 def _absent() -> str | None:
@@ -315,11 +349,4 @@ def _place() -> Path:
 
 
 def _manifest() -> Manifest:
-    path = _place() / _MANIFEST
-    return _read(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=8)
-def _read(path: Path, changed: int) -> Manifest:
-    # ``changed`` is part of the cache's key only: a plan asks once a task, the file is read once.
-    return read_manifest(path, Manifest)
+    return read_manifest(_place() / _MANIFEST, Manifest)

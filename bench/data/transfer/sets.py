@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import packages
 from bench.contract import BenchError, Needs, Stage, StageContext, digest
-from bench.data.drawings import emoji, sheets
+from bench.data.drawings import emoji, icons, sheets
+from bench.data.source import DataSource, Shipped
 from bench.data.transfer import cut as transfer_cut
 from bench.data.transfer import drawn as transfer_drawn
 from bench.data.transfer.pictures import SIDE, Drawn, joined, parts
+from bench.errors import nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +76,7 @@ class _Set:
 
 
 _SVG: Mapping[str, tuple[str, ...]] = {"resvg-py": ()}
-_ICONS = {"mkdocs-material": ("material/templates/.icons",)}
+_ICONS = {icons.PACKAGE: (icons.FOLDER,)}
 _PARTS = {"python-avatars": ("python_avatars/avatar_parts",)}
 _PHOTOS = {transfer_cut.PHOTO_PACKAGE: (transfer_cut.IMAGES,), "pillow": ()}
 _MAPS = {
@@ -179,29 +181,35 @@ def _stage_name(name: str) -> str:
 # ----------------------------------------------------------------------------------------- is it here, which
 
 
+def data_source(name: str) -> DataSource:
+    """A target as an entry of the catalogue."""
+    needs = emoji.needs([_STYLES[name]]) if name in _STYLES else _known(name).packages
+    embedded = ((transfer_drawn.EMBEDDED, transfer_drawn.SHEET),) if name == "flags" else ()
+    return Shipped(
+        name=name, why_missing=lambda: missing(name), identity=lambda: fingerprint(name),
+        needs=needs, sheets=embedded,
+    )  # fmt: skip
+
+
+def _known(name: str) -> _Set:
+    if name not in _SETS:
+        raise BenchError(f"no target {name!r}{nearest(name, NAMES)}")
+    return _SETS[name]
+
+
 def missing(name: str) -> str | None:
-    """Why a target cannot be made here and what to do about it, or None.
+    """Why a target cannot be made here and the command that helps, or None.
 
     Raises:
-        BenchError: an unknown name.
+        BenchError: an unknown name; names the nearest.
     """
-    if name not in _SETS:
-        near = get_close_matches(name, NAMES, 1)
-        raise BenchError(f"no target {name!r}{f', did you mean {near[0]!r}?' if near else ''}")
+    needs = _known(name).packages
     if name in _STYLES:
         return emoji.missing([_STYLES[name]])
     sheet = transfer_drawn.EMBEDDED / f"{transfer_drawn.SHEET}.webp"
     if name == "flags" and not sheet.is_file():
         return f"flags: no file {sheet}: install gridbench again"
-    for package, files in _SETS[name].packages.items():
-        try:
-            metadata.version(package)
-        except metadata.PackageNotFoundError:
-            return f"{name}: package {package!r} is not installed: pip install {package}"
-        for file in files:
-            if not transfer_cut.located(package, file).exists():
-                return f"{name}: package {package!r} has no {file}: pip install --force-reinstall {package}"
-    return None
+    return packages.missing(name, needs)
 
 
 def fingerprint(name: str) -> str:

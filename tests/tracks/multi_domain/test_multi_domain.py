@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from bench import stats
-from bench.board.published import read_published
+from bench.board.paper_figures import read_paper_figures
 from bench.contract import AnswerError, BenchError, Task
 from bench.suite import Suite
 from bench.tracks.common.metrics import balanced_accuracy
@@ -72,7 +72,7 @@ def test_the_board_names_what_is_assumed_and_what_is_a_proxy():
 
 
 def test_nothing_is_said_to_be_published():
-    assert read_published(ROOT / "results" / "published" / "multi_domain.csv") == ()
+    assert read_paper_figures(ROOT / "results" / "published" / "multi_domain.csv") == ()
     assert "published/multi_domain.csv" in (ROOT / "results" / "README.md").read_text()
 
 

@@ -14,6 +14,7 @@ from bench.contract import BenchError
 from bench.data.catalog import CATALOG
 from bench.data.images import fmow, image_folders, image_sets
 from bench.data.tables import ratings, tabular
+from bench.tracks.common.fields import encode_fields
 from bench.tracks.multi_domain import settings
 from bench.tracks.multi_domain.sources import digits as digits_task
 from bench.tracks.multi_domain.sources import emoji as emoji_task
@@ -180,7 +181,7 @@ def test_flights_are_split_by_time_in_every_airport():
 
 def test_the_vocabulary_is_of_training():
     columns = {"a": np.array(["x", "y", "x", "y", "z", "z"]), "b": np.array([5, 5, 5, 6, 6, 6])}
-    x, cardinalities = table_task.encode(columns, np.arange(4), 2)
+    x, cardinalities = encode_fields(columns, np.arange(4), 2)
     assert x.T.tolist() == [[1, 2, 1, 2, 0, 0], [1, 1, 1, 0, 0, 0]]
     assert cardinalities == (3, 2)
 

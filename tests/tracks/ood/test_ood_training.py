@@ -132,7 +132,7 @@ def fitted(folder, make, die_at=None, steps=17):
             raise Killed
         return plain(x, y) + 0 * torch.rand(1)[0]  # a row's own use of the global generator
 
-    training.fit(model, [(theta, 1e-3)], loss, data, ctx, after=after, keep=[keep])
+    training.fit(model, [(theta, 1e-3)], loss, data, ctx, after=after, state=[keep])
     last = [p.detach().clone() for p in theta]
     keep.assign()
     return last, [p.detach().clone() for p in theta], [c["loss"] for c in ctx.curve], done

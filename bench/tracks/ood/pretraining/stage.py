@@ -28,7 +28,7 @@ FILE = "clip_lite.safetensors"
 
 
 def build(ctx: StageContext) -> None:
-    """Train, and write the image tower, the projections and the scale in half precision."""
+    """Train the encoder, and write its image tower, projections and scale in half precision."""
     from bench.tracks.ood.nets import clip
     from bench.tracks.ood.pretraining import contrastive
 
