@@ -9,7 +9,7 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: run test fast lint check perf clean
+.PHONY: run test fast lint check perf gpu gpu-wheels clean
 
 run: $(VENV)/.run
 	$(BIN)/bench tour
@@ -33,6 +33,14 @@ check: $(VENV)/.dev
 # Benchmarks against peers, in the same run; prints ratios.
 perf: $(VENV)/.dev
 	$(BIN)/python -m pytest -m perf -s tests/perf
+
+# What only a GPU can show, in ten minutes: its tests, the smoke profile on it, training steps. Goes on where it was.
+gpu: $(VENV)/.dev
+	$(BIN)/python scripts/gpu.py
+
+# What a GPU machine without network lacks, as wheels; says how to install them and run the same there.
+gpu-wheels: $(VENV)/.dev
+	PYTHONPATH=. $(BIN)/python scripts/wheels_for_gpu.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "gridbench needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11")'

@@ -16,10 +16,9 @@ import pytest
 
 from bench.contract import Record
 from bench.engine.execute import execute
-from bench.engine.pool import Pool
+from bench.engine.forkserver import ForkServer
 from bench.engine.sweep import Sweep
-from bench.plan import Filter, make_plan
-from bench.planned import Plan
+from bench.plan import Filter, Plan, make_plan
 from bench.registry import Registry
 from bench.store.records import Store
 from bench.suite import Suite
@@ -37,6 +36,12 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 # Tiny networks gain nothing from threads, and threads that wait for each other on a busy machine made some
 # tests thirty times as slow. Set before anybody imports numpy or torch.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test marked ``gpu`` where there is none."""
+    if item.get_closest_marker("gpu") and not pytest.importorskip("torch").cuda.is_available():
+        pytest.skip("no CUDA device")
 
 
 @dataclass
@@ -86,9 +91,9 @@ class Lab:
 
     def plan(self, *rows: str, k: str = "", tracks: Sequence[str] = (), profile: str = "laptop") -> Plan:
         wanted = Filter(rows, k)
-        names = tracks or list(Suite(self.suite).spec.tracks)
+        names = tracks or list(Suite.read(self.suite).tracks)
         return make_plan(
-            Suite(self.suite), self.registry(), self.store(), profile, tracks=names, wanted=wanted
+            Suite.read(self.suite), self.registry(), self.store(), profile, tracks=names, wanted=wanted
         )
 
     def run(self, *rows: str, k: str = "", tracks: Sequence[str] = (), **how: Any) -> Sweep:
@@ -99,7 +104,7 @@ class Lab:
     def records(self) -> list[Record]:
         """All records that count."""
         store = self.store()
-        return [r for key in store.heads() if (r := store.read(key)) is not None]
+        return [r for key in store.summaries() if (r := store.read(key)) is not None]
 
     def by_row(self) -> dict[str, Record]:
         """Row (of a stage: ``stage:name``) -> its record; for suites of one task and one seed."""
@@ -140,7 +145,7 @@ def laboratory() -> type[Lab]:
     All labs of a process share one fork server: it is told here what any stub wants preloaded, or each track
     that wants something else would start another one (torch again: four seconds).
     """
-    Pool(PRELOADED)
+    ForkServer(PRELOADED)
     return Lab
 
 

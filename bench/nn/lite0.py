@@ -24,7 +24,7 @@ IMAGENET_TENSORS = 296
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """How a picture becomes the image tower's input: resize the shorter side, cut the centre, normalise."""
+    """Turns pictures into an image tower's input: resizes the shorter side, cuts the centre, normalises."""
 
     size: int
     mean: tuple[float, float, float]
@@ -32,7 +32,7 @@ class Preprocess:
     interpolation: Literal["bilinear", "bicubic"]
 
     def __call__(self, pictures: np.ndarray | Tensor) -> Tensor:
-        """uint8 (B, H, W, 3) -> float32 (B, 3, size, size), on the same device."""
+        """Pictures (B, H, W, 3) uint8 as float32 (B, 3, size, size), on the same device."""
         if isinstance(pictures, np.ndarray):
             pictures = torch.from_numpy(np.array(pictures))  # a copy: it may be read-only
         x = pictures.movedim(-1, 1).float() / 255
@@ -42,7 +42,7 @@ class Preprocess:
         return self.normalise(x)
 
     def normalise(self, x: Tensor) -> Tensor:
-        """float (B, 3, H, W) in [0, 1] -> the same, with the mean and deviation that the tower expects."""
+        """Images (B, 3, H, W) in [0, 1] with the mean and deviation that the tower expects."""
         mean, std = (x.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
         return (x - mean) / std
 

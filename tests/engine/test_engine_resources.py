@@ -14,8 +14,9 @@ import pytest
 
 from bench.contract import Needs
 from bench.engine import local
-from bench.engine.sweep import Sweep, at_once, left_out, memory_notes, units
-from bench.engine.worker import Unit
+from bench.engine.execute import units
+from bench.engine.job import Unit
+from bench.engine.sweep import Sweep, fits_at_once, memory_notes, too_large
 
 BENCH = Path(local.__file__).resolve().parents[1]
 RAY = pytest.param(False, id="ray", marks=[pytest.mark.ray, pytest.mark.slow])
@@ -64,7 +65,7 @@ def test_cells_share_the_memory_and_a_big_one_runs_alone(lab, pretend, how):
     assert [e.status for e in sweep.ended] == ["ok"] * 5
     assert max(len(r) for r in watch.seen) == 3
     assert {tuple(r) for r in watch.seen if 31 in r} == {(31,)}
-    (text,) = sweep.left_out.values()
+    (text,) = sweep.too_large.values()
     assert "needs mem_gb 40; the largest machine here has 32 (see needs: in bench.yaml)" in text
     assert any(
         "memory lets 3 cells that may use mem_gb 10" in n and "needs: in bench.yaml" in n for n in sweep.notes
@@ -76,7 +77,7 @@ def test_no_machine_is_too_small_for_what_it_could_run_before(pretend):
     for total in (1, 2, 3.8, 7.6, 16, 1000):
         for limit in (float("inf"), total / 2, 0.3):
             pretend(total, limit)
-            machine = local.here(cpus=4)
+            machine = local.machine(cpus=4)
             assert machine.mem_gb == total
             whole = Needs(mem_gb=total)
             places = local._Places(replace(machine, mem_gb=local.cells_gb()))
@@ -123,10 +124,10 @@ def unit(**needs):
 def test_one_machine_has_to_have_all_of_what_a_cell_needs():
     with_gpu, large = Needs(cpu=8, gpu=1, mem_gb=32), Needs(cpu=64, mem_gb=512)
     both = [with_gpu, large]
-    assert left_out([unit(gpu=1, mem_gb=32), unit(cpu=64, mem_gb=512)], both) == {}
-    (text,) = left_out([unit(gpu=1, mem_gb=64)], both).values()
+    assert too_large([unit(gpu=1, mem_gb=32), unit(cpu=64, mem_gb=512)], both) == {}
+    (text,) = too_large([unit(gpu=1, mem_gb=64)], both).values()
     assert "needs cpu 1, gpu 1, mem_gb 64; no machine here has all of that" in text
-    (text,) = left_out([unit(mem_gb=600)], both).values()
+    (text,) = too_large([unit(mem_gb=600)], both).values()
     assert "needs mem_gb 600; the largest machine here has 512" in text
 
 
@@ -136,7 +137,7 @@ def test_how_many_run_side_by_side():
         Needs(cpu=2, mem_gb=1): 4, Needs(gpu=0.5, mem_gb=1): 4, Needs(mem_gb=8): 3, Needs(mem_gb=64): 1,
         Needs(cpu=16): 0,
     }.items():  # fmt: skip
-        assert at_once(needs, machine) == n, needs
+        assert fits_at_once(needs, machine) == n, needs
     assert memory_notes([unit(mem_gb=8)] * 3, [machine]) == [], "there are no more than fit"
     (note,) = memory_notes([unit(mem_gb=8)] * 20, [machine])
     assert "memory lets 3 cells that may use mem_gb 8 run side by side here, processors would let 8" in note

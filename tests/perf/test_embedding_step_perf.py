@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from steps import Looped, clicks
 from torch import nn
 
 from bench.tracks.embedding_scale.data import CtrData
@@ -23,38 +24,6 @@ pytestmark = [pytest.mark.perf, pytest.mark.timeout(1500)]
 FIELDS, ROWS, SETS, DIM, BATCH = 39, 1_080_000, 10, 10, 2_048
 RUN = Run()
 STEPS = 5
-
-
-class OneSet(nn.Module):
-    def __init__(self, total: int, offsets: torch.Tensor) -> None:
-        super().__init__()
-        self.offsets = offsets
-        self.table = nn.Embedding(total, DIM)
-        width = FIELDS * DIM
-        self.cross = nn.ModuleList(nn.Linear(width, width) for _ in range(RUN.cross_layers))
-        self.projection = nn.Sequential(
-            nn.Linear(width, RUN.hidden), nn.BatchNorm1d(RUN.hidden), nn.ReLU(), nn.Dropout(RUN.dropout)
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x0 = self.table(x + self.offsets).flatten(1)
-        z = x0
-        for layer in self.cross:
-            z = x0 * layer(z) + z
-        return self.projection(z)
-
-
-class Looped(nn.Module):
-    def __init__(self, total: int, offsets: torch.Tensor) -> None:
-        super().__init__()
-        self.sets = nn.ModuleList(OneSet(total, offsets) for _ in range(SETS))
-        self.rest = nn.Sequential(
-            nn.Linear(RUN.hidden, RUN.hidden), nn.BatchNorm1d(RUN.hidden), nn.ReLU(), nn.Dropout(RUN.dropout),
-            nn.Linear(RUN.hidden, 1),
-        )  # fmt: skip
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.rest(torch.stack([s(x) for s in self.sets]).mean(0)).squeeze(1)
 
 
 def seconds(
@@ -82,13 +51,8 @@ def seconds(
 
 @pytest.fixture(scope="module")
 def problem():
-    rng = np.random.default_rng(0)
-    sizes = np.sort(rng.lognormal(6, 3, FIELDS))
-    cardinalities = np.maximum(4, np.round(sizes / sizes.sum() * ROWS)).astype(int)
-    cardinalities[-1] += ROWS - cardinalities.sum()
-    x = np.stack([(c * rng.random(BATCH) ** 3).astype(np.int64) for c in cardinalities], axis=1)
-    y = (rng.random(BATCH) < 0.25).astype(np.float32)
-    return tuple(int(c) for c in cardinalities), torch.from_numpy(x), torch.from_numpy(y)
+    cardinalities, x, y = clicks(FIELDS, ROWS, BATCH)
+    return cardinalities, torch.from_numpy(x), torch.from_numpy(y)
 
 
 def test_a_step_against_a_looped_list_of_modules(problem):
@@ -111,8 +75,7 @@ def test_a_step_against_a_looped_list_of_modules(problem):
     numbers = sum(p.numel() for p in net.parameters())
     del optimizer
 
-    offsets = torch.tensor([0, *cardinalities[:-1]]).cumsum(0)
-    looped = Looped(ROWS, offsets)
+    looped = Looped(SETS, DIM, cardinalities, RUN)
     assert sum(p.numel() for p in looped.parameters()) == numbers
     for name, is_fused in (("looped, default Adam", None), ("looped, fused Adam", True)):
         optimizer = torch.optim.Adam(looped.parameters(), lr=1e-3, weight_decay=1e-6, fused=is_fused)

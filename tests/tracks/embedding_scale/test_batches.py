@@ -21,6 +21,18 @@ def test_every_row_comes_once_in_the_order_asked_for(arrays, resident):
     assert torch.equal(torch.cat([x for x, _ in got]), torch.from_numpy(arrays[0])[order])
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("resident", [True, False])
+def test_batches_on_a_gpu_are_those_of_the_host(arrays, resident):
+    order = torch.tensor([6, 0, 3, 1, 2, 5, 4])
+    here = Rows(arrays, "cpu").batches(order, 2)
+    there = Rows(arrays, "cuda", resident=resident).batches(order, 2)
+    for (x, y), (at_x, at_y) in zip(here, there, strict=True):
+        assert at_x.device.type == "cuda"
+        assert torch.equal(at_x.cpu(), x)
+        assert torch.equal(at_y.cpu(), y)
+
+
 def test_more_batches_than_are_gathered_ahead(arrays):
     order = torch.arange(7)
     assert [int(y) for _, y in Rows(arrays, "cpu", resident=False).batches(order, 1)] == list(range(7))

@@ -30,7 +30,7 @@ _CROP = 0.7
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
-    """The drawing of those styles that come as vectors in a package."""
+    """The stages that draw those styles which come as vectors in a package."""
     return emoji.stages(ARTISTS)
 
 
@@ -45,7 +45,7 @@ def fingerprint(task: Task, run: Run) -> str:
 
 
 def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
-    """The pictures; about a second."""
+    """The pictures; reading them takes about a second."""
     drawn = emoji.read(ARTISTS, stage=inputs.stage)
     drawn = drawn.where(drawn.category != "Flags")
     classes = sorted(set(drawn.category))
