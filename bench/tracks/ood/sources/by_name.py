@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Protocol
 from bench.contract import Task
 from bench.tracks.common.sources import Source
 from bench.tracks.ood import settings
-from bench.tracks.ood.data import Splits
 
 if TYPE_CHECKING:
+    from bench.tracks.ood.data import Splits
     from bench.tracks.ood.nets.clip import DualEncoder
 
 
-class OodSource(Source[Splits], Protocol):
+class OodSource(Source["Splits"], Protocol):
     """A module that opens some data sets of this track."""
 
     def tasks(self, setting: settings.Setting, dataset: str) -> list[Task]:
