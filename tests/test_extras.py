@@ -46,7 +46,7 @@ def tracks():
 
 
 def planned():
-    return make_plan(Suite(None), Registry(), Store.open("memory://extras"), "laptop", wanted=Filter())
+    return make_plan(Suite.read(), Registry(), Store.open("memory://extras"), "laptop", wanted=Filter())
 
 
 def missing():
