@@ -88,7 +88,8 @@ def download(packages: Mapping[str, str], into: Path) -> None:
     platforms = [w for p in PLATFORMS for w in ("--platform", f"{p}_x86_64")]
     line = [
         sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-        "--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp", *platforms, "-d", str(into),
+        "--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp", *platforms,
+        "-d", str(into),
         *(f"{n}=={v}" for n, v in packages.items()),
     ]  # fmt: skip
     if code := subprocess.run(line, check=False).returncode:
@@ -224,7 +225,7 @@ def gather(into: Path, limit_mib: float) -> str:
         )
     here = into.relative_to(ROOT) if into.is_relative_to(ROOT) else into
     return f"""{table}
-{total:.1f} MiB in {len(sizes)} wheels for Python {PYTHON} on x86-64 Linux. On the GPU machine, in the repository:
+{total:.1f} MiB in {len(sizes)} wheels for Python {PYTHON}, x86-64 Linux. On the machine, in the repository:
   python3 -m pip install -q --no-index --no-deps --no-compile --upgrade --find-links {here} \\
     --target /tmp/site {here}/*.whl
   PYTHONPATH=/tmp/site python3 scripts/gpu.py"""

@@ -1,4 +1,4 @@
-"""``make gpu`` without a GPU: what it says, the whole way in small sizes, and what is brought to a machine."""
+"""``make gpu`` without a GPU: what it says, the whole way in small sizes, and what a machine is brought."""
 
 import json
 import os

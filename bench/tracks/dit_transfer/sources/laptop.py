@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench import packages
 from bench.contract import Inputs, Needs, Stage, StageContext, Task, digest
 from bench.data import EMBEDDED
 from bench.data.drawings import emoji
@@ -35,6 +36,8 @@ _MAKE = f"bench artifacts build dit-lite --out {WEIGHTS.parent}"
 def missing(task: Task, run: Run) -> str | None:
     """Which package has to be installed or which file made, or None."""
     if why := transfer_sets.missing(_target(task)) or emoji.missing(transfer_sets.SOURCE_STYLES):
+        return why
+    if why := packages.LITE0.missing("KID-lite0"):
         return why
     if not WEIGHTS.is_file():
         return f"the pre-trained network: no file {WEIGHTS}: install gridbench again, or: {_MAKE}"

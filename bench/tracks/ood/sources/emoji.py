@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench import packages
 from bench.contract import Inputs, Stage, Task, digest
 from bench.data import EMBEDDED
 from bench.data.drawings import emoji, stamps
@@ -76,7 +77,7 @@ def stages(task: Task, run: Run) -> Sequence[Stage]:
 def missing(task: Task, run: Run) -> str | None:
     """What has to be installed or made for the task, or None."""
     why = stamps.missing() if task.params["dataset"] == "stamps" else None
-    if why := why or emoji.missing(_styles(task)):
+    if why := why or emoji.missing(_styles(task)) or packages.MINILM.missing("the dual encoder"):
         return why
     if not WEIGHTS.is_file():
         return f"the dual encoder: no file {WEIGHTS}: install gridbench again, or: {_MAKE}"
