@@ -12,7 +12,7 @@ import pytest
 from bench.engine.context import RunContext, RunInputs, set_seed
 from bench.plan import Filter, make_plan
 from bench.registry import Registry
-from bench.store.code.closure import _DECIDES, _TELLS
+from bench.store.code.closure import _DECIDES, _SHOWS_DATA
 from bench.suite import Suite
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def called_by(c, folder: Path) -> set[str]:
     ours = {
         (m, q)
         for m, q in seen
-        if _DECIDES.match(m) and m not in _TELLS and not q.startswith(("<", "__create_fn__"))
+        if _DECIDES.match(m) and m not in _SHOWS_DATA and not q.startswith(("<", "__create_fn__"))
     }  # the latter: of dataclasses
     owner = type(c.plan.track).__qualname__
     return {q if q.startswith(f"{owner}.") else q.partition(".")[0] for _, q in ours}
