@@ -125,6 +125,8 @@ def near_rows(pattern: str, rows: Iterable[str]) -> str:
     known = list(rows)
     if any(r.startswith(f"{pattern}/") for r in known):
         return f"; its variants are rows: {pattern + '/*'!r}"
+    if longer := [r for r in known if pattern and r.startswith(pattern)]:
+        return f"; {pattern + '*'!r} would select {', '.join(longer)}"
     return f"{nearest(pattern, known)} (the rows of a file of your own are there with --plugin FILE)"
 
 

@@ -255,6 +255,7 @@ def test_filters(grids):
             grids.plan(k=bad)
     for bad, said in {
         "singel": "-m singel: no row matches; did you mean 'single'?",
+        "pri": "-m pri: no row matches; 'pri*' would select prior",
         "multi": "-m multi: no row matches; its variants are rows: 'multi/*'",
         "mine": "no row matches; there is multi/dnn, multi/shared, prior, single, single/wide, small"
         " (the rows of a file of your own are there with --plugin FILE)",

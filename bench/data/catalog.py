@@ -1,7 +1,7 @@
 """The catalogue: what every data set is, its terms, where it is looked for, and which module reads it.
 
-What is not known is said to be not found. Nothing here reads data, and no reader is imported before a data
-set is opened.
+Where something is not known, the entry says so. Nothing here reads data, and no reader is imported before a
+data set is opened.
 """
 
 from __future__ import annotations

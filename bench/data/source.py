@@ -42,7 +42,7 @@ class DataSource(Protocol):
         """Make the data ready to be read, once; None if there is nothing to make ready.
 
         Args:
-            progress: is told what is being done.
+            progress: is called with what is being done, and how far it is.
             partial: accept a data set that is not the whole published one.
             again: prepare the data although it has been done.
 

@@ -160,7 +160,7 @@ class RunInputs:
         if name not in self.stages:
             raise BenchError(
                 f"stage {name!r} is not declared for this cell{nearest(name, self.stages)}; a method declares"
-                " the stages that it reads by stages=… of @method"
+                " the stages that it reads by stages=… of @method (bench check TRACK lists them)"
             )
         return self.stages[name]
 

@@ -176,3 +176,19 @@ def sample_spec(**changes) -> BoardSpec:
 def sample_board(slots=None) -> Board:
     slots = sample_slots() if slots is None else slots
     return Board(sample_spec(), slots, sample_detail(slots))
+
+
+def board_of(values, *, tasks=None, **changes):
+    """A board from {row: [[value a seed] a task]}; a value may be a status instead."""
+    n = len(next(iter(values.values())))
+    tasks = tasks or [Task(name=f"t{k}") for k in range(n)]
+    rows = changes.pop("rows", None) or [RowInfo(row=r, label=r.upper()) for r in values]
+    seeds = max(len(s) for v in values.values() for s in v)
+    slots = [
+        Slot(row=r, task=tasks[t].name, seed=s, key=f"{r}-{t}-{s}", hardware="h",
+             status=v if isinstance(v, str) else "ok", metrics={} if isinstance(v, str) else {"auc": v})
+        for r, per_task in values.items()
+        for t, per_seed in enumerate(per_task)
+        for s, v in enumerate(per_seed)
+    ]  # fmt: skip
+    return Board(sample_spec(tasks=tasks, rows=rows, seeds=seeds, paper_figures=(), **changes), slots)

@@ -1,41 +1,22 @@
-"""Ranks, groups, rules for missing cells and derived tables on boards whose answer is known."""
+"""Ranks, groups and rules for missing cells on boards whose answer is known."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
 import scipy.stats
+from sample_board import board_of
 
 from bench.board.model import Board
 from bench.board.spec import FAILURES, RowInfo, Slot
-from bench.board.tables.costs import costs
-from bench.board.tables.gains import gains
-from bench.board.tables.slopes import slopes
 from bench.board.text.notes import notes
 from bench.contract import BenchError, Metric, Task
 
 
 def row(board, name):
     return next(r for r in (*board.rows, *board.ablations) if r.info.row == name)
-
-
-def make(sample, values, *, tasks=None, **changes):
-    """A board from {row: [[value a seed] a task]}; a value may be a status instead."""
-    n = len(next(iter(values.values())))
-    tasks = tasks or [Task(name=f"t{k}") for k in range(n)]
-    rows = changes.pop("rows", None) or [RowInfo(row=r, label=r.upper()) for r in values]
-    seeds = max(len(s) for v in values.values() for s in v)
-    slots = [
-        Slot(row=r, task=tasks[t].name, seed=s, key=f"{r}-{t}-{s}", hardware="h",
-             status=v if isinstance(v, str) else "ok", metrics={} if isinstance(v, str) else {"auc": v})
-        for r, per_task in values.items()
-        for t, per_seed in enumerate(per_task)
-        for s, v in enumerate(per_seed)
-    ]  # fmt: skip
-    return Board(sample.spec(tasks=tasks, rows=rows, seeds=seeds, paper_figures=(), **changes), slots)
 
 
 def around(centre, n=3, sd=0.001, seed=0):
@@ -81,11 +62,11 @@ def test_points_of_a_curve_are_one_observation(sample):
 
 def test_few_independent_tasks_are_tested_over_seeds(sample):
     values = {r: [around(0.7 + i / 10, seed=i + k) for i in range(4)] for r, k in (("lr", 0), ("a", 9))}
-    delta = row(make(sample, values), "a").delta
+    delta = row(board_of(values), "a").delta
     a, lr = (np.mean(values[r], axis=0) for r in ("a", "lr"))
     assert delta.unit == "seeds"
     assert delta.p == pytest.approx(scipy.stats.ttest_ind(a, lr, equal_var=False).pvalue)
-    assert row(make(sample, {r: [v[:1] for v in of] for r, of in values.items()}), "a").delta.unit == "tasks"
+    assert row(board_of({r: [v[:1] for v in of] for r, of in values.items()}), "a").delta.unit == "tasks"
 
 
 def test_one_curve_is_tested_over_seeds_on_its_mean(sample):
@@ -94,7 +75,7 @@ def test_one_curve_is_tested_over_seeds_on_its_mean(sample):
         "a": [around(0.7 + i, seed=9 + i) for i in range(3)],
     }
     tasks = [Task(name=f"{s}x", params={"scale": s}) for s in (1, 4, 10)]
-    board = make(sample, values, tasks=tasks)
+    board = board_of(values, tasks=tasks)
     a, lr = (np.mean(values[r], axis=0) for r in ("a", "lr"))
     delta = row(board, "a").delta
     assert delta.unit == "seeds"
@@ -110,7 +91,7 @@ def test_a_clear_winner_is_alone_in_its_group_and_lower_can_be_better(sample):
     class Low(sample.track):
         metrics = (Metric(name="auc", better="lower"),)
 
-    board = make(sample, values, track=Low())
+    board = board_of(values, track=Low())
     assert [r.info.row for r in board.rows][2] == "lr"
     assert [r.letters for r in board.rows] == ["a", "a", "b"]
     assert row(board, "a").delta.verdict == "better"
@@ -119,7 +100,7 @@ def test_a_clear_winner_is_alone_in_its_group_and_lower_can_be_better(sample):
 
 
 def test_one_task_is_tested_over_seeds(sample):
-    board = make(sample, {"lr": [around(0.70)], "a": [around(0.75, seed=1)], "b": [around(0.7501, seed=2)]})
+    board = board_of({"lr": [around(0.70)], "a": [around(0.75, seed=1)], "b": [around(0.7501, seed=2)]})
     assert board.ranking.grouped
     assert {r.info.row: r.letters for r in board.rows} == {"a": "a", "b": "a", "lr": "b"}
     assert row(board, "a").delta.unit == "seeds"
@@ -127,7 +108,7 @@ def test_one_task_is_tested_over_seeds(sample):
 
 
 def test_one_seed_and_one_task_claim_no_groups(sample):
-    board = make(sample, {"lr": [[0.7]], "a": [[0.8]]})
+    board = board_of({"lr": [[0.7]], "a": [[0.8]]})
     assert not board.ranking.grouped
     assert [r.letters for r in board.rows] == ["", ""]
     assert [r.rank for r in board.rows] == [1, 2]
@@ -139,7 +120,7 @@ def test_one_seed_and_one_task_claim_no_groups(sample):
 @pytest.mark.parametrize("status", ["failed", "oom", "timeout", "diverged"])
 def test_one_held_cell_makes_a_row_partial_even_with_other_seeds(sample, status):
     v = {"lr": [[0.7, 0.71], [0.7, 0.7]], "a": [[0.9, status], [0.9, 0.91]]}
-    board = make(sample, v)
+    board = board_of(v)
     assert [r.info.row for r in board.rows] == ["lr", "a"]
     assert row(board, "a").partial
     assert row(board, "a").rank is None
@@ -148,13 +129,13 @@ def test_one_held_cell_makes_a_row_partial_even_with_other_seeds(sample, status)
 
 @pytest.mark.parametrize("status", ["lost", "new", "blocked"])
 def test_what_is_nobodys_fault_is_not_held_against_a_row_with_another_seed(sample, status):
-    board = make(sample, {"lr": [[0.7, 0.71], [0.7, 0.7]], "a": [[0.9, status], [0.9, 0.91]]})
+    board = board_of({"lr": [[0.7, 0.71], [0.7, 0.7]], "a": [[0.9, status], [0.9, 0.91]]})
     assert [(r.info.row, r.partial) for r in board.rows] == [("a", False), ("lr", False)]
 
 
 @pytest.mark.parametrize("status", ["skipped", "unplanned", *sorted(FAILURES)])
 def test_a_whole_task_without_a_value_makes_a_row_partial(sample, status):
-    board = make(sample, {"lr": [[0.7], [0.7]], "a": [[0.9], [status]]})
+    board = board_of({"lr": [[0.7], [0.7]], "a": [[0.9], [status]]})
     assert row(board, "a").partial
     assert row(board, "a").cells[1].estimate is None
 
@@ -171,7 +152,7 @@ def test_two_deterministic_rows_are_separate_where_their_values_differ(sample, b
     fixed = dict(reversed(order) if worse_first else order)
     values = {r: [[v]] for r, v in fixed.items()} | {"lr": [around(0.5)]}
     rows = [RowInfo(row=r, label=r, deterministic=r in fixed) for r in values]
-    board = make(sample, values, rows=rows, track=Directed())
+    board = board_of(values, rows=rows, track=Directed())
     assert {r.info.row: r.letters for r in board.rows} == {
         "best": "a",
         "same": "a",
@@ -190,7 +171,7 @@ def test_over_new_tasks_deterministic_rows_are_tested_as_any_other(sample):
     rng = np.random.default_rng(1)
     values = {r: [[v] for v in rng.normal(0.7, 0.1, 6)] for r in ("a", "lr")}
     rows = [RowInfo(row=r, label=r, deterministic=True) for r in values]
-    board = make(sample, values, rows=rows)
+    board = board_of(values, rows=rows)
     assert [r.letters for r in board.rows] == ["a", "a"]
     assert board.ranking.unit == "tasks"
     p = scipy.stats.ttest_rel(*(np.ravel(v) for v in values.values())).pvalue
@@ -198,7 +179,7 @@ def test_over_new_tasks_deterministic_rows_are_tested_as_any_other(sample):
 
 
 def test_a_task_that_nobody_answered_is_left_out_of_every_mean(sample):
-    board = make(sample, {"lr": [[0.7], ["blocked"]], "a": [[0.8], ["blocked"]]})
+    board = board_of({"lr": [[0.7], ["blocked"]], "a": [[0.8], ["blocked"]]})
     assert board.counted == (0,)
     assert not any(r.partial for r in board.rows)
     assert row(board, "a").mean.mean == pytest.approx(0.8)
@@ -207,7 +188,7 @@ def test_a_task_that_nobody_answered_is_left_out_of_every_mean(sample):
 def test_partial_rows_are_ordered_by_tasks_then_by_distance_to_the_tasks_medians(sample):
     v = {"lr": [[0.7], [0.5], [0.3]], "b": [[0.9], ["failed"], ["failed"]], "c": [[0.8], [0.6], ["failed"]],
          "d": [["failed"], [0.61], [0.45]]}  # fmt: skip
-    board = make(sample, v)
+    board = board_of(v)
     assert [r.info.row for r in board.rows] == ["lr", "d", "c", "b"]
 
 
@@ -227,7 +208,7 @@ def test_censored_values_flag_the_mean_and_sit_at_their_bound(sample):
     class Steps(sample.track):
         metrics = (Metric(name="auc", better="lower", censored=True, digits=0),)
 
-    board = make(sample, {"lr": [[100.0, 120.0], [100.0, 90.0]]}, track=Steps())
+    board = board_of({"lr": [[100.0, 120.0], [100.0, 90.0]]}, track=Steps())
     board.slots[0].metrics = {"auc": {"bound": 500.0}}
     board = Board(board.spec, board.slots)
     assert board.rows[0].cells[0].estimate.bound == "≥"
@@ -243,53 +224,6 @@ def test_counts_hardware_stale_and_marks(board):
     assert row(board, "fm").cells[1].stale == 3
     assert row(board, "single/dcnv2").cells[2].noted
     assert row(board, "multi/dcnv2").cells[0].alias_of == "single/dcnv2"
-
-
-def test_gain_leaves_out_aliased_tasks(board):
-    gain = next(g for g in gains(board) if g.info.row == "multi/dcnv2")
-    assert gain.counterpart == "single/dcnv2"
-    assert set(gain.by_task) == {"flights-4x", "flights-10x"}
-    by_hand = [
-        board.estimate("multi/dcnv2", t).mean - board.estimate("single/dcnv2", t).mean for t in gain.by_task
-    ]
-    assert gain.comparison.diff == pytest.approx(np.mean(by_hand))
-    assert gain.adjusted >= gain.comparison.p
-
-
-def test_slope_recovers_a_known_one_per_doubling(sample):
-    x = [1, 2, 3, 4, 10]
-    tasks = [Task(name=f"{d}-{s}x", params={"dataset": d, "scale": s}) for d in "ab" for s in x]
-    exact = [
-        [0.7 + (0.02 if d == "b" else 0.01) * math.log2(s) + 0.001 * k for k in range(3)]
-        for d in "ab"
-        for s in x
-    ]
-    board = make(sample, {"lr": exact}, tasks=tasks)
-    (s,) = slopes(board)
-    assert s.curves == 2
-    assert s.estimate.mean == pytest.approx(0.015)
-    assert (s.estimate.n, s.estimate.half) == (3, pytest.approx(0, abs=1e-9))
-
-
-def test_slope_leaves_out_a_seed_that_lacks_a_point(board):
-    n = {s.info.row: s.estimate.n for s in slopes(board)}
-    assert n["fm"] == 2
-    assert n["lr"] == 3
-    assert "mine" not in n
-
-
-def test_costs_are_never_averaged_over_hardware(sample, slots):
-    for s in slots:
-        s.hardware = "big" if s.seed == 0 else s.hardware
-        s.cost = {"run_s": 1.0 if s.seed == 0 else 9.0} if s.status == "ok" else {}
-    table = costs(Board(sample.spec(), slots))
-    assert table.labels == ("2 × x86, no GPU", "big")
-    assert table.values["lr"]["big"]["run_s"] == (1.0, True)
-    assert table.values["lr"]["2 × x86, no GPU"]["run_s"] == (9.0, True)
-    assert table.values["mine"]["big"]["run_s"] == (1.0, False)
-    for k, s in enumerate(slots):
-        s.hardware = f"node {k % 5}"
-    assert not costs(Board(sample.spec(), slots)).compared
 
 
 def test_unknown_names_are_named_with_the_nearest(sample, slots):

@@ -72,7 +72,7 @@ def test_a_missing_package_is_named(monkeypatch):
         digits.read()
 
 
-def test_groups_are_dealt_whole_in_about_the_shares_that_are_asked():
+def test_groups_are_assigned_whole_in_about_the_shares_that_are_asked():
     random = np.random.default_rng(0)
     sizes = {f"g{i}": int(random.integers(1, 9)) for i in range(200)}
     shares = {"train": 0.6, "val": 0.15, "test": 0.25}

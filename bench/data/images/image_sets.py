@@ -125,7 +125,7 @@ class ImageSet:
         """List the data set and write the list.
 
         Args:
-            progress: is told how many folders are read.
+            progress: is called with the number of folders that are read.
             partial: accept other counts than the published ones.
             again: list it although it has been done.
 
@@ -209,7 +209,7 @@ class Manifests:
 
 @dataclass(frozen=True, slots=True)
 class SplitTwice:
-    """A data set that is read with two splits: what is said of it is of those whose files are here."""
+    """A data set that is read with two splits: it answers for those whose files are here."""
 
     name: str
     splits: tuple[ImageSet, ...]

@@ -28,10 +28,12 @@ VERSION = 1
 class Events:
     """Labelled rows: training, then validation, then test.
 
-    ``columns``: field -> (n,) values, strings or integers; missing values are a value of their own.
-    ``label``: (n,) uint8 in {0, 1}. ``cuts``: positions of the first validation and the first test row.
-    ``day``: (n,) datetime64[D], ascending, where the rows have a time. A value seen fewer than ``rare`` times
-    in training is rare.
+    Attributes:
+        columns: field -> (n,) values, strings or integers; a missing value is a value of its own.
+        label: (n,) uint8 in {0, 1}.
+        cuts: positions of the first validation row and of the first test row.
+        rare: a value seen fewer times in training is rare.
+        day: (n,) datetime64[D], ascending, where the rows have a time.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -78,7 +80,7 @@ def _flights(labels_only: bool) -> Events:
     without its carrier, ``sched_dep`` the half hour of the day. The weather is the airport's report for the
     hour that begins two hours before the hour of the scheduled departure, so it is at least one hour old.
     Left out as unknown then: actual times, both delays, time in the air. Left out because every later date is
-    unseen: month and day. Left out after a look at validation, where they helped no network: temperature,
+    unseen: month and day. Left out because on validation they helped no network: temperature,
     pressure, scheduled arrival, facts about the aircraft.
 
     Split by day, about 8:1:1: training to 19 October, validation to 25 November, test the rest of the year.
@@ -105,7 +107,7 @@ def _flights(labels_only: bool) -> Events:
 
 
 def _from_days(day: np.ndarray, validation: str, test: str) -> tuple[int, int]:
-    """Where validation and test begin, by the days on which they do."""
+    """The positions at which validation and test begin, by the days on which they do."""
     import numpy as np
 
     first, second = np.searchsorted(day, np.array([validation, test], "datetime64[D]"))
@@ -215,7 +217,7 @@ SOURCES: Mapping[str, Source] = {
 
 
 def read(name: str, *, labels_only: bool = False) -> Events:
-    """The rows of a data set of `SOURCES`; with ``labels_only`` no columns, which is faster.
+    """Read the rows of a data set of `SOURCES`; with ``labels_only`` no columns, which is faster.
 
     Raises:
         BenchError: its package is not installed.
@@ -240,7 +242,7 @@ def missing(name: str) -> str | None:
 
 
 def fingerprint(name: str) -> str:
-    """16 hex digits over the bytes of the source files and `VERSION`."""
+    """16 hexadecimal digits over the bytes of the source files and `VERSION`."""
     source = SOURCES[name]
     paths = [located(source.distribution, f) for f in source.files]
     return digest({"version": VERSION, "files": [file_digest(p, on_disk=False) for p in paths]})

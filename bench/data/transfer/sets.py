@@ -1,7 +1,7 @@
 """Eight sets of small pictures that a generator of emoji is moved to, near to far, and the emoji themselves.
 
-Each is drawn or cut from what ships inside packages (flags: inside this one), and dealt to a training and a
-test part by the unit that must not be torn apart: a drawing's family, a flag, a combination of parts, a
+Each is drawn or cut from what ships inside packages (flags: inside this one), and split into a training and a
+test part by the unit that must stay whole: a drawing's family, a flag, a combination of parts, a
 scene, a region. Drawing one takes up to 20 s: `stages` does it once for all cells of a store.
 """
 
@@ -47,8 +47,12 @@ _FILE = "pictures.npz"
 class Transfer:
     """Pictures with a class, in a fixed order.
 
-    ``images``: (n, 32, 32, 3) uint8, RGB. ``label``: (n,) int64, positions in ``classes``. ``part``: (n,)
-    strings, "train" or "test". ``group``: (n,) strings; a group is on one side only.
+    Attributes:
+        images: (n, 32, 32, 3) uint8, RGB.
+        label: (n,) int64, positions in ``classes``.
+        classes: names of the classes.
+        part: (n,) strings, "train" or "test".
+        group: (n,) strings; a group lies in one part only.
     """
 
     images: np.ndarray
@@ -61,7 +65,7 @@ class Transfer:
         return len(self.label)
 
     def where(self, which: np.ndarray) -> Transfer:
-        """Those that a mask or an array of positions picks; the classes stay."""
+        """The pictures that a mask or an array of positions picks; the classes stay."""
         return Transfer(
             self.images[which], self.label[which], self.classes, self.part[which], self.group[which]
         )
@@ -69,7 +73,7 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class _Set:
-    """``packages``: distribution -> the files or folders of it that are read, none where it is imported."""
+    """How a target is drawn, and which files or folders of each distribution are read (none if imported)."""
 
     draw: Callable[[], Drawn]
     packages: Mapping[str, tuple[str, ...]]
@@ -98,29 +102,29 @@ _STYLES: Mapping[str, str] = {"fluent-3d": "fluent-3d", "line-art": "openmoji-li
 
 
 def read(name: str, *, stage: Callable[[str], Path] | None = None) -> Transfer:
-    """One target.
+    """Read one target.
 
     Args:
         name: of `NAMES`.
-        stage: gives the folder of the stage of `stages`, such as `Inputs.stage`; without it the pictures are
+        stage: gives the folder of the stage of `stages`, as `Inputs.stage` does; without it the pictures are
             made here and now.
 
     Raises:
-        BenchError: an unknown name; a package is missing; the stage's file is damaged.
+        BenchError: the name is unknown, a package is missing, or the stage's file is damaged.
     """
     if why := missing(name):
         raise BenchError(why)
-    return _dealt(name) if stage is None else _loaded(stage(_stage_name(name)) / _FILE)
+    return _split(name) if stage is None else _loaded(stage(_stage_name(name)) / _FILE)
 
 
 def source(*, stage: Callable[[str], Path] | None = None) -> Transfer:
-    """Emoji without flags in three styles, all of them for training; a class is a category.
+    """The emoji, without flags, in three styles, all of them for training; a class is a category.
 
     Args:
         stage: gives the folder of a stage of ``bench.data.drawings.emoji.stages(SOURCE_STYLES)``.
 
     Raises:
-        BenchError: a package is missing; a sheet is damaged.
+        BenchError: a package is missing, or a sheet is damaged.
     """
     import numpy as np
 
@@ -129,7 +133,7 @@ def source(*, stage: Callable[[str], Path] | None = None) -> Transfer:
     return Transfer(drawn.images, drawn.label, drawn.classes, part, drawn.group)
 
 
-def _dealt(name: str) -> Transfer:
+def _split(name: str) -> Transfer:
     drawn = _SETS[name].draw()
     group = joined(drawn.images, drawn.group)
     part = parts(drawn.label, group, test=_TEST.get(name, _THIRD), seed="transfer")
@@ -140,10 +144,10 @@ def _dealt(name: str) -> Transfer:
 
 
 def stages(name: str) -> tuple[Stage, ...]:
-    """The stage that makes a target once for all cells of a store, for `Track.stages`; none if it is missing.
+    """The stage, for `Track.stages`, that makes a target once for all cells of a store; none if missing.
 
     Raises:
-        BenchError: an unknown name.
+        BenchError: the name is unknown.
     """
     if missing(name):
         return ()
@@ -156,7 +160,7 @@ def draw_stage(ctx: StageContext) -> None:
     """Make one target and write it into one file."""
     import numpy as np
 
-    found = _dealt(str(ctx.params["set"]))
+    found = _split(str(ctx.params["set"]))
     arrays: dict[str, Any] = {f.name: np.asarray(getattr(found, f.name)) for f in fields(found)}
     np.savez(ctx.outdir / _FILE, **arrays)  # not compressed: a cell reads it in milliseconds
 
@@ -213,7 +217,7 @@ def missing(name: str) -> str | None:
 
 
 def fingerprint(name: str) -> str:
-    """16 hex digits over the versions of the packages read, digests of embedded sheets, and `VERSION`."""
+    """16 hexadecimal digits over the packages' versions, the digests of embedded sheets, and `VERSION`."""
     known: dict[str, Any] = {"version": VERSION, "set": name}
     known["packages"] = {p: metadata.version(p) for p in _SETS[name].packages}
     if name in _STYLES:

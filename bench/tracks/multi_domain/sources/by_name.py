@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bench.tracks.common.sources import Source
-from bench.tracks.multi_domain.data import Splits
+
+if TYPE_CHECKING:
+    from bench.tracks.multi_domain.data import Splits
 
 #: The papers' data sets of photographs.
 PHOTOS = ("office-home", "domain-net", "fmow")

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from bench.contract import Task
-from bench.tracks.common.sources import Source
+from bench.contract import Inputs, Task
+from bench.tracks.common.sources import TaskSource
 from bench.tracks.ood import settings
-from bench.tracks.ood.data import Splits
 
 if TYPE_CHECKING:
+    from bench.tracks.ood.data import Splits
     from bench.tracks.ood.nets.clip import DualEncoder
 
 
-class OodSource(Source[Splits], Protocol):
+class OodSource(TaskSource, Protocol):
     """A module that opens some data sets of this track."""
 
     def tasks(self, setting: settings.Setting, dataset: str) -> list[Task]:
         """The tasks that a data set has in a setting, one for each target."""
+
+    def splits(self, task: Task, run: settings.Run, inputs: Inputs) -> Splits:
+        """The training, validation and test pictures of the task, with all labels."""
 
     def encoder(self, run: settings.Run) -> DualEncoder:
         """A fresh encoder, the one that every row on these data sets starts from."""
