@@ -48,7 +48,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "installing gridbench into $(VENV) (a few minutes, several GB: torch and Ray)"
-	$(PIP) -c constraints.txt -e .
+	$(PIP) -c constraints.txt -e ".[laptop]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run

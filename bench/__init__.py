@@ -22,7 +22,7 @@ def __getattr__(name: str) -> object:
 
         return try_method
     if name == "load":
-        from bench.frame import load
+        from bench.board.frame import load
 
         return load
     raise AttributeError(f"module 'bench' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The contract as a test run over registered rows, on the smoke profile: what `bench check` and CI do.
+"""The contract of methods as a test of registered rows on the smoke profile, as `bench check` runs it.
 
 A row passes if it answers in the shape asked, its ranking metric is a finite number, and the same seed gives
 the same answer twice. A row that says why it skips the smoke task passes with that reason.
@@ -15,22 +15,22 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 
 from bench.contract import Record, Track
-from bench.engine.pool import Pool
-from bench.engine.sweep import units
-from bench.engine.worker import Unit, do
-from bench.plan import Filter, make_plan
-from bench.planned import PlannedCell
+from bench.engine.execute import units
+from bench.engine.forkserver import ForkServer
+from bench.engine.job import Unit
+from bench.engine.worker import run_unit
+from bench.plan import Filter, PlannedCell, make_plan
 from bench.registry import Registry
 from bench.store.records import Store
 from bench.suite import Suite
 
-#: A smoke cell that runs longer than this is named: it slows everybody's CI.
+#: Seconds after which a smoke cell is noted as slow, because every run of the tests waits for it.
 SMOKE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One row's result. ``problems`` empty: it keeps the contract. ``notes``: worth knowing, no fault."""
+    """What the check of one row found. A good row has no ``problems``; ``notes`` are no fault of it."""
 
     track: str
     row: str
@@ -47,52 +47,52 @@ def check(
     rows: tuple[str, ...] = (),
     twice: bool = True,
 ) -> Iterator[Checked]:
-    """Check rows, one a processor at a time, each on the first smoke task of its track; told in their order.
+    """Check rows in their order, each on the first smoke task of its track, as many at once as processors.
 
     Args:
         suite: only its tracks' names matter; sizes come from each track's ``smoke()``.
         registry: where the rows come from.
-        tracks, rows: only these (patterns).
+        tracks, rows: only these; rows by patterns as of ``-m``.
         twice: run every cell a second time and compare (deterministic answers).
     """
     with TemporaryDirectory(prefix="bench-check-") as folder:
         store = Store.open(Path(folder))
         plan = make_plan(suite, registry, store, "smoke", tracks=tracks, wanted=Filter(rows))
-        pool = Pool(tuple(dict.fromkeys(m for p in plan.tracks for m in p.track.preload)))
-        pool.warm()
+        server = ForkServer(tuple(dict.fromkeys(m for p in plan.tracks for m in p.track.preload)))
+        server.start()
         stages = {key: _StageOnce() for key in plan.stages}
         first: dict[tuple[str, str], str] = {}
         todo: list[tuple[PlannedCell, list[Unit]]] = []
         for c in plan.cells:
-            # One task a row is enough: the next ones are the same code with other numbers.
+            # One task a row is enough, because the others run the same code with other numbers.
             if c.alias_of is None and first.setdefault((c.cell.track, c.row), c.task.name) == c.task.name:
                 todo.append((c, units(plan, [c], registry, failed=True)[0]))
         threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
         try:
-            yield from threads.map(lambda one: _one(one[0], one[1], pool, store, stages, twice=twice), todo)
+            yield from threads.map(lambda one: _one(one[0], one[1], server, store, stages, twice=twice), todo)
         finally:
             threads.shutdown(cancel_futures=True)
 
 
 class _StageOnce:
-    """A stage that several rows read: whoever comes first builds it, the others wait for it."""
+    """A stage that several rows read: the first of them builds it, and the others wait for that."""
 
     def __init__(self) -> None:
         self._lock, self._built = Lock(), False
         self._record: Record | None = None
 
-    def record(self, unit: Unit, pool: Pool, store: Store) -> Record | None:
-        """What became of it."""
+    def record(self, unit: Unit, server: ForkServer, store: Store) -> Record | None:
+        """The record of the stage, which the first call builds; None if it was not recorded."""
         with self._lock:
             if not self._built:
-                self._record, self._built = do(unit, pool, store), True
+                self._record, self._built = run_unit(unit, server, store), True
             return self._record
 
 
 def _one(
     c: PlannedCell,
     todo: list[Unit],
-    pool: Pool,
+    server: ForkServer,
     store: Store,
     stages: Mapping[str, _StageOnce],
     *,
@@ -104,10 +104,10 @@ def _one(
         return Checked(c.cell.track, c.row, 0.0, (), (f"skips the smoke task: {c.skip}",))
     *read, unit = todo
     for s in read:
-        record = stages[s.key].record(s, pool, store)
+        record = stages[s.key].record(s, server, store)
         if record is not None and record.status != "ok":
             return Checked(c.cell.track, c.row, 0.0, (f"{s.label}: {_how(record)}",))
-    runs = [r for _ in range(2 if twice else 1) if (r := do(unit, pool, store)) is not None]
+    runs = [r for _ in range(2 if twice else 1) if (r := run_unit(unit, server, store)) is not None]
     return Checked(c.cell.track, c.row, runs[0].cost.get("run_s", 0.0), *_judge(runs, c.plan.track))
 
 
@@ -130,5 +130,5 @@ def _judge(runs: list[Record], track: Track) -> tuple[tuple[str, ...], tuple[str
 def _how(record: Record) -> str:
     """How a run ended, with the line of the method's file at which its exception came up."""
     at = f"{record.error['at']}: " if record.error.get("at") else ""
-    said = ": ".join(str(record.error[k]) for k in ("type", "message") if record.error.get(k))
-    return f"{record.status}: {at}{said or record.reason}"
+    error = ": ".join(str(record.error[k]) for k in ("type", "message") if record.error.get(k))
+    return f"{record.status}: {at}{error or record.reason}"

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from bench.errors import AnswerError as AnswerError
 from bench.errors import BenchError as BenchError
 from bench.errors import nearest as nearest
-from bench.handed import Context as Context
-from bench.handed import Inputs as Inputs
-from bench.handed import StageContext as StageContext
+from bench.protocols import Context as Context
+from bench.protocols import Inputs as Inputs
+from bench.protocols import StageContext as StageContext
 
 if TYPE_CHECKING:
     import numpy as np

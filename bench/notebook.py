@@ -1,5 +1,6 @@
-"""`bench.try_method`: one method on one task, here and now, beside the reference. For notebooks and first
-steps; nothing is recorded, limited or isolated.
+"""`bench.try_method`: run one method on one task in this process and show it beside the reference.
+
+It is for notebooks and first steps: nothing is recorded, and no limits hold.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.contract import BenchError, Method, Score, Snapshot, Stage
+from bench.contract import BenchError, Method, Score, Snapshot, Stage, Task
 from bench.engine.context import RunContext, RunInputs, set_seed
 from bench.errors import nearest
-from bench.plan import make_plan
+from bench.plan import Plan, make_plan
 from bench.registry import Registry
-from bench.store.layers import Layered, home, published_folder, published_records
+from bench.store.committed.layers import Layered, committed_records, home, results_folder
 from bench.store.records import Store
 from bench.suite import Suite
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What came of `try_method`: the score, seconds of the run, and the reference's values where a store has
-    them.
+    """The result of `try_method`: the score, the seconds that the method ran, and by metric the values of the
+    reference on the same task, as far as they are recorded.
     """
 
     row: str
@@ -39,8 +40,8 @@ class Tried:
     def __str__(self) -> str:
         lines = [f"{self.row} on {self.task}, {self.seconds:.1f} s"]
         for name, value in self.score.metrics.items():
-            theirs = self.reference_values.get(name, [])
-            mean = f"{sum(theirs) / len(theirs):.4f} (n={len(theirs)})" if theirs else "no record"
+            values = self.reference_values.get(name, [])
+            mean = f"{sum(values) / len(values):.4f} (n={len(values)})" if values else "no record"
             mark = " <- ranks" if name == self.ranks_by else ""
             shown = f"{value:.4f}" if isinstance(value, int | float) else str(value)
             lines.append(f"  {name:16} {shown:>10}   {self.reference}: {mean}{mark}")
@@ -78,7 +79,7 @@ def try_method(
     """
     registry = Registry()
     opened = _records(store, profile, track)
-    plan = make_plan(Suite(suite), registry, opened, profile, tracks=[track])
+    plan = make_plan(Suite.read(suite), registry, opened, profile, tracks=[track])
     chosen, run = plan.tracks[0].track, plan.tracks[0].run
     tasks = {t.name: t for t in plan.tasks[track]}
     if task is not None and task not in tasks:
@@ -103,20 +104,26 @@ def try_method(
         answer = fn(given, _hp(declared, hp), ctx)
         seconds = time.monotonic() - clock - ctx.snapshot_s
         score = scorer(answer, ctx.history)
+    return Tried(
+        getattr(fn, "__name__", "method"), asked.name, plan.tracks[0].ranks_by, score, seconds,
+        chosen.reference, _values_of_reference(plan, asked),
+    )  # fmt: skip
+
+
+def _values_of_reference(plan: Plan, task: Task) -> dict[str, list[float]]:
+    """What the reference of the planned track has on a task: metric -> a value for each record."""
     values: dict[str, list[float]] = {}
+    reference = plan.tracks[0].track.reference
     for c in plan.cells:
-        if c.row == chosen.reference and c.task.name == asked.name and c.head and c.head.status == "ok":
-            for name, v in c.head.metrics.items():
+        if c.row == reference and c.task.name == task.name and c.summary and c.summary.status == "ok":
+            for name, v in c.summary.metrics.items():
                 if isinstance(v, int | float):
                     values.setdefault(name, []).append(v)
-    ranks_by = plan.tracks[0].ranks_by
-    return Tried(
-        getattr(fn, "__name__", "method"), asked.name, ranks_by, score, seconds, chosen.reference, values
-    )
+    return values
 
 
 def _stages(track: Sequence[Stage], method: Sequence[Stage], records: Store | Layered) -> dict[str, Path]:
-    """Folders of the stages that were built already; nothing is built here (`bench run` does that)."""
+    """The folders of the stages; a stage that is not built yet is an error, since only `bench run` builds."""
     out = {}
     for stage in (*track, *method):
         path = records.artifacts.stage_path(stage)
@@ -127,9 +134,9 @@ def _stages(track: Sequence[Stage], method: Sequence[Stage], records: Store | La
 
 
 def _records(store: str | Path | None, profile: str, track: str) -> Store | Layered:
-    """The store above the published records of a track, as on the command line."""
+    """The records of the store above the published ones of a track, as on the command line."""
     opened = Store.open(store or home() / "results/store")
-    under = published_records(published_folder(), profile, [track])
+    under = committed_records(results_folder(), profile, [track])
     return opened if under is None else Layered(opened, under)
 
 

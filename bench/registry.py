@@ -1,9 +1,9 @@
-"""Finds tracks and methods without anybody listing them: a file in the right folder is enough.
+"""Finds tracks and methods: a file in the right folder is enough, nothing has to be listed.
 
 Tracks: ``bench/tracks/<name>/track.py`` with ``TRACK``. Methods: every file of ``methods/`` and
 ``baselines/<track>/``, the installed entry points ``bench.methods``, and files named with ``--plugin``. A
-plugin is code, so it is read only when the user named it or installed it. A broken file of ours is a problem
-that is reported and skipped; a broken file that the user named is an error at once.
+plugin is code, so it is read only if the user named or installed it. A file of ours that cannot be read is
+reported and skipped; a plugin that the user named and that cannot be read is an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import bench
 from bench.contract import BenchError, Method, Track
@@ -30,14 +30,16 @@ Role = Literal["method", "baseline", "plugin"]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a method or a track can be loaded from again, in any process: a module's name or a file."""
+    """Where a method or a track is loaded from, in any process: the name of a module, or a file."""
 
     module: str = ""
     file: str = ""
 
     @property
     def code(self) -> dict[str, Path]:
-        """What provenance must know besides our own modules: a plugin's file, an entry point's package."""
+        """Name -> place of code that is not ours, for provenance: the file of a plugin, the package of an
+        entry point.
+        """
         top = self.module.partition(".")[0]
         if self.file:
             return {self.source_name: Path(self.file)}
@@ -49,7 +51,7 @@ class Origin:
 
     @property
     def source_name(self) -> str:
-        """Name under which provenance knows it."""
+        """The name of this code in provenance."""
         return f"plugin:{Path(self.file).name}" if self.file else self.module
 
     @property
@@ -80,7 +82,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A method with the place that it came from."""
+    """A method with its origin and its role."""
 
     method: Method
     origin: Origin
@@ -92,13 +94,22 @@ def _folder(name: str) -> list[Path]:
     return [p for base in bench.__path__ if (p := Path(base) / name).is_dir()]
 
 
-def methods_in(module: ModuleType) -> list[Method]:
-    """Methods declared in that module itself (an imported function is somebody else's)."""
-    found: list[Method] = []
+#: Attributes under which decorators leave what a function was declared as: methods, and what boards show.
+METHODS, ELEMENTS = "__bench_methods__", "__bench_elements__"
+
+
+def declared_in(module: ModuleType, attribute: str) -> list[Any]:
+    """What the functions of a module were declared as; functions that it imported do not count."""
+    found: list[Any] = []
     for value in vars(module).values():
         if getattr(value, "__module__", None) == module.__name__:
-            found += getattr(value, "__bench_methods__", [])
+            found += getattr(value, attribute, [])
     return found
+
+
+def methods_in(module: ModuleType) -> list[Method]:
+    """Methods declared in a module; those of functions that it imported do not count."""
+    return declared_in(module, METHODS)
 
 
 def selects(pattern: str, row: str) -> bool:
@@ -114,11 +125,13 @@ def near_rows(pattern: str, rows: Iterable[str]) -> str:
     known = list(rows)
     if any(r.startswith(f"{pattern}/") for r in known):
         return f"; its variants are rows: {pattern + '/*'!r}"
+    if longer := [r for r in known if pattern and r.startswith(pattern)]:
+        return f"; {pattern + '*'!r} would select {', '.join(longer)}"
     return f"{nearest(pattern, known)} (the rows of a file of your own are there with --plugin FILE)"
 
 
-def _mistake(error: BaseException, file: str) -> str:
-    """The line of that file at which importing it went wrong."""
+def mistake(error: BaseException, file: str) -> str:
+    """The message for a file that cannot be imported, with the line of the error."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     at = error.lineno if isinstance(error, SyntaxError) else (lines[-1] if lines else None)
     return f"{file}{f':{at}' if at else ''}: {type(error).__name__}: {error}"
@@ -126,27 +139,28 @@ def _mistake(error: BaseException, file: str) -> str:
 
 @dataclass(slots=True)
 class Registry:
-    """Everything that can be planned. ``problems``: files of ours that could not be read, in words."""
+    """All tracks and rows that there are. ``problems``: sentences on files that could not be read."""
 
     plugins: Sequence[str | Path] = ()
     problems: list[str] = field(default_factory=list)
     _tracks: dict[str, tuple[Track, Origin]] = field(default_factory=dict)
     _rows: dict[str, dict[str, Found]] = field(default_factory=dict)
-    _brought: list[Found] | None = None
+    _from_plugins: list[Found] | None = None
+    _modules: list[ModuleType] = field(default_factory=list)
     _read: dict[str, list[Found]] = field(default_factory=dict)
 
     def track_names(self) -> list[str]:
-        """Names of all tracks, importing none of those that are ours."""
+        """Names of all tracks. Tracks of ours are not imported for this."""
         ours = [p.parent.name for d in _folder("tracks") for p in sorted(d.glob("*/track.py"))]
         self._plugin_methods()
         return sorted({*ours, *self._tracks})
 
     def track(self, name: str) -> Track:
-        """The track of that name; `BenchError` with the nearest name."""
+        """The track of that name; `BenchError` with the nearest name if there is none."""
         return self.track_found(name)[0]
 
     def track_found(self, name: str) -> tuple[Track, Origin]:
-        """The track with the place that it can be loaded from again."""
+        """The track of that name with its origin."""
         if name not in self._tracks:
             if name not in self.track_names():
                 raise BenchError(f"no track {name!r}{nearest(name, self.track_names())}")
@@ -156,7 +170,7 @@ class Registry:
         return self._tracks[name]
 
     def rows(self, track: str) -> dict[str, Found]:
-        """All rows of a track: row name -> method and place, papers' methods first, then baselines, then
+        """All rows of a track: name -> method with its origin; papers' methods first, then baselines, then
         plugins.
         """
         if track not in self._rows:
@@ -169,7 +183,7 @@ class Registry:
         return self._rows[track]
 
     def row(self, track: str, row: str) -> Found:
-        """The method behind a row; `BenchError` with the nearest row."""
+        """The method of a row; `BenchError` with the nearest row if there is none."""
         rows = self.rows(track)
         if row not in rows:
             raise BenchError(f"track {track} has no row {row!r}{nearest(row, rows)}")
@@ -188,16 +202,23 @@ class Registry:
         return out
 
     def plugin_files(self) -> dict[str, Path]:
-        """Code that is not ours, for provenance: ``plugin:<file>`` or an entry point, and where it lies."""
+        """Name -> place of all code that is not ours, for provenance; a name is ``plugin:<file>`` or that of
+        a package.
+        """
         files = {f"plugin:{Path(p).name}": Path(p).resolve() for p in self.plugins}
         for found in self._plugin_methods():
             files |= found.origin.code
         return files
 
+    def plugin_modules(self) -> list[ModuleType]:
+        """The plugins and the modules of entry points, as far as they could be read."""
+        self._plugin_methods()
+        return list(self._modules)
+
     # ------------------------------------------------------------------------------------------ internals
 
     def _ours(self, folder: str, role: Role) -> list[Found]:
-        """Methods of a folder of ours, read once however many tracks ask: a problem is told once."""
+        """Methods of a folder of ours. It is read once, so that each problem is reported once."""
         if folder in self._read:
             return self._read[folder]
         found = self._read[folder] = []
@@ -206,7 +227,7 @@ class Registry:
             try:
                 found += [Found(m, origin, role) for m in methods_in(origin.load())]
             except Exception as e:
-                self.problems.append(f"not read: {_mistake(e, str(path))}")
+                self.problems.append(f"not read: {mistake(e, str(path))}")
         return found
 
     def _add(self, track: str, found: Found) -> None:
@@ -222,9 +243,9 @@ class Registry:
             self._rows[track][row] = found
 
     def _plugin_methods(self) -> list[Found]:
-        if self._brought is not None:
-            return self._brought
-        self._brought = []
+        if self._from_plugins is not None:
+            return self._from_plugins
+        self._from_plugins = []
         places: list[tuple[Origin, str]] = []
         for given in self.plugins:
             path = Path(given).resolve()
@@ -237,35 +258,38 @@ class Registry:
         for origin, where, methods in read:  # after all were read: one may answer the track of another
             for m in methods:
                 if m.track in self._tracks or any((d / m.track).is_dir() for d in _folder("tracks")):
-                    self._brought.append(Found(m, origin, "plugin"))
+                    self._from_plugins.append(Found(m, origin, "plugin"))
                 else:
                     self._mistaken(
                         origin, f"{where}: no track {m.track!r}{nearest(m.track, self.track_names())}"
                     )
-        return self._brought
+        return self._from_plugins
 
     def _declared(self, origin: Origin, where: str) -> list[Method]:
-        """Methods of a plugin or an entry point; a track that it declares is there from now on."""
+        """Methods of a plugin or an entry point. A track that it declares is added to the registry."""
         try:
             module = origin.load()
         except Exception as e:
-            said = (
-                f"--plugin {_mistake(e, origin.file)}" if origin.file else f"{where}: {type(e).__name__}: {e}"
+            problem = (
+                f"--plugin {mistake(e, origin.file)}" if origin.file else f"{where}: {type(e).__name__}: {e}"
             )
-            self._mistaken(origin, said, e)
+            self._mistaken(origin, problem, e)
             return []
+        self._modules.append(module)
         methods, track = methods_in(module), getattr(module, "TRACK", None)
         if isinstance(track, Track):
             self._tracks[track.name] = (track, origin)
-        elif not methods:
+        elif not methods and not declared_in(module, ELEMENTS):
             self._mistaken(
                 origin,
                 f"{where}: declares no method; decorate a function with @bench.contract.method",
             )
         return methods
 
-    def _mistaken(self, origin: Origin, said: str, cause: BaseException | None = None) -> None:
-        """A mistake in a file that the user named ends the command; one in what is installed is told."""
+    def _mistaken(self, origin: Origin, problem: str, cause: BaseException | None = None) -> None:
+        """Raise `BenchError` for a mistake in a file that the user named; report one in an
+        installed package.
+        """
         if origin.file:
-            raise BenchError(said) from cause
-        self.problems.append(f"not read: {said}")
+            raise BenchError(problem) from cause
+        self.problems.append(f"not read: {problem}")

@@ -94,9 +94,7 @@ def split_value(raw: Any) -> tuple[float, bool]:
 
 
 def beyond(better: Better) -> Bound:
-    """On which side of its bound a censored value lies: the worse one (a step never reached is ≥ the
-    budget).
-    """
+    """On which side of its bound a censored value lies: the worse one (a step never reached: ≥ budget)."""
     return "≤" if better == "higher" else "≥"
 
 
@@ -330,6 +328,12 @@ def holm(p: npt.ArrayLike) -> Array:
     return out
 
 
+def adjusted(comparisons: Iterable[Comparison]) -> list[float | None]:
+    """Holm's adjusted p of each of several comparisons; None of one that was not judged."""
+    found = holm([math.nan if c.p is None else c.p for c in comparisons])
+    return [None if math.isnan(p) else float(p) for p in found]
+
+
 def _square(k: int, upper: Array) -> Array:
     out = np.full((k, k), np.nan)
     i, j = np.triu_indices(k, 1)
@@ -435,10 +439,9 @@ def detectable_like(c: Comparison) -> float | None:
 
 
 def detectable_over_seeds(sd: float, n: int, *, level: float = LEVEL, power: float = POWER) -> float | None:
-    """Smallest difference of two means over ``n`` seeds each that is detected with that power; None below
-    two.
+    """Smallest difference of two means over ``n`` seeds each that is detected with that power.
 
-    ``sd``: over the seeds of a row.
+    ``sd``: over the seeds of a row. None below two seeds.
     """
     if n < 2 or not math.isfinite(sd):
         return None

@@ -1,32 +1,36 @@
-"""``bench.yaml``: what to run, never how it works. Every mistake in it names the file, the line, the key and
-the nearest valid key."""
+"""``bench.yaml``, the suite file: what to run, never how it works.
+
+`Suite` is the parsed file. `resolve` holds it against the registry and makes a `TrackPlan` of each track.
+Every mistake in the file is a `BenchError` that names the file, the line, the key and the nearest valid key.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, TypeAdapter, ValidationError, field_validator
 
 import bench
 from bench.contract import BenchError, Needs, Track
+from bench.declarations import settings_from
 from bench.errors import nearest
 from bench.registry import Registry
 
-T = TypeVar("T")
-
 
 class _Model(BaseModel):
+    """A part of the file: unknown keys are errors, and values do not change."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ProfileSpec(_Model):
-    """A profile: how many seeds (0, 1, …) or which ones."""
+    """A profile: the number of seeds (0, 1, …), or a list of them."""
 
     seeds: tuple[int, ...]
 
@@ -41,23 +45,25 @@ class ProfileSpec(_Model):
 
 
 class Ablations(_Model):
-    """Rows that are run on some tasks only, last, and shown in a section of their own."""
+    """Rows that run after all others, on the tasks that match ``tasks``, and have a section of their own."""
 
     rows: tuple[str, ...]
     tasks: tuple[str, ...] = ("*",)
 
 
 class RowsSpec(_Model):
-    """Which rows a track runs. ``core`` left out: all that are registered and are no ablation."""
+    """Which rows a track runs. Without ``core`` these are all registered rows that are no ablations."""
 
     core: tuple[str, ...] = ("*",)
     ablations: Ablations | None = None
 
 
 class ProfileOfTrack(_Model):
-    """A track's settings in one profile. ``hp`` and ``needs``: by row pattern. ``rows``: core rows of this
-    profile, which then has no ablations. ``ranks_by``, ``ablations``: in place of the track's; a row that is
-    an ablation of the track is core nowhere.
+    """The settings of a track in one profile.
+
+    ``hp`` and ``needs`` are given by row pattern. ``rows`` are the core rows of this profile, which then has
+    no ablations. ``ranks_by`` and ``ablations`` replace those of the track; a row that is an ablation of the
+    track is core in no profile.
     """
 
     ranks_by: str | None = None
@@ -70,7 +76,9 @@ class ProfileOfTrack(_Model):
 
 
 class TrackSpec(BaseModel):
-    """One track: what ranks it, its rows, and a `ProfileOfTrack` a profile (as further keys)."""
+    """One track: the metric that ranks it, its rows and, as further keys, a `ProfileOfTrack` for each
+    profile.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     ranks_by: str
@@ -83,14 +91,13 @@ class TrackSpec(BaseModel):
         return self.__pydantic_extra__
 
 
-class _Spec(_Model):
-    profiles: dict[str, ProfileSpec]
-    tracks: dict[str, TrackSpec]
-
-
 @dataclass(frozen=True, slots=True)
 class TrackPlan:
-    """One track of one profile, checked against the registry: all that the plan needs to enumerate it."""
+    """One track of one profile, checked against the registry: all that the plan needs to enumerate its cells.
+
+    ``core`` and ``ablations`` are names of rows, ``ablation_tasks`` patterns of the tasks on which ablations
+    run. ``hp`` and ``needs`` hold, by row, what the suite changes.
+    """
 
     track: Track
     profile: str
@@ -106,8 +113,8 @@ class TrackPlan:
 
 
 class _Lines:
-    """Line of every key of a YAML file, by path; keys that came through ``<<`` keep the line where they
-    stand.
+    """The line of every key of a YAML file, by path. A key that was merged in through ``<<`` has the line on
+    which it was written.
     """
 
     def __init__(self, file: str, node: yaml.Node | None) -> None:
@@ -133,36 +140,23 @@ class _Lines:
                     self._walk(merged, path, seen)
                 continue
             if name in keys:
-                raise BenchError(f"{self.file}:{key.start_mark.line + 1}: key {name!r} stands twice")
+                raise BenchError(f"{self.file}:{key.start_mark.line + 1}: key {name!r} appears twice")
             keys.add(name)
             self.at[(*path, name)] = key.start_mark.line + 1
             self._walk(child, (*path, name), seen)
 
     def where(self, *path: Any) -> str:
-        """``file:line: a.b.c``, with the line of the nearest enclosing key."""
+        """``file:line: a.b.c``, with the line of the innermost key of that path that is in the file."""
         words = tuple(str(p) for p in path)
         at = next((self.at[words[:n]] for n in range(len(words), -1, -1) if words[:n] in self.at), 1)
         return f"{self.file}:{at}: {'.'.join(words)}"
 
 
-def settings(cls: type[T], values: Mapping[str, Any], where: Callable[..., str]) -> T:
-    """A settings dataclass from plain values; unknown keys and wrong types are `BenchError` at
-    ``where(key)``.
-    """
-    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in known:
-            raise BenchError(f"{where(key)}: unknown setting{nearest(str(key), known)}")
-    try:
-        return TypeAdapter(cls).validate_python(dict(values))
-    except ValidationError as e:
-        first = e.errors()[0]
-        raise BenchError(f"{where(*first['loc'])}: {first['msg']} (found {first['input']!r})") from e
-
-
 def _like(default: Any, value: Any) -> Any:
-    """A hyper-parameter's value as the type of its default; ValidationError if it is none. YAML reads 1e-3 as
-    a word.
+    """The value of a hyper-parameter, converted to the type of its default (YAML reads ``1e-3`` as a string).
+
+    Raises:
+        ValidationError: it cannot be converted.
     """
     if isinstance(default, bool | str):
         return TypeAdapter(type(default)).validate_python(value, strict=True)
@@ -172,18 +166,10 @@ def _like(default: Any, value: Any) -> Any:
     return value
 
 
-def changed(values: Any) -> dict[str, Any]:
-    """Fields of a settings dataclass that differ from their default, as plain JSON values."""
-    out = {}
-    for f in fields(values):
-        default = f.default_factory() if f.default_factory is not MISSING else f.default
-        if (value := getattr(values, f.name)) != default:
-            out[f.name] = list(value) if isinstance(value, tuple) else value
-    return out
-
-
 def find(given: str | Path | None = None) -> Path:
-    """The suite file: the one named, else ``bench.yaml`` here, else the clone's, else the installed one."""
+    """The suite file: the one given, else ``bench.yaml`` in the current folder, in the clone or
+    as installed.
+    """
     if given is not None:
         if not Path(given).is_file():
             raise BenchError(f"--suite {given}: no such file")
@@ -196,164 +182,82 @@ def find(given: str | Path | None = None) -> Path:
     raise BenchError(f"no bench.yaml here nor at {installed}; name one with --suite FILE")
 
 
-class Suite:
-    """A read and checked ``bench.yaml``."""
+class Suite(_Model):
+    """A parsed suite file. Its tracks and rows are not yet checked against the registry:
+    `resolve` does that.
+    """
 
-    def __init__(self, path: str | Path | None = None) -> None:
-        self.path = find(path)
-        text = self.path.read_text(encoding="utf-8")
+    profiles: dict[str, ProfileSpec]
+    tracks: dict[str, TrackSpec]
+    _path: Path = PrivateAttr()
+    _lines: _Lines = PrivateAttr()
+
+    @classmethod
+    def read(cls, given: str | Path | None = None) -> Suite:
+        """Read and check a suite file: the one given, else the one that `find` finds.
+
+        Raises:
+            BenchError: there is no file, it is not YAML, or it holds an unknown key, a value of the wrong
+                type or an unknown profile.
+        """
+        path = find(given)
+        text = path.read_text(encoding="utf-8")
         try:
-            self.lines = _Lines(str(self.path), yaml.compose(text, Loader=yaml.SafeLoader))
+            lines = _Lines(str(path), yaml.compose(text, Loader=yaml.SafeLoader))
             values = yaml.safe_load(text) or {}
         except yaml.YAMLError as e:
             mark = getattr(e, "problem_mark", None)
             at = f":{mark.line + 1}" if mark else ""
-            raise BenchError(f"{self.path}{at}: not YAML: {getattr(e, 'problem', e)}") from e
+            raise BenchError(f"{path}{at}: not YAML: {getattr(e, 'problem', e)}") from e
         if isinstance(values, dict):  # x-…: a place for YAML anchors
             values = {k: v for k, v in values.items() if not str(k).startswith("x-")}
         try:
-            self.spec = _Spec.model_validate(values)
+            suite = cls.model_validate(values)
         except ValidationError as e:
-            raise BenchError("\n".join(self._say(err) for err in e.errors())) from e
-        for name, track in self.spec.tracks.items():
+            raise BenchError("\n".join(_mistake(err, lines) for err in e.errors())) from e
+        suite._path, suite._lines = path, lines
+        for name, track in suite.tracks.items():
             for profile in track.profiles:
-                self._known_profile(profile, self.lines.where("tracks", name, profile) + ": ")
+                suite.check_profile(profile, suite.where("tracks", name, profile) + ": ")
+        return suite
 
-    def _say(self, error: Any) -> str:
-        loc = tuple(str(x) for x in error["loc"])
-        where, parent = self.lines.where(*loc), _model_at(loc[:-1])
-        scalar_as_profile = parent is TrackSpec and loc[-1] not in TrackSpec.model_fields
-        if error["type"] == "extra_forbidden" or scalar_as_profile:
-            known = list(parent.model_fields) if parent else []
-            profiles = ("profiles, e.g. laptop",) if scalar_as_profile else ()
-            return f"{where}: unknown key{nearest(loc[-1], (*known, *profiles))}"
-        found = "" if error["type"] == "missing" else f" (found {error['input']!r})"
-        return f"{where}: {error['msg']}{found}"
+    @property
+    def path(self) -> Path:
+        """The file that was read."""
+        return self._path
 
-    def _known_profile(self, profile: str, where: str = "") -> None:
+    def where(self, *path: Any) -> str:
+        """``file:line: a.b.c`` of a key, for error messages."""
+        return self._lines.where(*path)
+
+    def check_profile(self, profile: str, where: str = "") -> None:
+        """Raise `BenchError` unless the profile exists. ``where`` starts the message."""
         if profile not in self.profile_names():
             raise BenchError(f"{where}no profile {profile!r}{nearest(profile, self.profile_names())}")
 
     def profile_names(self) -> list[str]:
-        """Profiles of this file, and ``smoke``, which every track brings itself."""
-        return [*self.spec.profiles, *(() if "smoke" in self.spec.profiles else ("smoke",))]
+        """Profiles of this file, and ``smoke``, which every track defines itself."""
+        return [*self.profiles, *(() if "smoke" in self.profiles else ("smoke",))]
 
-    def tracks(self, profile: str, registry: Registry, only: tuple[str, ...] = ()) -> list[TrackPlan]:
-        """The tracks of a profile, checked; ``only``: names asked for (unknown ones are an error)."""
-        self._known_profile(profile)
-        for name in self.spec.tracks:
-            if name not in registry.track_names():
-                where = self.lines.where("tracks", name)
-                raise BenchError(f"{where}: no such track{nearest(name, registry.track_names())}")
-        brought = [n for n in registry.track_names() if n not in self.spec.tracks]
-        for name in only:
-            if name not in (*self.spec.tracks, *brought):
-                raise BenchError(f"no track {name!r}{nearest(name, (*self.spec.tracks, *brought))}")
-        names = [n for n in (*self.spec.tracks, *brought) if not only or n in only]
-        planned = [p for n in names if (p := self._track(n, profile, registry)) is not None]
-        if only and not planned:
-            has = sorted({p for n in only if n in self.spec.tracks for p in self.spec.tracks[n].profiles})
-            raise BenchError(
-                f"{self.path}: {', '.join(only)} has no profile {profile!r}; it has {', '.join(has)}"
-            )
-        return planned
 
-    def _track(self, name: str, profile: str, registry: Registry) -> TrackPlan | None:
-        track = registry.track(name)
-        quality = [m.name for m in track.metrics if m.kind == "quality"]
-        spec = self.spec.tracks.get(name, TrackSpec.model_validate({"ranks_by": quality[0]}))
-        mine = spec.profiles.get(profile)
-        ranks_by = (mine and mine.ranks_by) or spec.ranks_by
-        if ranks_by not in quality:
-            of = (profile,) if mine and mine.ranks_by else ()
-            where = self.lines.where("tracks", name, *of, "ranks_by")
-            raise BenchError(f"{where}: {ranks_by!r} is no quality metric{nearest(ranks_by, quality)}")
-        if mine is None:
-            if profile != "smoke":
-                return None
-            grid, run = track.smoke()
-            mine = ProfileOfTrack()
-            seeds: tuple[int, ...] = (0,)
-            ablation_tasks: tuple[str, ...] = ("*",)  # the smoke task is the track's own: no pattern names it
-        else:
-            at = partial(self.lines.where, "tracks", name, profile)
-            grid = settings(track.Grid, mine.grid, partial(at, "grid"))
-            run = settings(track.Run, mine.run, partial(at, "run"))
-            seeds = self.spec.profiles[profile].seeds
-            ablations_spec = mine.ablations or spec.rows.ablations
-            ablation_tasks = ablations_spec.tasks if ablations_spec else ()
-        core, ablations = self._rows(name, profile, spec, mine, registry)
-        return TrackPlan(
-            track=track,
-            profile=profile,
-            ranks_by=ranks_by,
-            seeds=seeds,
-            grid=grid,
-            run=run,
-            core=core,
-            ablations=ablations,
-            ablation_tasks=ablation_tasks,
-            hp=self._hp(name, profile, mine, registry),
-            needs=self._needs(name, profile, mine, registry),
-        )
-
-    def _rows(
-        self, name: str, profile: str, spec: TrackSpec, mine: ProfileOfTrack, registry: Registry
-    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Core rows and ablations of a profile: only rows that the suite's patterns select, plugins' too. The
-        profile ``smoke`` of a suite that does not list it has all rows: it is where methods are checked.
-        """
-        at = self.lines.where("tracks", name, "rows") + ": "
-        of_track = registry.match(name, spec.rows.ablations.rows, at) if spec.rows.ablations else []
-        extra = of_track
-        if mine.ablations is not None:
-            here = self.lines.where("tracks", name, profile, "ablations") + ": "
-            extra = registry.match(name, mine.ablations.rows, here)
-        if profile not in spec.profiles:
-            wanted = list(registry.rows(name))
-        elif mine.rows is None:
-            wanted = registry.match(name, spec.rows.core, at)
-        else:
-            wanted = registry.match(name, mine.rows, self.lines.where("tracks", name, profile, "rows") + ": ")
-        core = dict.fromkeys(r for r in wanted if r not in {*of_track, *extra})
-        return tuple(core), tuple(extra) if mine.rows is None else ()
-
-    def _hp(
-        self, name: str, profile: str, mine: ProfileOfTrack, registry: Registry
-    ) -> dict[str, dict[str, Any]]:
-        out: dict[str, dict[str, Any]] = {}
-        for pattern, values in mine.hp.items():
-            where = self.lines.where("tracks", name, profile, "hp", pattern)
-            for row in registry.match(name, [pattern], where + ": "):
-                method = registry.row(name, row).method
-                mine_now = out.setdefault(row, {})
-                for key, value in values.items():
-                    at = self.lines.where("tracks", name, profile, "hp", pattern, key)
-                    if key not in method.hp:
-                        near = nearest(str(key), method.hp)
-                        raise BenchError(f"{at}: {row} has no such hyper-parameter{near}")
-                    try:
-                        mine_now[key] = _like(method.hp_of(row)[key], value)
-                    except ValidationError as e:
-                        raise BenchError(f"{at}: {e.errors()[0]['msg']} (found {value!r})") from e
-        return out
-
-    def _needs(self, name: str, profile: str, mine: ProfileOfTrack, registry: Registry) -> dict[str, Needs]:
-        out: dict[str, Needs] = {}
-        for pattern, values in mine.needs.items():
-            where = partial(self.lines.where, "tracks", name, profile, "needs", pattern)
-            for row in registry.match(name, [pattern], where() + ": "):
-                base = out.get(row, registry.row(name, row).method.needs)
-                now = {f.name: getattr(base, f.name) for f in fields(Needs)}
-                out[row] = settings(Needs, {**now, **values}, where)
-        return out
+def _mistake(error: Any, lines: _Lines) -> str:
+    """One error of pydantic as a sentence that names the place and the nearest valid key."""
+    loc = tuple(str(x) for x in error["loc"])
+    where, parent = lines.where(*loc), _model_at(loc[:-1])
+    scalar_as_profile = parent is TrackSpec and loc[-1] not in TrackSpec.model_fields
+    if error["type"] == "extra_forbidden" or scalar_as_profile:
+        known = list(parent.model_fields) if parent else []
+        profiles = ("profiles, e.g. laptop",) if scalar_as_profile else ()
+        return f"{where}: unknown key{nearest(loc[-1], (*known, *profiles))}"
+    found = "" if error["type"] == "missing" else f" (found {error['input']!r})"
+    return f"{where}: {error['msg']}{found}"
 
 
 def _model_at(loc: tuple[str, ...]) -> type[BaseModel] | None:
-    """The model behind a location of the file; None where a value stands."""
+    """The model of a location in the file; None where a plain value is expected."""
     match loc:
         case ():
-            return _Spec
+            return Suite
         case ("profiles", _):
             return ProfileSpec
         case ("tracks", _):
@@ -365,3 +269,139 @@ def _model_at(loc: tuple[str, ...]) -> type[BaseModel] | None:
         case ("tracks", _, _):
             return ProfileOfTrack
     return None
+
+
+# ------------------------------------------------------------------------------------- against the registry
+
+
+def resolve(suite: Suite, registry: Registry, profile: str, only: Sequence[str] = ()) -> list[TrackPlan]:
+    """The tracks of a profile with everything that the suite says of them, checked against the registry.
+
+    Tracks of plugins that the suite does not name come last; they have the profile ``smoke`` alone.
+
+    Args:
+        suite: the parsed file.
+        registry: the tracks and rows that there are.
+        profile: name of the profile.
+        only: names of tracks, if not all are wanted.
+
+    Raises:
+        BenchError: an unknown profile, track, row, metric, setting or hyper-parameter.
+    """
+    suite.check_profile(profile)
+    for name in suite.tracks:
+        if name not in registry.track_names():
+            where = suite.where("tracks", name)
+            raise BenchError(f"{where}: no such track{nearest(name, registry.track_names())}")
+    of_plugins = [n for n in registry.track_names() if n not in suite.tracks]
+    for name in only:
+        if name not in (*suite.tracks, *of_plugins):
+            raise BenchError(f"no track {name!r}{nearest(name, (*suite.tracks, *of_plugins))}")
+    names = [n for n in (*suite.tracks, *of_plugins) if not only or n in only]
+    planned = [p for n in names if (p := _resolve_track(suite, registry, n, profile)) is not None]
+    if only and not planned:
+        has = sorted({p for n in only if n in suite.tracks for p in suite.tracks[n].profiles})
+        raise BenchError(
+            f"{suite.path}: {', '.join(only)} has no profile {profile!r}; it has {', '.join(has)}"
+        )
+    return planned
+
+
+def _resolve_track(suite: Suite, registry: Registry, name: str, profile: str) -> TrackPlan | None:
+    """One track of a profile; None if the suite has no such profile of it."""
+    track = registry.track(name)
+    quality = [m.name for m in track.metrics if m.kind == "quality"]
+    spec = suite.tracks.get(name, TrackSpec.model_validate({"ranks_by": quality[0]}))
+    mine = spec.profiles.get(profile)
+    ranks_by = (mine and mine.ranks_by) or spec.ranks_by
+    if ranks_by not in quality:
+        of = (profile,) if mine and mine.ranks_by else ()
+        where = suite.where("tracks", name, *of, "ranks_by")
+        raise BenchError(f"{where}: {ranks_by!r} is no quality metric{nearest(ranks_by, quality)}")
+    if mine is None:
+        if profile != "smoke":
+            return None
+        grid, run = track.smoke()
+        mine = ProfileOfTrack()
+        seeds: tuple[int, ...] = (0,)
+        ablation_tasks: tuple[str, ...] = ("*",)  # the smoke task is the track's own: no pattern names it
+    else:
+        at = partial(suite.where, "tracks", name, profile)
+        grid = settings_from(track.Grid, mine.grid, partial(at, "grid"))
+        run = settings_from(track.Run, mine.run, partial(at, "run"))
+        seeds = suite.profiles[profile].seeds
+        ablations_spec = mine.ablations or spec.rows.ablations
+        ablation_tasks = ablations_spec.tasks if ablations_spec else ()
+    core, ablations = _rows(suite, registry, name, profile, spec, mine)
+    return TrackPlan(
+        track=track,
+        profile=profile,
+        ranks_by=ranks_by,
+        seeds=seeds,
+        grid=grid,
+        run=run,
+        core=core,
+        ablations=ablations,
+        ablation_tasks=ablation_tasks,
+        hp=_hyper_parameters(suite, registry, name, profile, mine),
+        needs=_needs(suite, registry, name, profile, mine),
+    )
+
+
+def _rows(
+    suite: Suite, registry: Registry, name: str, profile: str, spec: TrackSpec, mine: ProfileOfTrack
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Core rows and ablations of a profile: only rows that the suite's patterns select, those of plugins too.
+
+    The profile ``smoke`` of a suite that does not list it has all rows: it is where methods are checked.
+    """
+    at = suite.where("tracks", name, "rows") + ": "
+    of_track = registry.match(name, spec.rows.ablations.rows, at) if spec.rows.ablations else []
+    extra = of_track
+    if mine.ablations is not None:
+        here = suite.where("tracks", name, profile, "ablations") + ": "
+        extra = registry.match(name, mine.ablations.rows, here)
+    if profile not in spec.profiles:
+        wanted = list(registry.rows(name))
+    elif mine.rows is None:
+        wanted = registry.match(name, spec.rows.core, at)
+    else:
+        wanted = registry.match(name, mine.rows, suite.where("tracks", name, profile, "rows") + ": ")
+    core = dict.fromkeys(r for r in wanted if r not in {*of_track, *extra})
+    return tuple(core), tuple(extra) if mine.rows is None else ()
+
+
+def _hyper_parameters(
+    suite: Suite, registry: Registry, name: str, profile: str, mine: ProfileOfTrack
+) -> dict[str, dict[str, Any]]:
+    """Row -> the hyper-parameters that the suite changes, as values of the types of their defaults."""
+    out: dict[str, dict[str, Any]] = {}
+    for pattern, values in mine.hp.items():
+        where = suite.where("tracks", name, profile, "hp", pattern)
+        for row in registry.match(name, [pattern], where + ": "):
+            method = registry.row(name, row).method
+            changed = out.setdefault(row, {})
+            for key, value in values.items():
+                at = suite.where("tracks", name, profile, "hp", pattern, key)
+                if key not in method.hp:
+                    near = nearest(str(key), method.hp)
+                    raise BenchError(f"{at}: {row} has no such hyper-parameter{near}")
+                try:
+                    changed[key] = _like(method.hp_of(row)[key], value)
+                except ValidationError as e:
+                    raise BenchError(f"{at}: {e.errors()[0]['msg']} (found {value!r})") from e
+    return out
+
+
+def _needs(
+    suite: Suite, registry: Registry, name: str, profile: str, mine: ProfileOfTrack
+) -> dict[str, Needs]:
+    """Row -> its limits and resources, where the suite says other than the method declares."""
+    out: dict[str, Needs] = {}
+    for pattern, values in mine.needs.items():
+        where = partial(suite.where, "tracks", name, profile, "needs", pattern)
+        for row in registry.match(name, [pattern], where() + ": "):
+            base = out.get(row, registry.row(name, row).method.needs)
+            now = {f.name: getattr(base, f.name) for f in fields(Needs)}
+            out[row] = settings_from(Needs, {**now, **values}, where)
+    return out

@@ -48,7 +48,7 @@ def clipood(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any
         return margin_metric_softmax(model.image_features(x), t, y, tau, lam)
 
     groups = [(theta, data.recipe.lr)]
-    seconds = training.fit(model, groups, loss, data, ctx, after=average.update, keep=[average])
+    seconds = training.fit(model, groups, loss, data, ctx, after=average.update, state=[average])
     if hp["average"]:
         average.assign()
     shares = average.weights if hp["average"] else None

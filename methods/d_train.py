@@ -59,15 +59,15 @@ def d_train(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[
 
     answers = []
 
-    def look(step: int) -> None:
+    def evaluate(step: int) -> None:
         answers.append(training.answer(net, data, ctx))
         ctx.snapshot(step, answers[-1])
 
     pre, post, tune = divided(data.recipe.steps, hp["shares"])
     phases = [
-        Phase(steps=pre, end=look),
-        Phase(steps=post, begin=lambda: net.split(T), end=look),
-        Phase(steps=tune, part=lambda: net.heads, end=look),
+        Phase(steps=pre, end=evaluate),
+        Phase(steps=post, begin=lambda: net.split(T), end=evaluate),
+        Phase(steps=tune, part=lambda: net.heads, end=evaluate),
     ]
     done = training.fit(net, training.mean_loss(net), data, ctx, phases=phases)
     return answers[-1] if done else training.answer(net, data, ctx)

@@ -40,9 +40,9 @@ POWERS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.05, 1.1, 1.3, 1.5)
 def diff_tuning(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """min over theta of E_t psi(t) L(x, y, t) + w E_t xi(t) L(x_s, null, t), psi rising in t and xi falling.
 
-    L is the ordinary denoising loss; x, y are the target's, x_s a bank that the pre-trained network drew. The
-    first term reconsolidates near the noise, where little carries over; the second retains what does, near
-    the data. psi(t) ~ (t + 1)^s and xi(t) ~ (T - t)^s, s = ``power``, by drawing t so (or, with ``by``
+    L is the ordinary denoising loss; x, y are the target's, x_s a bank that the pre-trained network sampled.
+    The first term reconsolidates near the noise, where little carries over; the second retains what does,
+    near the data. psi(t) ~ (t + 1)^s and xi(t) ~ (T - t)^s, s = ``power``, by drawing t so (or, with ``by``
     "weighting", by weighting the loss). w = ``bank_weight``; x_s is ``bank_share`` of a batch.
 
     ``trains``: which of the network's parameters theta is, a name of `tuning.TUNINGS`; the loss is the same.

@@ -143,7 +143,7 @@ def smoke(work: Path, device: str, *, small: bool) -> list[Part]:
     from bench.registry import Registry
     from bench.suite import Suite
 
-    registry, ranked, tracks = Registry(), Suite(ROOT / "bench.yaml").spec.tracks, dict[str, Any]()
+    registry, ranked, tracks = Registry(), Suite.read(ROOT / "bench.yaml").tracks, dict[str, Any]()
     for name in registry.track_names():
         track = registry.track(name)
         grid, run = track.smoke()
@@ -171,7 +171,7 @@ def cells(folder: Path, track: str, device: str) -> tuple[dict[str, Any], bool]:
     from bench.store.records import Store
 
     store = Store.open(str(folder))
-    every = [r for key in store.heads() if (r := store.read(key)) is not None]
+    every = [r for key in store.summaries() if (r := store.read(key)) is not None]
     records = [r for r in every if r.cell["track"] == track]
     ran = [r for r in records if r.kind == "cell" and r.status != "skipped"]
     bad = {

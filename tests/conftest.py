@@ -16,10 +16,9 @@ import pytest
 
 from bench.contract import Record
 from bench.engine.execute import execute
-from bench.engine.pool import Pool
+from bench.engine.forkserver import ForkServer
 from bench.engine.sweep import Sweep
-from bench.plan import Filter, make_plan
-from bench.planned import Plan
+from bench.plan import Filter, Plan, make_plan
 from bench.registry import Registry
 from bench.store.records import Store
 from bench.suite import Suite
@@ -92,9 +91,9 @@ class Lab:
 
     def plan(self, *rows: str, k: str = "", tracks: Sequence[str] = (), profile: str = "laptop") -> Plan:
         wanted = Filter(rows, k)
-        names = tracks or list(Suite(self.suite).spec.tracks)
+        names = tracks or list(Suite.read(self.suite).tracks)
         return make_plan(
-            Suite(self.suite), self.registry(), self.store(), profile, tracks=names, wanted=wanted
+            Suite.read(self.suite), self.registry(), self.store(), profile, tracks=names, wanted=wanted
         )
 
     def run(self, *rows: str, k: str = "", tracks: Sequence[str] = (), **how: Any) -> Sweep:
@@ -105,7 +104,7 @@ class Lab:
     def records(self) -> list[Record]:
         """All records that count."""
         store = self.store()
-        return [r for key in store.heads() if (r := store.read(key)) is not None]
+        return [r for key in store.summaries() if (r := store.read(key)) is not None]
 
     def by_row(self) -> dict[str, Record]:
         """Row (of a stage: ``stage:name``) -> its record; for suites of one task and one seed."""
@@ -146,7 +145,7 @@ def laboratory() -> type[Lab]:
     All labs of a process share one fork server: it is told here what any stub wants preloaded, or each track
     that wants something else would start another one (torch again: four seconds).
     """
-    Pool(PRELOADED)
+    ForkServer(PRELOADED)
     return Lab
 
 

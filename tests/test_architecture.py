@@ -1,43 +1,47 @@
 """The floors of the house: imports go down, a track knows no other, methods are imported by nobody."""
 
 import ast
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Module prefix -> what it may import of ours besides itself; the longest prefix that fits counts.
+#: Module prefix -> what it may import of ours besides its own package; the first prefix that fits counts.
 MAY = {
     "bench.errors": set(),
-    "bench.handed": set(),
+    "bench.protocols": set(),
     "bench.cache": set(),
     "bench.file_digest": {"cache"},
-    "bench.contract": {"errors", "handed"},
-    "bench.nn": {"contract", "errors"},
-    "bench.data": {"contract", "errors", "file_digest"},
-    "bench.tracks": {"contract", "errors", "nn", "data", "file_digest"},
+    "bench.packages": {"errors"},
+    "bench.contract": {"errors", "protocols"},
+    "bench.declarations": {"contract", "errors"},
+    "bench.nn": {"contract", "errors", "packages"},
+    "bench.data": {"contract", "errors", "file_digest", "packages"},
+    "bench.tracks": {"contract", "errors", "nn", "data", "file_digest", "packages"},
     "bench.stats": {"contract", "errors"},
     "bench.registry": {"contract", "errors"},
     "bench.store": {"contract", "errors", "cache", "file_digest"},
-    "bench.suite": {"contract", "errors", "registry"},
-    "bench.planned": {"contract", "errors", "registry", "suite", "store"},
-    "bench.marking": {"contract", "errors", "registry", "store", "planned"},
-    "bench.estimate": {"contract", "errors", "store", "planned"},
-    "bench.plan": {"contract", "errors", "registry", "suite", "store", "planned", "marking", "estimate"},
-    "bench.engine": {"contract", "errors", "registry", "suite", "store", "plan", "planned"},
-    "bench.board": {"contract", "errors", "suite", "store", "plan", "planned", "stats"},
-    "bench.frame": {"contract", "errors", "store", "plan", "planned"},
-    "bench.check": {"contract", "errors", "registry", "suite", "store", "plan", "planned", "engine"},
-    "bench.notebook": {"contract", "errors", "registry", "suite", "store", "plan", "planned", "engine"},
+    "bench.suite": {"contract", "errors", "declarations", "registry"},
+    "bench.plan": {"contract", "errors", "declarations", "registry", "suite", "store"},
+    # The process of a cell and what runs it know nothing of plans.
+    **{
+        f"bench.engine.{name}": {"contract", "errors", "declarations", "registry", "store"}
+        for name in ("job", "child", "context", "forkserver", "worker", "claims", "sweep", "local", "tune")
+    },
+    "bench.engine": {"contract", "errors", "declarations", "registry", "store", "plan"},
+    "bench.board": {"contract", "errors", "registry", "suite", "store", "plan", "stats"},
+    "bench.check": {"contract", "errors", "registry", "suite", "store", "plan", "engine"},
+    "bench.notebook": {"contract", "errors", "registry", "suite", "store", "plan", "engine"},
     "bench.cli": {
         "contract",
         "errors",
         "registry",
         "suite",
+        "declarations",
         "store",
         "plan",
-        "planned",
-        "estimate",
         "engine",
         "board",
         "stats",
@@ -94,10 +98,98 @@ def test_imports_go_down(file):
 FLOORS = {p.split(".")[1] for p in MAY}
 
 
+def statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of a file, inside functions too, but for what only a type checker imports."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from (n for other in node.orelse for n in ast.walk(other))
+        else:
+            yield node
+            yield from statements(node)
+
+
+def graph(files: Mapping[str, Path]) -> dict[str, set[str]]:
+    """Each module with the modules among ``files`` that it imports, at its top or inside a function.
+
+    The package ``bench`` itself is left out: it is below all others, and offers a few names of the upper
+    floors (`bench.try_method`) that it imports when somebody asks for them.
+    """
+    found: dict[str, set[str]] = {}
+    for name, file in files.items():
+        found[name] = set()
+        for node in statements(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found[name] |= {a.name for a in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                of = {f"{node.module}.{a.name}" for a in node.names}
+                found[name] |= (of & files.keys()) | ({node.module} if of - files.keys() else set())
+        found[name] &= files.keys() - {name, "bench"}
+    return found
+
+
+def circle(imports: Mapping[str, Iterable[str]]) -> list[str]:
+    """The modules of one circle of imports, in order; none if there is no circle."""
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
+def test_no_module_imports_one_that_imports_it():
+    modules = {name_of(f).removesuffix(".__init__"): f for f in FILES}
+    assert not (found := circle(graph(modules))), " imported by ".join(found)
+
+
+def test_a_circle_is_found_inside_functions_and_not_among_types(tmp_path):
+    texts = {
+        "a": "from pkg import b\n",
+        "b": "def f():\n    from pkg.c import thing\n",
+        "c": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pkg.a\nelse:\n    import os\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    modules = {f"pkg.{name}": tmp_path / f"{name}.py" for name in texts}
+    assert graph(modules) == {"pkg.a": {"pkg.b"}, "pkg.b": {"pkg.c"}, "pkg.c": set()}
+    assert circle(graph(modules)) == []
+    (tmp_path / "c.py").write_text("class C:\n    def f(self):\n        import pkg.a\n")
+    assert set(circle(graph(modules))) == set(modules)
+
+
+def test_folders_of_tracks_stay_small():
+    for folder in {f.parent for f in FILES if (ROOT / "bench" / "tracks") in f.parents}:
+        files = [f.name for f in folder.glob("*.py")]
+        assert len(files) <= 12, f"{folder} has {len(files)} files: {sorted(files)}"
+
+
 @pytest.mark.parametrize("file", WITHOUT_RAY, ids=name_of)
 def test_only_one_file_needs_ray(file):
     names = {m.partition(".")[0] for m in imported(file)}
     assert "ray" not in names
+
+
+#: What computes a board; what shows it stands above and is found by the board's registry.
+SHOWS = ("bench.board.text", "bench.board.page", "bench.board.plots", "bench.board.tables")
+
+
+def test_a_board_is_computed_without_what_shows_it():
+    for file in (ROOT / "bench" / "board").glob("*.py"):
+        # The package itself names `draw` for plugins.
+        shown = {m for m in imported(file) if m.startswith(SHOWS)} - {
+            f"{SHOWS[2]}.canvas",
+            f"{SHOWS[2]}.canvas.draw",
+        }
+        assert not shown, f"{file} imports {shown}"
+
+
+def test_a_folder_holds_at_most_twelve_files():
+    folders = {f.parent for f in FILES if f.name != "__init__.py"}
+    many = {
+        folder.relative_to(ROOT).as_posix(): len([f for f in folder.glob("*.py") if f.name != "__init__.py"])
+        for folder in folders
+    }
+    assert {folder: n for folder, n in many.items() if n > 12} == {}
 
 
 def test_only_the_command_line_prints():

@@ -14,8 +14,8 @@ import orjson
 import pytest
 
 from bench.contract import Record
+from bench.store.committed.writing import publish
 from bench.store.provenance import environment
-from bench.store.publish import publish
 
 ROOT = Path(__file__).resolve().parent.parent
 ELSEWHERE = "Other CPU × 8"
@@ -58,7 +58,7 @@ def made(make_lab, tmp_path_factory):
     """A folder of results with ten published records of the stub, from another machine."""
     lab = on_names(make_lab(tmp_path_factory.mktemp("made")))
     lab.run()
-    publish(lab.store(), lab.store().heads(), lab.folder / "results" / "laptop")
+    publish(lab.store(), lab.store().summaries(), lab.folder / "results" / "laptop")
     as_elsewhere(lab.folder / "results" / "laptop" / "names.jsonl")
     return lab.folder / "results"
 
@@ -365,8 +365,8 @@ def test_export_to_parquet_says_what_a_csv_says(lab, bench, monkeypatch):
 
 
 def test_columns_hold_censored_values_settings_and_what_has_no_type_of_its_own(tmp_path):
+    from bench.board.frame import load
     from bench.contract import Cell, Record
-    from bench.frame import load
     from bench.store.records import Store
 
     store = Store.open(tmp_path / "store")
@@ -420,13 +420,13 @@ def test_a_fresh_clone_has_nothing_to_do():
 
 
 def test_publishing_the_real_records_again_changes_no_byte(tmp_path):
-    from bench.store.layers import Layered, published_records
+    from bench.store.committed.layers import Layered, committed_records
     from bench.store.records import Store
 
     folder = ROOT / "results"
-    under = published_records(folder, "laptop", ["multi_domain"])
+    under = committed_records(folder, "laptop", ["multi_domain"])
     layered = Layered(Store.open(tmp_path / "store"), under)
-    report = publish(layered, layered.heads(), tmp_path / "again")
+    report = publish(layered, layered.summaries(), tmp_path / "again")
     assert report.left_out == []
     for file in [folder / "laptop" / "multi_domain.jsonl", *(folder / "laptop" / "multi_domain").iterdir()]:
         assert (tmp_path / "again" / file.relative_to(folder / "laptop")).read_bytes() == file.read_bytes()

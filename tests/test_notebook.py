@@ -31,7 +31,7 @@ def test_the_references_records_are_shown(lab):
     from bench.registry import Registry
     from bench.suite import Suite
 
-    suite, registry, store = Suite(), Registry(), lab.store()
+    suite, registry, store = Suite.read(), Registry(), lab.store()
     reference = registry.track("embedding_scale").reference
     plan = make_plan(suite, registry, store, "smoke", tracks=["embedding_scale"], wanted=Filter([reference]))
     execute(plan, registry, store, local=True)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.contract import BenchError, Record
-from bench.estimate import estimate
-from bench.plan import Filter, make_plan
+from bench.plan import Filter, estimate, make_plan
 from bench.registry import Registry
 from bench.suite import Suite
 
@@ -169,7 +168,7 @@ def test_a_cell_whose_data_are_missing_is_blocked_however_it_ended(grids, status
     )
     plan = grids.plan("single")
     (found,) = (c for c in plan.cells if c.row == "single")
-    assert found.head.status == status
+    assert found.summary.status == status
     assert (found.state, found.reason) == ("blocked", "big.csv is not here; download it from nowhere")
     assert plan.to_run(stale=True, failed=True) == []
 
@@ -256,6 +255,7 @@ def test_filters(grids):
             grids.plan(k=bad)
     for bad, said in {
         "singel": "-m singel: no row matches; did you mean 'single'?",
+        "pri": "-m pri: no row matches; 'pri*' would select prior",
         "multi": "-m multi: no row matches; its variants are rows: 'multi/*'",
         "mine": "no row matches; there is multi/dnn, multi/shared, prior, single, single/wide, small"
         " (the rows of a file of your own are there with --plugin FILE)",
@@ -321,7 +321,7 @@ def test_estimates_rest_on_the_row_on_the_task_then_the_row_then_the_method(grid
 
 def test_ten_thousand_cells_are_enumerated_once_each(lab):
     lab.use("grids").of("grids", seeds=100, grid={"scales": list(range(1, 26))})
-    plan = make_plan(Suite(lab.suite), Registry(plugins=lab.plugins), None, "laptop", tracks=["grids"])
+    plan = make_plan(Suite.read(lab.suite), Registry(plugins=lab.plugins), None, "laptop", tracks=["grids"])
     # Per task and seed: single, single/wide, multi/dnn, multi/shared, small; prior once a task.
     assert len(plan.cells) == 25 * (100 * 5 + 1)
     assert len({c.key for c in plan.cells}) == len(plan.cells) - 100, "multi/dnn at 1x is single"
@@ -355,7 +355,7 @@ def test_stages_are_declared_once_a_task_however_many_rows_read_them(monkeypatch
             return declared(self, task, run)
 
         monkeypatch.setattr(kind, "stages", counting)
-    plan = make_plan(Suite(ROOT / "bench.yaml"), registry, None, "laptop")
+    plan = make_plan(Suite.read(ROOT / "bench.yaml"), registry, None, "laptop")
     for c in plan.cells:
         rows.setdefault((c.plan.track.name, c.task.name), set()).add(c.row)
     assert set(asked) == set(rows)

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.registry import Registry
-from bench.suite import Suite
+from bench.suite import Suite, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -30,8 +30,8 @@ def test_the_table_says_what_the_leaderboard_says(name):
 
 @pytest.mark.parametrize("name", sorted(TRACKS))
 def test_the_table_counts_rows_and_tasks_as_the_suite_does(name):
-    suite, registry = Suite(ROOT / "bench.yaml"), Registry()
-    (laptop,), (paper,) = (suite.tracks(p, registry, (name,)) for p in ("laptop", "paper"))
+    suite, registry = Suite.read(ROOT / "bench.yaml"), Registry()
+    (laptop,), (paper,) = (resolve(suite, registry, p, (name,)) for p in ("laptop", "paper"))
     _, _, rows, tasks, *_ = TRACKS[name]
     assert rows == f"{len(laptop.core)}, and {len(laptop.ablations)} ablations"
     assert tasks == ", ".join(str(len(t.track.tasks(t.grid))) for t in (laptop, paper))

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.board import markdown
 from bench.board.collect import boards
-from bench.plan import make_plan
-from bench.planned import Plan
+from bench.board.text import markdown
+from bench.plan import Plan, make_plan
 from bench.registry import Registry
-from bench.store.layers import published_folder
-from bench.store.publish import load_published
+from bench.store.committed.layers import results_folder
+from bench.store.committed.reading import load_committed
 from bench.suite import Suite
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -26,7 +25,7 @@ def f(data, hp, ctx): return 1.0
 
 
 def planned(file: Path, records) -> Plan:
-    suite = Suite(RESULTS.parent / "bench.yaml")
+    suite = Suite.read(RESULTS.parent / "bench.yaml")
     return make_plan(suite, Registry(), records, file.parent.name, tracks=[file.stem])
 
 
@@ -47,12 +46,12 @@ def unsound(plan: Plan, published: Iterable[str]) -> list[str]:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_published_records_are_whole_rows_of_planned_cells(file):
-    records = load_published(file)
+    records = load_committed(file)
     plan = planned(file, records)
     assert records.problems == []
-    assert unsound(plan, records.heads()) == []
+    assert unsound(plan, records.summaries()) == []
     reference = plan.tracks[0].track.reference
-    assert any(c.row == reference and c.head for c in plan.cells)
+    assert any(c.row == reference and c.summary for c in plan.cells)
     (board,) = boards(plan, records, RESULTS / "published")
     assert board.rows[0].rank == 1
     assert "laptop numbers are not the paper's" in markdown.render(board)
@@ -60,23 +59,23 @@ def test_published_records_are_whole_rows_of_planned_cells(file):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_a_new_file_asks_for_nothing_until_a_part_of_it_is_published(file, newcomer):
-    records = load_published(file)
+    records = load_committed(file)
     (before,) = boards(planned(file, records), records, RESULTS / "published")
     newcomer(f"baselines/{file.stem}/newcomer.py", NEWCOMER.format(track=file.stem))
     plan = planned(file, records)
-    heads, mine = set(records.heads()), [c.key for c in plan.cells if c.row == "newcomer"]
+    heads, mine = set(records.summaries()), [c.key for c in plan.cells if c.row == "newcomer"]
     assert len(mine) > 3
     assert unsound(plan, heads) == []
     assert len(unsound(plan, {*heads, mine[0]})) == len(mine) - 1, "a part of a row"
     assert unsound(plan, {*heads, *mine}) == []
     (board,) = boards(plan, records, RESULTS / "published")
-    ranks = [(r.info.row, r.rank, r.group, r.mean) for r in board.rows if r.info.row != "newcomer"]
-    assert ranks == [(r.info.row, r.rank, r.group, r.mean) for r in before.rows], "it holds up no board"
+    ranks = [(r.info.row, r.rank, r.letters, r.mean) for r in board.rows if r.info.row != "newcomer"]
+    assert ranks == [(r.info.row, r.rank, r.letters, r.mean) for r in before.rows], "it holds up no board"
 
 
 def test_a_hole_and_a_record_that_nobody_plans_are_found():
-    records = load_published(FILES[0])
-    plan, heads = planned(FILES[0], records), set(records.heads())
+    records = load_committed(FILES[0])
+    plan, heads = planned(FILES[0], records), set(records.summaries())
     for gone in [c for c in plan.cells if c.alias_of is None and c.skip is None][::40]:
         assert unsound(plan, heads - {gone.key}) == [
             f"{c.row} on {c.task.name}, seed {c.cell.seed}: not published"
@@ -87,7 +86,7 @@ def test_a_hole_and_a_record_that_nobody_plans_are_found():
 
 
 def test_a_clone_reads_its_own_results():
-    assert published_folder() == RESULTS
+    assert results_folder() == RESULTS
 
 
 def test_no_published_file_names_a_host_or_a_path():

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from bench.engine.claims import do_alone
-from bench.engine.pool import Pool
-from bench.engine.sweep import units
+from bench.engine.claims import run_unit_alone
+from bench.engine.execute import units
+from bench.engine.forkserver import ForkServer
 
 MINE = """
 from bench.contract import method
@@ -91,7 +91,7 @@ def test_a_stage_that_cannot_be_built_again_is_failed_and_its_old_files_stay(sam
     (sampler.folder / "bank_numbers.py").write_text("raise OSError('full')\n")
     sampler.run(stale=True)
     store = sampler.store()
-    (banked,) = [h for h in store.heads().values() if h.row == "banked" and h.task == "bright"]
+    (banked,) = [h for h in store.summaries().values() if h.row == "banked" and h.task == "bright"]
     assert banked.status == "ok", "that it was skipped for the stage hides no number"
     assert store.history(banked.key)[-1].status == "skipped"
     assert "stale" in {c.state for c in sampler.plan("banked").cells}
@@ -108,9 +108,9 @@ def test_of_two_drivers_one_builds_a_stale_stage_again(sampler):
     plan = sampler.plan()
     todo, _ = units(plan, plan.to_run(stale=True), sampler.registry(), failed=False)
     bank = next(u for u in todo if u.job.kind == "stage")
-    pool = Pool(("xarray",))
-    pool.warm()
-    one, other = (do_alone(bank, pool, sampler.store()) for _ in range(2))
+    server = ForkServer(("xarray",))
+    server.start()
+    one, other = (run_unit_alone(bank, server, sampler.store()) for _ in range(2))
     assert one.status == "ok"
     assert (one.started, one.ended) == (other.started, other.ended)
     assert one.ended != bank.replaces

@@ -162,12 +162,12 @@ def test_a_network_and_a_helper_two_imports_away_make_stale_what_reaches_them(co
                   "single-singular-values")
     }  # fmt: skip
     assert all(c.startswith("Single changed") for causes in dcnv2.values() for c in causes)
-    dealt = copy.after(
+    split = copy.after(
         {"bench/data/splitting.py": ("", "\n\ndef split_groups(*args: object) -> None:\n    return None\n")}
     )
-    assert copy.cells["multi_domain"] == copy.total["multi_domain"], "its emoji are dealt out by it"
+    assert copy.cells["multi_domain"] == copy.total["multi_domain"], "its emoji are split by it"
     assert "embedding_scale" not in copy.cells
-    assert all("dealt changed" in cause for causes in dealt.values() for cause in causes)
+    assert all("split_groups changed" in cause for causes in split.values() for cause in causes)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 
 from bench.contract import BenchError, Needs
 from bench.registry import Registry
-from bench.suite import Suite
+from bench.suite import Suite, resolve
 
 GOOD = """profiles:
   laptop: {seeds: 2}
@@ -75,7 +75,7 @@ MISTAKES = {
     "top key": ("profiles:\n", "profile:\n", 1, "profile: unknown key; did you mean 'profiles'?"),
     "seeds": ("{seeds: 2}", "{seeds: 0}", 2, "seeds must be 1 or more"),
     "seeds type": ("{seeds: 2}", "{seeds: two}", 2, "profiles.laptop.seeds"),
-    "key twice": ("        scales: [1, 4]\n", "        scales: [1, 4]\n        scales: [1]\n", 17, "stands twice"),
+    "key twice": ("        scales: [1, 4]\n", "        scales: [1, 4]\n        scales: [1]\n", 17, "appears twice"),
     "tab": ("      grid:\n", "\tgrid:\n", 15, "not YAML"),
     "not YAML": ("{epochs: 5}", "{epochs: 5", 6, "not YAML"),
     "unknown anchor": ("      run: *run", "      run: *rum", 27, "not YAML: found undefined alias"),
@@ -90,7 +90,7 @@ def grids(lab):
 
 
 def read(lab, profile="laptop", only=("grids",)):
-    return Suite(lab.suite).tracks(profile, lab.registry(), only)
+    return resolve(Suite.read(lab.suite), lab.registry(), profile, only)
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -164,7 +164,7 @@ def test_a_file_that_is_no_suite(grids, text):
 
 def test_a_suite_that_is_not_there(grids):
     with pytest.raises(BenchError, match=re.escape("--suite nowhere.yaml: no such file")):
-        Suite("nowhere.yaml")
+        Suite.read("nowhere.yaml")
 
 
 def test_hyper_parameters_keep_the_type_of_their_default(grids):
@@ -182,9 +182,9 @@ OURS = Path(__file__).resolve().parent.parent / "bench.yaml"
 
 
 def test_the_suite_of_the_repository_is_good():
-    suite = Suite(OURS)
+    suite = Suite.read(OURS)
     for profile in suite.profile_names():
-        suite.tracks(profile, Registry())
+        resolve(suite, Registry(), profile)
 
 
 NEWCOMER = """from bench.contract import method
@@ -194,24 +194,24 @@ def f(data, hp, ctx): return 1.0
 
 
 def test_a_new_file_is_planned_as_core_in_every_track_and_nothing_else_changes(newcomer):
-    suite = Suite(OURS)
-    before = {(p.track.name, f): p for f in suite.profile_names() for p in suite.tracks(f, Registry())}
+    suite = Suite.read(OURS)
+    before = {(p.track.name, f): p for f in suite.profile_names() for p in resolve(suite, Registry(), f)}
     tracks = Registry().track_names()
     for track in tracks:
         newcomer(f"baselines/{track}/newcomer.py", NEWCOMER.format(track=track))
-    after = {(p.track.name, f): p for f in suite.profile_names() for p in suite.tracks(f, Registry())}
+    after = {(p.track.name, f): p for f in suite.profile_names() for p in resolve(suite, Registry(), f)}
     assert {t for t, _ in after} == set(tracks)
     for (track, profile), plan in after.items():
-        named = track in suite.spec.tracks and suite.spec.tracks[track].profiles.get(profile)
+        named = track in suite.tracks and suite.tracks[track].profiles.get(profile)
         brought = () if named and named.rows is not None else ("newcomer", "newcomer/wide")
         was = before[track, profile]
         assert set(plan.core) == {*was.core, *brought}, f"{track}, {profile}"
         assert plan.ablations == was.ablations
-    assert all(suite.spec.tracks[t].profiles["laptop"].rows is None for t in suite.spec.tracks)
+    assert all(suite.tracks[t].profiles["laptop"].rows is None for t in suite.tracks)
 
 
 def test_a_row_that_is_an_ablation_is_core_nowhere_in_our_suite():
-    suite = Suite(OURS)
+    suite = Suite.read(OURS)
     for profile in suite.profile_names():
-        for p in suite.tracks(profile, Registry()):
+        for p in resolve(suite, Registry(), profile):
             assert not {*p.core} & {*p.ablations}, f"{p.track.name}, {profile}"

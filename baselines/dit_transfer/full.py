@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def full(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """min over theta of E_t L(x, y, t), t uniform.
 
-    With ``relay`` it also answers what becomes of a picture when the pre-trained network draws the last part
-    of the reverse chain, at steps below a switch.
+    With ``relay`` it also answers what becomes of a picture when the pre-trained network samples the last
+    part of the reverse chain, at time steps below a switch.
     """
     from bench.tracks.dit_transfer import training
 

@@ -1,4 +1,4 @@
-"""Singular-value regularised DCNv2: a single embedding that is told to use its directions alike."""
+"""Singular-value regularised DCNv2: a single embedding that is made to use its directions alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DANN-MDL: features from which the domain cannot be told, a head for every domain."""
+"""DANN-MDL: features that do not give the domain away, and a head for every domain."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def ema(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     average = ExponentialAverage(theta, decay=1 - 1 / max(1.0, hp["share"] * data.recipe.steps))
     loss = training.text_loss(model, data)
     seconds = training.fit(
-        model, [(theta, data.recipe.lr)], loss, data, ctx, after=average.update, keep=[average]
+        model, [(theta, data.recipe.lr)], loss, data, ctx, after=average.update, state=[average]
     )
     average.assign()
     shares = exponential_weights(data.recipe.steps, average.decay)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def swad(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """theta = mean of theta_t, t from t_s to t_e, by text-supervised fine-tuning; every step counts.
 
-    The validation loss is looked at ``looks`` times. t_s: the first look that none of the ``begin`` - 1 next
-    ones falls below. t_e: the first of ``end`` looks in a row that all lie above ``tolerance`` times the mean
-    loss of the ``begin`` looks from t_s on; the last step if there is none.
+    The validation loss is evaluated ``looks`` times. t_s: the first evaluation that none of the ``begin`` - 1
+    next ones falls below. t_e: the first of ``end`` evaluations in a row that all lie above ``tolerance``
+    times the mean loss of the ``begin`` evaluations from t_s on; the last step if there is none.
     """
     from bench.tracks.ood import training
     from bench.tracks.ood.nets.valley import LossValley
@@ -35,7 +35,7 @@ def swad(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     )  # fmt: skip
     loss = training.text_loss(model, data)
     seconds = training.fit(
-        model, [(theta, data.recipe.lr)], loss, data, ctx, after=valley.update, keep=[valley]
+        model, [(theta, data.recipe.lr)], loss, data, ctx, after=valley.update, state=[valley]
     )
     valley.assign()
     shares = valley.shares(data.recipe.steps)

@@ -1,25 +1,34 @@
-"""From a plan and its store to a board: every planned cell becomes a slot, whether it has a record or not."""
+"""From a plan and its store to boards: every planned cell becomes a slot, whether it has a record or not."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from bench.board.model import Board, BoardSpec, RowInfo, Slot
-from bench.board.published import read_published
-from bench.planned import Plan, PlannedCell
-from bench.store.heads import Readable
-from bench.store.layers import store_name
+from bench.board.model import Board
+from bench.board.paper_figures import read_paper_figures
+from bench.board.registry import Element, brought
+from bench.board.spec import BoardSpec, RowInfo, Slot
+from bench.plan import Plan, PlannedCell
+from bench.registry import Registry
+from bench.store.committed.layers import store_name
+from bench.store.summaries import Readable
 from bench.suite import TrackPlan
 
 
-def boards(plan: Plan, store: Readable, published: Path) -> list[Board]:
-    """A board a track of the plan; ``published``: the folder of ``<track>.csv`` with the papers' own
-    numbers.
+def boards(plan: Plan, store: Readable, figures: Path, registry: Registry | None = None) -> list[Board]:
+    """A board for each track of the plan.
+
+    Args:
+        plan: the cells.
+        store: their records.
+        figures: the folder with a file ``<track>.csv`` of the numbers that the paper printed.
+        registry: whose plugins may bring pictures and derived tables of their own.
     """
-    return [_board(plan, p, store, published / f"{p.track.name}.csv") for p in plan.tracks]
+    elements = brought(registry) if registry is not None else []
+    return [_board(plan, p, store, figures / f"{p.track.name}.csv", elements) for p in plan.tracks]
 
 
-def _board(plan: Plan, p: TrackPlan, store: Readable, published: Path) -> Board:
+def _board(plan: Plan, p: TrackPlan, store: Readable, figures: Path, elements: list[Element]) -> Board:
     cells = [c for c in plan.cells if c.plan.track.name == p.track.name]
     names = {c.task.name for c in cells}
     spec = BoardSpec(
@@ -29,15 +38,16 @@ def _board(plan: Plan, p: TrackPlan, store: Readable, published: Path) -> Board:
         tasks=[t for t in plan.tasks[p.track.name] if t.name in names],
         rows=list({c.row: _row(c) for c in cells}.values()),
         seeds=len(p.seeds),
-        published=read_published(published) if published.is_file() else (),
+        paper_figures=read_paper_figures(figures) if figures.is_file() else (),
         note="only the cells that were asked for" if plan.filtered else "",
         source=store_name(store.url),
+        elements=elements,
     )
-    return Board.from_slots(spec, [slot(c) for c in cells], store.read, store.artifacts)
+    return Board(spec, [slot(c) for c in cells], store.read, store.artifacts)
 
 
 def _row(c: PlannedCell) -> RowInfo:
-    """What the board says of a row. An aliased cell is another method's; the row is still its own."""
+    """What the board says of a row. A cell may be another row's by construction; the row is still its own."""
     own = c.shown
     m = own.method
     counterpart = m.counterpart_of(c.row)
@@ -54,7 +64,7 @@ def _row(c: PlannedCell) -> RowInfo:
 
 def slot(c: PlannedCell) -> Slot:
     """One planned cell as the board sees it."""
-    head, state = c.head, c.state
+    head, state = c.summary, c.state
     if head is None or (head.status == "skipped" and state == "new" and c.skip is None):
         status = "blocked" if state == "blocked" else "skipped" if c.skip else "new"
         return Slot(

@@ -1,7 +1,8 @@
-"""Which tasks means, ranks and tests are over: those on which no row that is ranked is merely still to run.
+"""Which tasks count, that is, over which tasks means, ranks and tests are.
 
-A run may be interrupted anywhere. Were a task to count as soon as one row has a value there, the one row that
-had begun it, be it the worst, would be the only complete one.
+A run may be interrupted anywhere. If a task counted as soon as one row has a value there, the one row that
+has begun it, which may be the worst, would be the only complete one. So a task counts once no ranked row has
+yet to be run there.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ import numpy as np
 
 from bench.stats import Array, Bools
 
-#: States that are nobody's fault: without a value, a row with one of these only waits.
+#: States that do not count against a row: without a value, a row with such cells alone has yet to be run.
 WAITING = ("new", "lost", "blocked")
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Indices of rows and tasks. ``tasks``: what means and tests are over. ``waiting``: task that has a value
-    but does not count -> the rows that it waits for. ``aside``: rows still to run for which no task waits.
+    """Which tasks count; rows and tasks are indices.
 
-    ``ranked``: whether any task counts. If none does, ``tasks`` are all those with a value: means are over
-    what is there, and no row is ranked.
+    Attributes:
+        tasks: the tasks over which means and tests are.
+        ranked: whether any task counts. If none does, ``tasks`` are all those with a value: means are over
+            what is there, and no row is ranked.
+        waiting: task that has a value but does not count -> the rows that have yet to be run there.
+        aside: rows that have yet to be run, but for which no task waits.
     """
 
     tasks: tuple[int, ...]
@@ -32,28 +36,29 @@ class Counted:
     aside: tuple[int, ...]
 
 
-def count(values: Array, states: Mapping[str, Array], core: Bools, held: Bools) -> Counted:
-    """Find out which tasks count.
+def count(values: Array, states: Mapping[str, Array], core: Bools, failed: Bools) -> Counted:
+    """Determine which tasks count.
 
-    A row waits on a task where it has no value and nothing but cells that are new, lost or blocked: a failure
-    or a skip there is an answer, and one seed of several is a value. A task counts when some core row has a
-    value and none waits.
+    A row has yet to be run on a task where it has no value and only cells that are new, lost or blocked. A
+    failure or a skip is a result, and one seed of several is a value. A task counts when some core row has a
+    value there and no core row has yet to be run there.
 
-    A row that somebody just added would so hold up a board that is otherwise there. Therefore, once at least
-    half of the core rows (and two) have nothing left to run, rows that have not begun are set aside; and all
-    rows that wait anywhere, if no task would count otherwise.
+    A row that has just been added would then leave a finished board without a ranking. Therefore, once at
+    least half of the core rows (and at least two) have nothing left to run, rows without any result are set
+    aside: no task waits for them. If no task would count even so, all rows that any task waits for are.
 
     Args:
-        values: number of values (rows, tasks). states: name of a state -> cells in it (rows, tasks). core:
-        (rows,), the others are ablations, for which nothing waits. held: (rows, tasks), whether a cell there
-        ended in a way that is held against the row.
+        values: number of values (rows, tasks).
+        states: name of a state -> number of cells in it (rows, tasks).
+        core: (rows,) whether a row is ranked; no task waits for the others, which are ablations.
+        failed: (rows, tasks) whether some cell ended in a way that counts against the row.
     """
     there = values > 0
     begun_by = _any(there & core[:, None], 0)
-    own = held | (states["skipped"] > 0)
+    finished = failed | (states["skipped"] > 0)
     idle = _any(np.stack([states[s] > 0 for s in WAITING]), 0)
-    waits = ~there & ~own & idle & core[:, None]
-    begun = _any(there | held, 1)
+    waits = ~there & ~finished & idle & core[:, None]
+    begun = _any(there | failed, 1)
     through = core & begun & ~_any((states["new"] + states["lost"]) > 0, 1)
     aside = np.zeros_like(core)
     if through.sum() >= max(2, core.sum() / 2):

@@ -1,4 +1,4 @@
-"""`bench artifacts`: the weights that travel with the package, and making them anew from their recipes."""
+"""`bench artifacts`: the trained networks that ship with the package, and how to train them anew."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def command(
     out: Annotated[Path, typer.Option("--out", help="build: folder to write into.")] = Path("artifacts"),
     device: Annotated[str, typer.Option("--device", help="build: cpu or cuda.")] = "cpu",
 ) -> None:
-    """List the trained networks that travel with the package, or train one anew as its recipe says.
+    """List the trained networks that ship with the package, or train one anew by its recipe.
 
-    A built file is written to --out and compared; the package's own file is never touched.
+    What is trained is written to --out and compared with the package's own file, which is never changed.
     """
     if action not in ACTIONS:
         raise BenchError(f"bench artifacts {action}: expected {', '.join(ACTIONS)}{nearest(action, ACTIONS)}")
@@ -57,9 +57,9 @@ def _list(found: dict[str, Embedded]) -> None:
         if not e.file.is_file():
             table.add_row(name, escape(e.file.name), "missing", "", f"bench artifacts build {name}")
             continue
-        said = e.file.stat().st_size / 1e6
+        size = e.file.stat().st_size / 1e6
         recipe = "today's" if e.recipe == e.stage.address else f"[yellow]another: {e.recipe or 'unknown'}[/]"
-        table.add_row(name, escape(e.file.name), f"{said:.1f} MB", _digest(e.file)[:16], recipe)
+        table.add_row(name, escape(e.file.name), f"{size:.1f} MB", _digest(e.file)[:16], recipe)
     console.print(table)
 
 

@@ -1,4 +1,4 @@
-"""Consoles that break no name: a line ends between words, and what is wider than the line runs on.
+"""How commands print: consoles that never cut a word, and durations in words.
 
 Rich cuts a word that does not fit, in a table's column too. A path whose end stands on the next line can
 neither be copied nor searched for, and where it is cut depends on how long the folder's name is.
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from bench.errors import BenchError
 
-#: Wider than any word.
+#: A width in columns that no word reaches.
 _UNBOUNDED = 1_000_000
 
 
@@ -26,7 +26,7 @@ class WholeWords(Console):
     """
 
     def print(self, *objects: Any, **how: Any) -> None:
-        """As rich's, without cutting a word or the end of a line."""
+        """Print as rich does, but cut neither a word nor the end of a line."""
         if len(objects) == 1 and isinstance(objects[0], Group):
             for part in objects[0].renderables:
                 self.print(part, **how)
@@ -39,7 +39,7 @@ class WholeWords(Console):
         super().print(*objects, **{"crop": False, **how})
 
     def _widen(self, table: Table) -> None:
-        """Let no column get narrower than its longest word, or than its longest cell if it may not wrap."""
+        """Make each column as wide as its longest word, or as its longest cell if it may not wrap."""
         for column in table.columns:
             sizes = [self._sizes(c) for c in (column.header, *column.cells)]
             least = max(s.maximum if column.no_wrap else s.minimum for s in sizes)
@@ -50,7 +50,7 @@ class WholeWords(Console):
 
 
 def in_parts(names: list[str], each: int, room: int) -> list[list[str]]:
-    """Names of columns, each ``each`` wide, in as many parts as it takes for a part to fit into ``room``."""
+    """Split the columns of a table so that each part, at ``each`` characters a column, fits into ``room``."""
     fit = max(1, room // each)
     return [names[first : first + fit] for first in range(0, len(names), fit)]
 

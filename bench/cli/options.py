@@ -57,7 +57,7 @@ class Options:
         bool,
         typer.Option(
             "--published", rich_help_panel=RECORDS,
-            help="Read the published records alone, and not those of the store.",
+            help="Read the published records (those in results/) alone, and not the store.",
         ),
     ] = False  # fmt: skip
     fresh: Annotated[

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 from bench.cli.console import errors, escape
 from bench.cli.options import Options
 from bench.errors import BenchError
-from bench.plan import Filter, make_plan
-from bench.planned import Plan
+from bench.plan import Filter, Plan, make_plan
 from bench.registry import Registry
-from bench.store.heads import match_key
-from bench.store.layers import Layered, home, published_folder, published_records
-from bench.store.publish import load_published
+from bench.store.committed.layers import Layered, committed_records, home, results_folder
+from bench.store.committed.reading import load_committed
 from bench.store.records import Store
+from bench.store.summaries import match_key
 from bench.suite import Suite
 
 if TYPE_CHECKING:
     from bench.board.model import Board
-    from bench.store.publish import Published
+    from bench.store.committed.reading import CommittedRecords
 
 
 @dataclass(slots=True)
@@ -30,13 +29,13 @@ class Session:
     suite: Suite
     registry: Registry
     store: Store
-    _under: dict[tuple[str, ...], Published | None] = field(default_factory=dict)
+    _under: dict[tuple[str, ...], CommittedRecords | None] = field(default_factory=dict)
 
     @classmethod
     def open(cls, options: Options, default: str = "results/store") -> Session:
         """Open all three; the registry reads the plugins. ``default``: the store if none is named."""
         return cls(
-            options, Suite(options.suite), Registry(plugins=options.plugin), open_store(options, default)
+            options, Suite.read(options.suite), Registry(plugins=options.plugin), open_store(options, default)
         )
 
     def layered(self) -> Store | Layered:
@@ -44,22 +43,22 @@ class Session:
         the store alone where nothing is published, and with ``--fresh``.
         """
         profile, tracks = self.options.profile, self.options.track
-        names = [t for t in self.suite.spec.tracks if t in tracks or not tracks]
+        names = [t for t in self.suite.tracks if t in tracks or not tracks]
         at = (profile, *names)
         if at not in self._under:
             self._under[at] = (
-                None if self.options.fresh else published_records(published_folder(), profile, names)
+                None if self.options.fresh else committed_records(results_folder(), profile, names)
             )
         under = self._under[at]
         return self.store if under is None else Layered(self.store, under)
 
-    def records(self) -> Store | Layered | Published:
+    def records(self) -> Store | Layered | CommittedRecords:
         """The records that the command reads: with ``--published`` the profile's published ones alone."""
         if self.options.published:
-            return load_published(published_folder() / self.options.profile)
+            return load_committed(results_folder() / self.options.profile)
         return self.layered()
 
-    def plan(self, records: Store | Layered | Published | None = None) -> Plan:
+    def plan(self, records: Store | Layered | CommittedRecords | None = None) -> Plan:
         """The plan of the cells that the options select, and a note of every file that could not be read.
 
         Args:
@@ -78,7 +77,7 @@ class Session:
         from bench.board.collect import boards
 
         records = self.records()
-        return boards(self.plan(records), records, published_folder() / "published")
+        return boards(self.plan(records), records, results_folder() / "published", self.registry)
 
 
 def open_store(options: Options, default: str = "results/store") -> Store:
@@ -86,21 +85,21 @@ def open_store(options: Options, default: str = "results/store") -> Store:
     return Store.open(options.store or home() / default)
 
 
-def records_of_all_profiles(store: Store, options: Options) -> Store | Layered | Published:
+def records_of_all_profiles(store: Store, options: Options) -> Store | Layered | CommittedRecords:
     """The records that a command reads which is given a key and no profile: the store above the published
     records of every profile; one of the two alone with ``--fresh``, ``--published``, or where nothing is
     published.
     """
-    under = None if options.fresh else published_records(published_folder(), None)
+    under = None if options.fresh else committed_records(results_folder(), None)
     if options.published:
         if under is None:
-            raise BenchError(f"--published: there is no published record in {published_folder()}")
+            raise BenchError(f"--published: there is no published record in {results_folder()}")
         return under
     return store if under is None else Layered(store, under)
 
 
-def find_key(records: Store | Layered | Published, start: str) -> str:
+def find_key(records: Store | Layered | CommittedRecords, start: str) -> str:
     """The one key that begins with ``start``; `BenchError` with the nearest if there is none or several."""
     if isinstance(records, Store | Layered):
         return records.match(start)
-    return match_key(records.heads(), start, "the published records")
+    return match_key(records.summaries(), start, "the published records")

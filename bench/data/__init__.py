@@ -1,4 +1,8 @@
-"""Readers of data sets, a folder a family; `catalog` knows them all, `EMBEDDED` travels with the package."""
+"""Readers of data sets, one folder for each family, and the catalogue of all data sets.
+
+`bench.data.catalog` names every data set and the module that reads it; `bench.data.source` says what each of
+them answers. A new family (fields such as wind and rain, tiles of the Earth) is a folder of its own.
+"""
 
 from pathlib import Path
 

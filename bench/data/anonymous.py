@@ -1,4 +1,4 @@
-"""Files that a method may read without learning how they are called.
+"""Files without their names: what a method is given to read tells it neither path nor label.
 
 Published image sets lie as ``<domain>/<class>/<picture>``, and the labels of a prepared table lie beside its
 inputs: whoever is given the path of a test example has its label. What is given to methods is therefore read
@@ -28,7 +28,7 @@ _PATHS: WeakKeyDictionary[ImageFiles, tuple[Path, ...]] = WeakKeyDictionary()
 
 
 class ImageFiles:
-    """n image files, read by their positions; the object itself has no attribute.
+    """Image files that are read by their positions; the object itself has no attribute that names them.
 
     A pickle carries the paths, compressed, because the process that loads it has to find the files.
     """
@@ -45,7 +45,11 @@ class ImageFiles:
         return _restored, (zlib.compress(pickle.dumps([str(p) for p in _PATHS[self]])),)
 
     def decode(self, rows: np.ndarray, view: View) -> np.ndarray:
-        """Those at positions (k,), (k, size, size, 3) uint8: `bench.data.images.pictures.decode`."""
+        """Decode and cut the images at positions (k,): see `bench.data.images.pictures.decode`.
+
+        Returns:
+            (k, size, size, 3) uint8.
+        """
         from bench.data.images.pictures import decode
 
         paths = _PATHS[self]
@@ -54,7 +58,7 @@ class ImageFiles:
     def stream(
         self, batches: Iterable[np.ndarray], view: View, *, seed: int, first: int
     ) -> Iterator[np.ndarray]:
-        """The same of batch after batch of positions: `bench.data.images.pictures.stream`."""
+        """`decode` batch after batch of positions: see `bench.data.images.pictures.stream`."""
         from bench.data.images.pictures import stream
 
         paths = _PATHS[self]
@@ -66,11 +70,11 @@ def _restored(packed: bytes) -> ImageFiles:
 
 
 def mapped(path: Path, mode: Literal["r", "c"]) -> np.ndarray:
-    """A file of numpy, mapped into memory: a plain array, where `numpy.memmap` has the file's name.
+    """Map a file of numpy into memory, as a plain array: a `numpy.memmap` would have the file's name.
 
     Args:
-        path: of the file.
-        mode: read-only, or copy-on-write: who changes the array changes only what they see themselves.
+        path: the file.
+        mode: read-only, or copy-on-write: whoever changes the array then changes only their own view of it.
 
     Raises:
         OSError, ValueError, EOFError: as `numpy.load`.

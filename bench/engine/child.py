@@ -1,7 +1,8 @@
-"""One cell (or one shard of a stage), inside its own process: load, run, score, send the result.
+"""One cell (or one shard of a stage) in its own process: load the data, run the method, score, send the
+result.
 
-Runs forked from the fork server of `pool.py`, which owns limits, statuses and records; this side only says in
-which phase it is, what came out, or which exception ended it.
+The process is forked from the fork server (`forkserver.py`). The parent enforces limits, decides the status
+and writes the record; this side only sends in which phase it is, the result, or the exception that ended it.
 """
 
 from __future__ import annotations
@@ -15,87 +16,37 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from io import TextIOWrapper
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bench.contract import AnswerError, Method, Score, Snapshot, Stage, Task, Track
+from bench.contract import AnswerError, Score, Snapshot, Track
 from bench.engine import processes
 from bench.engine.context import Curve, RunContext, RunInputs, RunStageContext, plain, set_seed, utf8
-from bench.registry import Found, Origin, methods_in
-from bench.suite import settings
+from bench.engine.job import Job, load
 
-#: What a record keeps of an error: characters of its type, of its message and of each of its last lines.
+#: The most that a record holds of an error: characters of its type, of its message and of each of its last
+#: lines, and the number of lines.
 TYPE, MESSAGE, LINE, LINES = 200, 2000, 500, 15
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """Everything a child needs, as plain values: it finds code by ``Origin`` and data by its track.
-
-    ``stages``: name -> folder, already fetched and verified by the parent. ``address``/``shard``: set for a
-    stage. ``made_by``: digest of the code and settings that it runs with, for its checkpoints.
-    """
-
-    key: str
-    kind: str
-    cell: Mapping[str, Any]
-    task: Task
-    track: Origin
-    method: Origin
-    method_id: str
-    ranks_by: str
-    hp: Mapping[str, Any]
-    seed: int
-    device: str = "cpu"
-    threads: int = 1
-    gpu_fraction: float = 0
-    gpu_mem_gb: float | None = None
-    visible: str | None = None
-    stages: Mapping[str, str] = field(default_factory=dict)
-    address: str = ""
-    shard: int = 0
-    checkpoints: str | None = None
-    made_by: str = ""
-
-
-def run_settings(job: Job, track: Track) -> Any:
-    """The track's run settings with what this cell declares otherwise."""
-    return settings(track.Run, job.cell["run"], lambda *key: ".".join((job.key, "run", *map(str, key))))
-
-
-def find(job: Job) -> tuple[Track, Method]:
-    """The track and the method of a job, importing nothing else of ours: what is loaded is what it rests
-    on.
-    """
-    module = job.track.load()
-    track: Track = module.TRACK
-    for m in methods_in(job.method.load()):
-        if m.id == job.method_id and m.track == track.name:
-            return track, m
-    raise LookupError(f"{job.method.source_name} no longer declares {job.method_id!r} for track {track.name}")
 
 
 def main(job: Job, folder: str, pipe: Connection) -> None:
     """Entry point of the child process."""
-    tell, code = _Teller(pipe), 1
+    send, code = _Sender(pipe), 1
     try:
         try:
             _settle(job, Path(folder))
-            result = (
-                _stage(job, Path(folder), tell) if job.kind == "stage" else _cell(job, Path(folder), tell)
-            )
+            do = _stage if job.kind == "stage" else _cell
+            result = do(job, Path(folder), send)
             _flush()
-            tell("result", result)
+            send("result", result)
         except BaseException as e:  # a SystemExit of the method is an answer too
             error = _error(e, job.method.path)
             _flush()
-            tell("error", error)
+            send("error", error)
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -105,9 +56,9 @@ def main(job: Job, folder: str, pipe: Connection) -> None:
         os._exit(code)
 
 
-class _Teller:
-    """Sends (kind, value) to the parent: from any thread of the cell's process, from no process that it
-    forked.
+class _Sender:
+    """Sends (kind, value) to the parent, from any thread of this process. In a process that the method forked
+    it does nothing, so that the parent hears each message once.
     """
 
     def __init__(self, pipe: Connection) -> None:
@@ -120,7 +71,9 @@ class _Teller:
 
 
 def _flush() -> None:
-    """Bring to the log what was printed: once the answer is told, this process may be ended at any time."""
+    """Write to the log what was printed: once the result is sent, the parent may end this process at any
+    time.
+    """
     for stream in (sys.stdout, sys.stderr):
         # The method may have closed it or put something else there, and the disk may be full.
         with suppress(OSError, ValueError, AttributeError):
@@ -128,8 +81,8 @@ def _flush() -> None:
 
 
 def _folders(folder: Path) -> None:
-    """Make the folders of a cell; again, if the method has removed them: much that is called afterwards asks
-    for the current folder, and the answer counts whatever became of it.
+    """Make the folders of a cell. This is repeated after the method ran, which may have removed them:
+    libraries ask for the current folder, and an answer is scored whatever the method did to its folders.
     """
     with suppress(OSError):
         for name in ("work", "home", "tmp"):
@@ -141,13 +94,13 @@ def _folders(folder: Path) -> None:
 
 
 def _settle(job: Job, folder: Path) -> None:
-    """Own session, own folders, own share of the machine; dies with its parent and first of all in need; what
-    it starts stays below it.
+    """Give this process a session, folders and a share of the machine of its own. It dies with its parent, is
+    the first to be killed when the machine runs out of memory, and adopts the orphans among its descendants.
     """
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # The fork server leaves when nobody holds this end of a pipe any more: only the driver is to hold it.
+    # The fork server exits once this end of a pipe is closed everywhere: only the driver may have it open.
     server: Any = forkserver._forkserver
     if server._forkserver_alive_fd is not None:
         os.close(server._forkserver_alive_fd)
@@ -164,7 +117,7 @@ def _settle(job: Job, folder: Path) -> None:
     _folders(folder)
     os.chdir(folder / "work")
     threads = str(job.threads)
-    # What torch.compile has built is for all cells of a user, as it is outside of them.
+    # What torch.compile has built is shared by all cells of a user.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{os.getuid()}")
     os.environ.update(
         HOME=str(folder / "home"),
@@ -174,7 +127,7 @@ def _settle(job: Job, folder: Path) -> None:
         OPENBLAS_NUM_THREADS=threads,
         TOKENIZERS_PARALLELISM="false",
     )
-    tempfile.tempdir = None  # torch has asked for it in the fork server, and what was found is kept
+    tempfile.tempdir = None  # torch asked for it in the fork server, which cached the answer
     if job.visible is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = job.visible
     _limit_threads(job.threads)
@@ -182,8 +135,8 @@ def _settle(job: Job, folder: Path) -> None:
 
 
 def _limit_threads(n: int) -> None:
-    """Thread pools read their variables when they are loaded, which the fork server did long ago: tell them
-    again.
+    """Limit thread pools that exist already: they read the environment when they were loaded, which happened
+    in the fork server.
     """
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(n)
@@ -201,33 +154,32 @@ def _use_device(job: Job) -> None:
     if torch.cuda._is_in_bad_fork():
         raise RuntimeError("CUDA was initialised in the fork server; this child cannot use it")
     if not torch.cuda.is_available():
-        # The device stays what was asked for: who uses it gets torch's own error, who does not may run.
+        # The device stays as asked for: a method that uses it gets torch's own error, any other may run.
         logging.getLogger("bench").warning("this cell was given a GPU, but torch sees none")
         return
     total = torch.cuda.get_device_properties(0).total_memory / 2**30
-    shares = [
-        s for s in (job.gpu_fraction if job.gpu_fraction < 1 else 0, (job.gpu_mem_gb or 0) / total) if s > 0
-    ]
+    fraction, memory = job.needs.gpu, (job.needs.gpu_mem_gb or 0) / total
+    shares = [share for share in (fraction if fraction < 1 else 0, memory) if share > 0]
     if shares:
         torch.cuda.set_per_process_memory_fraction(min(1.0, *shares))
     torch.cuda.reset_peak_memory_stats()
 
 
-def _cell(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
-    track, method = find(job)
+def _cell(job: Job, folder: Path, send: _Sender) -> dict[str, Any]:
+    code = load(job)
+    track, run = code.track, code.run
     _use_device(job)
-    run = run_settings(job, track)
     stages = {k: Path(v) for k, v in job.stages.items()}
     inputs = RunInputs(job.seed if track.split_per_seed else None, job.device, stages)
-    kept: list[Any] = []
+    truth: list[Any] = []  # opened when it is first needed
 
     def scorer(answer: Any, history: list[Snapshot]) -> Score:
         _folders(folder)
-        if not kept:
-            kept.append(track.truth(job.task, run, inputs))
-        return track.score(job.task, answer, kept[0], history)
+        if not truth:
+            truth.append(track.truth(job.task, run, inputs))
+        return track.score(job.task, answer, truth[0], history)
 
-    tell("phase", "load")
+    send("phase", "load")
     clock = time.monotonic()
     given = track.load(job.task, run, inputs)
     cost = {"load_s": time.monotonic() - clock}
@@ -242,35 +194,35 @@ def _cell(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
         scorer,
         stages,
         Path(job.checkpoints) if job.checkpoints else None,
-        tell,
+        send,
     )
-    tell("phase", "run")
+    send("phase", "run")
     ctx.start_clock()
     ctx.made_by = job.made_by
-    answer = method.fn(given, dict(job.hp), ctx)
+    answer = code.method.fn(given, job.hp, ctx)
     cost |= {"run_s": ctx.seconds(), "snapshot_s": ctx.snapshot_s}
     if job.device == "cuda":
         import torch
 
         if torch.cuda.is_available():
             cost["gpu_mem_mb"] = torch.cuda.max_memory_allocated() / 2**20
-    tell("phase", "score")
+    send("phase", "score")
     clock = time.monotonic()
     score = scorer(answer, ctx.history)
     cost["score_s"] = time.monotonic() - clock
     return {
         **_packed(score, track, job.ranks_by),
         "cost": cost,
-        "curve": _told("reports", ctx.reports),
-        "history": _told("snapshots", _history(ctx.history)),
+        "curve": _points("reports", ctx.reports),
+        "history": _points("snapshots", _history(ctx.history)),
     }
 
 
-def _stage(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
-    track, method = find(job)
+def _stage(job: Job, folder: Path, send: _Sender) -> dict[str, Any]:
+    stage = load(job).stage(job.address)
+    if stage is None:
+        raise LookupError(f"no stage with address {job.address} is declared any more")
     _use_device(job)
-    run = run_settings(job, track)
-    stage = _by_address(job, track, method, run)
     out = folder / "out"
     out.mkdir()
     set_seed(job.seed + job.shard)
@@ -283,7 +235,7 @@ def _stage(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
         logging.getLogger("bench.stage"),
         {k: Path(v) for k, v in job.stages.items()},
     )
-    tell("phase", "run")
+    send("phase", "run")
     clock = time.monotonic()
     stage.build(ctx)
     _folders(folder)
@@ -292,18 +244,11 @@ def _stage(job: Job, folder: Path, tell: _Teller) -> dict[str, Any]:
     return {"cost": {"run_s": time.monotonic() - clock}}
 
 
-def _by_address(job: Job, track: Track, method: Method, run: Any) -> Stage:
-    from bench.planned import all_stages
-
-    for stage in all_stages(track, Found(method, job.method, "method"), job.task, run):
-        if stage.address == job.address:
-            return stage
-    raise LookupError(f"no stage with address {job.address} is declared any more")
-
-
 def _packed(score: Score, track: Track, ranks_by: str) -> dict[str, Any]:
-    """A score as values that travel over the pipe; unknown metrics and a missing ranking metric are the
-    track's bug.
+    """A score as plain values that can be sent over the pipe.
+
+    Raises:
+        AnswerError: the track scored a metric that it does not declare, or none that ranks.
     """
     known = {m.name for m in track.metrics}
     for name in score.metrics:
@@ -324,7 +269,7 @@ def _packed(score: Score, track: Track, ranks_by: str) -> dict[str, Any]:
 
 
 def _series(array: Any) -> dict[str, Any]:
-    """A DataArray as plain JSON values; what is not finite becomes None."""
+    """A DataArray as plain JSON values; numbers that are not finite become None."""
     import numpy as np
 
     values = np.asarray(array.values, dtype=float)
@@ -344,29 +289,29 @@ def _history(history: list[Snapshot]) -> Curve:
     return curve
 
 
-def _told(what: str, curve: Curve) -> list[dict[str, Any]]:
-    """The points of a curve; where it was thinned, the log says so."""
+def _points(what: str, curve: Curve) -> list[dict[str, Any]]:
+    """The points of a curve. A line in the log says so where the curve was thinned."""
     if curve.stride > 1:
-        said = "%d %s: the record keeps %d, one in %d and the last"
-        logging.getLogger("bench").info(said, curve.seen, what, len(curve.points), curve.stride)
+        message = "%d %s: the record keeps %d, one in %d and the last"
+        logging.getLogger("bench").info(message, curve.seen, what, len(curve.points), curve.stride)
     return curve.points
 
 
 def _error(error: BaseException, file: str) -> dict[str, Any]:
-    """An exception as words: type, message, its last lines, the line of ``file``, where the method stands, at
-    which it came up; and whether it means that memory ran out.
+    """An exception as plain values: its type, message and last lines, the line of ``file`` (where the method
+    is defined) at which it was raised, and whether it means out of memory.
 
-    A stranger wrote it: its words may be of any length, be no UTF-8, or fail to come.
+    Its class may be anybody's: the message may be of any length, may not be UTF-8, and making it may fail.
     """
     name = type(error).__name__
     try:
         text = str(error)
     except Exception as e:
-        text = f"(its message cannot be told: {type(e).__name__})"
+        text = f"(its message cannot be shown: {type(e).__name__})"
     try:
         lines = "".join(traceback.format_exception(error)).splitlines()[-LINES:]
     except Exception as e:
-        lines = [f"(its traceback cannot be told: {type(e).__name__})"]
+        lines = [f"(its traceback cannot be shown: {type(e).__name__})"]
     numbers = [n for frame, n in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
     memory = isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text
     where = "device" if name == "OutOfMemoryError" else "host"

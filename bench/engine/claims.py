@@ -1,8 +1,8 @@
-"""Several drivers on one store: who of them does a unit, and what became of one that another did.
+"""Several drivers on one store: which of them runs a unit, and what became of a unit that another one ran.
 
-A driver holds the lease of each unit that it has handed out, from before it starts until its record is seen
-in the store, also while the unit is tried again elsewhere. Its workers hold nothing, so one that is lost with
-its node leaves nothing behind.
+A driver holds the lease of each unit that it has started, from before the start until the record is seen in
+the store, also while the unit is tried again elsewhere. Its workers hold no lease, so a worker that is lost
+with its node leaves none behind.
 """
 
 from __future__ import annotations
@@ -13,92 +13,101 @@ from contextlib import suppress
 from dataclasses import replace
 
 from bench.contract import Record
-from bench.engine.pool import Pool
-from bench.engine.worker import Unit, do
+from bench.engine.forkserver import ForkServer
+from bench.engine.job import Unit
+from bench.engine.worker import run_unit
+from bench.store.files import StoreError
 from bench.store.lease import Lease
-from bench.store.records import Head, Store, StoreError
+from bench.store.records import Store
+from bench.store.summaries import RecordSummary
 
-#: How long a unit that another driver has is left alone before it is asked for again.
-LOOK_S = 1.0
+#: Seconds between two attempts to claim a unit whose lease another driver holds.
+RETRY_S = 1.0
 
 
 class Claims:
-    """The leases of one driver, and what it knows of the store's records."""
+    """The leases of one driver, and what it last read of the store's records."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._held: dict[str, Lease] = {}
-        self._asked: dict[str, tuple[Lease, float]] = {}
-        self._heads: Mapping[str, Head] = {}
+        self._refused: dict[str, tuple[Lease, float]] = {}
+        self._summaries: Mapping[str, RecordSummary] = {}
 
-    def ask(self, unit: Unit) -> Head | bool:
-        """True: this driver has the unit from now on, and nobody else does it. False: another driver has it.
-        A head: another driver did it since it was planned, and this is how it ended.
+    def claim(self, unit: Unit) -> RecordSummary | bool:
+        """Claim a unit for this driver.
+
+        Returns:
+            True: this driver holds the lease now and no other driver runs the unit. False: another driver
+                holds
+            it. A summary: another driver has run the unit since it was planned, and this is its record.
 
         Raises:
             StoreError: the store cannot be read or written.
         """
         if unit.key in self._held:
             return True  # it is tried again: its node was lost
-        if (head := self._ended(unit)) is not None:
-            return head
-        if not self._take(unit.key):
+        if (ended := self._ended(unit)) is not None:
+            return ended
+        if not self._acquire(unit.key):
             return False
-        self._heads = self._store.fresh()
-        if (head := self._ended(unit)) is not None:
-            self.give(unit.key)
-            return head
+        self._summaries = self._store.fresh()
+        if (ended := self._ended(unit)) is not None:
+            self.release(unit.key)
+            return ended
         return True
 
     def built(self, unit: Unit) -> dict[str, float]:
-        """Seconds that building took, of the stages that a unit may read and that have a record."""
-        return {k: h.cost.get("run_s", 0.0) for k in unit.stages if (h := self._heads.get(k)) is not None}
+        """Shard key -> seconds that building took, of the stages that a unit may read and that
+        have a record.
+        """
+        known = {k: s for k in unit.stages if (s := self._summaries.get(k)) is not None}
+        return {k: s.cost.get("run_s", 0.0) for k, s in known.items()}
 
-    def give(self, key: str) -> None:
-        """Let go of a unit, ended or not."""
+    def release(self, key: str) -> None:
+        """Release the lease of a unit, whether or not it has ended."""
         if (lease := self._held.pop(key, None)) is not None:
-            with suppress(
-                StoreError
-            ):  # nothing is lost: a lease ends with its process, or by not being renewed
+            # Nothing is lost if it cannot be released: a lease that is not renewed expires.
+            with suppress(StoreError):
                 lease.release()
 
     def close(self) -> None:
-        """Let go of all."""
+        """Release all leases."""
         for key in list(self._held):
-            self.give(key)
+            self.release(key)
 
-    def _take(self, key: str) -> bool:
-        lease, last = self._asked.pop(key, (None, -LOOK_S))
+    def _acquire(self, key: str) -> bool:
+        lease, last = self._refused.pop(key, (None, -RETRY_S))
         lease = lease or self._store.artifacts.lease(key)
-        if time.monotonic() - last >= LOOK_S:
+        if time.monotonic() - last >= RETRY_S:
             if lease.hold():
                 self._held[key] = lease
                 return True
             last = time.monotonic()
-        self._asked[key] = lease, last
+        self._refused[key] = lease, last
         return False
 
-    def _ended(self, unit: Unit) -> Head | None:
-        """The record of a unit that counts and that the plan did not see; an end that is nobody's counts as
-        none.
+    def _ended(self, unit: Unit) -> RecordSummary | None:
+        """The record of a unit that was written since it was planned, None if there is none that says
+        something of the unit (``lost`` and ``skipped`` do not).
         """
-        head = self._heads.get(unit.key)
-        if head is None or head.ended == unit.seen or head.status in ("lost", "skipped"):
+        found = self._summaries.get(unit.key)
+        if found is None or found.ended == unit.seen or found.status in ("lost", "skipped"):
             return None
-        stage = unit.job.kind == "stage" and head.status == "ok"
+        stage = unit.job.kind == "stage" and found.status == "ok"
         if stage and not self._store.artifacts.has_shard(unit.job.address, unit.job.shard):
             return None
-        return head
+        return found
 
 
-def do_alone(unit: Unit, pool: Pool, store: Store) -> Record | None:
-    """Do one unit outside of a sweep, or wait for another driver that does it, and return its record."""
+def run_unit_alone(unit: Unit, server: ForkServer, store: Store) -> Record | None:
+    """Run one unit outside of a sweep, or wait for another driver that runs it, and return its record."""
     claims = Claims(store)
     try:
-        while (asked := claims.ask(unit)) is False:
-            time.sleep(LOOK_S / 5)
-        if asked is not True:
+        while (claimed := claims.claim(unit)) is False:
+            time.sleep(RETRY_S / 5)
+        if claimed is not True:
             return store.read(unit.key)
-        return do(replace(unit, built=claims.built(unit)), pool, store)
+        return run_unit(replace(unit, built=claims.built(unit)), server, store)
     finally:
         claims.close()

@@ -1,6 +1,6 @@
-"""What a method, a track and a stage hold in their hands while they run: the implementations of the
-contract's `Context`, `Inputs` and `StageContext`. Knows nothing of processes, limits or Ray, so that a
-notebook can use it.
+"""The implementations of the contract's `Context`, `Inputs` and `StageContext`, which methods, tracks and
+stages are given while they run. They know nothing of processes, limits or Ray, so that a notebook can use
+them.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from bench.contract import BenchError, Censored, Score, Snapshot
 from bench.errors import nearest
 
 Scorer = Callable[[Any, list[Snapshot]], Score]
-#: What a record holds of one curve at most: its points, and the numbers in all of them.
+#: The most that a record holds of one curve: points, and numbers in all of them.
 POINTS, NUMBERS = 2000, 20_000
-#: What one report may hold: numbers, and characters of a number's name.
+#: The most that one report may hold: numbers, and characters of a number's name.
 WIDTH, NAME = 1000, 100
 
 
 def plain(value: float | Censored | None) -> Any:
-    """A metric's value as JSON says it: a number, None, or ``{"bound": x}`` for a censored one."""
+    """A metric's value as plain JSON: a number, None, or ``{"bound": x}`` for a censored one."""
     return (
         {"bound": float(value.bound)}
         if isinstance(value, Censored)
@@ -44,16 +44,17 @@ def _read(value: Any) -> float | Censored | None:
 
 
 def utf8(text: str, length: int) -> str:
-    """The beginning of a text; what is not UTF-8 in it (of a file's name, say) is written as an escape."""
+    """The first ``length`` characters of a text; what is not UTF-8 in it (of a file name, say) is escaped."""
     return text[:length].encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(slots=True)
 class Curve:
-    """Points in the order they came, never more than a record may hold: when there are too many, every second
-    one goes, and from then on every second one is left out. The first and the last one always stay.
+    """The points of a curve in order, never more than a record may hold.
 
-    ``seen``: how many came. ``stride``: one in so many is kept, and the last.
+    When there are too many, every second point is dropped, and from then on only every second new one is
+    added. The first and the last point always stay. ``seen`` counts all points that were added; one in
+    ``stride`` of them, and the last, are in ``points``.
     """
 
     points: list[dict[str, Any]] = field(default_factory=list)
@@ -67,7 +68,7 @@ class Curve:
     def add(self, point: dict[str, Any]) -> None:
         """Add a point."""
         if self.seen and (self.seen - 1) % self.stride:
-            self._numbers -= _width(self.points.pop())  # it was there only because it was the last
+            self._numbers -= _width(self.points.pop())  # it was held only because it was the last one
         self.points.append(point)
         self._numbers += _width(point)
         self.seen += 1
@@ -84,8 +85,8 @@ def _width(point: Mapping[str, Any]) -> int:
 def set_seed(seed: int) -> None:
     """Seed random, numpy and, if it is installed, torch (all devices).
 
-    Torch is imported for it: left to a method's own import, it would seed itself with a constant and make all
-    seeds one.
+    Torch is imported here: when a method imported it later, torch would seed itself with a constant, and all
+    seeds would give one result.
     """
     import numpy as np
 
@@ -98,7 +99,7 @@ def set_seed(seed: int) -> None:
 
 
 def _torch() -> Any:
-    """Torch if this process has imported it: what never was has no state to keep."""
+    """Torch if this process has imported it, else None: there is no state to save then."""
     return sys.modules.get("torch")
 
 
@@ -115,7 +116,7 @@ def random_states() -> dict[str, Any]:
 
 
 def set_random_states(states: Mapping[str, Any]) -> None:
-    """Put back what `random_states` took."""
+    """Set every random state to what `random_states` returned."""
     import numpy as np
 
     random.setstate(states["random"])
@@ -129,12 +130,11 @@ def set_random_states(states: Mapping[str, Any]) -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Random states and the train/eval mode of every torch module alive are the same after the block as
-    before.
+    """Restore random states and the train/eval mode of every torch module after the block.
 
-    Without this, looking at a model changes it: sampling draws from the generators that training draws from,
-    and ``eval()`` stays. Modules are found through the garbage collector, since the engine cannot know where
-    a method keeps them.
+    Without this, evaluating a model changes its training: sampling draws from the generators that training
+    draws from, and ``eval()`` stays switched on. Modules are found through the garbage collector, since the
+    engine cannot know where a method holds them.
     """
     states, modes = random_states(), []
     if torch := _torch():
@@ -149,25 +149,25 @@ def undisturbed() -> Iterator[None]:
 
 @dataclass(slots=True)
 class RunInputs:
-    """What `Track.load` and `Track.truth` are given."""
+    """The `Inputs` that `Track.load` and `Track.truth` are given."""
 
     seed: int | None
     device: str
     stages: Mapping[str, Path] = field(default_factory=dict)
 
     def stage(self, name: str) -> Path:
-        """Folder of a stage; `BenchError` names those there are."""
+        """Folder of a stage; `BenchError` with the nearest name for one that was not declared."""
         if name not in self.stages:
             raise BenchError(
                 f"stage {name!r} is not declared for this cell{nearest(name, self.stages)}; a method declares"
-                " the stages that it reads by stages=… of @method"
+                " the stages that it reads by stages=… of @method (bench check TRACK lists them)"
             )
         return self.stages[name]
 
 
 @dataclass(slots=True)
 class RunStageContext:
-    """What a stage's ``build`` is given."""
+    """The `StageContext` that a stage's ``build`` is given."""
 
     outdir: Path
     params: Mapping[str, Any]
@@ -184,10 +184,10 @@ class RunStageContext:
 
 @dataclass(slots=True)
 class RunContext:
-    """A method's only door outside.
+    """The `Context` that a method is given.
 
-    ``made_by``: digest of the code and the settings that a checkpoint is made by; one made by others is not
-    used. ``tell`` passes phases on to the engine; a notebook ignores them.
+    ``made_by`` is the digest of the code, settings and data that checkpoints are made with; a checkpoint made
+    with others is not used. ``send`` reports phases to the engine; in a notebook it does nothing.
     """
 
     seed: int
@@ -199,7 +199,7 @@ class RunContext:
     scorer: Scorer
     stages: Mapping[str, Path] = field(default_factory=dict)
     checkpoints: Path | None = None
-    tell: Callable[[str, Any], None] = lambda kind, value: None
+    send: Callable[[str, Any], None] = lambda kind, value: None
     made_by: str = ""
     history: list[Snapshot] = field(default_factory=list)
     reports: Curve = field(default_factory=Curve)
@@ -209,34 +209,34 @@ class RunContext:
 
     @property
     def curve(self) -> list[dict[str, float]]:
-        """What was reported so far; evenly thinned where that is too much for a record."""
+        """What was reported so far, evenly thinned where that is too much for a record."""
         return self.reports.points
 
     def start_clock(self) -> None:
-        """The method starts now."""
+        """Start the method's clock."""
         self._started, self.snapshot_s = time.monotonic(), 0.0
 
     def seconds(self) -> float:
-        """Seconds on the method's own clock: since it started, without the looks at it."""
+        """Seconds on the method's own clock: since it started, without the time that snapshots took."""
         return time.monotonic() - self._started - self.snapshot_s
 
     def stage(self, name: str) -> Path:
-        """Folder of a stage; `BenchError` names those there are."""
+        """Folder of a stage; `BenchError` with the nearest name for one that was not declared."""
         return RunInputs(self.seed, self.device, self.stages).stage(name)
 
     def snapshot(self, step: int, answer: Any) -> None:
-        """Score ``answer`` now, off the clock, leaving every random state and train/eval mode as it was."""
+        """Score ``answer`` now, off the method's clock; random states and train/eval modes do not change."""
         now, before = self.seconds(), time.monotonic()
-        self.tell("phase", "snapshot")
+        self.send("phase", "snapshot")
         with undisturbed():
             score = self.scorer(answer, self.history)
         self.history.append(Snapshot(step, now, dict(score.metrics)))
-        self.tell("phase", "run")
+        self.send("phase", "run")
         self.snapshot_s += time.monotonic() - before
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Keep ``state`` with all random states; the last one wins, and a kill in mid-write leaves the one
-        before.
+        """Save ``state`` with all random states. It replaces the last checkpoint; if the process is killed
+        while writing, the last one stays.
         """
         if self.checkpoints is None:
             return
@@ -258,7 +258,7 @@ class RunContext:
         os.replace(self.checkpoints / "writing.pt", self.checkpoints / "last.pt")
 
     def restore(self) -> dict[str, Any] | None:
-        """The last checkpointed state, or None; the clock goes on from where it was."""
+        """The state of the last checkpoint, or None. The method's clock goes on from its time."""
         path = self.checkpoints / "last.pt" if self.checkpoints is not None else None
         if path is None or not path.is_file():
             return None
@@ -267,7 +267,7 @@ class RunContext:
 
         whole = torch.load(path, weights_only=True, map_location=self.device)
         if whole.get("made_by") != self.made_by:
-            # Half of a training by the code of then and half by today's would be the result of neither.
+            # A training half by the old code and half by today's would be the result of neither.
             self.log.info("a checkpoint made by code or settings that have changed since is not used")
             path.unlink()
             return None
@@ -283,12 +283,12 @@ class RunContext:
             Snapshot(step, s, {k: _read(v) for k, v in m.items()}) for step, s, m in whole["history"]
         ]
         self._started = time.monotonic() - whole["seconds"] - self.snapshot_s
-        self.log.info("going on from a checkpoint at %.1f s", whole["seconds"])
+        self.log.info("resuming from a checkpoint at %.1f s", whole["seconds"])
         state: dict[str, Any] = whole["state"]
         return state
 
     def report(self, **numbers: float) -> None:
-        """Numbers for the record's curve."""
+        """Add numbers to the record's curve."""
         if len(numbers) > WIDTH or any(len(k) > NAME for k in numbers):
             raise BenchError(
                 f"ctx.report: expected at most {WIDTH} numbers and {NAME} letters in a name, "
@@ -299,7 +299,9 @@ class RunContext:
 
 
 def _check_readable(path: Path) -> None:
-    """Read the first checkpoint back: that it cannot be is better known now than after the kill."""
+    """Read the first checkpoint back, so that a state that cannot be read is an error now, not
+    after a kill.
+    """
     import pickle
 
     import torch
@@ -307,7 +309,7 @@ def _check_readable(path: Path) -> None:
     try:
         torch.load(path, weights_only=True, map_location="meta")
     except pickle.UnpicklingError as e:
-        told = str(e).replace("\n", " ")
+        message = str(e).replace("\n", " ")[:300]
         raise BenchError(
-            f"checkpoint: the state may hold tensors, numbers, strings and containers of them: {told[:300]}"
+            f"checkpoint: the state may hold tensors, numbers, strings and containers of them: {message}"
         ) from e

@@ -1,4 +1,4 @@
-"""The one way to run a plan, on Ray or here."""
+"""The one way to run a plan, on Ray or in this process: its cells become units, a sweep runs them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bench.engine.pool import needs_linux
-from bench.engine.sweep import Sweep, not_run, units
-from bench.planned import Plan
+from bench.declarations import non_default, shard_keys, shard_label
+from bench.engine.forkserver import needs_linux
+from bench.engine.job import Job, Unit
+from bench.engine.sweep import Sweep, not_run
+from bench.plan import Plan, PlannedCell, PlannedStage
 from bench.registry import Registry
 from bench.store.records import Store
 
@@ -29,7 +31,19 @@ def execute(
     cpus: int | None = None,
     on_change: Callable[[Sweep], None] = lambda sweep: None,
 ) -> Sweep:
-    """Run what the plan says is missing and return the sweep, ended or stopped.
+    """Run what the plan says is missing and return the sweep when it has ended or was stopped.
+
+    Args:
+        plan: what to run.
+        registry: where the code of its tracks comes from.
+        store: where records are written to.
+        local: run in threads of this process, not on Ray.
+        stale: run stale cells too.
+        failed: run failed cells and stages again.
+        budget_s: start nothing that is expected to end later than this.
+        address: the Ray cluster.
+        cpus: how many processors to use (default: all).
+        on_change: called whenever the sweep changes.
 
     Raises:
         BenchError: nothing can run here (no Linux, say), or no cluster at ``address``.
@@ -65,10 +79,10 @@ def execute(
 
 @contextmanager
 def _interruptible(asked: threading.Event) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM (a scheduler taking the machine back) ask the sweep to end.
+    """Let Ctrl-C and SIGTERM (from a scheduler) ask the sweep to end.
 
-    They only set ``asked``: an exception could strike between handing out a cell and starting it, or in the
-    middle of a redraw. A second signal does raise, for whoever cannot wait.
+    They only set ``asked``, since an exception could strike between taking a cell and starting it, or while
+    the screen is drawn. A second signal raises KeyboardInterrupt.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -85,3 +99,79 @@ def _interruptible(asked: threading.Event) -> Iterator[None]:
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)
+
+
+def units(
+    plan: Plan, cells: list[PlannedCell], registry: Registry, *, failed: bool
+) -> tuple[list[Unit], set[str]]:
+    """The units of the cells to run and of the stages that they need, each stage before its first reader; and
+    the keys of the stages that failed before and are not tried again (``failed`` tries them).
+    """
+    out: dict[str, Unit] = {}
+    broken: set[str] = set()
+
+    def add_stage(key: str) -> None:
+        planned = plan.stages[key]
+        if key in out:
+            return
+        if planned.state == "failed" and not failed:
+            broken.add(key)
+            return
+        for k in planned.reads:
+            add_stage(k)
+        out[key] = _stage_unit(planned, registry)
+
+    for c in cells:
+        for k in c.reads if c.skip is None else ():
+            add_stage(k)
+        out[c.key] = _cell_unit(c, registry)
+    return list(out.values()), broken
+
+
+def _cell_unit(c: PlannedCell, registry: Registry) -> Unit:
+    job = Job(
+        key=c.key,
+        kind="cell",
+        cell=c.cell.declared(),
+        task=c.task,
+        track=registry.track_found(c.plan.track.name)[1],
+        method=c.found.origin,
+        method_id=c.found.method.id,
+        ranks_by=c.plan.ranks_by,
+        needs=c.needs,
+    )
+    return Unit(
+        job=job,
+        label=str(c.cell),
+        data=(c.dependencies and c.dependencies.data) or "",
+        reads=c.reads,
+        stages=c.may_read,
+        fallback={k: v for k, v in c.found.method.fallback.items() if c.cell.hp.get(k) != v},
+        seconds=c.seconds,
+        seen=c.summary.ended if c.summary is not None else "",
+        generation=c.summary.generation + 1 if c.summary is not None else 0,
+    )
+
+
+def _stage_unit(s: PlannedStage, registry: Registry) -> Unit:
+    named = {"track": s.plan.track.name, "stage": s.stage.name, "address": s.stage.address, "shard": s.shard}
+    job = Job(
+        key=s.key,
+        kind="stage",
+        cell={**named, "params": dict(s.stage.params), "run": non_default(s.plan.run)},
+        task=s.task,
+        track=registry.track_found(s.plan.track.name)[1],
+        method=s.found.origin,
+        method_id=s.found.method.id,
+        ranks_by=s.plan.ranks_by,
+        needs=s.stage.needs,
+    )
+    return Unit(
+        job=job,
+        label=f"{s.plan.track.name} · stage {shard_label(s.stage, s.shard)}",
+        reads=s.reads,
+        stages=tuple(k for read in s.stage.stages for k in shard_keys(read)),
+        replaces=s.replaces,
+        seen=s.seen,
+        generation=s.generation,
+    )

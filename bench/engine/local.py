@@ -1,4 +1,6 @@
-"""Runs a sweep in threads of this process, without Ray: the same child, the same limits, the same records."""
+"""Runs a sweep in threads of this process, without Ray, with the same processes, limits and
+records of cells.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract import Needs
-from bench.engine.pool import Pool
-from bench.engine.sweep import Sweep, check, left_out, memory_notes
-from bench.engine.worker import Unit, do
+from bench.engine.forkserver import ForkServer
+from bench.engine.job import Unit
+from bench.engine.sweep import Sweep, check_any_fits, memory_notes, too_large
+from bench.engine.worker import run_unit
 
+#: Seconds between two turns of the loop.
 TICK_S = 0.2
-GIVE_UP_S = 10.0
+#: After an exception or an interrupt: how long it waits for cells that are being stopped.
+STOP_WITHIN_S = 10.0
 
 
-def here(cpus: int | None = None) -> Needs:
-    """What this machine has: processors (or as many as asked), GPUs, memory in GB."""
+def machine(cpus: int | None = None) -> Needs:
+    """The resources of this machine: processors (or ``cpus`` of them), GPUs, memory in GB."""
     cpu = cpus or len(os.sched_getaffinity(0))
     return Needs(cpu=cpu, gpu=_gpus(), mem_gb=total_gb(), minutes=float("inf"))
 
@@ -35,13 +40,13 @@ def total_gb() -> float:
 
 
 def driver_gb() -> float:
-    """The share of this machine's memory that is left to the driver and its fork server."""
+    """The part of this machine's memory that is reserved for the driver and its fork server."""
     return min(2.0, max(0.5, total_gb() / 20))
 
 
 def cells_gb() -> float:
-    """Memory that cells running side by side may ask for together: what this process may use (a container
-    or a batch job may have less than the machine), less the driver's share.
+    """Memory for all cells that run side by side: what this process may use (in a container or a batch job
+    less than the machine has), less the driver's part.
     """
     return max(0.5, min(total_gb(), *_cgroup_gb()) - driver_gb())
 
@@ -49,7 +54,7 @@ def cells_gb() -> float:
 def _cgroup_gb(
     root: Path = Path("/sys/fs/cgroup"), mine: Path = Path("/proc/self/cgroup")
 ) -> Iterator[float]:
-    """The memory limits of this process's control groups (versions 2 and 1) and of those above them."""
+    """Memory limits, in GB, of this process's control groups (version 2 and 1) and of their parents."""
     for line in mine.read_text(encoding="utf-8").splitlines() if mine.exists() else ():
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
@@ -70,81 +75,83 @@ def _gpus() -> int:
     return len(list(devices.iterdir())) if devices.is_dir() else 0
 
 
-class _Places:
-    """Free processors, GPUs and memory of this machine. A cell that may use more than cells have together
-    runs alone.
+class _Capacity:
+    """The processors, GPUs and memory of this machine that no cell uses. A cell that may use more memory than
+    all cells may use together runs alone.
     """
 
     def __init__(self, total: Needs) -> None:
         self.cpu, self.gpus = float(total.cpu), [1.0] * int(total.gpu)
-        self.mem_gb, self.taken = total.mem_gb, 0
+        self.mem_gb, self.cells = total.mem_gb, 0
 
     def fits(self, needs: Needs) -> bool:
         if needs.cpu > self.cpu + 1e-9 or (needs.gpu > 0 and self._gpu(needs) is None):
             return False
-        return needs.mem_gb <= self.mem_gb + 1e-9 or not self.taken
+        return needs.mem_gb <= self.mem_gb + 1e-9 or not self.cells
 
     def _gpu(self, needs: Needs) -> list[int] | None:
         whole = max(1, int(needs.gpu))
         free = [i for i, f in enumerate(self.gpus) if f + 1e-9 >= min(needs.gpu, 1.0)]
         return free[:whole] if len(free) >= whole else None
 
-    def take(self, needs: Needs) -> list[int]:
+    def acquire(self, needs: Needs) -> list[int]:
         self.cpu -= needs.cpu
         self.mem_gb -= needs.mem_gb
-        self.taken += 1
-        taken = (self._gpu(needs) or []) if needs.gpu > 0 else []
-        for i in taken:
+        self.cells += 1
+        gpus = (self._gpu(needs) or []) if needs.gpu > 0 else []
+        for i in gpus:
             self.gpus[i] -= min(needs.gpu, 1.0)
-        return taken
+        return gpus
 
-    def give(self, needs: Needs, taken: Sequence[int]) -> None:
+    def release(self, needs: Needs, gpus: Sequence[int]) -> None:
         self.cpu += needs.cpu
         self.mem_gb += needs.mem_gb
-        self.taken -= 1
-        for i in taken:
+        self.cells -= 1
+        for i in gpus:
             self.gpus[i] += min(needs.gpu, 1.0)
 
 
 def run(sweep: Sweep, preload: Sequence[str], *, cpus: int | None = None) -> None:
-    """Run the sweep to its end, its budget or an interrupt (then cells under way stay new)."""
-    total = here(cpus)
+    """Run the sweep until it ends, its budget is used up or it is interrupted (then running cells
+    stay new).
+    """
+    total = machine(cpus)
     for_cells = replace(total, mem_gb=cells_gb())
-    sweep.left_out = left_out(sweep.waiting, [total])
-    check(sweep.waiting, sweep.left_out)
-    sweep.waiting = [u for u in sweep.waiting if u.key not in sweep.left_out]
+    sweep.too_large = too_large(sweep.waiting, [total])
+    check_any_fits(sweep.waiting, sweep.too_large)
+    sweep.waiting = [u for u in sweep.waiting if u.key not in sweep.too_large]
     sweep.notes += memory_notes(sweep.waiting, [for_cells])
-    pool, places, cancel = Pool(preload), _Places(for_cells), threading.Event()
-    pool.warm()
+    server, capacity, cancel = ForkServer(preload), _Capacity(for_cells), threading.Event()
+    server.start()
     ended: queue.Queue[tuple[Unit, list[int], Any]] = queue.Queue()
 
-    def work(unit: Unit, taken: list[int]) -> None:
+    def work(unit: Unit, gpus: list[int]) -> None:
         try:
-            ended.put((unit, taken, do(unit, pool, sweep.store, cancel=cancel, gpus=taken)))
+            ended.put((unit, gpus, run_unit(unit, server, sweep.store, cancel=cancel, gpus=gpus)))
         except BaseException as e:
-            ended.put((unit, taken, e))
+            ended.put((unit, gpus, e))
 
-    def settle(unit: Unit, taken: list[int], what: Any) -> None:
-        places.give(unit.needs, taken)
-        if isinstance(what, BaseException):
+    def settle(unit: Unit, gpus: list[int], result: Any) -> None:
+        capacity.release(unit.needs, gpus)
+        if isinstance(result, BaseException):
             sweep.done(unit.key, None)
-            sweep.fail(what)
-        elif what is None:
+            sweep.fail(result)
+        elif result is None:
             sweep.done(unit.key, None)
         else:
-            sweep.done(unit.key, what.status, what.reason)
+            sweep.done(unit.key, result.status, result.reason)
 
     try:
         while not sweep.finished():
             if sweep.interrupt.is_set():
                 sweep.stop("interrupted")
                 cancel.set()
-            while (unit := sweep.next(places.fits)) is not None:
+            while (unit := sweep.next(capacity.fits)) is not None:
                 sweep.began(unit.key)
-                taken = places.take(unit.needs)
-                threading.Thread(target=work, args=(unit, taken), daemon=True).start()
+                gpus = capacity.acquire(unit.needs)
+                threading.Thread(target=work, args=(unit, gpus), daemon=True).start()
             if sweep.idle():
-                sweep.stop(sweep.why_none())
+                sweep.stop(sweep.why_idle())
             if sweep.finished():
                 break
             try:
@@ -157,6 +164,6 @@ def run(sweep: Sweep, preload: Sequence[str], *, cpus: int | None = None) -> Non
                 cancel.set()
     finally:
         cancel.set()
-        with suppress(queue.Empty):  # after an exception a cell may be handed out that was never started
-            while sweep.under_way:
-                settle(*ended.get(timeout=GIVE_UP_S))
+        with suppress(queue.Empty):  # after an exception a cell may count as running that was never started
+            while sweep.in_progress:
+                settle(*ended.get(timeout=STOP_WITHIN_S))

@@ -1,14 +1,14 @@
-"""Finds, measures and ends processes: all that a cell started, in whatever session or process group it is.
+"""Finds, measures and ends all processes that a cell started, whatever their session or process group.
 
-A *child subreaper* (``prctl(2)``) becomes the parent of all processes below it whose own parent has ended;
-else that would be init, where nothing says any more whose they were. Every cell is one, so that what it
-started is below it as long as it lives. So is the fork server (`served.py`): a child of it that is no running
-cell was left behind by one that is over. A cgroup would do the same, but in most containers and batch jobs
-nobody may make one.
+A *child subreaper* (``prctl(2)``) becomes the parent of its descendants whose own parent has ended; without
+one that would be init, and it would be lost which cell they belong to. Every cell is a subreaper, so all
+processes that it started are its descendants as long as it runs. So is the fork server
+(`forkserver_init.py`): a child of it that is no running cell was left behind by a cell that has ended. A
+cgroup would do the same, but most containers and batch jobs may not make one.
 
-A fork server that is itself killed by SIGKILL ends nothing any more: its cells go with it (the kernel sees
-to that), and so does what they had started when the driver last looked, a tenth of a second before; a process
-in a session of its own that was started since stays.
+A fork server that is killed by SIGKILL ends no processes. The kernel then ends its cells, and the driver the
+processes that it last saw below them, at most a tenth of a second before; a process that was started since,
+in a session of its own, survives.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from contextlib import suppress
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-#: A process that hangs in the kernel (its network disk is gone) cannot be ended: so long it is waited for.
+#: How long to wait for a process to end; one that hangs in the kernel (its network disk is gone) cannot be
+#: ended.
 END_WITHIN_S = 10.0
 
 
@@ -33,21 +34,21 @@ def _prctl(option: int, value: int) -> None:
 
 
 def adopt() -> None:
-    """Become the parent of all processes below this one whose own parent ends."""
+    """Make this process a child subreaper: the parent of its descendants whose own parent ends."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent() -> None:
-    """Let the kernel kill this process when its parent ends, however that happens."""
+    """Have the kernel kill this process when its parent ends, however that happens."""
     parent = os.getppid()
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
 
-def below(pid: int, but: Collection[int] = ()) -> list[int]:
-    """All processes below one, without those of ``but`` and what is below them. Each thread has a list of its
-    own of the children that it started.
+def descendants(pid: int, but: Collection[int] = ()) -> list[int]:
+    """All descendants of a process, without those in ``but`` and their descendants. Each thread of a process
+    has its own list of the children that it started.
     """
     found, todo = list[int](), [pid]
     while todo:
@@ -64,15 +65,15 @@ def below(pid: int, but: Collection[int] = ()) -> list[int]:
     return found
 
 
-def end_below(pid: int, but: Collection[int] = ()) -> list[int]:
-    """End all processes below one, except those of ``but`` and what is below them; what cannot be ended is
-    returned.
+def end_descendants(pid: int, but: Collection[int] = ()) -> list[int]:
+    """Kill all descendants of a process, except those in ``but`` and their descendants; returns the pids of
+    those that cannot be ended.
 
-    A process that ends during a look hands its children to a subreaper above it, whose own were perhaps read
-    before. So a look is the last one only if all that it found had ended before it began.
+    When a process ends while the descendants are listed, its children move to a subreaper whose list was
+    perhaps read before. So the listing is repeated until all that it finds had ended before it began.
     """
     ended, until = set[int](), time.monotonic() + END_WITHIN_S
-    while left := [p for p in below(pid, but) if p not in ended]:
+    while left := [p for p in descendants(pid, but) if p not in ended]:
         if time.monotonic() > until:
             return [p for p in left if not _has_ended(p)]
         for p in left:
@@ -85,19 +86,19 @@ def end_below(pid: int, but: Collection[int] = ()) -> list[int]:
 
 
 def send(pid: int, number: int) -> None:
-    """Send a signal to a process, if it is there and ours."""
+    """Send a signal to a process, if it exists and is ours."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
 
 
 def _stat(pid: int) -> list[str]:
-    """What the kernel says of a process, from its state on (``proc_pid_stat(5)``, the third field)."""
+    """The fields of ``/proc/<pid>/stat`` from the third one, the state, on (see ``proc_pid_stat(5)``)."""
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
         return f.read().rpartition(")")[2].split()
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether a process is gone or a zombie, and not only its first thread is."""
+    """Whether a process does not exist or is a zombie with all its threads."""
     try:
         stat = _stat(pid)
     except OSError:
@@ -106,7 +107,9 @@ def _has_ended(pid: int) -> bool:
 
 
 def started(pid: int) -> int | None:
-    """When a process started, in the kernel's ticks: together with its number, that names it for ever."""
+    """When a process started, in clock ticks since boot; with the pid it identifies a process. None: it is
+    gone.
+    """
     try:
         return int(_stat(pid)[19])
     except OSError:
@@ -114,21 +117,21 @@ def started(pid: int) -> int | None:
 
 
 def mb(pids: Iterable[int], read: Callable[[int], int]) -> float:
-    """Sum of a size (kB) over processes, in MB; what is gone counts 0."""
+    """Sum of a size (kB) over processes, in MB; a process that is gone counts 0."""
     total = 0
     for p in pids:
-        with suppress(OSError, StopIteration):  # it ended while being looked at
+        with suppress(OSError, StopIteration):  # it ended meanwhile
             total += read(p)
     return total / 1024
 
 
 def pss_kb(pid: int) -> int:
-    """Proportional set size: shared pages are divided among those who share them."""
+    """Proportional set size in kB: a page that n processes share counts 1/n in each."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
         return next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
 
 
 def rss_kb(pid: int) -> int:
-    """Resident set size."""
+    """Resident set size in kB."""
     with open(f"/proc/{pid}/statm", encoding="ascii") as f:
         return int(f.read().split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)

@@ -1,6 +1,7 @@
-"""What is run next, shared by the two places that run cells (`local.py`, `tune.py`): order, stages first,
-units that another driver of the store has, retries of lost nodes, the budget, and how far it is. Records of
-cells that never ran (skipped, lost for good) are written here. Moments are of this process's steady clock.
+"""The state of a sweep, shared by the two places that run cells (`local.py`, `tune.py`): which unit runs next
+(stages first, none that another driver of the store runs), retries of lost nodes, the budget, and the
+progress. Records of cells that never ran (skipped, lost for good) are written here. Times are of the
+monotonic clock.
 """
 
 from __future__ import annotations
@@ -8,32 +9,31 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from math import inf
 from typing import Any
 
-from bench.contract import BenchError, Needs, Record, Stage
-from bench.engine.child import Job
+from bench.contract import BenchError, Needs, Record
 from bench.engine.claims import Claims
-from bench.engine.worker import LOST_RETRIES, Unit
-from bench.planned import Plan, PlannedCell, PlannedStage, all_stages, shard_label, stage_key
-from bench.registry import Registry
+from bench.engine.job import Unit
+from bench.engine.worker import LOST_RETRIES
 from bench.store import provenance
-from bench.store.records import Head, Store, StoreError
-from bench.suite import changed
+from bench.store.files import StoreError
+from bench.store.records import Store
+from bench.store.summaries import RecordSummary
 
-#: A cell in flight when the budget ends may use this much of the budget more, then it is stopped and stays
+#: Cells that run when the budget ends may go on for this share of the budget; then they are stopped and stay
 #: new.
 GRACE = 0.1
-#: What a machine has to have of what a unit needs (fields of `Needs`).
+#: The fields of `Needs` that one machine must have for a unit to run on it.
 RESOURCES = ("cpu", "gpu", "mem_gb")
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """One unit that came to an end. ``elsewhere``: another driver of this store ran it."""
+    """A unit that has ended. ``elsewhere``: another driver of this store ran it."""
 
     unit: Unit
     status: str
@@ -44,19 +44,20 @@ class Ended:
 
 @dataclass(slots=True)
 class Sweep:
-    """The units still to do and those under way. Not thread-safe: one loop asks and tells.
+    """The units that wait, run and have ended. Not thread-safe: one loop calls it.
 
-    ``stopped``: why nothing more is started; ``error``: the same if it is a failure to be told as such;
-    ``fault``: an exception that is ours; ``interrupt``: set by whoever wants the sweep to end now.
-    ``elsewhere``: whether a unit could have started that another driver has. ``notes``: what its user should
-    know of how it ran.
+    ``waiting``: units in the order of the plan. ``too_large``: units that no machine can run, with the
+    reason. ``in_progress``: key -> unit and when it got its worker (None: not yet). ``stopped``: why no more
+    units are started; ``error``: the same if the command is to fail for it; ``fault``: an exception in the
+    engine. ``interrupt`` is set by whoever wants the sweep to end now. ``elsewhere``: a unit that could have
+    started is run by another driver. ``notes``: what the user should know of how the sweep ran.
     """
 
     store: Store
     waiting: list[Unit]
     deadline: float | None = None
-    left_out: dict[str, str] = field(default_factory=dict)
-    under_way: dict[str, tuple[Unit, float | None]] = field(default_factory=dict)
+    too_large: dict[str, str] = field(default_factory=dict)
+    in_progress: dict[str, tuple[Unit, float | None]] = field(default_factory=dict)
     ended: list[Ended] = field(default_factory=list)
     stage_status: dict[str, str] = field(default_factory=dict)
     took: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
@@ -75,19 +76,19 @@ class Sweep:
 
     @property
     def total(self) -> int:
-        """Units of this sweep, ended or not."""
-        return len(self.waiting) + len(self.under_way) + len(self.ended)
+        """The number of units of this sweep, ended or not."""
+        return len(self.waiting) + len(self.in_progress) + len(self.ended)
 
     def spent_s(self) -> float:
-        """Seconds since it started."""
+        """Seconds since the sweep started."""
         return time.monotonic() - self.started
 
     def finished(self) -> bool:
-        """Nothing waits that could still start, and nothing is under way."""
-        return not self.under_way and (not self.waiting or bool(self.stopped))
+        """Whether no unit runs and none will be started."""
+        return not self.in_progress and (not self.waiting or bool(self.stopped))
 
     def next(self, fits: Callable[[Needs], bool] = lambda needs: True) -> Unit | None:
-        """The first unit in order that may start now, or None. It counts as under way from here on."""
+        """The first unit in order that may start now, or None. It counts as running from here on."""
         if self.stopped:
             return None
         if self.deadline is not None and time.monotonic() >= self.deadline:
@@ -104,29 +105,29 @@ class Sweep:
         for unit in self._ready():
             if not fits(unit.needs):
                 continue
-            asked = self.claims.ask(unit)
-            if asked is False:
+            claimed = self.claims.claim(unit)
+            if claimed is False:
                 self.elsewhere = True
-            elif asked is not True:
-                self._ended_elsewhere(unit, asked)
+            elif claimed is not True:
+                self._ended_elsewhere(unit, claimed)
             else:
                 self.waiting.remove(unit)
                 unit = replace(unit, built=self.claims.built(unit))
-                self.under_way[unit.key] = (unit, None)
+                self.in_progress[unit.key] = (unit, None)
                 self.on_change(self)
                 return unit
         return None
 
-    def _ended_elsewhere(self, unit: Unit, head: Head) -> None:
+    def _ended_elsewhere(self, unit: Unit, record: RecordSummary) -> None:
         self.waiting.remove(unit)
-        self._end(Ended(unit, head.status, head.cost.get("run_s", 0.0), head.reason, elsewhere=True))
+        self._end(Ended(unit, record.status, record.cost.get("run_s", 0.0), record.reason, elsewhere=True))
 
     def idle(self) -> bool:
-        """Whether nothing is under way or can start, nor will by waiting for another driver."""
-        return bool(self.waiting) and not (self.under_way or self.stopped or self.elsewhere)
+        """Whether units wait although none runs, none can start, and no other driver is waited for."""
+        return bool(self.waiting) and not (self.in_progress or self.stopped or self.elsewhere)
 
     def _ready(self) -> Iterator[Unit]:
-        """Units that may start, block after block; within one (a track's task on one seed) the longest first,
+        """Units that may start, block by block. Within a block (a task on one seed) the longest come first,
         so that no worker is left with a long cell when the others have nothing more to do.
         """
         for _, block in groupby(list(self.waiting), _block):
@@ -142,46 +143,48 @@ class Sweep:
         return all(s == "ok" for s in reads.values()) and self._in_time(unit)
 
     def _expected(self, unit: Unit, unknown: float) -> float:
-        """Seconds that a unit takes: as its like took in this sweep, else as past records say."""
+        """Seconds that a unit takes: the mean of similar units of this sweep, else the plan's estimate."""
         past = unit.seconds if unit.seconds is not None else unknown
         return _mean(self.took.get(_kind(unit), [])) or past
 
     def _in_time(self, unit: Unit) -> bool:
-        """Whether it is expected to end within the budget; one never seen may always try."""
+        """Whether a unit is expected to end within the budget; without an estimate it may try."""
         return self.deadline is None or time.monotonic() + self._expected(unit, unknown=0.0) <= self.deadline
 
-    def _skip(self, unit: Unit, stage_key: str) -> None:
-        head = self.store.heads().get(stage_key)
-        name = head.cell.get("stage", stage_key) if head is not None else stage_key
+    def _skip(self, unit: Unit, shard_key: str) -> None:
+        record = self.store.summaries().get(shard_key)
+        name = record.cell.get("stage", shard_key) if record is not None else shard_key
         reason = f"stage {name} failed"
-        self.store.write(not_run(unit, "skipped", reason, stage=stage_key))
+        self.store.write(not_run(unit, "skipped", reason, stage=shard_key))
         self.waiting.remove(unit)
         self._end(Ended(unit, "skipped", 0.0, reason))
 
     def began(self, key: str) -> None:
-        """A unit that was handed out has a worker now."""
-        if key in self.under_way:
-            self.under_way[key] = (self.under_way[key][0], time.monotonic())
+        """A unit that was started has its worker now."""
+        if key in self.in_progress:
+            self.in_progress[key] = (self.in_progress[key][0], time.monotonic())
             self.on_change(self)
 
     def running(self) -> list[tuple[Unit, float]]:
-        """Units on a worker, with the seconds since they began."""
-        return [(u, _since(since)) for u, since in self.under_way.values() if since is not None]
+        """Units that have a worker, with the seconds since they got it."""
+        return [(u, _since(since)) for u, since in self.in_progress.values() if since is not None]
 
     def done(self, key: str, status: str | None, reason: str = "") -> None:
-        """A unit ended with that status; None: it was stopped before its end and stays new."""
-        unit, since = self.under_way.pop(key)
-        self.claims.give(key)
+        """A unit ended with this status, or was stopped before its end (None) and stays new."""
+        unit, since = self.in_progress.pop(key)
+        self.claims.release(key)
         if status is None:
             self.waiting.insert(0, unit)
         else:
             self._end(Ended(unit, status, _since(since), reason))
 
     def lost(self, key: str, how: str) -> None:
-        """The worker is gone (node, actor): try again elsewhere a few times, then record it as lost."""
-        unit, _ = self.under_way[key]
+        """The worker of a unit is gone (node, actor): try it again a few times, then record it as
+        ``lost``.
+        """
+        unit, _ = self.in_progress[key]
         if unit.attempt <= LOST_RETRIES:
-            del self.under_way[key]  # its lease is kept
+            del self.in_progress[key]  # its lease stays ours
             self.waiting.insert(0, replace(unit, attempt=unit.attempt + 1))
             self.on_change(self)
             return
@@ -206,7 +209,9 @@ class Sweep:
         self.stopped = self.stopped or why
 
     def fail(self, error: BaseException) -> None:
-        """Start nothing more: a store that cannot be read or written, or a fault of our own."""
+        """Start nothing more, because the store cannot be read or written, or because of a fault in the
+        engine.
+        """
         if isinstance(error, BenchError):
             self.stop(str(error))
             self.error = str(error)
@@ -214,44 +219,44 @@ class Sweep:
             self.stop(f"fault in the engine: {type(error).__name__}: {error}")
             self.fault = error
 
-    def why_none(self) -> str:
-        """Why nothing of what waits can start although nothing is under way."""
+    def why_idle(self) -> str:
+        """Why none of the waiting units can start although none runs."""
         if self.deadline is not None:
             return "no cell that is left is expected to end within the budget"
         return f"nothing here is large enough for {self.waiting[0].label}"
 
     def hard_deadline(self) -> float | None:
-        """When cells still under way are stopped too, of the steady clock."""
+        """When cells that still run are stopped too, on the monotonic clock; None: there is no budget."""
         if self.deadline is None:
             return None
         return self.deadline + max(5.0, GRACE * (self.deadline - self.started))
 
     def remaining_s(self, workers: float) -> float | None:
-        """Seconds until the end, from this sweep's own cells and past records; None while nothing is
+        """Seconds until the end, from this sweep's own cells and the plan's estimates; None while nothing is
         known.
         """
         typical = _mean([e.seconds for e in self.ended if e.status != "skipped"])
-        units_ = [(u, 0.0) for u in self.waiting] + [(u, _since(t)) for u, t in self.under_way.values()]
+        units_ = [(u, 0.0) for u in self.waiting] + [(u, _since(t)) for u, t in self.in_progress.values()]
         expected = [
             (self._expected(u, unknown=inf if typical is None else typical), spent) for u, spent in units_
         ]
         if any(e == inf for e, _ in expected):
             return None
-        # One that takes longer than expected is taken to be two thirds through.
+        # A unit that takes longer than expected is assumed to be two thirds done.
         left = [e - spent if spent < e else spent / 2 for e, spent in expected]
         return max(sum(left) / max(1.0, workers), max(left, default=0.0))
 
 
 def _block(unit: Unit) -> tuple[Any, ...]:
-    """What is run whole before the next: a track's task on one seed; stages by themselves."""
+    """The units of one block have this in common: a track's task on one seed; stages form blocks of their
+    own.
+    """
     cell = unit.job.cell
     return (unit.job.kind, cell["track"], cell.get("task"), cell.get("seed"))
 
 
 def _kind(unit: Unit) -> tuple[Any, ...]:
-    """What takes about as long as this one: the same row and task on another seed, the stage's other
-    shards.
-    """
+    """Units of one kind take about the same time: a row on a task with any seed, or the shards of a stage."""
     cell = unit.job.cell
     return (unit.job.kind, cell["track"], cell.get("task", cell.get("address")), cell.get("row"))
 
@@ -265,8 +270,13 @@ def _mean(values: list[float]) -> float | None:
 
 
 def not_run(unit: Unit, status: Any, reason: str, *, stage: str = "") -> Record:
-    """The record of a unit that never ran to an end: skipped (by its method's own declaration, or because the
-    ``stage`` with that key failed), or lost with its node.
+    """The record of a unit that never ran to an end.
+
+    Args:
+        unit: the unit.
+        status: ``skipped`` or ``lost``.
+        reason: why.
+        stage: key of the failed stage that it was skipped for, "" if its method declares the reason.
     """
     job, error = unit.job, {"type": status, "message": reason, "last_lines": []}
     if status == "skipped":
@@ -286,99 +296,8 @@ def not_run(unit: Unit, status: Any, reason: str, *, stage: str = "") -> Record:
     )
 
 
-def units(
-    plan: Plan, cells: list[PlannedCell], registry: Registry, *, failed: bool
-) -> tuple[list[Unit], set[str]]:
-    """Units of the cells to run with the stages they need, each before its first reader; and the keys of the
-    stages that failed before and are not tried again (``failed`` tries them).
-    """
-    out: dict[str, Unit] = {}
-    broken: set[str] = set()
-    known: dict[tuple[str, str, str], tuple[str, ...]] = {}
-
-    def stages(c: PlannedCell) -> tuple[str, ...]:
-        at = (c.plan.track.name, c.task.name, c.found.method.id)
-        if at not in known:
-            known[at] = _keys(all_stages(c.plan.track, c.found, c.task, c.plan.run))
-        return known[at]
-
-    def add_stage(key: str) -> None:
-        planned = plan.stages[key]
-        if key in out:
-            return
-        if planned.state == "failed" and not failed:
-            broken.add(key)
-            return
-        for k in planned.reads:
-            add_stage(k)
-        out[key] = _stage_unit(planned, registry)
-
-    for c in cells:
-        for k in c.reads if c.skip is None else ():
-            add_stage(k)
-        out[c.key] = replace(_cell_unit(c, registry), stages=stages(c))
-    return list(out.values()), broken
-
-
-def _keys(stages: Iterable[Stage]) -> tuple[str, ...]:
-    """Keys of all shards of some stages."""
-    return tuple(stage_key(s, i) for s in stages for i in range(s.shards))
-
-
-def _device(needs: Needs) -> dict[str, Any]:
-    fraction = needs.gpu if 0 < needs.gpu < 1 else 1.0
-    cuda = {"device": "cuda", "gpu_fraction": fraction, "gpu_mem_gb": needs.gpu_mem_gb}
-    return {"threads": max(1, int(needs.cpu)), **(cuda if needs.gpu > 0 else {})}
-
-
-def _cell_unit(c: PlannedCell, registry: Registry) -> Unit:
-    track, origin = registry.track_found(c.plan.track.name)
-    job = Job(
-        key=c.key,
-        kind="cell",
-        cell=c.cell.declared(),
-        task=c.task,
-        track=origin,
-        method=c.found.origin,
-        method_id=c.found.method.id,
-        ranks_by=c.plan.ranks_by,
-        hp=c.cell.hp,
-        seed=c.cell.seed,
-        **_device(c.needs),
-    )
-    data = "" if track.missing(c.task, c.plan.run) else track.fingerprint(c.task, c.plan.run)
-    fallback = {k: v for k, v in c.found.method.fallback.items() if c.cell.hp.get(k) != v}
-    unit = Unit(job=job, needs=c.needs, label=str(c.cell), data=data, reads=c.reads, fallback=fallback)
-    head = c.head
-    seen, generation = (head.ended, head.generation + 1) if head is not None else ("", 0)
-    return replace(unit, seconds=c.seconds, seen=seen, generation=generation)
-
-
-def _stage_unit(s: PlannedStage, registry: Registry) -> Unit:
-    origin = registry.track_found(s.plan.track.name)[1]
-    cell = {"track": s.plan.track.name, "stage": s.stage.name, "address": s.stage.address, "shard": s.shard}
-    job = Job(
-        key=s.key,
-        kind="stage",
-        cell={**cell, "params": dict(s.stage.params), "run": changed(s.plan.run)},
-        task=s.task,
-        track=origin,
-        method=s.found.origin,
-        method_id=s.found.method.id,
-        ranks_by=s.plan.ranks_by,
-        hp={},
-        seed=0,
-        address=s.stage.address,
-        shard=s.shard,
-        **_device(s.stage.needs),
-    )
-    label = f"{s.plan.track.name} · stage {shard_label(s.stage, s.shard)}"
-    unit = Unit(job=job, needs=s.stage.needs, label=label, reads=s.reads, replaces=s.replaces)
-    return replace(unit, seen=s.seen, stages=_keys(s.stage.stages), generation=s.generation)
-
-
-def left_out(units_: list[Unit], machines: Sequence[Needs]) -> dict[str, str]:
-    """Units that no machine here is large enough for: key -> what they ask for and what there is."""
+def too_large(units_: list[Unit], machines: Sequence[Needs]) -> dict[str, str]:
+    """Units that no machine is large enough for: key -> what they need and what there is."""
     out = {}
     for u in units_:
         if not any(all(getattr(u.needs, n) <= getattr(m, n) for n in RESOURCES) for m in machines):
@@ -395,18 +314,18 @@ def _lacking(needs: Needs, machines: Sequence[Needs]) -> str:
     return f"{wanted}; no machine here has all of that"
 
 
-def check(units_: list[Unit], left: Mapping[str, str]) -> None:
-    """Raise `BenchError` if nothing at all can run here."""
-    if units_ and len(left) == len(units_):
-        raise BenchError(f"nothing can run here: {next(iter(left.values()))}")
+def check_any_fits(units_: list[Unit], excluded: Mapping[str, str]) -> None:
+    """Raise `BenchError` if no unit at all can run here."""
+    if units_ and len(excluded) == len(units_):
+        raise BenchError(f"nothing can run here: {next(iter(excluded.values()))}")
 
 
 def memory_notes(units_: list[Unit], machines: Sequence[Needs]) -> list[str]:
-    """Where the memory that units ask for lets fewer of them run side by side than processors and GPUs do."""
+    """Notes on units of which memory lets fewer run side by side than processors and GPUs would."""
     notes = []
     for needs, n in Counter(replace(u.needs, minutes=0) for u in units_).items():
         fit, without = (
-            min(n, sum(at_once(needs, m) for m in of))
+            min(n, sum(fits_at_once(needs, m) for m in of))
             for of in (machines, [replace(m, mem_gb=inf) for m in machines])
         )
         if fit < without:
@@ -417,9 +336,9 @@ def memory_notes(units_: list[Unit], machines: Sequence[Needs]) -> list[str]:
     return notes
 
 
-def at_once(needs: Needs, machine: Needs) -> int:
-    """How many units of those needs a machine runs side by side; one that may use more memory than is there
-    for all runs alone.
+def fits_at_once(needs: Needs, machine: Needs) -> int:
+    """How many units with these needs a machine runs side by side. A unit that may use more memory than the
+    machine has for cells runs alone.
     """
     room = [getattr(machine, n) / want for n in ("cpu", "gpu") if (want := getattr(needs, n)) > 0]
     by_memory = max(1.0, machine.mem_gb / needs.mem_gb) if needs.mem_gb > 0 else inf

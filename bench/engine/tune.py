@@ -1,8 +1,9 @@
 """Runs a sweep on Ray: Ray Tune places cells on the cluster's machines, and does nothing else.
 
-Tune is fed by a Searcher, so that what runs next is decided late (stages first, budget). Its own time limits,
-resume and statuses are not used: it counts a cell cut short as a success, ignores cells added later, and
-cannot tell memory from a crash. A worker keeps its actor, and so its fork server, from cell to cell.
+A Searcher feeds Tune, so that the next cell is chosen late (stages first, budget). Tune's own time limits,
+resume and statuses are not used: it counts a cell cut short as a success, ignores cells that are added later,
+and cannot tell out of memory from a crash. A worker reuses its actor, and so its fork server, from cell to
+cell.
 """
 
 from __future__ import annotations
@@ -28,25 +29,28 @@ from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from bench.contract import BenchError, Needs
-from bench.engine.local import cells_gb, driver_gb, here
-from bench.engine.pool import Pool
-from bench.engine.sweep import Sweep, at_once, check, left_out, memory_notes
-from bench.engine.worker import Unit, do
-from bench.store.records import Store, StoreError
+from bench.engine.forkserver import ForkServer
+from bench.engine.job import Unit
+from bench.engine.local import cells_gb, driver_gb, machine
+from bench.engine.sweep import Sweep, check_any_fits, fits_at_once, memory_notes, too_large
+from bench.engine.worker import run_unit
+from bench.store.files import StoreError
+from bench.store.records import Store
 
+#: Seconds between two turns of the loop that watches Tune.
 TICK_S = 0.2
+#: After an interrupt: how long Tune may take to end.
 ABORT_S = 5.0
-#: With Tune's default of one pending trial a worker waits between cells; mixed resources would make an actor
-#: each.
+#: With Tune's default of one pending trial a worker waits between cells.
 PENDING = "8"
-#: How long a record that a worker wrote may take to be seen by the driver (a network folder shows new files
-#: late: NFS by default within 60 s) before the worker's store is taken for another than the driver's.
-SEEN_WITHIN_S = 70.0
-SEEN_LOOK_S = 1.0
+#: How long a record that a worker wrote may take to become visible to the driver (NFS shows new files within
+#: 60 s by default) before the worker's store is taken for another than the driver's.
+VISIBLE_WITHIN_S = 70.0
+VISIBLE_POLL_S = 1.0
 
 
 def _settings() -> None:
-    """Tune reads these when it is imported: no loggers, no reporter of its own, quiet."""
+    """Set what Tune reads when it is imported: no loggers, no reporter, no output of its own."""
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", PENDING)
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
@@ -56,31 +60,31 @@ def _settings() -> None:
 
 
 @lru_cache(maxsize=1)
-def _pool(preload: tuple[str, ...]) -> Pool:
+def _server(preload: tuple[str, ...]) -> ForkServer:
     """The fork server of this worker process."""
-    pool = Pool(preload)
-    pool.warm()
-    return pool
+    server = ForkServer(preload)
+    server.start()
+    return server
 
 
 @lru_cache(maxsize=1)
 def _store(url: str) -> Store:
-    """The store as this worker process has opened it; what it has read and verified is kept from cell to
-    cell.
+    """The store, opened once in this worker process: what was read and verified is cached from
+    cell to cell.
     """
     return Store.open(url)
 
 
 class Deadline:
-    """A moment of this process's steady clock that reaches another process as seconds left: the clocks of two
-    machines need not agree. None: there is none.
+    """A time on this process's monotonic clock. It is sent to another process as the seconds left, since the
+    clocks of two machines need not agree. None: no deadline.
     """
 
     def __init__(self, at: float | None) -> None:
         self.at = at
 
     def left_s(self) -> float:
-        """Seconds until then, from now."""
+        """Seconds until the deadline."""
         return inf if self.at is None else self.at - time.monotonic()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -98,21 +102,21 @@ def _deadline_in(left_s: float) -> Deadline:
 
 
 def trial(config: Mapping[str, Any], units: Mapping[str, Unit], store: str, preload: Sequence[str]) -> None:
-    """One cell inside a Ray actor. Always reports; a Tune error therefore means that the actor or its node is
+    """Run one cell in a Ray actor. It always reports, so an error of Tune means that the actor or its node is
     gone.
     """
     unit = replace(units[config["key"]], attempt=config["attempt"], built=config["built"])
-    said = {"key": unit.key, "status": "", "reason": "", "stop": "", "ended": "", "node": platform.node()}
+    report = {"key": unit.key, "status": "", "reason": "", "stop": "", "ended": "", "node": platform.node()}
     try:
         if config["deadline"].left_s() > 0:
-            record = do(unit, _pool(tuple(preload)), _store(store))
+            record = run_unit(unit, _server(tuple(preload)), _store(store))
             if record is not None:
-                said |= {"status": record.status, "reason": record.reason, "ended": record.ended}
+                report |= {"status": record.status, "reason": record.reason, "ended": record.ended}
     except BenchError as e:
-        said["stop"] = str(e)
+        report["stop"] = str(e)
     except Exception as e:
-        said["stop"] = f"fault in the engine: {type(e).__name__}: {e}"
-    tune.report(said)
+        report["stop"] = f"fault in the engine: {type(e).__name__}: {e}"
+    tune.report(report)
 
 
 class _AbortedError(Exception):
@@ -120,86 +124,88 @@ class _AbortedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Unseen:
-    """What a worker said of a unit whose record this process does not see yet."""
+class _Pending:
+    """The report of a worker on a unit whose record is not visible to this process yet. ``since``: when it
+    came; ``polled``: when the store was last asked.
+    """
 
-    said: Mapping[str, Any]
+    report: Mapping[str, Any]
     since: float
-    looked: float
+    polled: float
 
 
 class _Feed(Searcher):
-    """Hands out what `Sweep` says is next; learns of ends. One counts when its record is in the driver's
-    store.
+    """Gives Tune the unit that `Sweep` says is next, and tells `Sweep` of ends. A unit has ended once its
+    record is visible in the driver's store.
     """
 
     def __init__(self, sweep: Sweep, lock: threading.Lock, nodes: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(metric="status", mode="max")
         self.sweep, self.lock, self.nodes, self.trials = sweep, lock, nodes, dict[str, str]()
-        self.unseen: dict[str, _Unseen] = {}
-        self.lent = lent(nodes)
+        self.pending: dict[str, _Pending] = {}
+        self.machines = for_cells(nodes)
 
     def suggest(self, trial_id: str) -> Any:
         """The next cell as a Tune configuration; None: not now."""
         with self.lock:
-            unit = self.sweep.next(self._room()) if not self.unseen else None
+            unit = self.sweep.next(self._room()) if not self.pending else None
             if unit is not None:
                 self.trials[trial_id] = unit.key
                 asked = {**asdict(unit.needs), "memory": memory(unit.needs, self.nodes)}
                 what = {"key": unit.key, "attempt": unit.attempt, "built": dict(unit.built)}
                 return {**what, **asked, "deadline": Deadline(self.sweep.deadline)}
             if self.sweep.idle():
-                self.sweep.stop(self.sweep.why_none())
+                self.sweep.stop(self.sweep.why_idle())
             return Searcher.FINISHED if self.sweep.finished() else None
 
     def _room(self) -> Callable[[Needs], bool]:
-        """Whether another cell of some needs may wait for a worker: one for each that could run at once, so
-        that no worker waits for a cell, and yet another driver of the store finds cells that nobody has.
+        """Whether another cell with given needs may queue for a worker. As many queue as could run at once:
+        then no worker waits for a cell, and another driver of the store still finds cells to claim.
         """
-        queued = Counter(u.needs for u, since in self.sweep.under_way.values() if since is None)
-        return lambda needs: queued[needs] < max(1, sum(at_once(needs, m) for m in self.lent))
+        queued = Counter(u.needs for u, since in self.sweep.in_progress.values() if since is None)
+        return lambda needs: queued[needs] < max(1, sum(fits_at_once(needs, m) for m in self.machines))
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """A trial that did not report lost its actor or its node; everything else reports."""
+        """A trial ended; one without a report lost its actor or its node."""
         with self.lock:
             key = self.trials.pop(trial_id)
             if error or not result or "key" not in result:
                 self.sweep.lost(key, "the node or the worker process is gone")
             elif result["status"]:
-                self.unseen[key] = _Unseen(result, time.monotonic(), -inf)
-                self._look()
+                self.pending[key] = _Pending(result, time.monotonic(), -inf)
+                self._poll()
             else:
                 self.sweep.done(key, None)
                 if result["stop"]:
                     self.sweep.fail(BenchError(result["stop"]))
 
-    def look(self) -> None:
-        """Whether records that workers wrote are seen by now."""
+    def poll(self) -> None:
+        """Look whether records that workers wrote have become visible."""
         with self.lock:
-            self._look()
+            self._poll()
 
-    def _look(self) -> None:
-        for key, unseen in list(self.unseen.items()):
-            now, said = time.monotonic(), unseen.said
-            if now - unseen.looked < SEEN_LOOK_S:
+    def _poll(self) -> None:
+        for key, pending in list(self.pending.items()):
+            now, report = time.monotonic(), pending.report
+            if now - pending.polled < VISIBLE_POLL_S:
                 continue
             try:
-                seen = self.sweep.store.holds(key, said["ended"])
+                visible = self.sweep.store.holds(key, report["ended"])
             except StoreError as e:
-                del self.unseen[key]
+                del self.pending[key]
                 self.sweep.done(key, None)
                 self.sweep.fail(e)
                 continue
-            if seen:
-                del self.unseen[key]
-                self.sweep.done(key, said["status"], said["reason"])
-            elif now - unseen.since < SEEN_WITHIN_S:
-                self.unseen[key] = replace(unseen, looked=now)
+            if visible:
+                del self.pending[key]
+                self.sweep.done(key, report["status"], report["reason"])
+            elif now - pending.since < VISIBLE_WITHIN_S:
+                self.pending[key] = replace(pending, polled=now)
             else:
-                del self.unseen[key]
-                label = self.sweep.under_way[key][0].label
+                del self.pending[key]
+                label = self.sweep.in_progress[key][0].label
                 self.sweep.done(key, None)
-                self.sweep.fail(BenchError(_not_shared(label, said, self.sweep.store.url)))
+                self.sweep.fail(BenchError(_not_shared(label, report, self.sweep.store.url)))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the store is the state."""
@@ -215,13 +221,13 @@ class _Feed(Searcher):
 
 
 class _Guard(Callback):
-    """Looks at every turn of Tune's loop whether it is to end; hears when a trial gets its worker."""
+    """Ends Tune's loop when asked to, and tells the sweep when a trial gets its worker."""
 
     def __init__(self, feed: _Feed, abort: threading.Event) -> None:
         self.feed, self.abort = feed, abort
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """The trial has an actor now."""
+        """A trial has its actor now."""
         with self.feed.lock:
             self.feed.sweep.began(self.feed.trials[trial.trial_id])
 
@@ -237,31 +243,35 @@ class _Guard(Callback):
         return {}
 
 
-def _not_shared(label: str, said: Mapping[str, Any], url: str) -> str:
+def _not_shared(label: str, report: Mapping[str, Any], url: str) -> str:
     return (
-        f"{label} ended as {said['status']}, and the worker on node {said['node']} wrote its record to store "
-        f"{url}, but {SEEN_WITHIN_S:g} s later this process sees no such record there: the store is not the "
-        f"same for all nodes. Name one with --store that is: an absolute path in a folder that all nodes "
-        f"share, or an fsspec URL such as s3://bucket/prefix"
+        f"{label} ended as {report['status']}, and the worker on node {report['node']} wrote its record to "
+        f"store {url}, but {VISIBLE_WITHIN_S:g} s later this process sees no such record there: the store is "
+        f"not the same for all nodes. Name one with --store that is: an absolute path in a folder that all "
+        f"nodes share, or an fsspec URL such as s3://bucket/prefix"
     )
 
 
 def alive(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Resources of each node that is there."""
+    """Resources of each node that is alive."""
     return [n["Resources"] for n in nodes if n["Alive"]]
 
 
 def machines(nodes: Sequence[Mapping[str, Any]], own: bool) -> list[Needs]:
-    """What each machine of the cluster has; ``own``: it is this one, where Ray was started for the sweep.
+    """The resources of each machine of the cluster.
 
-    Ray keeps a part of what was free when it started for its object store; cells use next to nothing of that,
-    so a cell that needs a part of it may still run there.
+    Ray reserves a part of the memory for its object store, of which cells use next to nothing: a cell that
+    needs a part of it may still run.
+
+    Args:
+        nodes: the resources of the nodes, as Ray has them.
+        own: whether the cluster is this machine, on which Ray was started for the sweep.
     """
     return [
         Needs(
             cpu=n.get("CPU", 0.0),
             gpu=n.get("GPU", 0.0),
-            mem_gb=here().mem_gb
+            mem_gb=machine().mem_gb
             if own
             else (n.get("memory", 0.0) + n.get("object_store_memory", 0.0)) / 2**30,
             minutes=inf,
@@ -270,8 +280,8 @@ def machines(nodes: Sequence[Mapping[str, Any]], own: bool) -> list[Needs]:
     ]
 
 
-def lent(nodes: Sequence[Mapping[str, Any]]) -> list[Needs]:
-    """What Ray lends cells of each machine."""
+def for_cells(nodes: Sequence[Mapping[str, Any]]) -> list[Needs]:
+    """The resources of each machine that Ray gives to cells."""
     return [
         replace(m, mem_gb=n.get("memory", 0.0) / 2**30)
         for m, n in zip(machines(nodes, own=False), nodes, strict=True)
@@ -279,17 +289,16 @@ def lent(nodes: Sequence[Mapping[str, Any]]) -> list[Needs]:
 
 
 def memory(needs: Needs, nodes: Sequence[Mapping[str, Any]]) -> int:
-    """Bytes to ask Ray for: what the cell may use, or all that Ray lends of a machine if that is less, so
-    that such a cell runs alone there.
+    """Bytes to ask Ray for: the cell's limit, or all the memory that Ray gives to cells on a machine if that
+    is less; then the cell runs alone there.
     """
     fit = [n for n in nodes if n.get("CPU", 0.0) >= needs.cpu and n.get("GPU", 0.0) >= needs.gpu]
     return int(min(needs.mem_gb * 2**30, max((n.get("memory", 0.0) for n in fit), default=inf)))
 
 
 def connect(address: str | None, cpus: int | None) -> bool:
-    """Start Ray here, or join the cluster named by ``address`` or ``RAY_ADDRESS``; whether it was started.
-
-    A process that is connected already (a notebook) stays where it is.
+    """Connect to the cluster at ``address`` or ``RAY_ADDRESS``, or start Ray on this machine; returns whether
+    it was started. A process that is connected already (a notebook) stays connected.
     """
     _settings()
     if ray.is_initialized():
@@ -298,8 +307,8 @@ def connect(address: str | None, cpus: int | None) -> bool:
     own: dict[str, Any] = {}
     if address == "local":
         own = {"num_cpus": cpus or len(os.sched_getaffinity(0)), "include_dashboard": False}
-        # Ray's own default lends what is free of the memory at this moment, less 30 %, which on a laptop may
-        # be less than one cell's limit.
+        # By default Ray gives to cells 70 % of the memory that is unused at this moment, which on a laptop
+        # may be less than one cell's limit.
         own |= {"_memory": int(cells_gb() * 2**30), "object_store_memory": int(driver_gb() / 2 * 2**30)}
     handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -308,19 +317,21 @@ def connect(address: str | None, cpus: int | None) -> bool:
         raise BenchError(f"no Ray cluster at {address!r}: {e}") from e
     finally:
         if threading.current_thread() is threading.main_thread():
-            for s, handler in handlers.items():  # Ray puts its own SIGTERM handler there, which just leaves
+            for s, handler in handlers.items():  # Ray installs its own SIGTERM handler, which only exits
                 signal.signal(s, handler)
     return address == "local"
 
 
 def run(sweep: Sweep, preload: Sequence[str], *, address: str | None = None, cpus: int | None = None) -> None:
-    """Run the sweep to its end, its budget or an interrupt (then cells under way stay new)."""
+    """Run the sweep until it ends, its budget is used up or it is interrupted (then running cells
+    stay new).
+    """
     ours = connect(address, cpus)
     nodes = alive(ray.nodes())  # type: ignore[no-untyped-call]
-    sweep.left_out = left_out(sweep.waiting, machines(nodes, ours))
-    check(sweep.waiting, sweep.left_out)
-    sweep.waiting = [u for u in sweep.waiting if u.key not in sweep.left_out]
-    sweep.notes += memory_notes(sweep.waiting, lent(nodes))
+    sweep.too_large = too_large(sweep.waiting, machines(nodes, ours))
+    check_any_fits(sweep.waiting, sweep.too_large)
+    sweep.waiting = [u for u in sweep.waiting if u.key not in sweep.too_large]
+    sweep.notes += memory_notes(sweep.waiting, for_cells(nodes))
     lock, abort, scratch = threading.Lock(), threading.Event(), tempfile.mkdtemp(prefix="bench-tune-")
     fault: list[BaseException] = []
     feed = _Feed(sweep, lock, nodes)
@@ -337,7 +348,7 @@ def run(sweep: Sweep, preload: Sequence[str], *, address: str | None = None, cpu
         thread.start()
         while thread.is_alive():
             thread.join(TICK_S)
-            feed.look()
+            feed.poll()
             with lock:
                 sweep.on_change(sweep)
                 hard = sweep.hard_deadline()
@@ -356,7 +367,7 @@ def run(sweep: Sweep, preload: Sequence[str], *, address: str | None = None, cpu
         if ours:
             ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
-        for key in list(sweep.under_way):
+        for key in list(sweep.in_progress):
             sweep.done(key, None)
 
 

@@ -1,8 +1,8 @@
-"""From a unit of work to its record: fetch its stages, run it, retry by cause, keep its artifacts, write the
+"""From a unit of work to its record: fetch its stages, run it, retry by cause, store its artifacts and its
 record.
 
-The same code runs in a thread of the driver (``--local``) and in a Ray actor; it is the only writer of
-records of cells that ran.
+The same code runs in a thread of the driver (``--local``) and in a Ray actor. It alone writes the records of
+cells that ran.
 """
 
 from __future__ import annotations
@@ -12,94 +12,74 @@ import os
 import platform
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass
 
-from bench.contract import BenchError, Needs, Record, digest
-from bench.engine.child import Job, find, run_settings
-from bench.engine.pool import Outcome, Pool, remove
+from bench.contract import BenchError, Record, digest
+from bench.declarations import shard_keys
+from bench.engine.forkserver import ForkServer, Outcome, remove
+from bench.engine.job import Unit, load
 from bench.store import provenance
 from bench.store.code import closure
-from bench.store.code.names import Closure
-from bench.store.records import Store, StoreError
+from bench.store.files import StoreError
+from bench.store.provenance import Dependencies
+from bench.store.records import Store
 
+#: How often a cell is tried again whose process, worker or node was lost.
 LOST_RETRIES = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """One cell or stage shard to be done. ``reads``: keys of stage shards that must be there first.
-    ``replaces``: when the stage shard was built that is stale and gives way, else "". ``seen``: when the
-    record ended that the plan saw, else ""; ``generation``: of its record to be, one more than that one's.
-    ``stages``: keys of all stage shards that it may read; ``built``: of those that have a record, the seconds
-    that building took.
-    """
-
-    job: Job
-    needs: Needs
-    label: str
-    data: str = ""
-    reads: tuple[str, ...] = ()
-    replaces: str = ""
-    generation: int = 0
-    seen: str = ""
-    stages: tuple[str, ...] = ()
-    built: Mapping[str, float] = field(default_factory=dict)
-    fallback: Mapping[str, Any] = field(default_factory=dict)
-    seconds: float | None = None
-    attempt: int = 1
-
-    @property
-    def key(self) -> str:
-        """Key of its record."""
-        return self.job.key
-
-
-def do(
+def run_unit(
     unit: Unit,
-    pool: Pool,
+    server: ForkServer,
     store: Store,
     *,
     cancel: threading.Event | None = None,
     gpus: Sequence[int] = (),
 ) -> Record | None:
-    """Do a unit and write its record; None if it was cancelled (then the cell stays new).
+    """Run a unit to its end and write its record; None if it was cancelled (then the cell stays new).
 
-    That nobody else does it at the same time is the caller's business (`bench.engine.claims`). ``gpus``:
-    which devices the child may see where the caller places it; else as this process's environment says.
+    The caller makes sure that no other driver runs it at the same time (`bench.engine.claims`).
+
+    Args:
+        unit: what to run.
+        server: the fork server that runs it.
+        store: where stages are read from and the record is written to.
+        cancel: ends the run once it is set.
+        gpus: the devices that the process may use; none: those that this process's environment allows.
 
     Raises:
         StoreError: the store cannot be written; the cell stays new and the sweep must stop.
     """
-    return _Doing(unit, pool, store, cancel, gpus).run()
+    return _Execution(unit, server, store, cancel, gpus).run()
 
 
-class _Doing:
-    """One unit being done: what is known of it before, during and after its runs."""
+class _Execution:
+    """One unit while it is run: what is known of it before, during and after its attempts."""
 
     def __init__(
         self,
         unit: Unit,
-        pool: Pool,
+        server: ForkServer,
         store: Store,
         cancel: threading.Event | None,
         gpus: Sequence[int],
     ) -> None:
-        self.unit, self.pool, self.store, self.cancel = unit, pool, store, cancel
+        self.unit, self.server, self.store, self.cancel = unit, server, store, cancel
         self.started, self.attempt, self.marks = provenance.now(), unit.attempt, list[str]()
-        rests = _rests(unit, store)
-        self.rests, self.stages, self.shared = rests, rests.digests, rests.shared
+        found = _find(unit, store)
+        self.dependencies, self.shared = found.dependencies, found.shared
+        today = self.dependencies
         here = str(store.artifacts.checkpoint_dir(unit.key)) if unit.job.kind == "cell" else None
         visible = ",".join(map(str, gpus)) if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
-        by = digest([rests.code.name, rests.ran_with, unit.data, dict(self.stages)])
+        by = digest([today.code.name, today.ran_with, today.data, dict(today.stages)])
         self.job = dataclasses.replace(
-            unit.job, stages=rests.paths, visible=visible, checkpoints=here, made_by=by
+            unit.job, stages=found.paths, visible=visible, checkpoints=here, made_by=by
         )
 
     def run(self) -> Record | None:
-        """Run it, again by cause, and write its record."""
+        """Run the unit, again where the cause of its end allows it, and write its record."""
         while True:
-            outcome = self.pool.run(self.job, self.unit.needs, cancel=self.cancel)
+            outcome = self.server.run(self.job, cancel=self.cancel)
             try:
                 if outcome.status is None:
                     return None
@@ -114,17 +94,19 @@ class _Doing:
                 remove(outcome)
 
     def _again(self, outcome: Outcome) -> bool:
-        """Whether to try once more: killed from outside a few times, out of memory once with the fallback."""
+        """Whether to try again: a few times if it was killed from outside, once with the fallback
+        after oom.
+        """
         if outcome.status == "oom" and self.unit.fallback and not self.marks:
             self.marks = [f"fallback: {', '.join(f'{k}={v}' for k, v in self.unit.fallback.items())}"]
-            self.job = dataclasses.replace(self.job, hp={**self.job.hp, **self.unit.fallback})
+            self.job = dataclasses.replace(self.job, changed_hp=self.unit.fallback)
             self.store.artifacts.drop_checkpoint(self.unit.key)
             return True
         return outcome.status == "lost" and self.attempt <= LOST_RETRIES
 
     def _written(self, outcome: Outcome) -> Record:
-        """Write the record. What the store does not take (ids that repeat, a view that is no picture) is a
-        fault of this cell alone, not of the sweep.
+        """Write the record. If the store refuses what the cell returned (ids that repeat, a view that is no
+        picture), the cell failed and the sweep goes on.
         """
         try:
             record = self._record(outcome)
@@ -141,11 +123,11 @@ class _Doing:
     def _record(self, outcome: Outcome) -> Record:
         result, job, artifacts = outcome.result, self.job, self.store.artifacts
         made = {
-            "code": artifacts.put(self.rests.code.listing, "json"),
-            "ran_with": self.rests.ran_with,
+            "code": artifacts.put(self.dependencies.code.listing, "json"),
+            "ran_with": self.dependencies.ran_with,
             "data": self.unit.data,
-            "stages": self.stages,
-            "built_by": {k: artifacts.put(v.listing, "json") for k, v in self.rests.built_by.items()},
+            "stages": self.dependencies.stages,
+            "built_by": {k: artifacts.put(v.listing, "json") for k, v in self.dependencies.built_by.items()},
             "packages": provenance.packages(),
             **provenance.commit(),
         }
@@ -185,30 +167,24 @@ class _Doing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rests:
-    """What a job rests on: its code, its settings by value, the code of the stages that it may read, and of
-    those that are there folders, digests and building times (s).
+class _Found:
+    """What this process found for a job in its own code and in the store: what the record depends on, name ->
+    folder of the stages that are built, and the seconds that building them took.
     """
 
-    code: Closure
-    ran_with: Mapping[str, Any]
-    built_by: Mapping[str, Closure]
+    dependencies: Dependencies
     paths: Mapping[str, str]
-    digests: Mapping[str, str]
     shared: Mapping[str, float]
 
 
-def _rests(unit: Unit, store: Store) -> _Rests:
-    """A cell may read all stages of its track and its method, a stage those that it declares. Records are not
-    read: that would be the whole store, in each worker.
-    """
-    from bench.planned import all_stages, stage_key
-    from bench.registry import Found
+def _find(unit: Unit, store: Store) -> _Found:
+    """A cell may read all stages of its track and its method, a stage those that it declares.
 
+    Records are not read for this: that would load the whole store in each worker.
+    """
     job = unit.job
-    track, method = find(job)
-    run = run_settings(job, track)
-    stages = all_stages(track, Found(method, job.method, "method"), job.task, run)
+    declared = load(job)
+    stages, track = declared.stages(), declared.track
     code = closure.code({**job.track.code, **job.method.code})
     if job.kind == "stage":
         built = next((s for s in stages if s.address == job.address), None)
@@ -217,19 +193,22 @@ def _rests(unit: Unit, store: Store) -> _Rests:
                 f"{unit.label} is not declared by the code on {platform.node()}: every machine of a sweep "
                 "needs the same code"
             )
-        made_of, ran_with, built_by = code.of_stage(track, built), dict[str, Any](), dict[str, Closure]()
+        made = Dependencies(code=code.of_stage(track, built), data=unit.data)
         stages = [*built.stages]
     else:
-        made_of = code.of_cell(track, method, job.cell["hp"])
-        built_by = {s.name: code.of_stage(track, s) for s in stages}
-        ran_with = provenance.ran_with(track, job.task, run, stages)
+        made = Dependencies(
+            code=code.of_cell(track, declared.method, job.cell["hp"]),
+            ran_with=provenance.ran_with(track, job.task, declared.run, stages),
+            data=unit.data,
+            built_by={s.name: code.of_stage(track, s) for s in stages},
+        )
     paths, digests, shared = {}, {}, {}
     for stage in stages:
         path = store.artifacts.stage_path(stage)
         if path is not None:
             paths[stage.name] = str(path)
             digests[stage.name] = store.artifacts.stage_digest(stage) or ""
-            took = [unit.built[k] for i in range(stage.shards) if (k := stage_key(stage, i)) in unit.built]
-            if took:  # one that ships with the package has no record here
+            took = [unit.built[k] for k in shard_keys(stage) if k in unit.built]
+            if took:  # a stage that ships with the package has no record here
                 shared[stage.name] = round(sum(took), 4)
-    return _Rests(made_of, ran_with, built_by, paths, digests, shared)
+    return _Found(dataclasses.replace(made, stages=digests), paths, shared)

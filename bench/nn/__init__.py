@@ -1,1 +1,1 @@
-"""What two tracks share."""
+"""What several tracks use, or tracks to come will: diffusion, distances, averages, files of weights."""

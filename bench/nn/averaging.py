@@ -50,7 +50,7 @@ class RunningAverage:
             torch._foreach_copy_(self._live, live)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint has to keep."""
+        """What a checkpoint has to save."""
         return {"values": self.values}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -90,7 +90,7 @@ class BetaAverage(RunningAverage):
         self.move(float(self._shares[self.step]))
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint has to keep."""
+        """What a checkpoint has to save."""
         return super().state_dict() | {"step": self.step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -144,7 +144,7 @@ class UniformAverage(RunningAverage):
             torch._foreach_lerp_(self.values, later.values, later.count / self.count)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint has to keep."""
+        """What a checkpoint has to save."""
         return super().state_dict() | {"count": self.count}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -184,7 +184,7 @@ def p2(snr: Tensor, gamma: float = 0.5, k: float = 1.0) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How pictures are drawn: DDIM without added noise, with classifier-free guidance.
+    """How pictures are sampled: DDIM without added noise, with classifier-free guidance.
 
     ``steps``: must divide the schedule's, spaced from its last down. ``guidance``: 1 is none.
     ``guided_channels``: how many of the first channels it moves; None: all; DiT's released code moves 3 of 4
@@ -208,7 +208,7 @@ def sample(
     generator: torch.Generator,
     how: Sampling | None = None,
 ) -> Tensor:
-    """Draw one picture a condition.
+    """Sample one picture for each condition.
 
     All noise is drawn first, on the CPU and for all pictures together, so that it is the same for any
     network, device and batch size.

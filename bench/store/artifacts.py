@@ -1,4 +1,6 @@
-"""What is too big for a record: units, views, stages, checkpoints. Everything is named by what it holds."""
+"""What is too big for a record: units, views, stages and checkpoints. Units and views are named by their
+digests.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ def check_content(name: str, data: bytes) -> bytes:
 
 
 class Artifacts(Stages):
-    """Artifacts of one store, as ``store.artifacts``; the stages of `Stages` among them."""
+    """The artifacts of one store (``store.artifacts``), its stages among them."""
 
     def __init__(self, files: Files, cache: Path | None = None, embedded: Path = EMBEDDED) -> None:
         super().__init__(files, cache or cache_folder(), embedded)
@@ -52,7 +54,7 @@ class Artifacts(Stages):
     # -------------------------------------------------------------------------------------------------- bytes
 
     def put(self, data: bytes, suffix: str) -> str:
-        """Keep bytes under their digest, once, and return the name.
+        """Store bytes under their digest, once, and return the name.
 
         Raises:
             StoreError: the store cannot be written.
@@ -87,15 +89,15 @@ class Artifacts(Stages):
     # ---------------------------------------------------------------------------------------- units and views
 
     def put_units(self, units: Units) -> str:
-        """Keep per-example scores, see `pack_units`; returns the name."""
+        """Store per-example scores, see `pack_units`; returns the name."""
         return self.put(pack_units(units), "npz")
 
     def units(self, name: str) -> Units:
-        """Per-example scores as they were kept, ``values`` as float64."""
+        """Per-example scores as they were stored, ``values`` as float64."""
         return unpack_units(self.get(name), name)
 
     def put_view(self, picture: np.ndarray, quality: int = 85) -> str:
-        """Keep a picture, uint8 (height, width, 3), as WebP; returns the name."""
+        """Store a picture, uint8 (height, width, 3), as WebP; returns the name."""
         return self.put(pack_view(picture, quality), "webp")
 
     def view(self, name: str) -> np.ndarray:
@@ -105,10 +107,10 @@ class Artifacts(Stages):
     # ------------------------------------------------------------------------------------ checkpoints, leases
 
     def checkpoint_dir(self, key: str) -> Path:
-        """A local folder, made if it is not there, for the checkpoints of a cell that may be killed.
+        """The local folder for the checkpoints of a cell; it is made if it does not exist.
 
-        Below the store if that is a folder, else below the local cache (so a cell goes on only on the same
-        machine).
+        It is below the store if that is a folder, else below the local cache (then a killed cell resumes only
+        on the same machine).
         """
         folder = self._checkpoints() / check_key(key)
         try:
@@ -149,8 +151,8 @@ def pack_units(units: Units) -> bytes:
         )
     with np.errstate(over="ignore"):
         half = values.astype(np.float16)
-    kept = half if np.array_equal(np.isfinite(half), np.isfinite(values)) else values.astype(np.float32)
-    parts: dict[str, Any] = {"ids": ids, "values": kept}
+    packed = half if np.array_equal(np.isfinite(half), np.isfinite(values)) else values.astype(np.float32)
+    parts: dict[str, Any] = {"ids": ids, "values": packed}
     if units.groups is not None:
         parts["groups"] = _names("groups", units.groups)
         if parts["groups"].shape != ids.shape:
@@ -173,7 +175,9 @@ def _names(what: str, given: np.ndarray) -> np.ndarray:
         raise BenchError(f"units: {what} are {names.dtype}, expected integers or strings")
     if names.dtype.kind in "iu" and len(names):
         narrow = np.promote_types(np.min_scalar_type(names.min()), np.min_scalar_type(names.max()))
-        return names.astype(narrow) if narrow.kind in "iu" else names  # -1 and 2**63-1 would meet in a float
+        return (
+            names.astype(narrow) if narrow.kind in "iu" else names
+        )  # -1 and 2**63-1 have only a float in common
     return names
 
 

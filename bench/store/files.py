@@ -1,5 +1,5 @@
-"""Where bytes lie: a local folder, or an object store behind fsspec. Both publish a file whole or not at
-all.
+"""The files of a store, in a local folder or in an object store behind fsspec. Both write a file whole or not
+at all.
 """
 
 # ruff: noqa: D102 (what a method of `Files` does is said once, there)
@@ -62,9 +62,7 @@ def open_files(url: str | Path) -> Files:
 
 
 class Files(ABC):
-    """Named bytes below one root; paths are relative with ``/``. All but `write` raise OSError as it
-    comes.
-    """
+    """Files below one root; paths are relative, with ``/``. All methods but `write` let OSErrors through."""
 
     url: str
     #: The root as a folder, if it is one.
@@ -78,7 +76,7 @@ class Files(ABC):
 
     @abstractmethod
     def refresh(self, folder: str) -> None:
-        """Have the next look at a folder show what other machines wrote there until now."""
+        """Make the next listing of a folder show what other machines wrote there until now."""
 
     @abstractmethod
     def read(self, path: str, start: int = 0, size: int | None = None) -> bytes:
@@ -105,7 +103,7 @@ class Files(ABC):
         """Move a file or a folder; FileNotFoundError if it is not there."""
 
     def set_aside(self, path: str) -> str:
-        """Move a file or a folder into ``aside/`` under a free name, and return its path there."""
+        """Move a file or a folder into ``aside/`` under a new name, and return its path there."""
         plain = re.sub(r"[^A-Za-z0-9._-]", "_", path.rpartition("/")[2]).lstrip(".") or "unnamed"
         taken = self.names("aside")
         n, name = 0, plain
@@ -128,7 +126,7 @@ class LocalFiles(Files):
         return self.root / check_parts(path)
 
     def scratch(self) -> Path:
-        """A fresh name in ``tmp/``; what a killed process leaves there is never read."""
+        """A new name in ``tmp/``; what a killed process leaves there is never read."""
         folder = self.root / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{os.getpid()}-{secrets.token_hex(6)}"
@@ -141,8 +139,8 @@ class LocalFiles(Files):
             return {}
 
     def refresh(self, folder: str) -> None:
-        # A network file system shows a listing it knows for up to a minute. The answer to a change of the
-        # folder's time brings its state as the server has it, and so ends that.
+        # A network file system caches a listing for up to a minute. Changing the time of the folder makes it
+        # fetch the state that the server has.
         for path in (self.root, self.at(folder)):
             with suppress(FileNotFoundError):
                 os.utime(path)
@@ -178,7 +176,7 @@ class LocalFiles(Files):
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(scratch, target)
             except OSError:
-                scratch.unlink(missing_ok=True)  # a full disk needs the space back
+                scratch.unlink(missing_ok=True)  # a full disk needs the space
                 raise
         except OSError as error:
             raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
@@ -212,7 +210,7 @@ def _size(entry: os.DirEntry[str]) -> int:
 
 
 def _open_file(path: str, flags: int) -> int:
-    """Open a file, and nothing else: a pipe that nobody writes to would never answer."""
+    """Open a regular file only: opening a pipe that nobody writes to would block for ever."""
     fd = os.open(path, flags | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)

@@ -1,5 +1,5 @@
-"""Who does a piece of work that several drivers could do: a lock with a lease, so that a dead driver holds
-nobody up for long.
+"""Leases: locks that expire, for work that several drivers could do. A dead driver blocks its work only for a
+short time.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ import orjson
 from bench.contract import BenchError
 from bench.store.files import Files, StoreError
 
-#: What a file system without advisory locks answers (Lustre as many clusters mount it, NFS without a lock
+#: The errors of a file system without advisory locks (Lustre as many clusters mount it, NFS without a lock
 #: daemon).
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 class Lease:
-    """The right to do one thing, lent for ``seconds`` and renewed by its holder.
+    """A lock on one piece of work that expires after ``seconds`` unless its holder renews it.
 
-    As a context manager it tries once, and is renewed until the block ends::
+    As a context manager it is tried once, and renewed until the block ends::
 
         with store.artifacts.lease(stage.address) as lease:
             if lease.held: ...build...
 
-    In a folder the lock file is read and written under an advisory lock, so one process at most holds a
-    lease. On an object store, and on a file system that knows no advisory locks, it is best effort: two
-    processes that look in the same moment may both hold it. Work done twice is harmless: of two stages the
-    first published one counts, of two records of a cell one.
+    In a folder the lock file is read and written under an advisory lock, so at most one process holds a
+    lease. On an object store, and on a file system without advisory locks, two processes that try at the same
+    moment may both hold it. Work that is done twice is harmless: the first of two builds of a stage counts,
+    and one of two records of a cell.
 
-    No two clocks are compared. A holder changes its lock file every third of ``seconds``; whoever has seen a
-    lock unchanged for ``seconds`` by its own steady clock takes it over. So a host whose clock is wrong
-    neither loses its leases nor takes those of others, and a crashed machine holds up its work for
-    ``seconds`` from when somebody first wanted it. A holder that died on this very machine (same boot, same
-    process namespace) is found out at once.
+    Clocks of two machines are never compared. A holder rewrites its lock file every third of ``seconds``;
+    another process takes the lease over once it has seen the file unchanged for ``seconds`` by its own
+    monotonic clock. So a host whose clock is wrong neither loses its leases nor takes those of others, and a
+    crashed machine blocks its work for ``seconds`` from the first attempt to take it over. That a holder on
+    this machine has died (same boot, same process namespace) is detected at once.
     """
 
     def __init__(self, files: Files, name: str, seconds: float) -> None:
@@ -56,48 +56,48 @@ class Lease:
         self.held = False
 
     def acquire(self) -> bool:
-        """Take the lease if it is free, abandoned or ours; says whether we hold it now.
+        """Take the lease if nobody holds it, if it expired or if it is ours; returns whether we hold it now.
 
         Raises:
             StoreError: the store cannot be written.
         """
         with self._exchange(make=True) as lock:
-            if self._free(lock.now):
-                lock.then = self._claim()
-        self.held = lock.then is not None and self._settled()
+            if self._available(lock.content):
+                lock.update = self._claim()
+        self.held = lock.update is not None and self._settled()
         if self.held:
-            _watched.forget(self._where())
+            _observed.forget(self._where())
         return self.held
 
     def hold(self) -> bool:
-        """Take the lease as `acquire` does and have it renewed until `release`."""
+        """Take the lease as `acquire` does; a thread renews it until `release`."""
         if self.acquire():
             _renewals.add(self)
         return self.held
 
     def renew(self) -> bool:
-        """Extend a lease that we hold; False if somebody else took it over meanwhile."""
+        """Extend a lease that we hold; False if another process took it over meanwhile."""
         with self._exchange() as lock:
-            if lock.now is not None and lock.now["token"] == self._token:
-                lock.then = self._claim()
-        self.held = lock.then is not None
+            if lock.content is not None and lock.content["token"] == self._token:
+                lock.update = self._claim()
+        self.held = lock.update is not None
         return self.held
 
     def release(self) -> None:
-        """Give the lease back, if it is still ours, and leave no file."""
+        """Give up the lease, if it is still ours, and remove its file."""
         _renewals.remove(self)
         with self._exchange() as lock:
-            if lock.now is not None and lock.now["token"] == self._token:
-                lock.then = {}
+            if lock.content is not None and lock.content["token"] == self._token:
+                lock.update = {}
         self.held = False
 
     def holder(self) -> dict[str, Any] | None:
-        """Who holds it now (``host, pid, started, seconds, token, beat``), or None."""
+        """The holder of the lease (``host, pid, started, seconds, token, beat``), None if there is none."""
         try:
             now = _read(self._files.read(self._path))
         except FileNotFoundError:
             return None
-        return None if self._free(now) else now
+        return None if self._available(now) else now
 
     def __enter__(self) -> Lease:
         self.hold()
@@ -112,12 +112,12 @@ class Lease:
         me = {"host": _host(), "pid": os.getpid(), "started": _started(os.getpid())}
         return {**me, "seconds": self.seconds, "token": self._token, "beat": self._beat}
 
-    def _free(self, now: dict[str, Any] | None) -> bool:
+    def _available(self, now: dict[str, Any] | None) -> bool:
         if now is None or now["token"] == self._token:
             return True
         if now["host"] == _host() and _dead(now["pid"], now["started"]):
             return True
-        return _watched.unchanged_s(self._where(), now) >= float(now["seconds"])
+        return _observed.unchanged_s(self._where(), now) >= float(now["seconds"])
 
     def _where(self) -> str:
         return f"{self._files.url}/{self._path}"
@@ -139,22 +139,23 @@ class Lease:
 
     @contextmanager
     def _exchange(self, *, make: bool = False) -> Iterator[_Lock]:
-        """Read the lock, let the caller decide, and write what it left in ``then`` ({}: free, so removed).
-        ``make``: the file is made if there is none, to be locked.
+        """Read the lock file, let the caller set `_Lock.update`, and write it, all under one advisory lock.
+        ``make``: make the file if there is none.
         """
         if self._files.root is not None and self._locks():
             try:
                 with _locked(self._files.root / self._path, make) as file:
                     lock = _Lock(_read(os.read(file, 4096)))
                     yield lock
-                    if lock.then:
-                        # Room is kept by padding: a lock that is renewed on a full disk must not be lost.
-                        os.pwrite(file, orjson.dumps(lock.then).ljust(512), 0)
-                    elif lock.then is not None:
+                    if lock.update:
+                        # Padded, so that renewing needs no more space: on a full disk the lease must not be
+                        # lost.
+                        os.pwrite(file, orjson.dumps(lock.update).ljust(512), 0)
+                    elif lock.update is not None:
                         os.unlink(self._files.root / self._path)
                 return
             except FileNotFoundError:
-                yield _Lock(None)  # nobody has it, and it is not asked for
+                yield _Lock(None)  # nobody holds it, and the caller does not want it
                 return
             except OSError as error:
                 if error.errno not in _NO_LOCKS:
@@ -173,9 +174,9 @@ class Lease:
         except OSError as error:
             raise StoreError(f"cannot read {self._where()}: {error}") from error
         yield lock
-        if lock.then:
-            self._files.write(self._path, orjson.dumps(lock.then))
-        elif lock.then is not None:
+        if lock.update:
+            self._files.write(self._path, orjson.dumps(lock.update))
+        elif lock.update is not None:
             try:
                 self._files.remove([self._path])
             except OSError as error:
@@ -183,13 +184,17 @@ class Lease:
 
 
 class _Lock:
-    def __init__(self, now: dict[str, Any] | None) -> None:
-        self.now = now
-        self.then: dict[str, Any] | None = None
+    """The ``content`` of a lock file (None: there is none) and its ``update`` ({}: remove the file; None: no
+    change).
+    """
+
+    def __init__(self, content: dict[str, Any] | None) -> None:
+        self.content = content
+        self.update: dict[str, Any] | None = None
 
 
-class _Watched:
-    """Since when this process has seen each lock as it is."""
+class _Observed:
+    """Since when this process has seen each lock file unchanged."""
 
     def __init__(self) -> None:
         self._lock, self._seen = threading.Lock(), dict[str, tuple[dict[str, Any], float]]()
@@ -204,7 +209,7 @@ class _Watched:
             return time.monotonic() - since
 
     def forget(self, path: str) -> None:
-        """That lock is not another's any more."""
+        """Forget a lock that no other process holds any more."""
         with self._lock:
             self._seen.pop(path, None)
 
@@ -236,7 +241,7 @@ class _Renewals:
         # On an object store a renewal is a round trip: a few hundred leases are renewed side by side.
         with ThreadPoolExecutor(16, thread_name_prefix="leases") as pool:
             while (due := self._wait()) is not None:
-                lost = [lease for lease, kept in zip(due, pool.map(_renewed, due), strict=True) if not kept]
+                lost = [lease for lease, ours in zip(due, pool.map(_renewed, due), strict=True) if not ours]
                 with self._changed:
                     for lease in due:
                         if lease in lost:
@@ -245,7 +250,7 @@ class _Renewals:
                             self._due[lease] = time.monotonic() + lease.seconds / 3
 
     def _wait(self) -> list[Lease] | None:
-        """The leases that are to be renewed now, once there are some; None once there are none at all."""
+        """Wait for leases that are to be renewed, and return them; None once there are no leases at all."""
         with self._changed:
             while self._due:
                 now = time.monotonic()
@@ -263,16 +268,16 @@ def _renewed(lease: Lease) -> bool:
         return True  # a moment without network or space: it is tried again before the lease ends
 
 
-_watched, _renewals = _Watched(), _Renewals()
+_observed, _renewals = _Observed(), _Renewals()
 _without_locks: set[str] = set()
 
 
 @contextmanager
 def _locked(path: Path, make: bool) -> Iterator[int]:
-    """An open lock file that no other process reads or writes meanwhile; closing it lets go.
+    """An open lock file under an exclusive advisory lock; closing it unlocks it.
 
-    Whoever gives a lease back removes the file under its lock. One who waited for that lock then holds a file
-    that nobody else will find: it looks whether the name still leads to what it locked, and else tries anew.
+    A lease is given up by removing the file under its lock. A process that waited for that lock then holds a
+    file without a name: so it checks that the name still leads to the file it locked, and tries again if not.
     """
     import fcntl
 
@@ -309,7 +314,7 @@ def _leads_to(path: Path, file: int) -> bool:
 
 
 def _read(data: bytes) -> dict[str, Any] | None:
-    """A holder, or None for a lock that is free or torn."""
+    """The holder that a lock file names, None if it is empty or damaged."""
     try:
         found = orjson.loads(data)
         return {
@@ -322,8 +327,8 @@ def _read(data: bytes) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=1)
 def _host() -> str:
-    """What names this machine as long as its process numbers mean the same: name, boot, process namespace
-    (two containers of one machine may share its name, not its process numbers).
+    """Names this machine as long as its pids mean the same: host name, boot and process namespace (two
+    containers of one machine may share its name, but not its pids).
     """
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     return f"{platform.node()}/{boot}/{os.stat('/proc/self/ns/pid').st_ino}"

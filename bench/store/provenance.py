@@ -1,8 +1,8 @@
-"""What a record's numbers were made with, and whether that still is what would make them today.
+"""Provenance: what the numbers of a record were made with, and whether the same would make them today.
 
-A record is held to its *code* (the definitions that its cell could reach, see `bench.store.code.closure`), to
-what it *ran with* (settings that a track resolves for a task, by value), to its data by content, and to the
-stages that it read. All else that is recorded here (commit, packages, machine) is shown as a note.
+A record is stale if one of these has changed: its *code* (the definitions that its cell could reach, see
+`bench.store.code.closure`), the settings that it *ran with* (by value), the content of its data, or the
+stages that it read. Everything else that is recorded (commit, packages, machine) is shown as a note.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ import orjson
 
 import bench
 from bench.store.code.closure import changes
-from bench.store.heads import Head
+from bench.store.summaries import RecordSummary
 
 if TYPE_CHECKING:
     from bench.contract import Stage, Task, Track
@@ -37,7 +37,30 @@ _PACKAGES = (
     "torch-fidelity",
 )  # fmt: skip
 
-#: The pairs of a code by its name, None where they are not kept.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependencies:
+    """What the numbers of a record depend on.
+
+    ``code``: the definitions that the cell reaches. ``ran_with``: its settings by value, see `ran_with`.
+    ``data``: the identity of its task's data (`Track.fingerprint`), None if they are not here. ``stages``:
+    name -> digest of the stages that it may read and that are built. ``built_by``: name -> code of all stages
+    that it may read.
+    """
+
+    code: Closure
+    ran_with: Mapping[str, Any] = field(default_factory=dict)
+    data: str | None = None
+    stages: Mapping[str, str] = field(default_factory=dict)
+    built_by: Mapping[str, Closure] = field(default_factory=dict)
+
+    @property
+    def codes(self) -> tuple[Closure, ...]:
+        """All code, that of the cell first."""
+        return (self.code, *self.built_by.values())
+
+
+#: Name of a code -> the (name, digest) pairs of its definitions, None if they are not stored.
 Listing = Callable[[str], Iterable[tuple[str, str]] | None]
 
 
@@ -54,41 +77,30 @@ def ran_with(track: Track, task: Task, run: Any, stages: Iterable[Stage]) -> dic
     return plain
 
 
-def causes(
-    head: Head,
-    *,
-    code: Closure,
-    ran_with: Mapping[str, Any],
-    data: str | None,
-    stages: Mapping[str, str],
-    built_by: Mapping[str, Closure],
-    listing: Listing,
-) -> list[str]:
-    """Why a record is stale, in words; empty if it is fresh.
+def causes(record: RecordSummary, today: Dependencies, listing: Listing) -> list[str]:
+    """Why a record is stale, one sentence each; empty if it is not.
+
+    A setting that the record does not have is not compared: it was added later, and the code that reads it
+    has changed. The code of a stage is compared where there is no digest to compare: a stage that was built
+    again with equal files changes nothing, whatever its code.
 
     Args:
-        head: of the record.
-        code: what would run today.
-        ran_with: what it would run with, see `ran_with`. A setting that the record does not have is not
-            compared: it came later, and the code that reads it has changed.
-        data: the data's fingerprint today; None: not known, the data are not here.
-        stages: name -> digest today of the stages that the cell reads and that are there.
-        built_by: name -> the code that would build a stage today. It is compared where there is no digest to
-            compare: a stage that was built anew with equal files changes nothing, whatever its code.
+        record: the summary of the record.
+        today: what it would depend on if it were made today.
         listing: the definitions behind the name of a code.
     """
-    words = _changed(head.code, code, head.commit, listing)
-    words += _otherwise(head.ran_with, ran_with)
-    if data is not None and head.data != data:
-        words.append(f"data of {head.task or head.key} changed")
-    for name, today in stages.items():
-        if (then := head.stages.get(name)) is None:
+    words = _changed(record.code, today.code, record.commit, listing)
+    words += _otherwise(record.ran_with, today.ran_with)
+    if today.data is not None and record.data != today.data:
+        words.append(f"data of {record.task or record.key} changed")
+    for name, digest in today.stages.items():
+        if (then := record.stages.get(name)) is None:
             words.append(f"stage {name} was not read then")
-        elif then != today:
-            words.append(f"stage {name} was built anew")
-    for name, of in built_by.items():
-        if name not in stages and name in head.built_by:
-            changed = _changed(head.built_by[name], of, head.commit, listing)
+        elif then != digest:
+            words.append(f"stage {name} was rebuilt")
+    for name, code in today.built_by.items():
+        if name not in today.stages and name in record.built_by:
+            changed = _changed(record.built_by[name], code, record.commit, listing)
             words += [f"stage {name}: {word}" for word in changed]
     return words
 
@@ -101,12 +113,12 @@ def _changed(was: str, code: Closure, commit: str, listing: Listing) -> list[str
     then = listing(was)
     since = f" since {commit[:7]}" if commit else ""
     if then is None:
-        return [f"its code changed{since}; which definitions is not kept"]
+        return [f"its code changed{since}; which definitions is not stored"]
     return [f"{word}{since}" for word in changes(then, code.pairs)]
 
 
 def _otherwise(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Settings that a record has with another value."""
+    """The settings of a record whose values are others today."""
     words = []
     for part in ("run", "recipe"):
         mine, today = then.get(part, {}), now.get(part, {})
@@ -122,9 +134,7 @@ def _otherwise(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def now() -> str:
-    """This moment in UTC, as records say it: ISO 8601 to the microsecond, so that text order is time
-    order.
-    """
+    """The time now in UTC, in ISO 8601 with microseconds, so that text order is time order."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
@@ -215,8 +225,8 @@ def _commit() -> tuple[tuple[str, Any], ...]:
     if not (_ROOT / ".git").exists() or shutil.which("git") is None:
         return ("commit", f"v{bench.__version__}"), ("dirty", False)
     code = [f for f in ("bench", "methods", "baselines") if (_ROOT / f).is_dir()]
-    # The owner of a shared clone may be another user. This only reads: without the option, a cell that is
-    # killed in mid-look would leave the index locked for whoever owns the clone.
+    # The owner of a shared clone may be another user. Without the option, a cell that is killed at this
+    # moment would leave the index of the clone locked.
     git = ["git", "--no-optional-locks", "-c", f"safe.directory={_ROOT}", "-C", str(_ROOT)]
     head = subprocess.run(
         [*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=30, check=False

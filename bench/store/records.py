@@ -6,12 +6,13 @@
     records/<key>.<stamp>.json     loose records, one file each
     segments/<number>-<digest>.jsonl   sealed records, one a line; named by their content
     artifacts/  stages/            see `bench.store.artifacts`
-    aside/                         torn and foreign files: never read, never deleted
+    aside/                         damaged and foreign files: never read, never deleted
     tmp/  locks/  checkpoints/     work in progress
 
-No file is ever written twice: a record written again gets another stamp, and `Head.rank` says which counts.
-So several processes may write and seal one store at once without a lock, on an object store too, and what was
-read once need not be read again. Nothing that holds a number is ever deleted (`bench.store.sealing.Fold`).
+No file is ever written twice: a record that is written again gets another stamp, and `RecordSummary.rank`
+says which one counts. So several processes can write and seal one store at the same time without a lock, on
+an object store too, and a file that was read once is not read again. No record that holds a number is ever
+deleted (`bench.store.segments.SegmentBuilder`).
 """
 
 from __future__ import annotations
@@ -31,24 +32,11 @@ import orjson
 
 from bench.contract import BenchError, Record
 from bench.store.artifacts import Artifacts
+from bench.store.encoding import SCHEMA, NewerError, check_shape, dump, parse, record_of
 from bench.store.files import KEY, Files, LocalFiles, StoreError, check_key, open_files
-from bench.store.heads import (
-    MIGRATIONS,
-    SCHEMA,
-    Head,
-    NewerError,
-    Pool,
-    check_shape,
-    dump,
-    head_of,
-    match_key,
-    parse,
-    record_of,
-)
-from bench.store.sealing import SEALED, compact, fold, many_small, write_segment
+from bench.store.segments import SEALED, compact, many_small, seal, write_segment
 from bench.store.shape import ShapeError
-
-__all__ = ["MIGRATIONS", "SCHEMA", "Head", "Store", "StoreError"]
+from bench.store.summaries import RecordSummary, StringTable, match_key, summary_of
 
 _LOOSE = re.compile(rf"(?P<key>{KEY.pattern})(?:\.(?P<stamp>[0-9a-f]{{20}}))?\.json")
 _SCRATCH_AGE_S = 3 * 24 * 3600.0
@@ -60,8 +48,8 @@ _NO_FILE = "a folder, a pipe or a link to nothing"
 class Store:
     """Records and artifacts of sweeps.
 
-    ``problems``: what was set aside or left out while reading, each said once. One process's view is
-    refreshed by `heads`; what this process writes is seen at once.
+    ``problems``: what was set aside or left out while reading, one sentence each. The index in memory is
+    refreshed by `summaries`; records that this process writes are in it at once.
     """
 
     def __init__(self, files: Files, cache: Path | None = None) -> None:
@@ -71,7 +59,7 @@ class Store:
         self.problems: list[str] = []
         self._lock = threading.RLock()
         self._made = False
-        self._forget()
+        self._reset_index()
 
     @classmethod
     def open(cls, url: str | Path, *, cache: Path | None = None) -> Self:
@@ -109,7 +97,7 @@ class Store:
     # ------------------------------------------------------------------------------------------------ writing
 
     def write(self, record: Record) -> None:
-        """Keep a record, whole or not at all; `Head.rank` says which of one key counts.
+        """Write a record, whole or not at all; `RecordSummary.rank` says which record of a key counts.
 
         Raises:
             StoreError: it cannot be written (full disk, read-only, no network); the cell stays new.
@@ -134,7 +122,7 @@ class Store:
             ) from error
         with self._lock:
             if self._loaded:
-                self._keep(head_of(raw, self._pool, path, 0, len(line)))
+                self._add(summary_of(raw, self._table, path, 0, len(line)))
                 self._read.add(path)
 
     def _make(self) -> None:
@@ -151,23 +139,22 @@ class Store:
 
     # ------------------------------------------------------------------------------------------------ reading
 
-    def heads(self) -> dict[str, Head]:
-        """The record that counts of each key as a `Head`, read line by line; files read before are not read
-        again.
+    def summaries(self) -> dict[str, RecordSummary]:
+        """Key -> summary of the record that counts. Files that were read before are not read again.
 
-        Torn and foreign files are set aside and told in ``problems``; records of a newer schema are told and
-        left.
+        Damaged and foreign files are set aside, records of a newer schema are left where they are;
+        ``problems`` names both.
 
         Raises:
             StoreError: the store cannot be reached.
         """
         with self._lock, _no_gc():
             self._refresh()
-            return dict(self._heads)
+            return dict(self._index)
 
     def read(self, key: str) -> Record | None:
-        """The whole record of a key as of the last `heads` (or this process's last `write`), None if there is
-        none.
+        """The whole record of a key as of the last `summaries` (or this process's last `write`), None if
+        there is none.
 
         Raises:
             BenchError: the key is not one.
@@ -176,11 +163,11 @@ class Store:
         check_key(key)
 
         def find() -> Record | None:
-            if key not in self._heads:
+            if key not in self._index:
                 self._refresh()
-            return self._whole(head) if (head := self._heads.get(key)) is not None else None
+            return self._whole(summary) if (summary := self._index.get(key)) is not None else None
 
-        return self._steadily(find)
+        return self._retry(find)
 
     def history(self, key: str) -> list[Record]:
         """Every record of a key that is still there, the oldest first: the one that counts, and all that hold
@@ -194,16 +181,14 @@ class Store:
 
         def find() -> list[Record]:
             self._refresh()
-            heads = [self._heads[key], *self._others.get(key, ())] if key in self._heads else []
-            found = {
-                dump(r): r for r in map(self._whole, sorted(heads, key=Head.age))
-            }  # some lie there twice
-            return list(found.values())
+            known = [self._index[key], *self._others.get(key, ())] if key in self._index else []
+            records = map(self._whole, sorted(known, key=RecordSummary.age))
+            return list({dump(r): r for r in records}.values())  # some are there twice
 
-        return self._steadily(find)
+        return self._retry(find)
 
-    def _steadily(self, find: Callable[[], _T]) -> _T:
-        """What ``find`` finds, once no other process seals or compacts the files away under it."""
+    def _retry(self, find: Callable[[], _T]) -> _T:
+        """The result of ``find``, called again as long as other processes remove the files that it reads."""
         with self._lock, _no_gc():
             for _ in range(_ATTEMPTS):
                 try:
@@ -211,47 +196,53 @@ class Store:
                 except FileNotFoundError:  # sealed or compacted by another process since
                     self._refresh()
                 except _UnsoundError as error:
-                    self._put_away(error.head, str(error))
+                    self._remove_unsound(error.summary, str(error))
                 except OSError as error:
                     raise StoreError(f"cannot read store {self.url}: {error}") from error
         raise StoreError(f"{self.url} changes faster than it can be read")
 
-    def _whole(self, head: Head) -> Record:
-        """The record of a head. Of a sealed one only now all is looked at, not only what a head has of it."""
-        raw = self._files.read(head.file, head.offset, head.size)
+    def _whole(self, summary: RecordSummary) -> Record:
+        """The whole record of a summary. Of a sealed record only the fields of its summary were checked
+        before.
+        """
+        raw = self._files.read(summary.file, summary.offset, summary.size)
         try:
             record = parse(raw)
-            check_shape(record, head.key)
+            check_shape(record, summary.key)
         except (ShapeError, NewerError) as error:
-            raise _UnsoundError(head, error) from error
+            raise _UnsoundError(summary, error) from error
         return record_of(record)
 
-    def _put_away(self, head: Head, why: str) -> None:
-        """Set aside what turned out not to be a record (damaged since, or sealed by code that looked less
-        closely).
+    def _remove_unsound(self, summary: RecordSummary, why: str) -> None:
+        """Set aside what turned out not to be a record (damaged since, or sealed by code that
+        checked less).
         """
-        self._drop(head)
+        self._drop(summary)
         try:
-            if head.file.startswith("records/"):
-                self._set_aside(head.file, why)
+            if summary.file.startswith("records/"):
+                self._set_aside(summary.file, why)
             else:
-                self._salvage(head.file)
+                self._salvage(summary.file)
             self._refresh()
         except OSError as error:
-            raise StoreError(f"cannot read {self.url}/{head.file}: {error}") from error
+            raise StoreError(f"cannot read {self.url}/{summary.file}: {error}") from error
 
-    def fresh(self) -> dict[str, Head]:
-        """`heads`, with what other machines wrote until this moment (a network folder may show it late)."""
+    def fresh(self) -> dict[str, RecordSummary]:
+        """`summaries`, with what other machines wrote until this moment (a network folder may
+        show it late).
+        """
         try:
             self._files.refresh("records")
         except OSError as error:
             raise StoreError(f"cannot write store {self.url}: {error}") from error
-        return self.heads()
+        return self.summaries()
 
     def holds(self, key: str, ended: str) -> bool:
-        """Whether the record of a key that ended at that moment is here, be it the one that counts or not."""
-        head = self.fresh().get(check_key(key))
-        if head is not None and head.ended == ended:
+        """Whether the record of a key that ended at that time is here, whether or not it is the one that
+        counts.
+        """
+        summary = self.fresh().get(check_key(key))
+        if summary is not None and summary.ended == ended:
             return True
         try:
             names = [f"records/{n}" for n in self._files.names("records") if n.partition(".")[0] == key]
@@ -259,21 +250,21 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot read store {self.url}: {error}") from error
         except (ShapeError, NewerError):
-            return False  # told and set aside when it is read
+            return False  # reported and set aside when it is read
         return any(raw.get("ended") == ended for raw in found)
 
     def match(self, start: str) -> str:
         """The one key that starts with ``start``; `BenchError` with the nearest keys if there is none or
         several.
         """
-        return match_key(self.heads(), start, self.url)
+        return match_key(self.summaries(), start, self.url)
 
-    def _forget(self) -> None:
-        self._heads: dict[str, Head] = {}
-        self._others: dict[str, list[Head]] = {}  # of the keys that have several records
+    def _reset_index(self) -> None:
+        self._index: dict[str, RecordSummary] = {}
+        self._others: dict[str, list[RecordSummary]] = {}  # of the keys that have several records
         self._read: set[str] = set()
-        self._held: set[str] = set()  # segments with records of a newer schema
-        self._pool = Pool()
+        self._newer: set[str] = set()  # segments that hold records of a newer schema
+        self._table = StringTable()
         self._loaded = False
 
     def _refresh(self) -> None:
@@ -281,72 +272,70 @@ class Store:
         writes the segment before it removes the loose file, so a record is in one of the two listings."""
         try:
             for _ in range(_ATTEMPTS):
-                if self._look():
+                if self._scan():
                     self._loaded = True
                     return
         except OSError as error:
             raise StoreError(f"cannot read store {self.url}: {error}") from error
         raise StoreError(f"{self.url} changes faster than it can be read")
 
-    def _look(self) -> bool:
-        """Read what is new; False if files vanished meanwhile and the listing has to be made again."""
+    def _scan(self) -> bool:
+        """Read new files; False if files were removed meanwhile and the folders have to be listed again."""
         present = {
             f"{folder}/{name}": size
             for folder in ("records", "segments")
             for name, size in self._files.names(folder).items()
-            if not name.startswith(".")  # hidden files are the file system's own
+            if not name.startswith(".")  # hidden files belong to the file system
         }
         gone = self._read.difference(present)
-        orphans = [h for h in self._heads.values() if h.file in gone] if gone else []
+        orphans = [h for h in self._index.values() if h.file in gone] if gone else []
         if gone:
             self._read -= gone
-            kept = {k: [h for h in heads if h.file not in gone] for k, heads in self._others.items()}
-            self._others = {k: heads for k, heads in kept.items() if heads}
-        for head in orphans:
-            self._drop(head)
+            left = {k: [s for s in others if s.file not in gone] for k, others in self._others.items()}
+            self._others = {k: others for k, others in left.items() if others}
+        for summary in orphans:
+            self._drop(summary)
         new = [p for p in present if p not in self._read]
         for path in [p for p in new if present[p] < 0]:
             self._set_aside(path, _NO_FILE)
         new = [p for p in new if present[p] >= 0]
-        settled = self._take_loose([p for p in new if p.startswith("records/")])
+        settled = self._read_loose([p for p in new if p.startswith("records/")])
         for path in new:
             if path.startswith("segments/"):
-                settled &= self._take_sealed(path)
-        if not all(h.key in self._heads and self._heads[h.key].standing() >= h.standing() for h in orphans):
-            # Somebody removed by hand what counted, or it moved to a file that the listing just missed: what
-            # there is besides is known only if all is read anew.
-            self._forget()
+                settled &= self._read_sealed(path)
+        if not all(h.key in self._index and self._index[h.key].standing() >= h.standing() for h in orphans):
+            # Somebody removed the record that counted by hand, or it moved to a file that the listing just
+            # missed: the other records of its key are known only if all files are read again.
+            self._reset_index()
             return False
         return settled
 
-    def _keep(self, head: Head) -> None:
-        """Take a record into the index. One that lies in the index already (a segment is read anew if it is
-        damaged) is not taken twice.
-        """
-        best = self._heads.setdefault(head.key, head)
-        if best is head or best.place == head.place:
+    def _add(self, summary: RecordSummary) -> None:
+        """Add a record to the index, unless it is there already (a damaged segment is read a second time)."""
+        best = self._index.setdefault(summary.key, summary)
+        if best is summary or best.place == summary.place:
             return
-        others = self._others.setdefault(head.key, [])
-        if any(o.place == head.place for o in others):
+        others = self._others.setdefault(summary.key, [])
+        if any(o.place == summary.place for o in others):
             return
-        if head.rank() > best.rank():
-            self._heads[head.key], head = head, best
-        others.append(head)
+        if summary.rank() > best.rank():
+            self._index[summary.key], summary = summary, best
+        others.append(summary)
 
-    def _drop(self, head: Head) -> None:
-        """Take a record out of the index; another of its key counts from now on, if there is one."""
-        rest = [h for h in self._others.pop(head.key, ()) if h.place != head.place]
-        if self._heads[head.key].place != head.place:
-            rest.append(self._heads[head.key])
-        del self._heads[head.key]
+    def _drop(self, summary: RecordSummary) -> None:
+        """Remove a record from the index; the best other record of its key counts from now on."""
+        rest = [h for h in self._others.pop(summary.key, ()) if h.place != summary.place]
+        if self._index[summary.key].place != summary.place:
+            rest.append(self._index[summary.key])
+        del self._index[summary.key]
         for other in rest:
-            self._keep(other)
+            self._add(other)
 
-    def _tell(self, problem: str) -> None:
+    def _report(self, problem: str) -> None:
         if problem not in self.problems:
             self.problems.append(problem)
 
-    def _take_loose(self, paths: list[str]) -> bool:
+    def _read_loose(self, paths: list[str]) -> bool:
         named = {p: m["key"] for p in paths if (m := _LOOSE.fullmatch(p.rpartition("/")[2]))}
         for path in paths:
             if path not in named:
@@ -360,9 +349,9 @@ class Store:
             try:
                 raw = parse(data)
                 check_shape(raw, named[path])
-                self._keep(head_of(raw, self._pool, path, 0, len(data)))
+                self._add(summary_of(raw, self._table, path, 0, len(data)))
             except NewerError as error:
-                self._tell(f"{path} is left out: {error}")
+                self._report(f"{path} is left out: {error}")
             except ShapeError as error:
                 self._set_aside(path, str(error))
         return settled
@@ -372,32 +361,32 @@ class Store:
         try:
             to = self._files.set_aside(path)
         except FileNotFoundError:
-            return  # another process was quicker
+            return  # another process did it first
         except (OSError, BenchError) as error:
             self._read.add(path)
-            self._tell(
+            self._report(
                 f"{named} is not a record ({why}); it cannot be moved to aside/: {_printable(str(error))}"
             )
         else:
             self._read.discard(path)
-            self._tell(f"{named} is not a record ({why}); moved to {to}")
+            self._report(f"{named} is not a record ({why}); moved to {to}")
 
-    def _take_sealed(self, path: str) -> bool:
-        """Read a segment; its digest is checked on the way. Of its records only what plan and board need is
-        looked at: the rest was when they were sealed, and is again when one is read whole.
+    def _read_sealed(self, path: str) -> bool:
+        """Read a segment and check its digest. Of its records only the fields of the summaries are checked:
+        the others were checked when they were sealed, and are again when a record is read whole.
         """
         name = path.rpartition("/")[2]
         if not name.endswith(".jsonl"):
             self._set_aside(path, "not a segment's name")
             return True
-        content, heads, held, offset = hashlib.sha256(), [], 0, 0
+        content, found, newer, offset = hashlib.sha256(), [], 0, 0
         try:
             for line in self._files.lines(path):
                 content.update(line)
                 try:
-                    heads.append(head_of(parse(line), self._pool, path, offset, len(line)))
+                    found.append(summary_of(parse(line), self._table, path, offset, len(line)))
                 except NewerError:
-                    held += 1
+                    newer += 1
                 offset += len(line)
         except FileNotFoundError:
             return False  # compacted meanwhile
@@ -405,33 +394,33 @@ class Store:
             return self._salvage(path)
         if (match := SEALED.fullmatch(name)) is None or match["digest"] != content.hexdigest()[:16]:
             return self._salvage(path)
-        if held:
-            self._held.add(path)
-            self._tell(f"{path}: {held} records of a newer schema are left out: update gridbench")
-        for head in heads:
-            self._keep(head)
+        if newer:
+            self._newer.add(path)
+            self._report(f"{path}: {newer} records of a newer schema are left out: update gridbench")
+        for summary in found:
+            self._add(summary)
         self._read.add(path)
         return True
 
     def _salvage(self, path: str) -> bool:
-        """Seal the sound lines of a damaged or foreign segment anew and set it aside as it was."""
+        """Write the sound lines of a damaged or foreign segment into a new one and set the old file aside."""
         sound: list[bytes] = []
-        heads: list[Head] = []
+        found: list[RecordSummary] = []
         torn: list[str] = []
         offset = 0
         for number, line in enumerate(self._files.lines(path), 1):
             try:
                 raw = parse(line)
                 check_shape(raw)
-                heads.append(head_of(raw, self._pool, path, offset, len(line)))
+                found.append(summary_of(raw, self._table, path, offset, len(line)))
                 sound.append(line.rstrip(b"\r\n"))
             except NewerError:
                 sound.append(line.rstrip(b"\r\n"))
             except ShapeError as error:
                 torn.append(f"line {number}: {error}")
             offset += len(line)
-        said = f"{path} is not as it should be: {len(torn)} torn lines, {len(sound)} sound records"
-        said += f" (the first torn one is {torn[0]})" if torn else ""
+        problem = f"{path} is not as it should be: {len(torn)} damaged lines, {len(sound)} sound records"
+        problem += f" (the first damaged line is {torn[0]})" if torn else ""
         match = SEALED.fullmatch(path.rpartition("/")[2])
         try:
             if sound:
@@ -440,22 +429,22 @@ class Store:
         except FileNotFoundError:
             return False
         except (OSError, BenchError) as error:
-            for head in heads:
-                self._keep(head)
+            for summary in found:
+                self._add(summary)
             self._read.add(path)
-            self._tell(f"{said}; it cannot be moved to aside/: {error}")
+            self._report(f"{problem}; it cannot be moved to aside/: {error}")
             return True
-        self._tell(f"{said}, which are sealed anew; the file moved to {to}")
+        self._report(f"{problem}, which are in a new segment; the file moved to {to}")
         return False
 
     # ------------------------------------------------------------------------------------------------ sealing
 
     def seal(self, minimum: int = 256) -> int:
-        """Fold loose records into a new segment, if there are at least ``minimum``; returns how many were
-        folded.
+        """Seal loose records into a new segment if there are at least ``minimum``; returns how many were
+        sealed.
 
         A crash at any point loses nothing: the segment is there before the first loose file is removed, and
-        duplicates are harmless. Many small segments are folded into one.
+        duplicates are harmless. Many small segments are compacted into one.
 
         Raises:
             StoreError: the segment cannot be written; the loose records stay.
@@ -468,35 +457,35 @@ class Store:
                     return 0
                 self._make()
                 ordered = sorted(names, key=lambda n: (n.partition(".")[2], n))
-                folded = fold(self._files, ordered, self._pool)
+                sealed = seal(self._files, ordered, self._table)
                 if small := many_small(self._files):
                     self._refresh()
-                    # Only whole ones, of a schema that this code can read.
-                    compact(self._files, small & (self._read - self._held), self._pool)
+                    # Only sound segments with records of a schema that this code can read.
+                    compact(self._files, small & (self._read - self._newer), self._table)
                 if isinstance(self._files, LocalFiles):
                     self._files.sweep_scratch(_SCRATCH_AGE_S, time.time())
             except OSError as error:
                 raise StoreError(f"cannot seal store {self.url}: {error}") from error
-            return folded
+            return sealed
 
 
 class _UnsoundError(Exception):
-    """A record in the index that is none when it is read whole."""
+    """A record of the index that turns out not to be one when it is read whole."""
 
-    def __init__(self, head: Head, why: Exception) -> None:
+    def __init__(self, summary: RecordSummary, why: Exception) -> None:
         super().__init__(str(why))
-        self.head = head
+        self.summary = summary
 
 
 def _printable(text: str) -> str:
-    """A file's name as it can be shown: one that is not UTF-8 cannot."""
+    """A file name that can be printed: what is not UTF-8 in it is escaped."""
     return text.encode(errors="backslashreplace").decode()
 
 
 @contextmanager
 def _no_gc() -> Iterator[None]:
-    """Keep the cycle collector out while many small objects are made: it would walk all of them again and
-    again.
+    """Stop the cycle collector while many small objects are made, since it would visit all of them
+    repeatedly.
     """
     was = gc.isenabled()
     gc.disable()

@@ -1,7 +1,7 @@
-"""What a record may hold, in its whole depth, as one declaration: whoever writes, reads or seals asks here.
+"""The shape of a record: every field and its type, declared once for all who write, read or seal records.
 
-Records come from other machines, other versions and editors. What is not of this shape is set aside by
-whoever meets it, so that all other code may take a record's types for granted.
+Records come from other machines, other versions and editors. A file that is not of this shape is set aside
+when it is read, so that all other code can rely on the types of a record.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing_extensions import TypedDict  # before Python 3.12 pydantic does not 
 from bench.contract import Status
 from bench.store.files import KEY
 
-#: What only the types decide: a text is no number, ``true`` is none either, ``1.0`` is no seed.
+#: No conversions: a string is no number, neither is ``true``, and ``1.0`` is no seed.
 _STRICT = ConfigDict(strict=True)
 _CLOSED = ConfigDict(strict=True, extra="forbid")
 _NUMBER = (int, float, type(None))
@@ -59,7 +59,7 @@ class LooseBound(TypedDict):
 
 
 class CellShape(TypedDict, total=False):
-    """What names a cell, or a shard of a stage."""
+    """The declaration of a cell, or of a shard of a stage."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     track: str
@@ -77,7 +77,7 @@ class CellShape(TypedDict, total=False):
     params: dict[str, Any]
 
 
-#: What a record of the kind ``cell`` has of it.
+#: The fields of it that a record of the kind ``cell`` has.
 DECLARED = frozenset(
     {"track", "track_version", "task", "task_version", "row", "row_version", "hp", "seed", "run"}
 )
@@ -85,7 +85,7 @@ DECLARED = frozenset(
 
 def _costs(value: dict[str, Any]) -> dict[str, Any]:
     if dict not in map(type, value.values()) and "shared_s" not in value:
-        return value  # the common case, and quick: this is asked of every record
+        return value  # the common case, and quick: every record is checked
     if any((type(v) is dict) is not (k == "shared_s") for k, v in value.items()):
         raise ValueError("shared_s as a mapping of numbers, every other cost as a number")
     return value
@@ -95,7 +95,7 @@ Costs = Annotated[dict[str, Number | dict[str, Number]], AfterValidator(_costs)]
 
 
 class LimitsShape(TypedDict, total=False):
-    """The `bench.contract.Needs` that the cell had."""
+    """The limits of the cell, see `bench.contract.Needs`."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     cpu: Number
@@ -106,7 +106,7 @@ class LimitsShape(TypedDict, total=False):
 
 
 class Where(TypedDict, total=False):
-    """The machine."""
+    """The machine that the cell ran on."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     host: str
@@ -117,7 +117,7 @@ class Where(TypedDict, total=False):
 
 
 class Accepted(TypedDict, total=False):
-    """When and why a person stamped the record anew."""
+    """When and why a person accepted the record after a change of code."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     at: Time
@@ -125,7 +125,9 @@ class Accepted(TypedDict, total=False):
 
 
 class Verified(TypedDict):
-    """On which sample the record stands: ``cells`` were stale, ``on`` of them ran again, at a commit."""
+    """The sample that verified the record: of ``cells`` stale cells ``on`` ran again with equal numbers, at a
+    commit.
+    """
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     cells: int
@@ -135,10 +137,10 @@ class Verified(TypedDict):
 
 
 class Provenance(TypedDict, total=False):
-    """What the numbers rest on."""
+    """What the numbers were made with."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
-    sources: Texts  # digests of whole files, in records from before definitions were told apart
+    sources: Texts  # digests of whole files, in records that older versions wrote
     code: str
     ran_with: dict[str, Any]
     built_by: Texts
@@ -152,7 +154,9 @@ class Provenance(TypedDict, total=False):
 
 
 class Failure(TypedDict, total=False):
-    """How a cell failed (``at``: the line of the method's file), or which stage's failure it was."""
+    """How a cell failed (``at``: the line of the method's file), or the failed stage that it was
+    skipped for.
+    """
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     type: str
@@ -162,8 +166,8 @@ class Failure(TypedDict, total=False):
     stage: str
 
 
-class Seen(TypedDict, total=False):
-    """What plan and board keep of every record and what differs from record to record; see `Shared`."""
+class SummaryShape(TypedDict, total=False):
+    """The fields of a `RecordSummary` that differ from record to record; see `SharedShape` for the others."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     key: Required[Key]
@@ -180,8 +184,10 @@ class Seen(TypedDict, total=False):
     ended: Time
 
 
-class Shared(TypedDict, total=False):
-    """The rest of what they keep: the same for many records, so that each is checked once (see `Pool`)."""
+class SharedShape(TypedDict, total=False):
+    """The fields of a `RecordSummary` that many records share: each value is checked once, see
+    `StringTable`.
+    """
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     limits: LimitsShape
@@ -190,7 +196,7 @@ class Shared(TypedDict, total=False):
 
 
 def _series(value: dict[str, Any]) -> dict[str, Any]:
-    """Data as deep as there are dimensions and as long as their coordinates, so that it can be drawn."""
+    """Check that the data are as deep as there are dimensions and as long as their coordinates."""
     dims, coords = value["dims"], value["coords"]
     lengths = _lengths(value["data"], len(dims))
     for dim, length in zip(dims, lengths, strict=True):
@@ -207,10 +213,10 @@ def _series(value: dict[str, Any]) -> dict[str, Any]:
 def _lengths(data: Any, depth: int) -> tuple[int, ...]:
     if depth == 0:
         if isinstance(data, bool) or not isinstance(data, _NUMBER):
-            raise ValueError(f"data holds {data!r:.40} where dims say that a number or null stands")
+            raise ValueError(f"data holds {data!r:.40} where dims ask for a number or null")
         return ()
     if not isinstance(data, list):
-        raise ValueError(f"data holds {data!r:.40} where dims say that a list stands")
+        raise ValueError(f"data holds {data!r:.40} where dims ask for a list")
     inner = {_lengths(x, depth - 1) for x in data}
     if len(inner) > 1:
         raise ValueError("data holds lists of different lengths in one dimension")
@@ -226,7 +232,7 @@ class Series(TypedDict):
     data: Any
 
 
-class Look(TypedDict):
+class SnapshotShape(TypedDict):
     """A snapshot."""
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]
@@ -235,9 +241,9 @@ class Look(TypedDict):
     metrics: dict[str, Number | LooseBound | None]
 
 
-class Whole(Seen, Shared, total=False):
-    """A record: every field of `bench.contract.Record`, and no other. A number that was not finite is null
-    in a curve, a snapshot or a series, and is not in ``metrics``.
+class RecordShape(SummaryShape, SharedShape, total=False):
+    """A record: every field of `bench.contract.Record`, and no other. A number that was not finite is null in
+    a curve, a snapshot or a series, and missing in ``metrics``.
     """
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]
@@ -245,7 +251,7 @@ class Whole(Seen, Shared, total=False):
     units: dict[str, ArtifactName]
     views: dict[str, ArtifactName]
     curve: list[dict[str, Number | None]]
-    history: list[Look]
+    history: list[SnapshotShape]
     log: list[str]
     started: Time
     schema: Required[int]
@@ -257,17 +263,25 @@ def _validator(shape: Any) -> Callable[[Any], Any]:
 
 
 def check(shape: Any, raw: Mapping[str, Any]) -> None:
-    """Raise `ShapeError` unless ``raw`` is of that shape: `Whole` a record, `Seen` and `Shared` a part of it
-    that takes a fraction of the time.
+    """Raise `ShapeError` unless ``raw`` has that shape: `RecordShape`, or `SummaryShape` and `SharedShape`,
+    which are parts of it and take a fraction of the time.
     """
     try:
         _validator(shape)(raw)
     except ValidationError as error:
-        raise ShapeError(_said(raw, error)) from error
+        raise ShapeError(_message(raw, error)) from error
 
 
-def _said(raw: Any, error: ValidationError) -> str:
-    """The first thing that is wrong, where it is and what was expected there, and how much more there is."""
+def check_declared(raw: Mapping[str, Any]) -> None:
+    """Raise `ShapeError` if the cell of a record lacks a field that every cell declares."""
+    if raw["kind"] == "cell" and not raw["cell"].keys() >= DECLARED:
+        raise ShapeError(f"its cell has no {', '.join(sorted(DECLARED - raw['cell'].keys()))}")
+
+
+def _message(raw: Any, error: ValidationError) -> str:
+    """The first mistake: its place, the value there and what was expected; and the number of
+    other mistakes.
+    """
     found = error.errors(include_url=False, include_context=False)
     places = [_place(raw, e["loc"]) for e in found]
     first, value = places[0]
@@ -291,8 +305,8 @@ def _said(raw: Any, error: ValidationError) -> str:
 
 
 def _place(raw: Any, loc: Sequence[Any]) -> tuple[str, Any]:
-    """Where an error is in the record (without the names of the alternatives that were tried), and what is
-    there.
+    """The place of an error in the record (without the names of the alternatives that were tried), and its
+    value.
     """
     path = []
     for part in loc:

@@ -1,4 +1,4 @@
-"""Finished stages: folders by address and shard, each with a manifest that its files are verified against."""
+"""Built stages: a folder for each address and shard, with a manifest against which its files are verified."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.store.files import Files, LocalFiles, StoreError, check_key, check_pa
 
 MANIFEST = "manifest.json"
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
-#: Stages that travel with the package, so that nobody waits for them.
+#: Stages that ship with the package, so that no user has to build them.
 EMBEDDED = Path(__file__).resolve().parents[1] / "data" / "embedded" / "stages"
 
 _Manifest = Mapping[str, Any]
@@ -29,7 +29,7 @@ class Stages:
     files).
 
     On an object store the files lie in ``stages/<address>/<shard>/<digest>/`` and the manifest is put last,
-    so two builds never mix. ``problems``: stages that were found damaged, each said once.
+    so two builds never mix. ``problems``: sentences on the stages that were found damaged.
     """
 
     def __init__(self, files: Files, cache: Path, embedded: Path = EMBEDDED) -> None:
@@ -40,9 +40,9 @@ class Stages:
     def stage_path(self, stage: Stage, *, thorough: bool = True) -> Path | None:
         """A local folder with a complete stage, or None if it has to be built.
 
-        Looked for in the store (an object store's is downloaded once into the local cache), then among those
-        that ship with the package. With one shard it is the shard's folder, else the folder that holds ``0``,
-        ``1``, … A damaged shard is set aside and counts as absent.
+        The stage is looked up in the store (from an object store it is downloaded once into the local cache),
+        then among those that ship with the package. A stage of one shard is that shard's folder, else the
+        folder that holds ``0``, ``1``, … A damaged shard is set aside and counts as absent.
 
         Args:
             stage: as declared.
@@ -76,11 +76,10 @@ class Stages:
     def put_stage(self, address: str, shard: int, folder: Path, *, replace: bool = False) -> str:
         """Publish a built shard, complete or not at all, and return the digest of what the store then has.
 
-        The first of two builds wins, unless ``replace``: then what is there is stale and gives way (into the
-        store's ``aside/``; of an object store the manifest alone is replaced), if its files differ at all. A
-        cell of another driver that reads it at that moment may fail or mix the two; its record names the old
-        digest and so is stale. ``folder`` is used up: moved into a store on the same file system, else
-        copied.
+        The first of two builds wins, unless ``replace``: then the build in the store is stale and is replaced
+        if its files differ (moved to ``aside/``; in an object store only the manifest is replaced). A cell of
+        another driver that reads it at that moment may fail or mix the two; its record names the old digest
+        and so is stale. ``folder`` is moved if it is on the same file system, else copied.
 
         Raises:
             BenchError: ``folder`` is empty, or holds a link or a file of the name ``manifest.json``.
@@ -138,8 +137,8 @@ class Stages:
         return str(made["digest"])
 
     def _sound(self, folder: Path, address: str, shard: int, thorough: bool, *, mine: bool) -> bool:
-        """Whether a shard's folder is complete and as its manifest says; one of the store's own is set aside
-        if not.
+        """Whether a shard's folder is complete and as its manifest says. If not, and if it is ``mine`` (in
+        this store), it is set aside.
         """
         if not folder.is_dir():
             return False
@@ -173,8 +172,8 @@ class Stages:
         return ""
 
     def _set_aside(self, folder: Path, state: str) -> None:
-        """Out of the way with a shard that is damaged or stale: into the store's ``aside/``, or away if it is
-        only a cached copy. ``state``: what is said of it, a verb first.
+        """Move a damaged or stale shard to the store's ``aside/``, or delete it if it is only a cached copy.
+        ``state`` completes the sentence on it, for example "is stale".
         """
         root = self._files.root
         if root is None:
@@ -186,7 +185,7 @@ class Stages:
             to.parent.mkdir(parents=True, exist_ok=True)
             os.rename(folder, to)
         except FileNotFoundError:
-            return  # another process was quicker
+            return  # another process did it first
         except OSError as error:
             self.problems.append(f"stage {folder} {state}; it cannot be moved to aside/: {error}")
         else:
@@ -204,8 +203,8 @@ class Stages:
             raise StoreError(f"cannot read stage {address} of {self._files.url}: {error}") from error
 
     def _download(self, address: str, shards: int) -> Path | None:
-        """Bring a stage from an object store into the cache, named by its digest, and return its folder
-        there.
+        """Download a stage from an object store into the cache, under its digest; returns its
+        folder there.
         """
         manifests = [self._manifest(address, i) for i in range(shards)]
         known = [m for m in manifests if m is not None]
@@ -280,7 +279,7 @@ def _load(folder: Path, address: str, shard: int) -> _Manifest | None:
 
 
 def _read(data: bytes, address: str, shard: int) -> _Manifest | None:
-    """A manifest, or None if it is torn, another's, or names a file outside its folder."""
+    """A manifest, or None if it is damaged, of another shard, or names a file outside its folder."""
     try:
         found = orjson.loads(data)
         files = {

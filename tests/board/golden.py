@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import sys
 from pathlib import Path
 
 from rich.console import Console
+from sample_board import sample_board
 
-from bench.board import csvout, markdown, terminal
+from bench.board.text import csvout, markdown, terminal
 
 
 def as_text(board, width=100):
@@ -22,21 +22,13 @@ def as_text(board, width=100):
 
 def write():
     """Replace the three golden files."""
-    here = Path(__file__).parent
-    sys.path.insert(0, str(here))
-    from conftest import sample_detail, sample_slots, sample_spec
-
-    from bench.board.model import Board
-
-    slots = sample_slots()
-    board = Board.from_slots(sample_spec(), slots, sample_detail(slots))
-    (here / "golden").mkdir(exist_ok=True)
+    folder, board = Path(__file__).parent / "golden", sample_board()
     for name, text in (
         ("txt", as_text(board)),
         ("md", markdown.render(board)),
         ("csv", csvout.render(board)),
     ):
-        (here / "golden" / f"board.{name}").write_text(text, encoding="utf-8")
+        (folder / f"board.{name}").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

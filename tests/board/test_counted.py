@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from golden import as_text
 
-from bench.board import markdown, page
-from bench.board.model import Board, RowInfo, Slot
-from bench.board.notes import lead, notes
+from bench.board.model import Board
+from bench.board.page.render import render
+from bench.board.spec import RowInfo, Slot
+from bench.board.text import markdown
+from bench.board.text.notes import headline, notes
 from bench.contract import Task
 
 #: Worst first: what runs first must not win by being first. ``prior`` is deterministic.
@@ -31,7 +33,7 @@ def interrupted(sample, done, *, tasks=3, seeds=2, status=None, rows=ROWS, defau
         state = "ok" if ok else (status or {}).get((info.row, t, seed), default)
         slots.append(Slot(row=info.row, task=task.name, seed=seed, key=f"{info.row}-{t}-{seed}", status=state,
                           metrics={"auc": value} if ok else {}))  # fmt: skip
-    return Board.from_slots(sample.spec(tasks=names, rows=rows, seeds=seeds, published=()), slots)
+    return Board(sample.spec(tasks=names, rows=rows, seeds=seeds, paper_figures=()), slots)
 
 
 def order(tasks=3, seeds=2, rows=LEVEL):
@@ -55,7 +57,7 @@ def test_wherever_a_run_is_interrupted_no_other_row_is_named_the_winner(sample, 
         whole = min(n // len(LEVEL), tasks)
         if not whole:
             assert ranked(board) == [], f"after {n} cells"
-            assert not any(r.group is not None for r in board.rows)
+            assert not any(r.letters for r in board.rows)
         else:
             assert ranked(board) == ["dnn", "net", "fm", "lr", "prior"], f"after {n} cells"
             assert board.counted == tuple(range(whole))
@@ -111,7 +113,7 @@ def test_a_row_just_added_holds_up_no_board_that_is_there(sample):
     board = interrupted(sample, {*order()}, rows=rows)
     assert ranked(board) == ["dnn", "net", "fm", "lr", "prior"]
     assert board.counted == (0, 1, 2)
-    assert "MINE not counted" in lead(board)
+    assert "MINE not counted" in headline(board)
     assert "Nothing waits for MINE, still to run." in tasks_note(board).long
     # One that skips a task has not begun by that: the board is not of the tasks that it skips.
     skips = {("mine", 0, s): "skipped" for s in range(2)}
@@ -148,7 +150,7 @@ def test_every_renderer_says_which_tasks_count(sample, done, said):
     board = interrupted(sample, {*done}, tasks=2, seeds=1)
     assert said in " ".join(as_text(board, 400).split())
     assert said in markdown.render(board)
-    assert said in html.unescape(page.render([board], made="now"))
+    assert said in html.unescape(render([board], made="now"))
 
 
 def test_many_names_are_cut_short(sample):
@@ -162,8 +164,8 @@ def test_many_names_are_cut_short(sample):
 
 def test_what_is_not_ranked_still_has_means_over_what_is_there(sample):
     board = interrupted(sample, {*order()[:3]})
-    assert lead(board) == "No task counts yet: on each one some row is still to run, so no row is ranked."
+    assert headline(board) == "No task counts yet: on each one some row is still to run, so no row is ranked."
     means = {r.info.row: r.mean and r.mean.mean for r in board.rows}
     assert means == {"prior": 0.5, "lr": 0.6, "fm": 0.65, "dnn": None, "net": None}
     assert [r.info.row for r in board.rows][:3] == ["fm", "lr", "prior"]
-    assert "No cell has a result" in lead(interrupted(sample, set()))
+    assert "No cell has a result" in headline(interrupted(sample, set()))

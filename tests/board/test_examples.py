@@ -1,4 +1,4 @@
-"""What a board says example by example, over steps and by name: small records with known answers."""
+"""Scores by example, over steps and by name: small records with known answers."""
 
 from __future__ import annotations
 
@@ -6,28 +6,25 @@ import re
 
 import numpy as np
 import pytest
+from sample_board import BoardTrack
 
 from bench import stats
-from bench.board import examples, markdown
-from bench.board.gallery import gallery
-from bench.board.heat import by_name
-from bench.board.model import Board, BoardSpec, RowInfo, Slot
-from bench.board.page import render
-from bench.board.steps import over_steps
-from bench.contract import SHEET_COLUMNS, BenchError, Metric, Record, Task, Track, Units
+from bench.board import examples
+from bench.board.model import Board
+from bench.board.page.render import render
+from bench.board.plots.by_name import by_name
+from bench.board.plots.gallery import gallery
+from bench.board.plots.steps import over_steps
+from bench.board.spec import BoardSpec, RowInfo, Slot
+from bench.board.text import markdown
+from bench.contract import SHEET_COLUMNS, BenchError, Metric, Record, Task, Units
 from bench.store.artifacts import artifact_name
 
 
-class Named(Track):
+class Named(BoardTrack):
     name = "named"
     metrics = (Metric(name="accuracy", better="higher", digits=3),)
     reference = "plain"
-
-    def tasks(self, grid): ...
-    def load(self, task, run, inputs): ...
-    def truth(self, task, run, inputs): ...
-    def score(self, task, answer, kept, history): ...
-    def smoke(self): ...
 
 
 class Fake:
@@ -87,7 +84,7 @@ def board(scores, *, groups=None, sheet=True, series=None, history=(), shuffled=
         tasks=[Task(name=t) for t in dict.fromkeys(t for _, t in scores)],
         rows=[RowInfo(row=r, label=r.title(), role="method" if r == "mine" else "baseline") for r in rows],
     )  # fmt: skip
-    return Board.from_slots(spec, slots, records.get, artifacts)
+    return Board(spec, slots, records.get, artifacts)
 
 
 def right(*wrong):
@@ -128,26 +125,25 @@ def test_a_row_is_compared_on_the_tasks_that_both_have_and_on_equal_test_sets():
     (got,) = examples.against_reference(board(scores))
     assert (got.tasks, got.comparison.wins, got.worse) == (1, 1, 2)
     other = board({("plain", "a"): right(1), ("mine", "a"): right(2)})
-    name = other.detail("minea0").units["accuracy"]
-    other.artifacts.of[name] = Units(np.array([f"x{i}" for i in range(N)]), right(2))
+    name = other.record("minea0").units["accuracy"]
+    other._artifacts.of[name] = Units(np.array([f"x{i}" for i in range(N)]), right(2))
     assert examples.against_reference(other) == []
 
 
 def test_without_sidecars_or_scores_there_is_no_table_and_no_picture():
     made = board({("plain", "a"): right(1), ("mine", "a"): right(2)})
-    made.artifacts.of.clear()
+    made._artifacts.of.clear()
     assert examples.against_reference(made) == []
     assert gallery(made) is None
     assert "Paired by example" not in markdown.render(made)
-    bare = Board.from_slots(made.spec, made.slots)
-    assert not examples.kept(bare)
+    bare = Board(made.spec, made.slots)
+    assert not examples.has_scores(bare)
     assert examples.against_reference(bare) == []
 
 
 def test_too_many_cells_are_left_out_aloud(monkeypatch):
     made = board({("plain", "a"): right(1), ("mine", "a"): right(2)})
-    monkeypatch.setattr("bench.board.examples.MOST_CELLS", 1)
-    monkeypatch.setattr("bench.board.tables.MOST_CELLS", 1)
+    monkeypatch.setattr("bench.board.examples.MAX_CELLS", 1)
     assert "left out: more than 1 cells" in markdown.render(made)
 
 
@@ -170,7 +166,7 @@ def test_the_tiles_are_those_examples(monkeypatch):
     def strip(ax, line):
         tiles.append([t[0, 0, 0] for t in line.tiles])
 
-    monkeypatch.setattr("bench.board.gallery._strip", strip)
+    monkeypatch.setattr("bench.board.plots.gallery._strip", strip)
     gallery(board({("plain", "a"): right(5, 19, 20, 41), ("mine", "a"): right(50)}))
     assert tiles == [[5, 19, 20, 41], [50]]
 

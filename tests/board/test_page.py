@@ -8,9 +8,15 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from bench.board import page, plots
-from bench.board.model import Board, RowInfo, Slot
-from bench.board.scatter import point
+from bench.board.model import Board
+from bench.board.page.embedded import Embedded
+from bench.board.page.render import render
+from bench.board.plots.along_axis import along_axis
+from bench.board.plots.paired_series import paired_series
+from bench.board.plots.states import status_matrix
+from bench.board.plots.validation import point
+from bench.board.registry import pictures
+from bench.board.spec import RowInfo, Slot
 from bench.contract import Task
 
 
@@ -70,13 +76,11 @@ def test_details_are_capped_and_failures_come_first(sample, slots):
         read.append(key)
         return sample.detail(slots)(key)
 
-    board = Board.from_slots(sample.spec(), slots, detail)
-    assert board.detail is not None
-    spectra = len(plots.paired_series(board))
-    assert spectra == 1
+    board = Board(sample.spec(), slots, detail)
+    assert len(paired_series(board)) == 1
     read.clear()
-    data = page._Data(3)
-    data.add(board, [*board.rows, *board.ablations])
+    data = Embedded(3)
+    data.add(board)
     assert len(read) == 3
     status = {s.key: s.status for s in slots}
     assert "ok" not in {status[k] for k in read}
@@ -87,19 +91,19 @@ def test_odd_values_still_make_json(sample):
     slots = [Slot(row="lr", task="flights-1x", seed=0, key="k", status="ok", cost={"run_s": float("nan")},
                   metrics={"auc": 0.7, "x": float("inf"), "deep": {"a": {"b": {"c": {"d": {"e": 1}}}}}},
                   reason="\ud800 lone \x00")]  # fmt: skip
-    data = embedded(page.render([Board.from_slots(sample.spec(published=()), slots)]))
+    data = embedded(render([Board(sample.spec(paper_figures=()), slots)]))
     (slot,) = next(iter(data["boards"][0]["cells"].values()))
     assert slot["metrics"]["x"] == "inf"
     assert slot["cost"]["run_s"] == "nan"
 
 
 def test_a_page_of_no_boards_and_of_an_empty_board(sample):
-    assert "<main>" in page.render([])
-    assert "No cell has a result yet." in page.render([Board.from_slots(sample.spec(), [])])
+    assert "<main>" in render([])
+    assert "No cell has a result yet." in render([Board(sample.spec(), [])])
 
 
 def test_pictures_are_wellformed_text_svg(board):
-    found = {p.name: p for p in plots.pictures(board)}
+    found = {p.name: p for p in pictures(board)}
     assert set(found) == {"sample_ctr-axis", "sample_ctr-spectrum", "sample_ctr-states"}
     for p in found.values():
         ET.fromstring(p.svg)
@@ -120,8 +124,8 @@ def test_test_is_shown_against_validation_where_both_are_known(sample):
              metrics={"auc": 0.7 + s / 100, "val_auc": 0.8 + i / 100 if s else None})
         for i, r in enumerate(rows) for t in sample.tasks for s in range(3)
     ]  # fmt: skip
-    board = Board.from_slots(sample.spec(rows=rows, published=()), slots)
-    found = {p.name: p for p in plots.pictures(board)}["sample_ctr-validation"]
+    board = Board(sample.spec(rows=rows, paper_figures=()), slots)
+    found = {p.name: p for p in pictures(board)}["sample_ctr-validation"]
     drawn = ET.fromstring(found.svg)
     words = "".join(drawn.itertext())
     assert "auc on validation" in words
@@ -139,7 +143,7 @@ def _level(board):
 
 
 def test_pictures_are_the_same_every_time_and_do_not_share_ids(board):
-    one, two = plots.pictures(board), plots.pictures(board)
+    one, two = pictures(board), pictures(board)
     assert [p.svg for p in one] == [p.svg for p in two]
     used = [set(re.findall(r'(?:href="#|url\(#)([^")]+)', p.svg)) for p in one]
     assert not used[0] & used[1]
@@ -152,15 +156,15 @@ def test_a_label_of_mathtext_or_control_characters_is_only_a_label(sample):
         for t in sample.tasks
         for s in range(3)
     ]
-    for p in plots.pictures(Board.from_slots(sample.spec(rows=rows, published=()), slots)):
+    for p in pictures(Board(sample.spec(rows=rows, paper_figures=()), slots)):
         assert "$\\frac{1}{$ _x" in "".join(ET.fromstring(p.svg).itertext())
 
 
 def test_no_curve_without_an_axis_and_no_matrix_for_a_huge_board(sample, slots):
     plain = [Task(name=t.name) for t in sample.tasks]
-    board = Board.from_slots(sample.spec(tasks=plain), slots)
-    assert plots.along_axis(board) is None
-    assert plots.paired_series(board) == []
+    board = Board(sample.spec(tasks=plain), slots)
+    assert along_axis(board) is None
+    assert paired_series(board) == []
     rows = [RowInfo(row=f"r{k}", label="x") for k in range(3000)]
     slot = Slot(row="r0", task="flights-1x", seed=0, key="k", status="ok", metrics={"auc": 0.7})
-    assert plots.status_matrix(Board.from_slots(sample.spec(rows=rows, published=()), [slot])) is None
+    assert status_matrix(Board(sample.spec(rows=rows, paper_figures=()), [slot])) is None

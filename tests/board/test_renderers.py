@@ -6,31 +6,25 @@ After a wanted change, ``python tests/board/golden.py`` writes the golden files 
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from golden import as_text
 from rich.cells import cell_len
 
-from bench.board import csvout, markdown, text
-from bench.board.model import STATES, SYMBOL, Board, CellView, RowInfo, Slot
-from bench.board.notes import lead, notes
-from bench.contract import STATUSES, Task
+from bench.board.model import Board
+from bench.board.ranking import letter
+from bench.board.spec import STATES, RowInfo, Slot
+from bench.board.text import csvout, markdown
+from bench.board.text import formatting as fmt
+from bench.board.text.notes import headline, notes
+from bench.board.view import CellView
+from bench.contract import STATUSES, SYMBOLS, Task
 
 GOLDEN = Path(__file__).parent / "golden"
-
-
-def _golden_module():
-    spec = importlib.util.spec_from_file_location("golden_boards", GOLDEN.parent / "golden.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-as_text = _golden_module().as_text
 
 
 def test_terminal_is_the_golden_one(board):
@@ -60,7 +54,7 @@ def test_terminal_keeps_to_its_width_and_reads_no_markup(sample):
     slots = [
         Slot(row="lr", task=t.name, seed=0, key=t.name, status="ok", metrics={"auc": 0.7}) for t in tasks
     ]
-    out = as_text(Board.from_slots(sample.spec(tasks=tasks, rows=rows, published=()), slots))
+    out = as_text(Board(sample.spec(tasks=tasks, rows=rows, paper_figures=()), slots))
     assert max(map(cell_len, out.splitlines())) <= 100
     assert "[bold red]" in out
     assert all(t.name in out for t in tasks)
@@ -69,21 +63,21 @@ def test_terminal_keeps_to_its_width_and_reads_no_markup(sample):
 @pytest.mark.parametrize("status", [s for s in STATES if s != "ok"])
 def test_every_state_shows_its_symbol_everywhere(sample, status):
     slots = [Slot(row="lr", task="flights-1x", seed=s, key=str(s), status=status) for s in range(3)]
-    board = Board.from_slots(sample.spec(published=()), slots)
-    assert SYMBOL[status] in as_text(board)
-    assert SYMBOL[status] in markdown.render(board)
+    board = Board(sample.spec(paper_figures=()), slots)
+    assert SYMBOLS[status] in as_text(board)
+    assert SYMBOLS[status] in markdown.render(board)
     line = next(
         r
         for r in csv.DictReader(io.StringIO(csvout.render(board)))
         if (r["row"], r["task"]) == ("lr", "flights-1x")
     )
     assert line[status] == "3"
-    assert any(symbol == SYMBOL[status] for symbol, _ in text.used_symbols(board))
+    assert any(symbol == SYMBOLS[status] for symbol, _ in fmt.used_symbols(board))
 
 
 def test_every_status_of_the_contract_is_a_state():
     assert set(STATUSES) < set(STATES)
-    assert set(SYMBOL) == set(STATES)
+    assert set(SYMBOLS) == set(STATES)
 
 
 @pytest.mark.parametrize(
@@ -101,15 +95,15 @@ def test_every_status_of_the_contract_is_a_state():
     ],
 )
 def test_troubles(counts, said):
-    assert text.troubles(CellView("r", "t", None, counts, (), False)) == said.replace("⏱", SYMBOL["timeout"])
+    assert fmt.troubles(CellView("r", "t", None, counts, (), False)) == said.replace("⏱", SYMBOLS["timeout"])
 
 
 def test_numbers():
-    assert text.number(-1234.5678, 2) == "−1,234.57"
-    assert text.number(float("nan"), 2) == "n/a"
-    assert text.half(0.0031, 4) == ".0031"
-    assert text.half(12.3, 1) == "12.3"
-    assert [text.letter(k) for k in (0, 25, 26, 27, None)] == ["a", "z", "aa", "ab", "–"]
+    assert fmt.number(-1234.5678, 2) == "−1,234.57"
+    assert fmt.number(float("nan"), 2) == "n/a"
+    assert fmt.half(0.0031, 4) == ".0031"
+    assert fmt.half(12.3, 1) == "12.3"
+    assert [letter(k) for k in (0, 25, 26, 27)] == ["a", "z", "aa", "ab"]
 
 
 def test_markdown_shows_a_strangers_label_as_text(sample, board):
@@ -122,7 +116,7 @@ def test_markdown_shows_a_strangers_label_as_text(sample, board):
 def test_csv_defuses_formulas(sample):
     rows = [RowInfo(row="lr", label="=HYPERLINK(1)")]
     slots = [Slot(row="lr", task="flights-1x", seed=0, key="k", status="ok", metrics={"auc": 0.7})]
-    out = csvout.render(Board.from_slots(sample.spec(rows=rows, published=()), slots))
+    out = csvout.render(Board(sample.spec(rows=rows, paper_figures=()), slots))
     assert next(csv.DictReader(io.StringIO(out)))["label"] == "'=HYPERLINK(1)"
 
 
@@ -135,7 +129,7 @@ def test_header_names_what_a_reader_must_know(sample, board):
     assert "over seeds, on means over the tasks, so for these tasks and test sets only" in said["tie groups"]
     assert "80 % power" in said["detectable"]
     assert "3 stale" in said["cells"]
-    assert "separable from every other complete row" in lead(board)
+    assert "separable from every other complete row" in headline(board)
 
 
 def test_header_says_what_the_track_wants_known(sample, monkeypatch):
@@ -143,7 +137,7 @@ def test_header_says_what_the_track_wants_known(sample, monkeypatch):
     monkeypatch.setattr(
         type(spec.track), "notes", lambda self, tasks: {"model": f"not CLIP, on {len(tasks)} tasks"}
     )
-    board = Board.from_slots(spec, [])
+    board = Board(spec, [])
     assert ("model", "not CLIP, on 3 tasks") in {(n.label, n.long) for n in notes(board)}
     assert "**model**: not CLIP, on 3 tasks" in markdown.render(board)
 
@@ -151,25 +145,25 @@ def test_header_says_what_the_track_wants_known(sample, monkeypatch):
 def test_header_says_when_nothing_can_be_claimed(sample):
     slots = [Slot(row=r, task="flights-1x", seed=0, key=r, status="ok", metrics={"auc": v})
              for r, v in (("lr", 0.7), ("fm", 0.8))]  # fmt: skip
-    spec = sample.spec(tasks=sample.tasks[:1], rows=sample.rows[1:3], seeds=1, published=())
-    board = Board.from_slots(spec, slots)
+    spec = sample.spec(tasks=sample.tasks[:1], rows=sample.rows[1:3], seeds=1, paper_figures=())
+    board = Board(spec, slots)
     said = {n.label: n for n in notes(board)}
     assert said["tie groups"].short == "no tie groups claimed"
     assert "one seed and one task" in said["tie groups"].long
-    assert "more than chance" in lead(board)
-    assert "No cell has a result" in lead(Board.from_slots(spec, []))
+    assert "more than chance" in headline(board)
+    assert "No cell has a result" in headline(Board(spec, []))
 
 
 def test_mixed_hardware_is_said_and_split(sample, slots):
     for s in slots:
         s.hardware = "A" if s.seed else "B"
-    out = as_text(Board.from_slots(sample.spec(), slots))
+    out = as_text(Board(sample.spec(), slots))
     assert re.search(r"LR +A +60\*? +8\.0", out)
     assert re.search(r"LR +B +60\*? +8\.0", out)
     assert "compare within one hardware label only" in out
     for k, s in enumerate(slots):
         s.hardware = f"node-{k % 4}"
-    out = as_text(Board.from_slots(sample.spec(), slots))
+    out = as_text(Board(sample.spec(), slots))
     assert "not compared" in out
     assert "run (s)" not in out
 
@@ -183,7 +177,7 @@ def test_a_metric_that_a_stamped_record_does_not_have_is_not_measured(sample, sl
         else s
         for s in slots
     ]
-    board = Board.from_slots(sample.spec(published=()), late)
+    board = Board(sample.spec(paper_figures=()), late)
     lines = markdown.render(board).splitlines()
     (line,) = (x for x in lines if x.startswith("| LR |") and "not measured" in x)
     assert "9 cells verified on 2 of 9 at abc1234" in " ".join(lines)

@@ -59,7 +59,7 @@ def mine(lab):
 
 def run(lab, path, **how) -> dict[str, Checked]:
     registry = Registry(plugins=[*lab.plugins, str(path)])
-    return {c.row: c for c in check(Suite(lab.suite), registry, tracks=("faults",), **how)}
+    return {c.row: c for c in check(Suite.read(lab.suite), registry, tracks=("faults",), **how)}
 
 
 def test_each_row_has_its_verdict(mine, monkeypatch):
@@ -86,7 +86,7 @@ def test_rows_with_stages_are_checked_on_one_task_and_share_what_is_built(lab):
     builds = f"    with open({str(log)!r}, 'a') as f:\n        f.write(f'{{ctx.shard}} ')\n    mean = float("
     path.write_text(path.read_text().replace("    mean = float(", builds, 1))
     lab.of("sampler", ranks_by="distance")
-    found = list(check(Suite(lab.suite), lab.registry(), tracks=("sampler",)))
+    found = list(check(Suite.read(lab.suite), lab.registry(), tracks=("sampler",)))
     rows = ("full", "banked", "banked/no-bank", "untrained")
     assert [(c.row, c.problems) for c in found] == [(r, ()) for r in rows], "in their order"
     assert sorted(log.read_text().split()) == ["0", "1"]
@@ -99,7 +99,7 @@ def test_a_stage_that_fails_is_named(lab):
         text.replace('"""One shard of a bank: samples around', 'raise OSError("no bank")\n    """x')
     )
     lab.of("sampler", ranks_by="distance")
-    found = {c.row: c.problems for c in check(Suite(lab.suite), lab.registry(), tracks=("sampler",))}
+    found = {c.row: c.problems for c in check(Suite.read(lab.suite), lab.registry(), tracks=("sampler",))}
     assert found["full"] == ()
     assert found["banked"] == (f"sampler · stage bank 1/2: failed: {path}:34: OSError: no bank",)
 
@@ -121,12 +121,8 @@ def mine(data, hp, ctx):
     [
         ("return inner([1.0])", 5, "AttributeError: 'float' object has no attribute 'size'"),
         ("return hp['lr']", 9, "KeyError: 'lr'"),
-        (
-            "return ctx.stage('bank')",
-            9,
-            "BenchError: stage 'bank' is not declared for this cell; there is encoder; "
-            "a method declares the stages that it reads by stages=… of @method",
-        ),
+        ("return ctx.stage('bank')", 9, "BenchError: stage 'bank' is not declared for this cell; there is "
+         "encoder; a method declares the stages that it reads by stages=… of @method"),
         ("return __import__('json').loads('{')", 9, "JSONDecodeError: Expecting property name"),
         ("return 1.0", None, "AnswerError: expected sample(n, generator), found float"),
     ],

@@ -32,7 +32,8 @@ def test_a_track_of_ours_is_described_by_its_declarations(bench, name):
     track = Registry().track(name)
     assert words(type(track).__doc__) in words(said.out), "what is answered"
     (given,) = given_classes(track)
-    assert words(given.__doc__) in words(said.out)
+    for cls in given.__mro__[:-1]:
+        assert words(cls.__doc__) in words(said.out), "its bases have fields of it too"
     for f in (*fields(given), *fields(track.Run)):
         assert f"    {f.name}: " in said.out
     for m in track.metrics:
@@ -76,7 +77,14 @@ class Near:
 
 
 @dataclass
-class Far:
+class Base:
+    """What lies below. ``first``: of all."""
+
+    first: int
+
+
+@dataclass
+class Far(Base):
     near: list[Near]
     other: fr.Fraction
 
@@ -104,6 +112,7 @@ def test_the_classes_that_load_returns_are_followed(lab, bench):
     for text in (
         "data: Near (", "Close by. ``share``: of all.", "    share: Fraction", "data: Far (",
         "    near: list[Near]",        "    other: fr.Fraction", "    size: How many there are.",
+        "What lies below.", "    first: int",
     ):  # fmt: skip
         assert text in said.out, text
     assert said.out.count("Near (") == 1

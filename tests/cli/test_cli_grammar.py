@@ -141,7 +141,7 @@ def test_published_records_alone_and_the_store_alone(lab, bench, monkeypatch, tm
     folder = tmp_path / "results"
     assert bench(*lab.arguments("publish", "--partial", "--out", str(folder / "laptop"))).code == 0
     for module in ("bench.cli.session", "bench.cli.sweep.tour", "bench.cli.records.accept"):
-        monkeypatch.setattr(f"{module}.published_folder", lambda: folder)
+        monkeypatch.setattr(f"{module}.results_folder", lambda: folder)
     lab.arguments = _with_store(lab, tmp_path / "empty")
     keys = {r.cell["row"]: r.key for r in lab.records()}
 

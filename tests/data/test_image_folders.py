@@ -7,9 +7,8 @@ import shutil
 import image_reference as reference
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from data_command import bench
 
-from bench.cli import app
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
 from bench.data.images import image_files, image_folders, image_sets
@@ -25,14 +24,6 @@ TOTALS = {
 def data(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
     return tmp_path
-
-
-def bench(*args, code=0):
-    done = CliRunner(env={"COLUMNS": "300"}).invoke(app, ["data", *args])
-    if isinstance(done.exception, BenchError):
-        raise done.exception
-    assert done.exit_code == code, done.output
-    return " ".join(done.output.split())
 
 
 # -------------------------------------------------------------------------------------------------- the lists

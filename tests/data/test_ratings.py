@@ -7,9 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import rating_reference as reference
-from typer.testing import CliRunner
+from data_command import bench
 
-from bench.cli import app
 from bench.contract import BenchError
 from bench.data.tables import ratings
 
@@ -18,14 +17,6 @@ from bench.data.tables import ratings
 def data(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
     return tmp_path
-
-
-def bench(*args, code=0):
-    done = CliRunner(env={"COLUMNS": "300"}).invoke(app, ["data", *args])
-    if isinstance(done.exception, BenchError):
-        raise done.exception
-    assert done.exit_code == code, done.output
-    return " ".join(done.output.split())
 
 
 def test_positives_are_those_of_the_rules_in_their_part(data):

@@ -6,9 +6,10 @@ import pytest
 from bench.contract import Task
 from bench.data.catalog import CATALOG
 from bench.data.tables import tabular
+from bench.tracks.common.fields import encode_fields
 from bench.tracks.embedding_scale.settings import Run
 from bench.tracks.embedding_scale.sources import tables
-from bench.tracks.embedding_scale.sources.tables import encode, split
+from bench.tracks.embedding_scale.sources.tables import split
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_insteval_has_no_time_and_is_split_at_random_the_same_way_every_time():
 def test_the_vocabulary_is_of_training_and_the_labels_belong_to_the_rows(name):
     events = tabular.read(name)
     train, val, _ = split(events, 0)
-    x, cardinalities = encode(events.columns, train, events.rare)
+    x, cardinalities = encode_fields(events.columns, train, events.rare)
     for column, values, size in zip(x.T, events.columns.values(), cardinalities, strict=True):
         assert column.max() < size
         seen, counts = np.unique(values[train], return_counts=True)

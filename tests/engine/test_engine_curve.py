@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from bench.contract import BenchError, Censored, Score, Snapshot
-from bench.engine.child import _history, _told
+from bench.engine.child import _history, _points
 from bench.engine.context import NUMBERS, POINTS, Curve, RunContext
 
 
@@ -53,7 +53,7 @@ def test_a_thinned_curve_goes_on_from_its_checkpoint(tmp_path):
 def test_many_snapshots_are_thinned_in_the_record_and_the_log_says_so(caplog):
     looks = [Snapshot(i, i / 10, {"a": 1.0, "b": float("nan"), "c": Censored(2.0)}) for i in range(100_000)]
     with caplog.at_level(logging.INFO):
-        kept = _told("snapshots", _history(looks))
+        kept = _points("snapshots", _history(looks))
     assert (kept[0]["step"], kept[-1]["step"]) == (0, 99_999)
     assert 1000 < len(kept) <= 2000
     assert kept[1]["metrics"] == {"a": 1.0, "b": None, "c": {"bound": 2.0}}

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from bench.contract import Needs
-from bench.engine import pool, processes
+from bench.engine import forkserver, processes
 
 BIG = 200_000
 
@@ -149,8 +149,8 @@ def test_an_answer_counts_whatever_became_of_the_folder(leaves):
     assert told == FOLDERS
     assert "said before" in records["other-log"].log
     assert all(r.provenance["code"] for r in records.values())
-    prefix = f"bench-cell-{pool._host()}-{pool._boot()}-{os.getpid()}-"
-    assert not [p for p in Path(pool.tempfile.gettempdir()).glob(f"{prefix}*") if p.is_dir()]
+    prefix = f"bench-cell-{forkserver._host()}-{forkserver._boot()}-{os.getpid()}-"
+    assert not [p for p in Path(forkserver.tempfile.gettempdir()).glob(f"{prefix}*") if p.is_dir()]
 
 
 def test_words_are_kept_bounded_and_as_utf8(leaves):
@@ -194,8 +194,12 @@ def named(host, boot, pid):
 
 
 def test_only_folders_of_this_machine_whose_driver_is_gone_are_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr(pool.tempfile, "tempdir", str(tmp_path))
-    host, boot, gone = pool._host(), pool._boot(), 2**22 + 1  # above the kernel's largest process number
+    monkeypatch.setattr(forkserver.tempfile, "tempdir", str(tmp_path))
+    host, boot, gone = (
+        forkserver._host(),
+        forkserver._boot(),
+        2**22 + 1,
+    )  # above the kernel's largest process number
     kept = [
         named(host, boot, os.getpid()),
         named("0" * 8, boot, gone),
@@ -208,19 +212,19 @@ def test_only_folders_of_this_machine_whose_driver_is_gone_are_removed(tmp_path,
     removed = [named(host, boot, gone), named(host, "1" * 8, gone), named(host, "1" * 8, os.getpid())]
     for name in (*kept, *removed):
         (tmp_path / name / "work").mkdir(parents=True)
-    pool._tidy()
+    forkserver._remove_orphaned_folders()
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
 
 
 def test_a_machine_is_not_another_one_and_not_another_container_of_it(monkeypatch):
-    mine = pool._host(), pool._boot()
-    assert mine == (pool._host(), pool._boot())
+    mine = forkserver._host(), forkserver._boot()
+    assert mine == (forkserver._host(), forkserver._boot())
     assert all(len(part) == 8 and "-" not in part for part in mine)
-    monkeypatch.setattr(pool.platform, "node", lambda: "elsewhere")
-    assert pool._host() != mine[0]
+    monkeypatch.setattr(forkserver.platform, "node", lambda: "elsewhere")
+    assert forkserver._host() != mine[0]
     monkeypatch.undo()
-    monkeypatch.setattr(pool.os, "readlink", lambda path: "pid:[1]")
-    assert pool._host() != mine[0]
+    monkeypatch.setattr(forkserver.os, "readlink", lambda path: "pid:[1]")
+    assert forkserver._host() != mine[0]
 
 
 # --------------------------------------------------------------------------------------- a kill by the kernel
@@ -268,8 +272,8 @@ def died(monkeypatch, code, used_gb, kills):
             pass
 
     counts = iter([5, 5 + kills])
-    monkeypatch.setattr(pool, "_oom_kills", lambda: next(counts))
-    watch = pool._Watch(Process(), None, None, Needs(mem_gb=4), None)
+    monkeypatch.setattr(forkserver, "_oom_kills", lambda: next(counts))
+    watch = forkserver._Monitor(Process(), None, None, Needs(mem_gb=4), None)
     watch.peak = used_gb * 1024
     return watch._died()
 
@@ -279,7 +283,7 @@ def died(monkeypatch, code, used_gb, kills):
 
 @pytest.mark.parametrize("system", ["darwin", "win32"])
 def test_elsewhere_than_on_linux_cells_are_refused_and_the_rest_works(leaves, bench, monkeypatch, system):
-    monkeypatch.setattr(pool.sys, "platform", system)
+    monkeypatch.setattr(forkserver.sys, "platform", system)
     said = bench(*leaves.arguments("plan"))
     assert said.code == 0, said.err
     assert bench(*leaves.arguments("board")).code == 0
@@ -288,21 +292,21 @@ def test_elsewhere_than_on_linux_cells_are_refused_and_the_rest_works(leaves, be
         assert said.code == 2
         assert f"cells run on Linux only, and this is {system}" in " ".join(said.err.split())
     assert leaves.records() == []
-    with pytest.raises(pool.BenchError, match="on Linux only"):
-        pool.Pool()
+    with pytest.raises(forkserver.BenchError, match="on Linux only"):
+        forkserver.ForkServer()
 
 
 def test_a_look_for_processes_spares_those_it_is_told_to(leaves):
     """A shell with two children: one of them is spared."""
     shell = subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600 & wait"], start_new_session=True)
     try:
-        wait_for(lambda: len(processes.below(shell.pid)) == 2)
-        first, second = processes.below(shell.pid)
-        assert set(processes.below(os.getpid())) >= {shell.pid, first, second}
-        assert processes.below(shell.pid, but=[first]) == [second]
-        assert processes.end_below(shell.pid, but=[first]) == []
+        wait_for(lambda: len(processes.descendants(shell.pid)) == 2)
+        first, second = processes.descendants(shell.pid)
+        assert set(processes.descendants(os.getpid())) >= {shell.pid, first, second}
+        assert processes.descendants(shell.pid, but=[first]) == [second]
+        assert processes.end_descendants(shell.pid, but=[first]) == []
         assert psutil.Process(first).is_running()
-        assert processes.end_below(shell.pid) == []
+        assert processes.end_descendants(shell.pid) == []
     finally:
         os.killpg(shell.pid, signal.SIGKILL)
         shell.wait()

@@ -4,7 +4,7 @@ import multiprocessing as mp
 
 import pytest
 
-from bench.engine.pool import Pool
+from bench.engine.forkserver import ForkServer
 from bench.registry import Registry
 
 pytestmark = pytest.mark.gpu
@@ -16,9 +16,9 @@ def test_what_the_tracks_preload_leaves_cuda_to_the_forked_children():
     """
     registry = Registry()
     tracks = [registry.track(name) for name in registry.track_names()]
-    pool = Pool([m for t in tracks for m in t.preload])
-    pool.warm()
-    assert not isinstance(pool._context, mp.context.SpawnContext)
+    server = ForkServer([m for t in tracks for m in t.preload])
+    server.start()
+    assert not isinstance(server._context, mp.context.SpawnContext)
 
 
 @pytest.fixture(scope="module")

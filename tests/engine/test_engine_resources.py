@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.contract import Needs
+from bench.contract import Needs, Task
 from bench.engine import local
-from bench.engine.sweep import Sweep, at_once, left_out, memory_notes, units
-from bench.engine.worker import Unit
+from bench.engine.execute import units
+from bench.engine.job import Job, Unit
+from bench.engine.sweep import Sweep, fits_at_once, memory_notes, too_large
+from bench.registry import Origin
 
 BENCH = Path(local.__file__).resolve().parents[1]
 RAY = pytest.param(False, id="ray", marks=[pytest.mark.ray, pytest.mark.slow])
@@ -64,7 +66,7 @@ def test_cells_share_the_memory_and_a_big_one_runs_alone(lab, pretend, how):
     assert [e.status for e in sweep.ended] == ["ok"] * 5
     assert max(len(r) for r in watch.seen) == 3
     assert {tuple(r) for r in watch.seen if 31 in r} == {(31,)}
-    (text,) = sweep.left_out.values()
+    (text,) = sweep.too_large.values()
     assert "needs mem_gb 40; the largest machine here has 32 (see needs: in bench.yaml)" in text
     assert any(
         "memory lets 3 cells that may use mem_gb 10" in n and "needs: in bench.yaml" in n for n in sweep.notes
@@ -76,15 +78,15 @@ def test_no_machine_is_too_small_for_what_it_could_run_before(pretend):
     for total in (1, 2, 3.8, 7.6, 16, 1000):
         for limit in (float("inf"), total / 2, 0.3):
             pretend(total, limit)
-            machine = local.here(cpus=4)
+            machine = local.machine(cpus=4)
             assert machine.mem_gb == total
             whole = Needs(mem_gb=total)
-            places = local._Places(replace(machine, mem_gb=local.cells_gb()))
-            assert places.fits(whole)
-            taken = places.take(whole)
-            assert not places.fits(Needs(mem_gb=0.1)) or total == 0
-            places.give(whole, taken)
-            assert places.fits(whole)
+            capacity = local._Capacity(replace(machine, mem_gb=local.cells_gb()))
+            assert capacity.fits(whole)
+            gpus = capacity.acquire(whole)
+            assert not capacity.fits(Needs(mem_gb=0.1)) or total == 0
+            capacity.release(whole, gpus)
+            assert capacity.fits(whole)
             assert 0 < local.cells_gb() <= max(0.5, min(total, limit))
 
 
@@ -111,22 +113,22 @@ def test_a_control_group_limits_what_cells_share(tmp_path, text, file):
 
 
 def unit(**needs):
-    class Asks(Unit):
-        """Needs alone matter here."""
-
-        __slots__ = ()
-        key = "k"
-
-    return Asks(job=None, needs=Needs(**needs), label="cell")
+    """A unit of which only the needs matter."""
+    origin = Origin(module="none")
+    job = Job(
+        key="k", kind="cell", cell={}, task=Task(name="t"), track=origin, method=origin, method_id="m",
+        ranks_by="value", needs=Needs(**needs),
+    )  # fmt: skip
+    return Unit(job=job, label="cell")
 
 
 def test_one_machine_has_to_have_all_of_what_a_cell_needs():
     with_gpu, large = Needs(cpu=8, gpu=1, mem_gb=32), Needs(cpu=64, mem_gb=512)
     both = [with_gpu, large]
-    assert left_out([unit(gpu=1, mem_gb=32), unit(cpu=64, mem_gb=512)], both) == {}
-    (text,) = left_out([unit(gpu=1, mem_gb=64)], both).values()
+    assert too_large([unit(gpu=1, mem_gb=32), unit(cpu=64, mem_gb=512)], both) == {}
+    (text,) = too_large([unit(gpu=1, mem_gb=64)], both).values()
     assert "needs cpu 1, gpu 1, mem_gb 64; no machine here has all of that" in text
-    (text,) = left_out([unit(mem_gb=600)], both).values()
+    (text,) = too_large([unit(mem_gb=600)], both).values()
     assert "needs mem_gb 600; the largest machine here has 512" in text
 
 
@@ -136,7 +138,7 @@ def test_how_many_run_side_by_side():
         Needs(cpu=2, mem_gb=1): 4, Needs(gpu=0.5, mem_gb=1): 4, Needs(mem_gb=8): 3, Needs(mem_gb=64): 1,
         Needs(cpu=16): 0,
     }.items():  # fmt: skip
-        assert at_once(needs, machine) == n, needs
+        assert fits_at_once(needs, machine) == n, needs
     assert memory_notes([unit(mem_gb=8)] * 3, [machine]) == [], "there are no more than fit"
     (note,) = memory_notes([unit(mem_gb=8)] * 20, [machine])
     assert "memory lets 3 cells that may use mem_gb 8 run side by side here, processors would let 8" in note
@@ -144,7 +146,7 @@ def test_how_many_run_side_by_side():
 
 @pytest.mark.ray
 def test_what_is_asked_of_rays_memory():
-    from bench.engine.tune import lent, machines, memory
+    from bench.engine.tune import for_cells, machines, memory
 
     gb = 2**30
     nodes = [
@@ -153,7 +155,7 @@ def test_what_is_asked_of_rays_memory():
         {"object_store_memory": 100.0 * gb},
     ]
     assert [m.mem_gb for m in machines(nodes, own=False)] == [28, 10, 100]
-    assert [m.mem_gb for m in lent(nodes)] == [20, 10, 0]
+    assert [m.mem_gb for m in for_cells(nodes)] == [20, 10, 0]
     assert memory(Needs(mem_gb=4), nodes) == 4 * gb
     assert memory(Needs(mem_gb=24), nodes) == 20 * gb, "it runs alone there, and is not left out"
     assert memory(Needs(gpu=1, mem_gb=24), nodes) == 10 * gb
@@ -178,7 +180,7 @@ def test_a_clock_that_is_set_ends_no_budget(lab, monkeypatch, jump):
     sweep.claims.close()
 
 
-@pytest.mark.parametrize("name", ["engine", "store/lease.py", "cli/run.py", "cli/live.py"])
+@pytest.mark.parametrize("name", ["engine", "store/lease.py", "cli/sweep/run.py", "cli/sweep/live.py"])
 def test_durations_are_measured_by_the_steady_clock(name):
     at = BENCH / name
     for file in sorted(at.rglob("*.py")) if at.is_dir() else [at]:

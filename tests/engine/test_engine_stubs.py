@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.board import csvout, markdown, terminal
 from bench.board.collect import boards
+from bench.board.text import csvout, markdown, terminal
 
 
 def shown(lab, tmp_path):

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from bench.engine.claims import do_alone
-from bench.engine.execute import execute
-from bench.engine.pool import Pool
-from bench.engine.sweep import Sweep, units
+from bench.engine.claims import run_unit_alone
+from bench.engine.execute import execute, units
+from bench.engine.forkserver import ForkServer
+from bench.engine.sweep import Sweep
 
 
 def planned(lab, **profile):
@@ -44,7 +44,7 @@ def test_what_a_sweep_saw_counts_more_than_past_records(lab):
     assert sweep.remaining_s(2) == pytest.approx(12.5)
     first = sweep.next()
     sweep.began(first.key)
-    sweep.under_way[first.key] = (first, time.monotonic() - 20.0)
+    sweep.in_progress[first.key] = (first, time.monotonic() - 20.0)
     assert sweep.remaining_s(1) == pytest.approx(4 * 5.0 + 10.0, abs=0.5)
     sweep.done(first.key, "ok")
     like = [u for u in sweep.waiting if u.job.cell["row"] == first.job.cell["row"]]
@@ -63,12 +63,12 @@ def test_two_drivers_build_a_stage_once_and_a_built_shard_is_kept(lab):
     todo, _ = units(plan, plan.to_run(), lab.registry(), failed=False)
     stages = [u for u in todo if u.job.kind == "stage"]
     assert [u.job.cell["stage"] for u in stages] == ["encoder", "bank", "bank"]
-    pool = Pool(("xarray",))
-    pool.warm()
+    server = ForkServer(("xarray",))
+    server.start()
     got = []
 
     def drive():
-        got.append(do_alone(stages[0], pool, lab.store()))
+        got.append(run_unit_alone(stages[0], server, lab.store()))
 
     drivers = [threading.Thread(target=drive) for _ in range(3)]
     for d in drivers:
@@ -78,7 +78,7 @@ def test_two_drivers_build_a_stage_once_and_a_built_shard_is_kept(lab):
     assert {r.status for r in got} == {"ok"}
     assert len({r.started for r in got}) == 1, "one of them built it, the others took its record"
 
-    do_alone(stages[2], pool, lab.store())
+    run_unit_alone(stages[2], server, lab.store())
     again = lab.plan()
     left, _ = units(again, again.to_run(), lab.registry(), failed=False)
     assert [(u.job.cell["stage"], u.job.shard) for u in left if u.job.kind == "stage"] == [("bank", 0)]

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from bench.engine import claims
-from bench.engine.sweep import Sweep, not_run, units
+from bench.engine.execute import units
+from bench.engine.sweep import Sweep, not_run
 from bench.store import provenance
 
 RAY = pytest.param([], id="ray", marks=[pytest.mark.ray, pytest.mark.slow])
@@ -194,7 +195,7 @@ def test_a_driver_does_other_cells_while_another_builds_a_stage(turns):
 @pytest.fixture
 def two(turns, monkeypatch):
     """Two sweeps over four planned cells on one store, opened by each, that ask again at once."""
-    monkeypatch.setattr(claims, "LOOK_S", 0.0)
+    monkeypatch.setattr(claims, "RETRY_S", 0.0)
     lab = turns(4)
     plan = lab.plan("plain")
     todo, _ = units(plan, plan.to_run(), lab.registry(), failed=False)
@@ -217,7 +218,7 @@ def test_each_takes_what_the_other_has_not_and_waits_when_nothing_else_is_left(t
     assert not mine.idle()
     assert not mine.finished()
     for unit in got:
-        sweep = mine if unit.key in mine.under_way else other
+        sweep = mine if unit.key in mine.in_progress else other
         sweep.store.write(record(unit, metrics={"value": 1.0}, cost={"run_s": 7.0}))
         sweep.done(unit.key, "ok")
     assert mine.next() is None
@@ -305,7 +306,7 @@ def test_records_in_a_store_that_is_not_the_drivers_are_no_results(turns, bench,
     """Each process has a memory of its own, as each node has a folder of its own that is not shared."""
     from bench.engine import tune
 
-    monkeypatch.setattr(tune, "SEEN_WITHIN_S", 2.0)
+    monkeypatch.setattr(tune, "VISIBLE_WITHIN_S", 2.0)
     lab = turns(8)
     (lab.folder / "go").touch()
     url = "memory://apart"
@@ -337,16 +338,16 @@ def feed(two):
 def test_a_record_that_is_seen_late_counts_once_it_is_seen(feed, two, monkeypatch):
     from bench.engine import tune
 
-    monkeypatch.setattr(tune, "SEEN_LOOK_S", 0.0)
+    monkeypatch.setattr(tune, "VISIBLE_POLL_S", 0.0)
     mine, worker = two
     key = feed.suggest("one")["key"]
-    made = record(mine.under_way[key][0])
+    made = record(mine.in_progress[key][0])
     feed.on_trial_complete("one", {"key": key, "status": "ok", "reason": "", "stop": "", "ended": made.ended})
     assert mine.ended == []
     assert feed.suggest("two") is None, "nothing more is started on trust"
     assert not mine.stopped
     worker.store.write(made)
-    feed.look()
+    feed.poll()
     assert [(e.unit.key, e.status) for e in mine.ended] == [(key, "ok")]
     assert feed.suggest("three")["key"] != key
 
@@ -356,7 +357,7 @@ def test_a_record_is_seen_also_where_another_of_its_key_counts(feed, two):
     """A node whose clock is behind writes a record that ended before the one that it replaces."""
     mine, worker = two
     key = feed.suggest("one")["key"]
-    unit = mine.under_way[key][0]
+    unit = mine.in_progress[key][0]
     late = replace(record(unit, "failed"), ended="2999-01-01T00:00:00+00:00")
     made = record(unit)
     worker.store.write(late)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from bench.engine.sweep import Sweep, units
+from bench.engine.execute import units
+from bench.engine.sweep import Sweep
 from bench.engine.worker import LOST_RETRIES
 
 
@@ -78,4 +79,4 @@ def test_a_methods_own_reason_to_skip_is_a_result(grids):
     grids.run("small")
     record = of(grids, "small")
     assert (record.status, record.reason, record.error) == ("skipped", "too large", {})
-    assert grids.store().heads()[record.key].result
+    assert grids.store().summaries()[record.key].result

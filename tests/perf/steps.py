@@ -213,7 +213,7 @@ class Latents:
     def __len__(self) -> int:
         return len(self.values)
 
-    def batch(self, rows: np.ndarray, draw: torch.Generator) -> Tensor:
+    def batch(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
         """Those at ``rows``."""
         return self.values[torch.from_numpy(rows)]
 

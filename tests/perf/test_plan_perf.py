@@ -20,20 +20,20 @@ from bench.store.records import Store
 from bench.suite import Suite
 registry = Registry(plugins=[{faults!r}])
 store = Store.open({store!r})
-plan = make_plan(Suite({suite!r}), registry, store, "laptop", tracks=["faults"], wanted=Filter(["fine", "raises"]))
-rests = plan.cells[0].rests
+plan = make_plan(Suite.read({suite!r}), registry, store, "laptop", tracks=["faults"], wanted=Filter(["fine", "raises"]))
+rests = plan.cells[0].dependencies
 store.artifacts.put(rests.code.listing, "json")
 series = {{"spectrum": {{"dims": ["k"], "coords": {{"k": list(range(40))}}, "data": [1 / (k + 1) for k in range(40)]}}}}
 segment = []
-from bench.store.heads import dump
-from bench.store.sealing import write_segment
+from bench.store.encoding import dump
+from bench.store.segments import write_segment
 for i, c in enumerate(plan.cells):
     r = Record(
         key=c.key, kind="cell", cell=c.cell.declared(), status="ok", series=series,
         metrics={{"value": i % 97 / 97, "size": 1.0, **{{f"m{{k}}": k + i / 7 for k in range(6)}}}},
         cost={{"load_s": 1.0, "run_s": 2.0, "score_s": 0.5, "peak_mem_mb": 300.0}},
         where={{"label": "some CPU x 2", "host": "h", "threads": 1}},
-        provenance={{"code": c.rests.code.name, "ran_with": dict(c.rests.ran_with), "data": "", "stages": {{}}, "commit": "abc", "packages": {{f"p{{k}}": "1.0" for k in range(15)}}}},
+        provenance={{"code": c.dependencies.code.name, "ran_with": dict(c.dependencies.ran_with), "data": "", "stages": {{}}, "commit": "abc", "packages": {{f"p{{k}}": "1.0" for k in range(15)}}}},
         log=[f"line {{k}} of the log of this cell" for k in range(10)],
         started="2026-01-01T00:00:00.000+00:00", ended="2026-01-01T00:00:03.000+00:00",
     )
@@ -53,14 +53,14 @@ from bench.store.records import Store
 from bench.suite import Suite
 registry = Registry(plugins=[{faults!r}])
 store = Store.open({store!r})
-plan = make_plan(Suite({suite!r}), registry, store, "laptop", tracks=["faults"], wanted=Filter(["fine", "raises"]))
+plan = make_plan(Suite.read({suite!r}), registry, store, "laptop", tracks=["faults"], wanted=Filter(["fine", "raises"]))
 planned = time.monotonic() - start
 assert not store.problems, store.problems[:3]
-have = sum(c.head is not None for c in plan.cells)
+have = sum(c.summary is not None for c in plan.cells)
 print(f"plan of {{len(plan.cells)}} cells, {{have}} with a record: {{planned:.2f}} s", end="; ")
 if {board}:
     from pathlib import Path
-    from bench.board import markdown
+    from bench.board.text import markdown
     from bench.board.collect import boards
     text = markdown.render(boards(plan, store, Path("/nowhere"))[0])
     print(f"and its board: {{time.monotonic() - start:.2f}} s", end="; ")

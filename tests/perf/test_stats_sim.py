@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bench import stats
-from bench.board.model import Board, BoardSpec, RowInfo, Slot
+from bench.board.model import Board
+from bench.board.spec import BoardSpec, RowInfo, Slot
 from bench.contract import Metric, Task, Track
 
 pytestmark = pytest.mark.perf
@@ -78,7 +79,7 @@ def test_board_of_100_000_slots():
     for rows, tasks, seeds in ((50, 40, 50), (100, 333, 3), (400, 83, 3)):
         spec, slots = _big(rows, tasks, seeds)
         start = time.perf_counter()
-        board = Board.from_slots(spec, slots)
+        board = Board(spec, slots)
         took = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print(f"{rows} rows × {tasks} tasks × {seeds} seeds: {len(slots):,} slots, {took:.2f} s, {peak} MB")

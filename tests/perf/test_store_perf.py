@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from bench.contract import Cell, Record
-from bench.store.heads import dump
+from bench.store.encoding import dump
 from bench.store.records import Store
-from bench.store.sealing import write_segment
+from bench.store.segments import write_segment
 
 READ = """
 import json, re, sys, time
@@ -22,10 +22,10 @@ def peak_mib():  # ru_maxrss would start at what the parent had when it forked
 bare = peak_mib()
 start = time.perf_counter()
 store = Store.open(sys.argv[1])
-heads = store.heads()
+heads = store.summaries()
 took = time.perf_counter() - start
 start = time.perf_counter()
-store.heads()
+store.summaries()
 again = time.perf_counter() - start
 peak = peak_mib()
 assert not store.problems

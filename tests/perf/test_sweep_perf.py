@@ -29,13 +29,13 @@ def sweep(folder: Path, seeds: int, seconds: float, *, local: bool = False) -> t
     )
     store = Store.open(folder / "store")
     registry = Registry(plugins=[FAULTS])
-    plan = make_plan(Suite(suite), registry, store, "laptop", tracks=["faults"], wanted=Filter(["fine"]))
+    plan = make_plan(Suite.read(suite), registry, store, "laptop", tracks=["faults"], wanted=Filter(["fine"]))
     start = time.monotonic()
     done = execute(plan, registry, store, local=local, cpus=WORKERS)
     wall = time.monotonic() - start
     assert {e.status for e in done.ended} == {"ok"}
     assert len(done.ended) == 2 * seeds
-    records = [store.read(k) for k in store.heads()]
+    records = [store.read(k) for k in store.summaries()]
     begin = min(datetime.fromisoformat(r.started) for r in records)
     end = max(datetime.fromisoformat(r.ended) for r in records)
     return wall, (end - begin).total_seconds(), store
@@ -76,7 +76,7 @@ def test_200_trivial_cells_without_ray(tmp_path):
 @pytest.mark.parametrize(("seconds", "seeds"), [(5, 12), (30, 4)])
 def test_busy_share(tmp_path, seconds, seeds):
     _, span, store = sweep(tmp_path, seeds=seeds, seconds=seconds)
-    heads = store.heads().values()
+    heads = store.summaries().values()
     busy = sum(h.cost["load_s"] + h.cost["run_s"] + h.cost["score_s"] for h in heads)
     share = busy / (WORKERS * span)
     print(f"\nbusy share of {WORKERS} workers over {len(heads)} cells of {seconds} s: {share:.1%} (bar 95 %)")

@@ -8,21 +8,18 @@ from dataclasses import replace
 import pytest
 
 from bench.contract import BenchError, Metric
-from bench.store.accepting import Aside, differences, keep, restamp, sample, stamped
+from bench.store.accepting import RerunStore, differences, restamp, sample, stamped, write_stamped
 from bench.store.code.closure import unpack_listing
 from bench.store.code.names import Closure
-from bench.store.provenance import causes
-from bench.store.publish import load_published, publish
+from bench.store.committed.reading import load_committed
+from bench.store.committed.writing import publish
+from bench.store.provenance import Dependencies, causes
 from bench.store.records import Store
 
 CODE = Closure([("load", "a2"), ("Net", "b2")], [])
-TODAY = {
-    "code": CODE,
-    "ran_with": {"run": {"epochs": 3}},
-    "data": "new",
-    "stages": {"pretrain": "s2"},
-    "built_by": {},
-}
+TODAY = Dependencies(
+    code=CODE, ran_with={"run": {"epochs": 3}}, data="new", stages={"pretrain": "s2"}, built_by={}
+)
 METRICS = (
     Metric(name="metric_0", better="higher"), Metric(name="metric_1", better="higher"),
     Metric(name="metric_2", better="lower", kind="cost"), Metric(name="late", better="higher"),
@@ -30,18 +27,18 @@ METRICS = (
 
 
 def why(head):
-    return causes(head, **TODAY, listing=lambda name: None)
+    return causes(head, TODAY, lambda name: None)
 
 
 def test_a_reason_makes_a_record_fresh_and_marks_it(local, record):
     r = record(1)
     local.write(r)
     local.seal(1)
-    assert len(why(local.heads()[r.key])) == 3
+    assert len(why(local.summaries()[r.key])) == 3
     for n, reason in enumerate(("a comment only", "and again"), 1):
-        keep(local, [stamped(local.read(r.key), **TODAY, reason=reason)], [CODE])
+        write_stamped(local, [stamped(local.read(r.key), TODAY, reason=reason)], [CODE])
         for store in (local, Store.open(local.url)):
-            head = store.heads()[r.key]
+            head = store.summaries()[r.key]
             assert why(head) == []
             assert head.marks[-1] == f"accepted: {reason}"
             assert (head.metrics, head.ended, len(head.marks)) == (r.metrics, r.ended, n)
@@ -53,33 +50,33 @@ def test_a_sample_makes_it_fresh_without_a_mark(local, record):
     r = record(1)
     local.write(r)
     on = {"cells": 225, "on": 12, "commit": "abc1234", "at": "2026-01-01T00:00:00+00:00"}
-    keep(local, [stamped(r, **TODAY, verified=on)], [CODE])
-    head = Store.open(local.url).heads()[r.key]
+    write_stamped(local, [stamped(r, TODAY, verified=on)], [CODE])
+    head = Store.open(local.url).summaries()[r.key]
     assert (why(head), head.marks, head.verified) == ([], (), on)
 
 
 def test_neither_a_reason_nor_a_sample_is_refused(record):
     with pytest.raises(BenchError, match="a reason is needed"):
-        stamped(record(1), **TODAY, reason="  ")
+        stamped(record(1), TODAY, reason="  ")
 
 
 def test_published_records_are_stamped_in_their_file(local, record, tmp_path):
     for i in range(4):
         local.write(record(i))
-    publish(local, local.heads(), tmp_path / "laptop")
-    before = load_published(tmp_path / "laptop")
-    one, *rest = sorted(before.heads())
+    publish(local, local.summaries(), tmp_path / "laptop")
+    before = load_committed(tmp_path / "laptop")
+    one, *rest = sorted(before.summaries())
     others = [before.read(k) for k in rest]
     made = stamped(
         before.read(one),
-        **{**TODAY, "stages": {}},
+        replace(TODAY, stages={}),
         verified={"cells": 4, "on": 1, "commit": "c", "at": "2026-01-01T00:00:00+00:00"},
     )
     (file,) = restamp(tmp_path / "laptop", [made], [CODE])
-    after = load_published(tmp_path / "laptop")
+    after = load_committed(tmp_path / "laptop")
     assert after.problems == []
-    assert after.heads()[one].code == CODE.name
-    assert after.heads()[one].stages == before.heads()[one].stages, "it read its own"
+    assert after.summaries()[one].code == CODE.name
+    assert after.summaries()[one].stages == before.summaries()[one].stages, "it read its own"
     assert unpack_listing(after.artifacts.get(CODE.name)) == CODE.pairs
     assert [after.read(k) for k in rest] == others
     assert after.read(one).metrics == made.metrics
@@ -119,12 +116,12 @@ def test_a_sample_has_cells_of_every_group_and_as_many_tasks_as_it_can():
 def test_cells_that_run_aside_replace_nothing(local, record):
     r = record(1)
     local.write(r)
-    aside = Aside.open(local.url)
+    aside = RerunStore.open(local.url)
     again = replace(r, metrics={**r.metrics, "metric_0": 7.0}, ended="2027-01-01T00:00:00+00:00")
     aside.write(again)
     assert aside.cells == {r.key: again}
-    assert aside.heads()[r.key].metrics["metric_0"] == 7.0
-    assert Store.open(local.url).heads()[r.key].metrics == r.metrics
+    assert aside.summaries()[r.key].metrics["metric_0"] == 7.0
+    assert Store.open(local.url).summaries()[r.key].metrics == r.metrics
     stage = replace(r, kind="stage", key="ab12-0", cell={"stage": "bank", "address": "ab12", "shard": 0})
     aside.write(stage)
-    assert "ab12-0" in Store.open(local.url).heads()
+    assert "ab12-0" in Store.open(local.url).summaries()

@@ -583,7 +583,7 @@ def test_plugins_and_what_lies_beside_them_and_packages_of_entry_points(tmp_path
 def test_an_edit_is_seen_by_a_process_that_goes_on_and_not_while_still(house):
     code = Code({}, [house.root])
     before = code.reached((MINE,)).name
-    with code.still():
+    with code.assume_unchanged():
         house.change("nn/parts.py", "POWER = 2", "POWER = 33")
         assert code.reached((MINE,)).name == before
     assert code.reached((MINE,)).name != before

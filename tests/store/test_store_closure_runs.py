@@ -65,10 +65,10 @@ def _run(c, folder: Path) -> None:
     ],
 )  # fmt: skip
 def test_every_definition_that_runs_is_in_the_code_of_its_cell(track, row, tmp_path):
-    suite, registry = Suite(ROOT / "bench.yaml"), Registry()
+    suite, registry = Suite.read(ROOT / "bench.yaml"), Registry()
     plan = make_plan(suite, registry, None, "smoke", tracks=[track], wanted=Filter([row]))
     c = next(c for c in plan.cells if c.row == row and c.alias_of is None)
-    names = {name for name, _ in c.rests.code.pairs}
+    names = {name for name, _ in c.dependencies.code.pairs}
     called = {name.partition(".<locals>")[0] for name in called_by(c, tmp_path)}
     assert len(called) > 10, "the calls were seen"
     assert called <= names, sorted(called - names)

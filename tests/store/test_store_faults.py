@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.store.records import Store, StoreError
-from bench.store.sealing import write_segment
+from bench.store.files import StoreError
+from bench.store.records import Store
+from bench.store.segments import write_segment
 
 HERE = Path(__file__).parent
 
@@ -66,15 +67,15 @@ def test_a_full_disk_stops_and_every_cell_has_one_record_after_space_returns(sma
     assert all("stays new" in s and "No space left" in s and "flights" in s for s in said)
     with pytest.raises(StoreError):
         store.seal(1)
-    done = set(Store.open(store.url).heads())
-    assert set(store.heads()) == done
+    done = set(Store.open(store.url).summaries())
+    assert set(store.summaries()) == done
     assert 0 < len(done) < 8
     filler.unlink()
     again = Store.open(store.url)
     for r in wanted:
-        if r.key not in again.heads():
+        if r.key not in again.summaries():
             again.write(r)
-    assert set(again.heads()) == {r.key for r in wanted}
+    assert set(again.summaries()) == {r.key for r in wanted}
     assert len(again._files.names("records")) == 8
     assert again.problems == []
     assert again._files.names("tmp") == {}
@@ -90,7 +91,7 @@ def test_a_write_that_fails_leaves_nothing_behind(local, record, monkeypatch):
     with pytest.raises(StoreError, match=r"stays new.*No space left"):
         local.write(record(1))
     monkeypatch.undo()
-    assert set(local.heads()) == set(Store.open(local.url).heads()) == {record(0).key}
+    assert set(local.summaries()) == set(Store.open(local.url).summaries()) == {record(0).key}
     assert local._files.names("tmp") == {}
 
 
@@ -109,7 +110,7 @@ def test_a_read_only_store_is_read_and_says_so(local, record):
     for folder in (root, root / "records"):
         folder.chmod(0o555)
     seen = Store.open(local.url)
-    assert len(seen.heads()) == 1
+    assert len(seen.summaries()) == 1
     assert "cannot be moved" in seen.problems[0]
     with pytest.raises(StoreError, match="stays new"):
         seen.write(record(1))
@@ -125,7 +126,7 @@ def test_torn_files_that_cannot_be_moved_are_left_and_said_once(local, record, m
 
     monkeypatch.setattr(local._files, "move", denied)
     for _ in range(2):
-        assert set(local.heads()) == {record(0).key}
+        assert set(local.summaries()) == {record(0).key}
         assert len(local.problems) == 2
         assert all("cannot be moved to aside/" in p for p in local.problems)
 
@@ -137,7 +138,7 @@ def test_killing_a_writer_leaves_a_readable_store(local):
     rest = process.communicate()[0].split("\n")
     written = [int(x) for x in [*said, *rest[:-1]]]
     seen = Store.open(local.url)
-    heads = seen.heads()
+    heads = seen.summaries()
     assert len(written) <= len(heads) <= len(written) + 1
     assert seen.problems == []
     assert all(seen.read(k) is not None for k in heads)
@@ -155,7 +156,7 @@ def twice(local, record):
     (name,) = local._files.names("segments")
     lines = local._files.read(f"segments/{name}").splitlines()
     write_segment(local._files, 0, lines)
-    assert set(reader.heads()) == wanted
+    assert set(reader.summaries()) == wanted
     local._files.remove([f"segments/{name}"])
     return reader, wanted
 
@@ -172,7 +173,7 @@ def test_a_record_whose_segment_goes_while_another_file_vanishes_is_found_again(
         return ((path, None) for path in paths)
 
     monkeypatch.setattr(reader._files, "read_many", sealed_meanwhile)
-    assert set(reader.heads()) == wanted | {record(4).key}
+    assert set(reader.summaries()) == wanted | {record(4).key}
 
 
 def test_compaction_drops_no_record_for_one_that_it_does_not_copy_itself(local, record, monkeypatch):
@@ -182,7 +183,7 @@ def test_compaction_drops_no_record_for_one_that_it_does_not_copy_itself(local, 
         local.write(record(i))
         if i < 15:
             local.seal(1)
-    wanted = set(local.heads())
+    wanted = set(local.summaries())
     refresh = local._refresh
 
     def another_compacts_first():
@@ -198,24 +199,24 @@ def test_compaction_drops_no_record_for_one_that_it_does_not_copy_itself(local, 
     assert len(theirs) == 16
     assert len(names) == 17
     local._files.remove([f"segments/{n}" for n in theirs])
-    assert set(Store.open(local.url).heads()) == wanted
+    assert set(Store.open(local.url).summaries()) == wanted
 
 
 def test_processes_write_and_seal_at_once_and_lose_nothing(local, record):
     processes = [writer(local, start, 80) for start in (0, 40, 80, 120)]  # neighbours write forty cells both
     deadline = time.monotonic() + 60
     while any(p.poll() is None for p in processes) and time.monotonic() < deadline:
-        seen = set(local.heads())
+        seen = set(local.summaries())
         assert all(local.read(k) is not None for k in list(seen)[:5])
         local.seal(10)
-        assert seen <= set(local.heads())
+        assert seen <= set(local.summaries())
     for p in processes:
         p.communicate()
         assert p.returncode == 0
     wanted = {record(i).key for i in range(200)}
-    assert set(local.heads()) == wanted
+    assert set(local.summaries()) == wanted
     fresh = Store.open(local.url)
-    assert set(fresh.heads()) == wanted
+    assert set(fresh.summaries()) == wanted
     assert local.problems == fresh.problems == []
     fresh.seal(1)
-    assert set(Store.open(local.url).heads()) == wanted
+    assert set(Store.open(local.url).summaries()) == wanted

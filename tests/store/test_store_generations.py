@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.contract import STATUSES, Record
-from bench.store import sealing
-from bench.store.accepting import keep, stamped
+from bench.store import segments
+from bench.store.accepting import stamped, write_stamped
 from bench.store.code.names import Closure
-from bench.store.heads import dump
+from bench.store.encoding import dump
+from bench.store.provenance import Dependencies
 from bench.store.records import Store
 
 EARLY, LATE = "2026-01-01T00:00:00+00:00", "2026-01-01T01:00:00+00:00"
@@ -92,9 +93,9 @@ def test_ends_without_a_number_that_do_not_count_go_when_sealed(local):
 def test_accepting_makes_the_next_generation(local):
     local.write(make("ok", 2, LATE))
     code = Closure([("f", "a1")], [])
-    today = {"code": code, "ran_with": {}, "data": "d", "stages": {}, "built_by": {}}
-    accepted = stamped(local.read(make().key), **today, reason="a comment")
-    keep(local, [accepted], [code])
+    today = Dependencies(code=code, data="d")
+    accepted = stamped(local.read(make().key), today, reason="a comment")
+    write_stamped(local, [accepted], [code])
     assert accepted.generation == 3
     assert Store.open(local.url).read(accepted.key).generation == 3
 
@@ -150,18 +151,18 @@ def test_of_any_records_the_greatest_counts_and_every_number_stays(written, take
     url = f"memory://{uuid.uuid4().hex}"
     stores = [Store.open(url) for _ in range(3)]
     todo = list(written)
-    with patch.object(sealing, "_MANY_SMALL", 2):
+    with patch.object(segments, "_MANY_SMALL", 2):
         for what, who in [*taken, *[("write", 0)] * len(written), ("seal", 1)]:
             if what == "write" and todo:
                 stores[who].write(todo.pop())
             elif what == "seal":
                 stores[who].seal(1)
             elif what == "heads":
-                stores[who].heads()
+                stores[who].summaries()
     key = written[0].key
     numbers = {dump(r) for r in written if r.metrics}
     for seen in (*stores, Store.open(url)):
-        head = seen.heads()[key]
+        head = seen.summaries()[key]
         counts = seen.read(key)
         assert order(counts) == max(map(order, written))
         assert (head.status, head.metrics, head.generation) == (

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bench.contract import STATUSES, BenchError, Units
-from bench.store.layers import Layered, published_records, store_name
-from bench.store.publish import publish
+from bench.store.committed.layers import Layered, committed_records, store_name
+from bench.store.committed.writing import publish
 from bench.store.records import Store
 
 
@@ -15,10 +15,10 @@ from bench.store.records import Store
 def test_a_record_that_says_nothing_never_hides_a_published_result(local, record, tmp_path, own, under):
     there = Store.open(tmp_path / "there")
     there.write(record(1, status=under, metrics={"auc": 0.7} if under == "ok" else {}))
-    publish(there, there.heads(), tmp_path / "results" / "laptop")
+    publish(there, there.summaries(), tmp_path / "results" / "laptop")
     local.write(record(1, status=own, metrics={"auc": 0.6} if own == "ok" else {}))
-    layered = Layered(local, published_records(tmp_path / "results", "laptop"))
-    (head,) = layered.heads().values()
+    layered = Layered(local, committed_records(tmp_path / "results", "laptop"))
+    (head,) = layered.summaries().values()
     # A skip here is the method's own word: one for a stage that failed says so in its error.
     hides = own == "lost" and under != "lost"
     assert (head.status, head.layer) == ((under, "published") if hides else (own, ""))
@@ -33,11 +33,11 @@ def test_what_is_written_to_the_store_is_seen_and_artifacts_of_both_are_found(lo
     there = Store.open(tmp_path / "there")
     theirs = there.artifacts.put_units(Units(np.arange(3), np.ones(3)))
     there.write(record(1, units={"auc": theirs}))
-    publish(there, there.heads(), tmp_path / "results" / "laptop")
-    layered = Layered(local, published_records(tmp_path / "results", None))
+    publish(there, there.summaries(), tmp_path / "results" / "laptop")
+    layered = Layered(local, committed_records(tmp_path / "results", None))
     mine = local.artifacts.put_units(Units(np.arange(2), np.zeros(2)))
     local.write(record(2, units={"auc": mine}))
-    heads = layered.heads()
+    heads = layered.summaries()
     assert sorted(h.layer for h in heads.values()) == ["", "published"]
     for key in heads:
         found = layered.artifacts.units(layered.read(key).units["auc"])
@@ -54,10 +54,10 @@ def test_what_is_written_to_the_store_is_seen_and_artifacts_of_both_are_found(lo
 
 
 def test_there_is_no_layer_where_nothing_is_published(tmp_path):
-    assert published_records(tmp_path / "nowhere", "laptop") is None
+    assert committed_records(tmp_path / "nowhere", "laptop") is None
     (tmp_path / "laptop").mkdir()
-    assert published_records(tmp_path, "laptop", ["embedding_scale"]) is None
-    assert published_records(tmp_path, None) is None
+    assert committed_records(tmp_path, "laptop", ["embedding_scale"]) is None
+    assert committed_records(tmp_path, None) is None
 
 
 @pytest.mark.parametrize(

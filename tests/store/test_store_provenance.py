@@ -13,8 +13,9 @@ import bench
 from bench.contract import Stage
 from bench.store import provenance
 from bench.store.code.names import Closure
-from bench.store.heads import Pool, dump, head_of, parse
-from bench.store.provenance import causes, commit, environment, now, packages, ran_with
+from bench.store.encoding import dump, parse
+from bench.store.provenance import Dependencies, causes, commit, environment, now, packages, ran_with
+from bench.store.summaries import StringTable, summary_of
 
 THEN = Closure([("load", "a1"), ("Net", "b1")], [])
 BUILT = Closure([("build", "a1")], [])
@@ -34,14 +35,15 @@ def head(record):
         "built_by": {"pretrain": BUILT.name},
         "commit": "c" * 40,
     }
-    return head_of(parse(dump(record(1, provenance=made))), Pool(), "records/x.json", 0, 1)
+    return summary_of(parse(dump(record(1, provenance=made))), StringTable(), "records/x.json", 0, 1)
 
 
 def why(head, *, code=THEN, ran=RAN, data="d1", stages=None, built_by=BUILT, kept=True):
     listing = {c.name: c.pairs for c in (THEN, BUILT)}.get if kept else (lambda name: None)
     found = {"pretrain": "s1"} if stages is None else stages
     by = {"pretrain": built_by}
-    return causes(head, code=code, ran_with=ran, data=data, stages=found, built_by=by, listing=listing)
+    today = Dependencies(code=code, ran_with=ran, data=data, stages=found, built_by=by)
+    return causes(head, today, listing)
 
 
 def test_a_fresh_record_has_no_cause(head):
@@ -54,14 +56,14 @@ def test_a_fresh_record_has_no_cause(head):
 
 def test_each_cause_is_said_in_words(head):
     assert why(head, data="d2") == ["data of flights-1x changed"]
-    assert why(head, stages={"pretrain": "s2"}) == ["stage pretrain was built anew"]
+    assert why(head, stages={"pretrain": "s2"}) == ["stage pretrain was rebuilt"]
     assert why(head, stages={"bank": "s2"}) == ["stage bank was not read then"]
     today = Closure([("load", "a2"), ("Bigger", "c1")], [])
     assert why(head, code=today) == [
         f"{w} since ccccccc" for w in ("Bigger is new", "Net is gone", "load changed")
     ]
     assert why(head, code=today, kept=False) == [
-        "its code changed since ccccccc; which definitions is not kept"
+        "its code changed since ccccccc; which definitions is not stored"
     ]
     older = replace(head, code="")
     assert why(older) == ["its code is not known: it was recorded by an older gridbench"]

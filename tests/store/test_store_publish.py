@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bench.contract import BenchError, Units
-from bench.store.publish import Limits, load_published, publish
+from bench.store.committed.reading import load_committed
+from bench.store.committed.writing import Limits, publish
 from bench.store.records import Store
 
 
@@ -26,18 +27,18 @@ def filled(local, record):
 
 def test_published_records_are_sorted_and_read_back(filled, tmp_path):
     out = tmp_path / "results" / "laptop"
-    report = publish(filled, filled.heads(), out)
+    report = publish(filled, filled.summaries(), out)
     assert report.files == [out / "embedding_scale.jsonl"]
     assert (report.records, report.left_out) == (5, [])
     assert report.bytes == report.files[0].stat().st_size
     order = [(r["cell"]["task"], r["cell"]["row"], r["cell"]["seed"]) for r in lines(report.files[0])]
     assert order == sorted(order)
     for path in (out, report.files[0]):
-        back = load_published(path)
+        back = load_committed(path)
         assert back.problems == []
-        heads = filled.heads()
-        assert set(back.heads()) == set(heads)
-        for key, head in back.heads().items():
+        heads = filled.summaries()
+        assert set(back.summaries()) == set(heads)
+        for key, head in back.summaries().items():
             assert head.cell == heads[key].cell
             assert head.metrics == pytest.approx(heads[key].metrics, rel=1e-8)
             mine, theirs = ((h.hardware, h.code, h.ran_with, h.ended) for h in (head, heads[key]))
@@ -47,13 +48,13 @@ def test_published_records_are_sorted_and_read_back(filled, tmp_path):
 
 
 def test_equal_records_give_equal_files_whatever_the_order(filled, record, tmp_path):
-    publish(filled, filled.heads(), tmp_path / "a")
+    publish(filled, filled.summaries(), tmp_path / "a")
     other = Store.open(tmp_path / "other")
     for i in (0, 1, 3, 7, 40):
         r = record(i)
         other.write(dataclasses.replace(r, metrics=dict(reversed(list(r.metrics.items())))))
     other.seal(1)
-    publish(other, reversed(list(other.heads())), tmp_path / "b")
+    publish(other, reversed(list(other.summaries())), tmp_path / "b")
     name = "embedding_scale.jsonl"
     assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
@@ -67,7 +68,7 @@ def test_floats_are_short_but_what_makes_the_key_is_exact(local, record, cell, t
     assert line["metrics"] == {"auc": 0.333333333, "t": {"bound": 0.333333333}, "n": 10**12, "none": None}
     assert line["cell"]["hp"] == {"lr": third}
     assert list(line)[:4] == ["key", "kind", "cell", "status"]
-    assert load_published(tmp_path).read(c.key).cell == c.declared()
+    assert load_committed(tmp_path).read(c.key).cell == c.declared()
 
 
 def test_no_private_name_is_published(local, record, tmp_path):
@@ -122,7 +123,7 @@ def test_units_and_a_capped_set_of_views_lie_beside(local, record, tmp_path):
         wanted[r.cell["seed"]] = r
     report = publish(local, [r.key for r in wanted.values()], tmp_path, Limits(views=2))
     assert report.left_out == ["4 views of embedding_scale"]
-    back = load_published(tmp_path)
+    back = load_committed(tmp_path)
     first, second = (back.read(wanted[s].key) for s in (0, 1))
     assert first.views == {k: wanted[0].views[k] for k in ("v0", "v1")}
     assert second.views == {}
@@ -145,9 +146,9 @@ def test_a_view_that_many_records_show_counts_once(tmp_path, local, record):
     size = len(local.artifacts.get(name)) / 2**20
     report = publish(local, keys, tmp_path, Limits(views_mb=1.5 * size))
     assert report.left_out == []
-    shown = [r.views for k in keys if (r := load_published(tmp_path).read(k)) is not None]
+    shown = [r.views for k in keys if (r := load_committed(tmp_path).read(k)) is not None]
     assert sum(bool(v) for v in shown) == len(
-        {(r["task"], r["row"]) for r in (load_published(tmp_path).read(k).cell for k in keys)}
+        {(r["task"], r["row"]) for r in (load_committed(tmp_path).read(k).cell for k in keys)}
     )
 
 
@@ -156,7 +157,7 @@ def test_an_artifact_that_is_gone_is_said_and_damaged_ones_are_found(local, reco
     r = record(1, units={"auc": name})
     local.write(r)
     publish(local, [r.key], tmp_path)
-    back = load_published(tmp_path)
+    back = load_committed(tmp_path)
     (tmp_path / "embedding_scale" / name).write_bytes(b"x")
     with pytest.raises(BenchError, match="damaged"):
         back.artifacts.get(name)
@@ -167,14 +168,14 @@ def test_an_artifact_that_is_gone_is_said_and_damaged_ones_are_found(local, reco
     assert len(report.left_out) == 1
     assert name in report.left_out[0]
     with pytest.raises(BenchError, match="no artifact"):
-        load_published(tmp_path).artifacts.get(name)
+        load_committed(tmp_path).artifacts.get(name)
 
 
 def test_each_track_has_its_file_and_stages_have_none(local, record, cell, tmp_path):
     local.write(record(1))
     local.write(record(2, cell=cell(2, track="ood")))
     local.write(dataclasses.replace(record(3), kind="stage", key="ab12", cell={"stage": "pretrain"}))
-    report = publish(local, local.heads(), tmp_path)
+    report = publish(local, local.summaries(), tmp_path)
     assert [f.name for f in report.files] == ["embedding_scale.jsonl", "ood.jsonl"]
     assert report.records == 2
     with pytest.raises(BenchError, match="no record"):
@@ -190,16 +191,16 @@ def test_a_track_cannot_leave_the_folder(local, record, cell, tmp_path):
 
 
 def test_a_torn_line_is_said_and_left_out(filled, tmp_path):
-    publish(filled, filled.heads(), tmp_path)
+    publish(filled, filled.summaries(), tmp_path)
     file = tmp_path / "embedding_scale.jsonl"
     first, *rest = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join([b"{torn\n", *rest]))
-    back = load_published(file)
-    assert len(back.heads()) == 4
-    assert all(back.read(k).key == k for k in back.heads())
+    back = load_committed(file)
+    assert len(back.summaries()) == 4
+    assert all(back.read(k).key == k for k in back.summaries())
     assert len(back.problems) == 1
     assert f"{file.name}:1 is left out" in back.problems[0]
     assert first
     (tmp_path / "none").mkdir()
     with pytest.raises(BenchError, match="no published records"):
-        load_published(tmp_path / "none")
+        load_committed(tmp_path / "none")

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.contract import BenchError, Cell, Record, digest
-from bench.store import heads as heads_module
-from bench.store import sealing
-from bench.store.heads import SCHEMA, dump, parse, record_of
+from bench.store import encoding
+from bench.store import segments as segments_module
+from bench.store.encoding import SCHEMA, dump, parse, record_of
 from bench.store.records import Store
-from bench.store.sealing import write_segment
+from bench.store.segments import write_segment
 
 
 def loose(store: Store) -> list[str]:
@@ -34,20 +34,20 @@ def plain(record):
 
 def test_what_is_written_is_read_loose_and_sealed(url, record):
     store = Store.open(url)
-    assert store.heads() == {}
+    assert store.summaries() == {}
     assert store.read("0" * 16) is None
     wanted = {r.key: r for r in (record(i) for i in range(7))}
     for r in wanted.values():
         store.write(r)
     for seen in (store, Store.open(url)):
-        assert set(seen.heads()) == set(wanted)
+        assert set(seen.summaries()) == set(wanted)
         assert {k: plain(seen.read(k)) for k in wanted} == {k: plain(r) for k, r in wanted.items()}
     assert store.seal(minimum=8) == 0
     assert len(loose(store)) == 7
     assert store.seal(minimum=7) == 7
     assert (len(loose(store)), len(segments(store))) == (0, 1)
     for seen in (store, Store.open(url)):
-        assert set(seen.heads()) == set(wanted)
+        assert set(seen.summaries()) == set(wanted)
         assert {k: plain(seen.read(k)) for k in wanted} == {k: plain(r) for k, r in wanted.items()}
         assert seen.problems == []
 
@@ -60,13 +60,13 @@ def test_torn_and_foreign_files_are_set_aside_and_said_once(url, record):
     store._files.write("records/0123456789abcdef.json", b'{"key": "01234')
     store._files.write("records/aaaa.json", b"")
     seen = Store.open(url)
-    assert set(seen.heads()) == {good.key}
+    assert set(seen.summaries()) == {good.key}
     assert len(seen.problems) == 3
     for name in ("notes.txt", "0123456789abcdef.json", "aaaa.json"):
         assert any(name in p and "aside/" in p for p in seen.problems)
     assert set(store._files.names("aside")) == {"notes.txt", "0123456789abcdef.json", "aaaa.json"}
     assert store._files.read("aside/notes.txt") == b"mine"
-    seen.heads()
+    seen.summaries()
     assert len(seen.problems) == 3
     assert Store.open(url).problems == []
 
@@ -82,12 +82,12 @@ def test_a_damaged_segment_loses_only_its_torn_lines(url, record):
     store._files.write(f"segments/{name}", b"".join([lines[0], lines[1][:100] + b"\n", *lines[2:]]))
     seen = Store.open(url)
     kept = {parse(x)["key"] for x in (lines[0], *lines[2:])}
-    assert set(seen.heads()) == kept
+    assert set(seen.summaries()) == kept
     assert len(seen.problems) == 1
-    assert "1 torn lines, 3 sound" in seen.problems[0]
+    assert "1 damaged lines, 3 sound" in seen.problems[0]
     assert set(store._files.names("aside")) == {name}
     again = Store.open(url)
-    assert set(again.heads()) == kept
+    assert set(again.summaries()) == kept
     assert again.problems == []
     assert all(again.read(k) is not None for k in kept)
 
@@ -100,24 +100,24 @@ def test_the_newest_by_its_end_counts_whatever_the_order_of_writing(local, recor
     old = record(1, ended="2026-03-01T00:00:00", metrics={"a": 1})
     local.write(new)
     local.write(old)
-    assert local.heads()[new.key].metrics == {"a": 2}
+    assert local.summaries()[new.key].metrics == {"a": 2}
     local.seal(1)
-    assert Store.open(local.url).heads()[new.key].metrics == {"a": 2}
+    assert Store.open(local.url).summaries()[new.key].metrics == {"a": 2}
     local.write(old)
-    assert local.heads()[new.key].metrics == {"a": 2}
+    assert local.summaries()[new.key].metrics == {"a": 2}
     local.seal(1)
-    assert Store.open(local.url).heads()[new.key].metrics == {"a": 2}
+    assert Store.open(local.url).summaries()[new.key].metrics == {"a": 2}
 
 
 def test_of_equal_ends_the_one_written_last_counts(local, record):
     for value in range(1, 6):
         r = record(1, ended="2026-03-01T00:00:00", metrics={"a": value})
         local.write(r)
-        assert local.heads()[r.key].metrics == {"a": value}
-        assert Store.open(local.url).heads()[r.key].metrics == {"a": value}
+        assert local.summaries()[r.key].metrics == {"a": value}
+        assert Store.open(local.url).summaries()[r.key].metrics == {"a": value}
         if value in (2, 3):
             local.seal(1)
-            assert Store.open(local.url).heads()[r.key].metrics == {"a": value}
+            assert Store.open(local.url).summaries()[r.key].metrics == {"a": value}
 
 
 def test_an_older_record_counts_again_when_the_newer_one_is_removed(local, record):
@@ -125,26 +125,26 @@ def test_an_older_record_counts_again_when_the_newer_one_is_removed(local, recor
     local.seal(1)
     newer = record(1, ended="2026-03-02", metrics={"a": 2})
     local.write(newer)
-    assert local.heads()[newer.key].metrics == {"a": 2}
+    assert local.summaries()[newer.key].metrics == {"a": 2}
     local._files.remove([f"records/{name}" for name in loose(local)])
-    assert local.heads()[newer.key].metrics == {"a": 1}
+    assert local.summaries()[newer.key].metrics == {"a": 1}
 
 
 def test_another_process_writing_and_sealing_is_seen(local, record):
     other = Store.open(local.url)
     first, second = record(1), record(2)
     local.write(first)
-    assert set(other.heads()) == {first.key}
+    assert set(other.summaries()) == {first.key}
     local.write(second)
     local.seal(1)
     assert other.read(first.key).metrics == first.metrics  # its loose file is gone meanwhile
-    assert set(other.heads()) == {first.key, second.key}
+    assert set(other.summaries()) == {first.key, second.key}
 
 
 def test_a_loose_record_may_be_named_by_its_key_alone(local, record):
     r = record(1)
     local._files.write(f"records/{r.key}.json", orjson.dumps(plain(r), option=orjson.OPT_INDENT_2))
-    assert set(local.heads()) == {r.key}
+    assert set(local.summaries()) == {r.key}
     local.seal(1)
     assert plain(Store.open(local.url).read(r.key)) == plain(r)
 
@@ -157,7 +157,7 @@ def test_a_head_says_what_plan_and_board_need(local, record):
     r = record(3, status="failed", reason="why", error=error, marks=["fallback"], attempts=2)
     r = dataclasses.replace(r, provenance={**r.provenance, "code": "sha256-x", "built_by": {"pretrain": "y"}})
     local.write(r)
-    h = local.heads()[r.key]
+    h = local.summaries()[r.key]
     assert (h.kind, h.status, h.reason, h.attempts, h.marks) == ("cell", "failed", "why", 2, ("fallback",))
     assert (h.track, h.task, h.row, h.seed) == ("embedding_scale", "flights-3x", "multi/dcnv2-0", 0)
     assert (h.hp, h.run, h.cell) == (r.cell["hp"], {"epochs": 3}, r.cell)
@@ -173,14 +173,14 @@ def test_heads_share_equal_settings(local, record):
     local.seal(5)
     for i in range(5, 9):
         local.write(record(i))
-    assert len({id(h.ran_with) for h in Store.open(local.url).heads().values()}) == 1
+    assert len({id(h.ran_with) for h in Store.open(local.url).summaries().values()}) == 1
 
 
 def test_a_record_of_a_stage_needs_no_cell(local, record):
     named = {"stage": "pretrain", "address": "ab12", "shard": 0}
     stage = dataclasses.replace(record(), kind="stage", key="ab12-0", cell=named)
     local.write(stage)
-    head = local.heads()["ab12-0"]
+    head = local.summaries()["ab12-0"]
     assert (head.kind, head.cell["stage"], head.track, head.seed) == ("stage", "pretrain", "", -1)
 
 
@@ -202,7 +202,7 @@ def test_a_record_under_another_cells_key_is_refused_and_set_aside(local, record
     with pytest.raises(BenchError, match="is not that of its cell"):
         local.write(dataclasses.replace(a, key=b.key))
     local._files.write(f"records/{b.key}.json", dump(dataclasses.replace(a, key=b.key)))
-    assert local.heads() == {}
+    assert local.summaries() == {}
     assert "is not that of its cell" in local.problems[0]
 
 
@@ -221,7 +221,7 @@ def test_a_record_under_another_cells_key_is_refused_and_set_aside(local, record
 def test_what_could_not_be_read_again_is_not_written(local, record, changed, said):
     with pytest.raises(BenchError, match=said):
         local.write(record(1, **changed))
-    assert local.heads() == {}
+    assert local.summaries() == {}
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_what_could_not_be_read_again_is_not_written(local, record, changed, sai
 def test_another_shape_is_set_aside_not_fatal(local, record, broken):
     r = record(1)
     local._files.write(f"records/{r.key}.json", orjson.dumps({**plain(r), **broken}))
-    assert local.heads() == {}
+    assert local.summaries() == {}
     assert len(local.problems) == 1
     assert local._files.names("aside")
 
@@ -254,25 +254,25 @@ def test_an_older_record_is_migrated(local, record, monkeypatch):
     def from_zero(raw):
         return {**{k: v for k, v in raw.items() if k != "scores"}, "metrics": raw["scores"]}
 
-    monkeypatch.setitem(heads_module.MIGRATIONS, 0, from_zero)
+    monkeypatch.setitem(encoding.MIGRATIONS, 0, from_zero)
     r = record(1)
     old = {**{k: v for k, v in plain(r).items() if k != "metrics"}, "scores": {"auc": 0.5}, "schema": 0}
     local._files.write(f"records/{r.key}.json", orjson.dumps(old))
-    assert local.heads()[r.key].metrics == {"auc": 0.5}
+    assert local.summaries()[r.key].metrics == {"auc": 0.5}
     assert local.read(r.key).schema == SCHEMA
     local.seal(1)
-    monkeypatch.delitem(heads_module.MIGRATIONS, 0)  # sealing wrote it in today's schema
-    assert Store.open(local.url).heads()[r.key].metrics == {"auc": 0.5}
+    monkeypatch.delitem(encoding.MIGRATIONS, 0)  # sealing wrote it in today's schema
+    assert Store.open(local.url).summaries()[r.key].metrics == {"auc": 0.5}
 
 
 def test_a_schema_without_migration_or_a_failing_one_is_a_problem(local, record, monkeypatch):
     r = record(1)
     local._files.write(f"records/{r.key}.json", orjson.dumps({**plain(r), "schema": 0}))
-    assert local.heads() == {}
+    assert local.summaries() == {}
     assert "no migration from schema 0" in local.problems[0]
-    monkeypatch.setitem(heads_module.MIGRATIONS, 0, lambda raw: raw["gone"])
+    monkeypatch.setitem(encoding.MIGRATIONS, 0, lambda raw: raw["gone"])
     local._files.write(f"records/{r.key}.json", orjson.dumps({**plain(r), "schema": 0}))
-    assert local.heads() == {}
+    assert local.summaries() == {}
     assert "failed: KeyError" in local.problems[1]
 
 
@@ -281,10 +281,10 @@ def test_a_newer_record_is_left_where_it_is(local, record):
     local.write(r)
     name = f"records/{newer.key}.json"
     local._files.write(name, orjson.dumps({**plain(newer), "schema": SCHEMA + 1, "novel": 1}))
-    assert set(local.heads()) == {r.key}
+    assert set(local.summaries()) == {r.key}
     assert len(local.problems) == 1
     assert "schema is 2" in local.problems[0]
-    local.heads()
+    local.summaries()
     assert len(local.problems) == 1
     assert local.seal(1) == 1
     assert loose(local) == [f"{newer.key}.json"]
@@ -294,11 +294,11 @@ def test_a_newer_record_is_left_where_it_is(local, record):
 def test_newer_records_in_segments_survive_compaction(local, record, monkeypatch):
     newer = orjson.dumps({**plain(record(99)), "schema": SCHEMA + 1})
     write_segment(local._files, 1, [newer, dump(record(98))])
-    monkeypatch.setattr(sealing, "_MANY_SMALL", 3)
+    monkeypatch.setattr(segments_module, "_MANY_SMALL", 3)
     for i in range(6):
         local.write(record(i))
         local.seal(1)
-    assert len(local.heads()) == 7
+    assert len(local.summaries()) == 7
     assert any(newer in local._files.read(f"segments/{n}") for n in segments(local))
     assert len(segments(local)) < 7
 
@@ -326,25 +326,25 @@ def test_what_is_not_a_store_is_said(tmp_path):
 
 
 def test_many_small_segments_become_one_and_every_winner_stays(url, record, monkeypatch):
-    monkeypatch.setattr(sealing, "_MANY_SMALL", 4)
+    monkeypatch.setattr(segments_module, "_MANY_SMALL", 4)
     store = Store.open(url)
     for i in range(9):
         store.write(record(i % 6, ended=f"2026-01-{i + 1:02d}", metrics={"i": i}))
         store.seal(1)
     assert len(segments(store)) < 4
     wanted = {record(i % 6).key: i for i in range(9)}
-    assert {k: h.metrics["i"] for k, h in Store.open(url).heads().items()} == wanted
-    assert {k: h.metrics["i"] for k, h in store.heads().items()} == wanted
+    assert {k: h.metrics["i"] for k, h in Store.open(url).summaries().items()} == wanted
+    assert {k: h.metrics["i"] for k, h in store.summaries().items()} == wanted
     assert all(store.read(k).metrics["i"] == i for k, i in wanted.items())
 
 
 def test_a_large_fold_is_cut_into_segments(local, record, monkeypatch):
-    monkeypatch.setattr(sealing, "_SEGMENT_BYTES", 10_000)
+    monkeypatch.setattr(segments_module, "_SEGMENT_BYTES", 10_000)
     for i in range(12):
         local.write(record(i))
     assert local.seal(1) == 12
     assert len(segments(local)) > 2
-    assert len(Store.open(local.url).heads()) == 12
+    assert len(Store.open(local.url).summaries()) == 12
 
 
 @pytest.mark.parametrize("step", ["write", "remove"])
@@ -363,23 +363,23 @@ def test_a_crash_while_sealing_loses_nothing(local, record, monkeypatch, step):
         local.seal(1)
     monkeypatch.undo()
     again = Store.open(local.url)
-    assert len(again.heads()) == 5
+    assert len(again.summaries()) == 5
     assert again.problems == []
     again.seal(1)
-    assert len(Store.open(local.url).heads()) == 5
+    assert len(Store.open(local.url).summaries()) == 5
     assert loose(local) == []
 
 
 def test_leftovers_in_tmp_are_harmless(local, record):
     local.write(record(1))
     local._files.write("tmp/999-dead", b'{"half": ')
-    assert len(Store.open(local.url).heads()) == 1
+    assert len(Store.open(local.url).summaries()) == 1
 
 
 def test_hidden_files_of_the_file_system_are_left_alone(local, record):
     local.write(record(1))
     local._files.write("records/.nfs0001", b"x")
-    assert len(local.heads()) == 1
+    assert len(local.summaries()) == 1
     assert local.problems == []
     assert ".nfs0001" in local._files.names("records")
 
@@ -399,7 +399,7 @@ def test_match_finds_by_a_start_and_names_the_nearest(local, record):
 
 def test_the_store_is_imported_without_heavy_libraries():
     code = (
-        "import sys, bench.store.records, bench.store.provenance, bench.store.publish;"
+        "import sys, bench.store.records, bench.store.provenance, bench.store.committed.writing;"
         "heavy = {'torch', 'numpy', 'pandas', 'ray', 'scipy', 'PIL', 's3fs', 'fsspec'};"
         "print(sorted(heavy & set(sys.modules)))"
     )

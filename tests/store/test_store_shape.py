@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.contract import BenchError, Record, digest
-from bench.store.heads import dump
-from bench.store.publish import load_published
+from bench.store.committed.reading import load_committed
+from bench.store.encoding import dump
 from bench.store.records import Store
-from bench.store.sealing import write_segment
+from bench.store.segments import write_segment
 
 
 def rich(cell: Any = None) -> Record:
@@ -107,10 +107,10 @@ def test_every_field_of_another_shape_is_set_aside_named_and_counted(tmp_path, h
     other = dump(make_record(2))
     if how == "published":
         (tmp_path / "t.jsonl").write_bytes(b"\n".join([*bad, other]) + b"\n")
-        seen = load_published(tmp_path)
+        seen = load_committed(tmp_path)
         assert len(seen.problems) == len(bad)
         assert all(f"t.jsonl:{i} is left out: " in p for i, p in enumerate(seen.problems, 1))
-        assert set(seen.heads()) == {make_record(2).key}
+        assert set(seen.summaries()) == {make_record(2).key}
         return
     for line in bad:
         store = Store.open(f"memory://{uuid.uuid4().hex}")
@@ -119,12 +119,14 @@ def test_every_field_of_another_shape_is_set_aside_named_and_counted(tmp_path, h
             store.write(make_record(2))
         else:
             write_segment(store._files, 1, [line, other])
-        assert [k for k in store.heads() if store.read(k)] == [make_record(2).key], line
-        assert set(store.heads()) == {make_record(2).key}
+        assert [k for k in store.summaries() if store.read(k)] == [make_record(2).key], line
+        assert set(store.summaries()) == {make_record(2).key}
         assert store.read(make_record(2).key) is not None
         (said,) = store.problems
         assert "moved to aside/" in said
-        assert how == "loose" or "1 torn lines, 1 sound records (the first torn one is line 1: " in said
+        assert (
+            how == "loose" or "1 damaged lines, 1 sound records (the first damaged line is line 1: " in said
+        )
         assert Store.open(store.url).problems == []
 
 
@@ -143,7 +145,7 @@ def test_a_sealed_record_that_is_found_unsound_when_read_gives_way_to_the_one_be
     for store in (read_only, Store.open(local.url), local):
         assert plain(store.read(older.key)) == plain(older)
         assert plain(store.read(older.key)) == plain(older)
-        assert store.heads()[older.key].generation == 0
+        assert store.summaries()[older.key].generation == 0
         assert [r.generation for r in store.history(older.key)] == [0]
     assert len(read_only.problems) == 1
     assert "cannot be moved" in read_only.problems[0]
@@ -163,7 +165,7 @@ def test_what_is_nested_too_deeply_is_set_aside(sealed, depth):
         else:
             store._files.write(f"records/{raw['key']}.json", text)
             assert store.seal(1) == 0
-        assert [k for k in store.heads() if store.read(k)] == []
+        assert [k for k in store.summaries() if store.read(k)] == []
         assert "aside/" in store.problems[0]
 
 
@@ -183,17 +185,17 @@ def commands(lab, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", written)
 
-    from bench.board import csvout, markdown, page, terminal
     from bench.board.collect import boards
+    from bench.board.page.render import render
+    from bench.board.text import csvout, markdown, terminal
     from bench.cli.records import show
     from bench.cli.sweep import status
-    from bench.estimate import estimate
-    from bench.plan import make_plan
+    from bench.plan import estimate, make_plan
     from bench.suite import Suite
 
     lab.use("grids")
     lab.of("grids", grid={"scales": [1, 4]})
-    suite, registry = Suite(lab.suite), lab.registry()
+    suite, registry = Suite.read(lab.suite), lab.registry()
     quiet = Console(quiet=True, width=120)
 
     def look(store: Any) -> None:
@@ -203,8 +205,8 @@ def commands(lab, monkeypatch):
         (board,) = boards(plan, store, lab.folder)
         for text in (terminal.render(board, width=100), markdown.render(board), csvout.render(board)):
             assert text
-        assert page.render([board])
-        for key in store.heads():
+        assert render([board])
+        for key in store.summaries():
             record = store.read(key)
             for table in show.tables(record) if record is not None else ():
                 quiet.print(table)
@@ -246,7 +248,7 @@ def test_any_changed_record_reads_well_everywhere_or_is_set_aside(commands, tmp_
     key = raw["key"] if isinstance(raw.get("key"), str) and raw["key"].isalnum() else good["key"]
     if where == "published":
         (tmp_path / "grids.jsonl").write_bytes(line + b"\n" + other + b"\n")
-        store: Any = load_published(tmp_path / "grids.jsonl")
+        store: Any = load_committed(tmp_path / "grids.jsonl")
     else:
         store = Store.open(f"memory://{uuid.uuid4().hex}")
         if where == "loose" and key.isascii():
@@ -255,11 +257,11 @@ def test_any_changed_record_reads_well_everywhere_or_is_set_aside(commands, tmp_
         else:
             write_segment(store._files, 1, [line, other])
     look(store)
-    assert cells["multi/dnn"].key in store.heads()
+    assert cells["multi/dnn"].key in store.summaries()
     if where != "published":
         store.seal(1)
-        assert all(store.history(k) for k in store.heads())
-    reads = good["key"] in store.heads() or raw.get("key") in store.heads()
+        assert all(store.history(k) for k in store.summaries())
+    reads = good["key"] in store.summaries() or raw.get("key") in store.summaries()
     assert reads or len(store.problems) == 1
 
 
@@ -310,10 +312,10 @@ def test_what_is_not_a_file_is_set_aside_and_said_once(local, make):
         make(root / name)
     wanted = {make_record(1).key, make_record(2).key}
     for store in (local, Store.open(local.url)):
-        assert set(store.heads()) == wanted
+        assert set(store.summaries()) == wanted
         assert all(store.read(k) is not None and store.history(k) for k in wanted)
         store.seal(1)
-        assert set(store.heads()) == wanted
+        assert set(store.summaries()) == wanted
     assert len(local.problems) == 4
     for name in names:
         assert any(p.startswith(f"{name} is not a record") and "moved to aside/" in p for p in local.problems)
@@ -332,7 +334,7 @@ def test_sealing_first_or_a_store_that_cannot_be_moved_leaves_what_is_not_a_file
     monkeypatch.setattr(local._files, "move", denied)
     assert local.seal(1) == 1
     for _ in range(2):
-        assert set(local.heads()) == {make_record(1).key}
+        assert set(local.summaries()) == {make_record(1).key}
         assert len(local.problems) == 1
         assert "cannot be moved" in local.problems[0]
 
@@ -349,8 +351,8 @@ def test_a_header_or_published_file_that_is_not_a_file_is_one_message(tmp_path, 
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "a.jsonl").write_bytes(dump(make_record(1)) + b"\n")
     make(tmp_path / "results" / "b.jsonl")
-    seen = load_published(tmp_path / "results")
-    assert set(seen.heads()) == {make_record(1).key}
+    seen = load_committed(tmp_path / "results")
+    assert set(seen.summaries()) == {make_record(1).key}
     (said,) = seen.problems
     assert "b.jsonl is left out" in said
 
@@ -358,7 +360,7 @@ def test_a_header_or_published_file_that_is_not_a_file_is_one_message(tmp_path, 
 def test_a_published_file_that_changes_meanwhile_is_one_message(tmp_path):
     file = tmp_path / "a.jsonl"
     file.write_bytes(dump(make_record(1)) + b"\n")
-    seen = load_published(tmp_path)
+    seen = load_committed(tmp_path)
     for content in (b"", b"x" * 5000, dump(make_record(2)) + b"\n"):
         file.write_bytes(content)
         with pytest.raises(BenchError, match=r"a\.jsonl has changed"):
@@ -373,9 +375,9 @@ def test_a_file_of_any_name_can_be_told(local, name):
     local.write(make_record(1))
     with open(os.path.join(os.fsencode(local.url), b"records", name), "wb") as file:
         file.write(b"{}")
-    assert set(local.heads()) == {make_record(1).key}
+    assert set(local.summaries()) == {make_record(1).key}
     (said,) = local.problems
     assert said.encode()
     local.seal(1)
-    assert set(local.heads()) == {make_record(1).key}
+    assert set(local.summaries()) == {make_record(1).key}
     assert len(local.problems) == 1

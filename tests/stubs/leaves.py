@@ -307,7 +307,7 @@ def reports_wide(flag, hp, ctx):
 def reports_forever(flag, hp, ctx):
     while True:
         ctx.report(step=1)
-        ctx.tell("phase", "run")
+        ctx.send("phase", "run")
 
 
 row(reports_forever, Needs(minutes=0.02))

@@ -174,13 +174,13 @@ def test_every_track_has_cases_of_both_kinds():
 # --------------------------------------------------------------------------------------------- what is secret
 
 
-def secrets_of(case: Case, kept: Any) -> list[np.ndarray]:
+def secrets_of(case: Case, truth: Any) -> list[np.ndarray]:
     """Labels, as numbers and as names, or pictures of the test part."""
     match case.track:
         case "embedding_scale" | "multi_domain":
-            return [kept.test_y]
+            return [truth.test_y]
         case "ood":
-            of = [(t.labelled.y, np.array(kept.names)[t.labelled.y]) for t in kept.targets]
+            of = [(t.labelled.y, np.array(truth.names)[t.labelled.y]) for t in truth.targets]
             return [array for pair in of for array in pair]
         case "dit_transfer" if case.task.name in image_sets.PUBLISHER_LAYOUTS:
             return [
@@ -217,8 +217,8 @@ def loaded(case: Case, root: Path) -> tuple[Any, Any]:
         stage.build(RunStageContext(out, stage.params, 0, 0, "cpu", logging.getLogger("test"), {}))
         inputs = RunInputs(None, "cpu", {stage.name: out})
     track = TRACKS[case.track]
-    kept = track.truth(case.task, case.run, inputs) if case.truth else None
-    return track.load(case.task, case.run, inputs), kept
+    truth = track.truth(case.task, case.run, inputs) if case.truth else None
+    return track.load(case.task, case.run, inputs), truth
 
 
 @pytest.fixture
@@ -233,8 +233,8 @@ def root(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", [*LAPTOP, *(f"paper-{n}" for n in PAPER)])
 def test_what_a_method_is_given_leads_to_no_test_picture_and_no_test_label(name, root):
     case = LAPTOP.get(name) or PAPER[name.removeprefix("paper-")]
-    data, kept = loaded(case, root)
-    secrets = secrets_of(case, kept)
+    data, truth = loaded(case, root)
+    secrets = secrets_of(case, truth)
     for secret in secrets:
         assert len(secret) >= 9, "too short: it would be found by chance"
         assert len(np.unique(secret)) > 1
@@ -250,8 +250,8 @@ def test_the_place_of_a_test_example_does_not_tell_its_label(name, root):
     case = PAPER[name]
     if not case.truth:
         pytest.skip("no test picture is asked about")
-    _, kept = loaded(case, root)
-    for y in (s for s in secrets_of(case, kept) if s.dtype.kind != "U"):
+    _, truth = loaded(case, root)
+    for y in (s for s in secrets_of(case, truth) if s.dtype.kind != "U"):
         _, counts = np.unique(y, return_counts=True)
         agree, by_chance = np.mean(y[1:] == y[:-1]), np.sum((counts / len(y)) ** 2)
         # The order is drawn from a fixed seed: sorted by label, all but a few neighbours would agree.
@@ -298,9 +298,9 @@ def default(value):
 
 def frame(value):
     def made():
-        kept = value
+        same = value
         yield 1
-        yield kept
+        yield same
 
     found = made()
     next(found)

@@ -25,8 +25,8 @@ def command(
     options: Options,
     format: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.terminal,
 ) -> None:
-    """Print leaderboards: ranks with tie groups, intervals, failures, and what they rest on."""
-    from bench.board import csvout, markdown, terminal
+    """Print leaderboards: ranks with tie groups, intervals, failures, and the records that they rest on."""
+    from bench.board.text import csvout, markdown, terminal
 
     for board in Session.open(options).boards():
         if format is Format.terminal:

@@ -1,4 +1,4 @@
-"""`bench compare A B`: two rows, paired, with a verdict and an exit code."""
+"""`bench compare A B`: a paired comparison of two rows, with a verdict and an exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from bench.cli.options import Options, takes
 from bench.cli.session import Session
 from bench.contract import BenchError
 from bench.errors import nearest
-from bench.planned import Plan
+from bench.plan import Plan
+from bench.suite import resolve
 
 if TYPE_CHECKING:
     from bench.board.examples import ByExample
@@ -62,9 +63,9 @@ def command(
     c = stats.compare(*stats.by_sample(values[a], values[b], of), better=declared.better, unit=unit)
     half = f" ± {c.half:.{declared.digits}f}" if c.half is not None else ""
     p = f", p = {c.p:.3g}" if c.p is not None else ""
-    said = f"{c.diff:+.{declared.digits}f}{half} over {c.n} {c.unit}{p}: {c.verdict}"
+    result = f"{c.diff:+.{declared.digits}f}{half} over {c.n} {c.unit}{p}: {c.verdict}"
     console.print(
-        f"[bold]{escape(a)}[/] against [bold]{escape(b)}[/], {name}: {said}{f' ({c.why})' if c.why else ''}"
+        f"[bold]{escape(a)}[/] against [bold]{escape(b)}[/], {name}: {result}{f' ({c.why})' if c.why else ''}"
     )
     if name == plan.tracks[0].ranks_by:
         (board,) = session.boards()
@@ -76,7 +77,7 @@ def command(
 def _track_of_both(session: Session, a: str, b: str) -> list[str]:
     """The one track among those asked for that has both rows, in a list."""
     options = session.options
-    asked = options.track or [p.track.name for p in session.suite.tracks(options.profile, session.registry)]
+    asked = options.track or [p.track.name for p in resolve(session.suite, session.registry, options.profile)]
     both = [t for t in asked if {a, b} <= set(session.registry.rows(t))]
     if len(both) == 1:
         return both
@@ -101,7 +102,7 @@ def _by_example(by: ByExample, digits: int) -> str:
 def _on_every_seed(
     plan: Plan, row: str, values: dict[tuple[str, int], float], seeds: set[int]
 ) -> dict[tuple[str, int], float]:
-    """The values of a row of which nothing is drawn, by each seed of the other row: it would be the same."""
+    """The values of a row, of a deterministic one for every seed of the other: they would be equal."""
     shown = next(c for c in plan.cells if c.row == row)
     if not shown.shown.method.deterministic or shown.plan.track.split_per_seed:
         return values
@@ -109,11 +110,11 @@ def _on_every_seed(
 
 
 def _values(plan: Plan, row: str, metric: str, without: set[str]) -> dict[tuple[str, int], float]:
-    """(task, seed) -> value of the cells that have one; a censored value counts with its bound."""
+    """The metric of a row's cells that have one, by (task, seed); a censored value counts as its bound."""
     out = {}
     for c in plan.cells:
-        ok = c.head and c.head.status == "ok" and c.row == row and c.key not in without
-        value = c.head.metrics.get(metric) if c.head and ok else None
+        ok = c.summary and c.summary.status == "ok" and c.row == row and c.key not in without
+        value = c.summary.metrics.get(metric) if c.summary and ok else None
         if value is not None:
             out[c.task.name, c.cell.seed] = float(value["bound"] if isinstance(value, dict) else value)
     return out

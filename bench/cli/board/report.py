@@ -1,4 +1,4 @@
-"""`bench report`: all leaderboards as one page."""
+"""`bench report`: all leaderboards as one page, and as markdown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from bench.cli.console import console, escape
 from bench.cli.options import Options, takes
 from bench.cli.session import Session
-from bench.store.layers import home
+from bench.store.committed.layers import home
 
 if TYPE_CHECKING:
     from bench.board.model import Board
@@ -23,10 +23,8 @@ def command(
         Path | None, typer.Option("--out", help="Where to write it (default: results/index.html).")
     ] = None,
 ) -> None:
-    """Write results/index.html and results/LEADERBOARD.md: one self-contained page, and the tables as
-    markdown.
-    """
-    from bench.board import markdown
+    """Write the leaderboards as one page, results/index.html, and as markdown, results/LEADERBOARD.md."""
+    from bench.board.text import markdown
 
     made = Session.open(options).boards()
     page = write_site(made, out or home() / "results" / "index.html")
@@ -36,9 +34,9 @@ def command(
 
 
 def write_site(made: list[Board], path: Path) -> Path:
-    """Write the page of these boards."""
-    from bench.board import page
+    """Write the page of these boards into a file, and return its path."""
+    from bench.board.page.render import render
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page.render(made), encoding="utf-8")
+    path.write_text(render(made), encoding="utf-8")
     return path

@@ -1,1 +1,1 @@
-"""The command for authors of methods: ``check``, of a file, of a track's rows, or of what a track asks."""
+"""The command for authors of methods: ``check``."""

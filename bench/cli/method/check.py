@@ -1,4 +1,4 @@
-"""`bench check`: whether methods keep the contract of their track, or what a track asks of a method."""
+"""`bench check`: whether methods keep the contract of their track, and what a track asks of a method."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def command(
     if subject in registry.track_names():
         from bench.cli.method.describe import describe
 
-        for part in describe(registry, subject, Suite(options.suite)):
+        for part in describe(registry, subject, Suite.read(options.suite)):
             console.print(part, soft_wrap=True)
         return
     tracks, rows = options.track, options.method
@@ -53,7 +53,7 @@ def command(
         tracks, rows = _of_file(registry, subject, tracks, rows)
     from bench.check import check
 
-    suite = Suite(options.suite)
+    suite = Suite.read(options.suite)
     done = check(suite, registry, tracks=tuple(tracks), rows=tuple(rows), twice=not once)
     _report(done, registry)
 
@@ -65,7 +65,7 @@ def _is_file(subject: str) -> bool:
 def _of_file(
     registry: Registry, file: str, tracks: list[str], patterns: list[str]
 ) -> tuple[list[str], list[str]]:
-    """The tracks and rows of a file's methods; with ``-t`` and ``-m`` those of them that are asked for."""
+    """The tracks and the rows of the methods in a file, of these only what ``-t`` and ``-m`` select."""
     if not _is_file(file):
         raise BenchError(
             f"bench check {file}: there is no such file, and no track of that name"
@@ -87,7 +87,7 @@ def _of_file(
 
 
 def _report(done: Iterable[Checked], registry: Registry) -> None:
-    """Print the verdicts as they come; leave with exit code 1 if one of them is bad, or if there is none."""
+    """Print each verdict as it comes. The exit code is 1 if a row has a problem, or if no row was checked."""
     bad = count = 0
     for c in done:
         count, bad = count + 1, bad + bool(c.problems)

@@ -44,7 +44,7 @@ def describe(registry: Registry, name: str, suite: Suite) -> Iterator[str]:
         yield _indented("\n".join(recipe))
     yield from _stages(track, task, run, rows)
     yield _head("Metrics", "computed by the track from the answer")
-    spec = suite.spec.tracks.get(name)
+    spec = suite.tracks.get(name)
     yield _indented("\n".join(_metrics(track, spec.ranks_by if spec else "")))
     yield from _files(track, rows)
 
@@ -70,9 +70,10 @@ def _given(track: Track) -> Iterator[str]:
             continue
         seen.add(cls)
         yield _head("data" if depth == 0 else "", f"{cls.__name__} ({_place(cls)})")
-        yield _text(_doc(cls), _contents(cls))
+        yield _text("\n\n".join(filter(None, map(_doc, _lineage(cls)))), _contents(cls))
         if depth < DEPTH:
-            todo += [(c, depth + 1) for hint in _hints(cls).values() for c in _classes(hint)]
+            hints = [hint for base in _lineage(cls) for hint in _hints(base).values()]
+            todo += [(c, depth + 1) for hint in hints for c in _classes(hint)]
 
 
 def _contents(cls: type) -> Iterator[str]:
@@ -80,13 +81,23 @@ def _contents(cls: type) -> Iterator[str]:
     if is_dataclass(cls):
         for f in fields(cls):
             yield f"{f.name}: {f.type if isinstance(f.type, str) else getattr(f.type, '__name__', f.type)}"
-    for name, member in vars(cls).items():
+    members = {name: m for base in reversed(_lineage(cls)) for name, m in vars(base).items()}
+    for name, member in members.items():
         if name.startswith("_") or isinstance(member, type):
             continue
         if isinstance(member, property):
             yield f"{name}: {_first_sentence(member)}"
         elif inspect.isfunction(member):
             yield f"{name}{_signature(member)}: {_first_sentence(member)}"
+
+
+def _lineage(cls: type) -> list[type]:
+    """A class and those of its bases that are ours, from which it has fields and a part of its docstring."""
+    return [base for base in cls.__mro__ if _is_ours(base)]
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.startswith(("bench.", "bench_plugin_"))
 
 
 def _signature(function: Any) -> str:
@@ -97,10 +108,8 @@ def _signature(function: Any) -> str:
 
 def _classes(hint: Any) -> Iterator[type]:
     """The classes of ours in a type, in order: those of a union, of a container, of a callable's result."""
-    if isinstance(hint, type) and hint.__module__.partition(".")[0] not in ("builtins", "typing"):
-        if hint.__module__.startswith(("bench.", "bench_plugin_")):
-            yield hint
-        return
+    if isinstance(hint, type) and _is_ours(hint):
+        yield hint
     for part in get_args(hint):
         for inner in part if isinstance(part, list) else [part]:
             yield from _classes(inner)

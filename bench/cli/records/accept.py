@@ -1,4 +1,4 @@
-"""`bench accept`: a change proven harmless, by a reason or by a sample that is run again, visibly."""
+"""`bench accept`: stale records stand again, by a stated reason or because a sample was run again."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from bench.cli.options import Options, takes
 from bench.cli.session import Session
 from bench.cli.sweep.run import sweep_plan
 from bench.contract import BenchError, Record
-from bench.planned import Plan, PlannedCell, PlannedStage, shard_label
+from bench.declarations import shard_label
+from bench.plan import Plan, PlannedCell, PlannedStage
 from bench.store import provenance
-from bench.store.accepting import Aside, differences, keep, restamp, sample, stamped
-from bench.store.layers import Layered, published_folder
+from bench.store.accepting import RerunStore, differences, restamp, sample, stamped, write_stamped
+from bench.store.committed.layers import Layered, results_folder
+from bench.store.provenance import Dependencies
 from bench.store.records import Store
 
 
@@ -33,11 +35,11 @@ def command(
         int, typer.Option("--verify", min=0, help="Run so many cells of each row and kind of task again.")
     ] = 0,
 ) -> None:
-    """Stamp stale records with today's code, settings, data and stages, published ones in their files.
+    """Stamp stale records with today's code, settings, data and stages, after a change that moves no number.
 
-    With --reason the board marks each of them with ‡ and your reason. With --verify N a sample is run again
-    here; if every number is as it was, the rest is stamped, and the board's header tells on how many cells
-    that stands; if one is not, nothing is stamped.
+    With --reason the board marks each record with ‡ and shows your reason. With --verify N a sample is run
+    again here: if every number is as it was, the others are stamped too, and the board's header says how many
+    cells were run; if one number differs, nothing is stamped. Published records are stamped in their files.
     """
     if bool(reason.strip()) == bool(verify):
         raise BenchError(
@@ -58,7 +60,7 @@ def command(
         verified = _verified(session, plan, stale, verify) or {}
         if not verified:
             raise typer.Exit(1)
-        # Stages that the sample needed were built anew: what the others rest on is seen once more.
+        # The sample may have built stages anew, which the other cells rest on, so the plan is made again.
         plan = session.plan(records)
         stale = _stale(plan, records, [c.key for c in stale])
     _accept_stages(session.store, plan, stale, reason, verified)
@@ -66,8 +68,8 @@ def command(
 
 
 def _stale(plan: Plan, records: Store | Layered, starts: Sequence[str]) -> list[PlannedCell]:
-    """The stale cells with a number, each once; only those that the keys name, if there are any."""
-    cells = {c.key: c for c in plan.cells if c.causes and c.head is not None and c.head.status == "ok"}
+    """The stale cells whose record has numbers, each once; if keys are given, only theirs."""
+    cells = {c.key: c for c in plan.cells if c.causes and c.summary is not None and c.summary.status == "ok"}
     if not starts:
         return list(cells.values())
     found = []
@@ -88,7 +90,7 @@ def _stale(plan: Plan, records: Store | Layered, starts: Sequence[str]) -> list[
 
 
 def _verified(session: Session, plan: Plan, stale: list[PlannedCell], each: int) -> dict[str, Any] | None:
-    """Run a sample again; what to stamp the rest with, or None if a number is not what it was."""
+    """Run a sample again. Returns what to stamp the records with, or None if a number differs."""
     able = [c for c in stale if c.state == "stale"]
     if blocked := len(stale) - len(able):
         errors.print(f"[yellow]note[/] {blocked} stale cells cannot run: their data are not here")
@@ -96,11 +98,10 @@ def _verified(session: Session, plan: Plan, stale: list[PlannedCell], each: int)
     chosen = set(sample(kinds, each))
     if not chosen:
         raise BenchError("--verify: none of the stale cells can be run here")
-    said = (
+    console.print(
         f"{len(stale)} stale cells; {len(chosen)} of them are run again, {each} of each row and kind of task"
     )
-    console.print(said)
-    aside = Aside.open(session.store.url)
+    aside = RerunStore.open(session.store.url)
     again = replace(plan, cells=[c for c in able if c.key in chosen])
     here = replace(session, store=aside, options=replace(session.options, local=True))
     sweep_plan(here, again, stale=True)
@@ -118,7 +119,7 @@ def _verified(session: Session, plan: Plan, stale: list[PlannedCell], each: int)
     return {"cells": len(stale), "on": len(chosen), "commit": commit, "at": provenance.now()}
 
 
-def _differing(session: Session, cells: Iterable[PlannedCell], aside: Aside) -> Iterable[str]:
+def _differing(session: Session, cells: Iterable[PlannedCell], aside: RerunStore) -> Iterable[str]:
     records = session.layered()
     for c in {c.key: c for c in cells}.values():
         old = records.read(c.key)
@@ -138,22 +139,20 @@ def _accept_cells(
     verified: Mapping[str, Any],
     profile: str,
 ) -> None:
-    """Stamp all cells in one pass: own ones in the store, published ones in their files."""
+    """Stamp all records of cells in one pass: those of the store there, published ones in their files."""
     own: list[Record] = []
     published: list[Record] = []
-    codes = {code.name: code for c in stale if c.rests is not None for code in c.rests.codes}
+    codes = {code.name: code for c in stale if c.dependencies is not None for code in c.dependencies.codes}
     for c in stale:
         record = records.read(c.key)
         assert record is not None
-        assert c.rests is not None
-        layer = c.head is not None and bool(c.head.layer)
-        made = stamped(
-            record, code=c.rests.code, ran_with=c.rests.ran_with, data=c.rests.data,
-            stages={} if layer else c.rests.stages, built_by=c.rests.named, reason=reason, verified=verified,
-        )  # fmt: skip
+        assert c.dependencies is not None
+        layer = c.summary is not None and bool(c.summary.layer)
+        today = replace(c.dependencies, stages={}) if layer else c.dependencies
+        made = stamped(record, today, reason=reason, verified=verified)
         (published if layer else own).append(made)
-    keep(store, own, codes.values() if own else ())
-    files = restamp(published_folder() / profile, published, codes.values())
+    write_stamped(store, own, codes.values() if own else ())
+    files = restamp(results_folder() / profile, published, codes.values())
     on = f"verified on {verified['on']}" if verified else f"accepted: {escape(reason.strip())}"
     parts = [f"{len(own)} in {store.url}"] if own else []
     parts += [f"{len(published)} published ({', '.join(f.name for f in files)})"] if published else []
@@ -163,7 +162,7 @@ def _accept_cells(
 def _accept_stages(
     store: Store, plan: Plan, stale: list[PlannedCell], reason: str, verified: Mapping[str, Any]
 ) -> None:
-    """Stamp the stale shards of stages that these cells read; then no other cell is stale for them either."""
+    """Stamp the stale shards of stages that these cells read, so that no cell is stale for them any more."""
     wanted = {k for c in stale for k in c.reads}
     done = 0
     for planned in plan.stages.values():
@@ -179,10 +178,8 @@ def _accept_stage(store: Store, planned: PlannedStage, reason: str, verified: Ma
         return 0
     found = {s.name: store.artifacts.stage_digest(s) for s in planned.stage.stages}
     reads = {name: digest for name, digest in found.items() if digest}
-    made = stamped(
-        record, code=planned.code, ran_with={}, data=None, stages=reads, built_by={}, reason=reason,
-        verified=verified,
-    )  # fmt: skip
-    keep(store, [made], [planned.code])
+    today = Dependencies(code=planned.code, stages=reads)
+    made = stamped(record, today, reason=reason, verified=verified)
+    write_stamped(store, [made], [planned.code])
     console.print(f"stage {shard_label(planned.stage, planned.shard)} accepted")
     return 1

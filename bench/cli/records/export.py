@@ -1,4 +1,4 @@
-"""`bench export`: the cells of a profile as a flat table, for pandas and its like."""
+"""`bench export`: the cells of a profile as a flat table, for pandas and similar tools."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def command(
         bool, typer.Option("--series", help="Also what tracks keep beside their metrics.")
     ] = False,
 ) -> None:
-    """Write one line a cell: how it ended, metrics, costs, whose record it is; also of cells not run yet."""
-    from bench import frame
+    """Write a table with one line a cell, also of cells not run yet: how it ended, its metrics and costs."""
+    from bench.board import frame
 
     if out is None and format is Format.parquet:
         raise BenchError("--format parquet: name the file with --out FILE")

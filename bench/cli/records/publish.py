@@ -10,7 +10,7 @@ import typer
 from bench.cli.console import console, escape
 from bench.cli.options import Options, takes
 from bench.cli.session import Session
-from bench.store.layers import home
+from bench.store.committed.layers import home
 
 
 @takes("profile", "track", "fresh", "store", "suite", "plugin")
@@ -23,11 +23,11 @@ def command(
         Path | None, typer.Option("--out", help="Folder to write to (default: results/<profile>).")
     ] = None,
 ) -> None:
-    """Write results/<profile>/<track>.jsonl: every record of the profile, sorted, ready to commit.
+    """Write every record of the profile to results/<profile>/<track>.jsonl, sorted, ready to commit.
 
-    What was published before stays as it is where this store has nothing to put in its place.
+    A record that was published before stays as it is where the store has none to replace it.
     """
-    from bench.store.publish import publish
+    from bench.store.committed.writing import publish
 
     session = Session.open(options)
     records = session.layered()
@@ -41,7 +41,7 @@ def command(
                 f"{p.track.name}: not published, {states} of {len(cells)} cells (--partial publishes anyway)"
             )
             continue
-        keys = [c.key for c in cells if c.head is not None]
+        keys = [c.key for c in cells if c.summary is not None]
         if not keys:
             continue
         report = publish(records, keys, out or home() / "results" / options.profile)

@@ -1,4 +1,4 @@
-"""`bench show KEY`: one record, whole."""
+"""`bench show KEY`: everything that one record says."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def command(
 
 
 def tables(record: Record) -> list[Table]:
-    """A record as tables of names and values."""
+    """The tables that show a record: what it is, metrics, costs, its error and its curve."""
     c = record.cell
     words = (c.get("track"), c.get("task", c.get("stage")), c.get("row", "stage"), f"seed {c.get('seed', 0)}")
     head = " · ".join(map(str, words))
@@ -81,7 +81,7 @@ def tables(record: Record) -> list[Table]:
 
 
 def _history(records: list[Record], counts: Record) -> Table:
-    """The records of one key, a line each; ``counts``: the one that boards show."""
+    """All records of one key, a line each. ``counts`` is the one that boards show."""
     table = Table(box=None, pad_edge=False)
     for name in ("", "generation", "ended", "status", "metrics", "hardware"):
         table.add_column(name)

@@ -1,4 +1,4 @@
-"""`bench why KEY`: how a record differs from what today's plan would run."""
+"""`bench why KEY`: whether a record still stands, and if not, what changed since."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import typer
 from bench.cli.console import console, escape
 from bench.cli.options import Options, takes
 from bench.cli.session import Session, find_key, records_of_all_profiles
-from bench.plan import make_plan
-from bench.planned import PlannedCell
-from bench.store.records import Head
+from bench.plan import PlannedCell, make_plan
+from bench.store.summaries import RecordSummary
 
 KeyArgument = Annotated[str, typer.Argument(help="Key of a cell, or enough of its beginning.")]
 
 
 @takes("published", "fresh", "store", "suite", "plugin")
 def command(options: Options, key: KeyArgument) -> None:
-    """Say whether a record still stands: which planned cell it is, why it is stale, or what was declared
-    otherwise.
+    """Say whether a record still stands.
+
+    It does if a profile plans its cell and nothing that decides its numbers has changed. Else this names what
+    made it stale, or what was declared otherwise then.
     """
     session = Session.open(options)
     records = records_of_all_profiles(session.store, options)
-    head = records.heads()[find_key(records, key)]
+    head = records.summaries()[find_key(records, key)]
     planned = find(session, head.key)
     if planned is not None:
         console.print(f"planned today: {escape(str(planned.cell))}, state {planned.state}")
@@ -45,7 +46,7 @@ def command(options: Options, key: KeyArgument) -> None:
 
 
 def find(session: Session, key: str) -> PlannedCell | None:
-    """The planned cell with that key, in whatever profile has it."""
+    """The planned cell of that key, in the first profile that plans it, or None."""
     for c in _all(session):
         if c.key == key:
             return c
@@ -53,15 +54,15 @@ def find(session: Session, key: str) -> PlannedCell | None:
 
 
 def _all(session: Session) -> list[PlannedCell]:
-    """The cells of every profile, with the records of all of them: the tour's cells are the laptop's."""
+    """The planned cells of every profile, against the records of all, since profiles share cells."""
     out, records = [], records_of_all_profiles(session.store, session.options)
     for profile in session.suite.profile_names():
-        if profile == "smoke" or any(profile in t.profiles for t in session.suite.spec.tracks.values()):
+        if profile == "smoke" or any(profile in t.profiles for t in session.suite.tracks.values()):
             out += make_plan(session.suite, session.registry, records, profile).cells
     return out
 
 
-def _nearest(session: Session, head: Head) -> PlannedCell | None:
+def _nearest(session: Session, head: RecordSummary) -> PlannedCell | None:
     def distance(c: PlannedCell) -> int:
         return len(_differences(dict(head.cell), c.cell.declared()))
 

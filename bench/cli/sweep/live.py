@@ -21,17 +21,17 @@ PLAIN_EVERY_S = 30.0
 
 
 class Progress:
-    """Shows a sweep: redrawn on a terminal, a line now and then where there is none (a log file, CI)."""
+    """Shows a sweep: a view that is redrawn on a terminal, and in a log file a line every half minute."""
 
     def __init__(self, workers: float, live: Live | None) -> None:
-        self.workers, self.live, self.told, self.last = workers, live, 0, time.monotonic()
+        self.workers, self.live, self.printed, self.last = workers, live, 0, time.monotonic()
 
     def __call__(self, sweep: Sweep) -> None:
-        """Called by the engine whenever something changed."""
-        for e in sweep.ended[self.told :]:
+        """Show the sweep as it is now; the engine calls this whenever something changed."""
+        for e in sweep.ended[self.printed :]:
             if e.status != "ok" or self.live is None:
                 console.print(_line(e, sweep))
-        self.told = len(sweep.ended)
+        self.printed = len(sweep.ended)
         if self.live is not None:
             self.live.update(self._view(sweep))
         elif time.monotonic() - self.last > PLAIN_EVERY_S:
@@ -76,7 +76,7 @@ def _line(e: Ended, sweep: Sweep) -> Text:
 
 @contextmanager
 def watching(workers: float) -> Iterator[Progress]:
-    """A `Progress` for the time of a sweep."""
+    """A `Progress` that shows a sweep as long as the block runs."""
     if not console.is_terminal:
         yield Progress(workers, None)
         return

@@ -1,4 +1,4 @@
-"""`bench plan`: what there is to do, what is done, and how long the rest takes."""
+"""`bench plan`: which cells are done, which are to be run, and how long these take."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from rich.table import Table
 from bench.cli.console import console, duration, escape, in_parts
 from bench.cli.options import Options, takes
 from bench.cli.session import Session
-from bench.estimate import Estimate, estimate
-from bench.planned import Plan, PlannedCell
+from bench.plan import Estimate, Plan, PlannedCell, estimate
 from bench.store import provenance
 
-#: With more tasks than this the table says only that a cell is another row's, not whose.
+#: The most tasks with which the table has room to name the row whose cell an aliased one is.
 WIDE = 5
 STATES = ("done", "new", "stale", "failed", "blocked")
 
@@ -39,9 +38,9 @@ def command(
 
 
 def summary(plan: Plan) -> str:
-    """One line: how many cells in which state, and the estimate with what it rests on."""
-    count, theirs = plan.count(), _published(plan)
-    words = {s: f"{count[s]} {s}" + (f" ({theirs[s]} published)" if theirs[s] else "") for s in count}
+    """One line: how many cells are in which state, and an estimate of the time that those to run take."""
+    count, published = plan.count(), _published(plan)
+    words = {s: f"{count[s]} {s}" + (f" ({published[s]} published)" if published[s] else "") for s in count}
     states = ", ".join(words[s] for s in STATES if s in words) or "no cell"
     todo = [c for c in plan.to_run() if c.skip is None]
     stages = [s for s in plan.stages.values() if s.state in ("new", "stale")]
@@ -57,12 +56,12 @@ def summary(plan: Plan) -> str:
 
 
 def _published(plan: Plan) -> Counter[str]:
-    """State -> number of cells whose record is a published one."""
-    return Counter(c.state for c in {c.key: c for c in plan.cells}.values() if c.head and c.head.layer)
+    """How many cells of each state have a published record."""
+    return Counter(c.state for c in {c.key: c for c in plan.cells}.values() if c.summary and c.summary.layer)
 
 
 def _hours(plan: Plan, cells: Sequence[PlannedCell]) -> str:
-    """How long cells take by past records; where there is none, only what their limits allow."""
+    """How long cells take by past records, or at most by their limits if there is no past record."""
     e = estimate(cells)
     if e.known:
         hours = f"about {duration(e.seconds)} on one worker, by past records of {e.known} of them"
@@ -72,7 +71,7 @@ def _hours(plan: Plan, cells: Sequence[PlannedCell]) -> str:
 
 
 def _elsewhere(plan: Plan, e: Estimate) -> Iterator[str]:
-    """What is to be said of times that were taken on other hardware than this machine's."""
+    """A remark for each kind of other hardware on which times were measured that the estimate rests on."""
     for label, n in e.elsewhere.items():
         if (factor := plan.factors.get(label)) is not None:
             yield (
@@ -84,7 +83,7 @@ def _elsewhere(plan: Plan, e: Estimate) -> Iterator[str]:
 
 
 def _tables(plan: Plan, track: str) -> Iterator[Table]:
-    """Rows by tasks; as many tables as it takes to keep the names of both whole."""
+    """The cells of a track as rows by tasks, in as many tables as it takes to cut no name."""
     cells = [c for c in plan.cells if c.plan.track.name == track]
     tasks = list(dict.fromkeys(c.task.name for c in cells))
     by_row: dict[str, dict[str, list[PlannedCell]]] = {}
@@ -109,7 +108,7 @@ _STYLES = {"done": "green", "new": "", "stale": "yellow", "failed": "red", "bloc
 
 
 def _states(cells: list[PlannedCell], brief: bool) -> str:
-    """``3 done`` or ``2 done 1 new``; ``= row`` for a cell that is another's; ``·`` for none."""
+    """The states of a row on a task: ``2 done 1 new``; ``= row`` for an alias of a row; ``·`` for none."""
     if not cells:
         return "·"
     if cells[0].alias_of:
@@ -121,19 +120,19 @@ def _states(cells: list[PlannedCell], brief: bool) -> str:
 
 
 def _reasons(plan: Plan) -> list[str]:
-    """Why cells are blocked, stale or failed: each reason once, with how many cells it concerns."""
-    said: dict[str, int] = {}
+    """Why cells are blocked, stale or failed: each reason once, with the number of cells that it concerns."""
+    reasons: dict[str, int] = {}
     for c in plan.cells:
         if c.state == "blocked" or (c.state == "failed" and c.reason):
             text = c.reason if c.state == "failed" else f"blocked: {c.reason}"
-            said[text] = said.get(text, 0) + 1
+            reasons[text] = reasons.get(text, 0) + 1
         elif c.state == "stale":
             for cause in c.causes:
-                said[f"stale: {cause}"] = said.get(f"stale: {cause}", 0) + 1
+                reasons[f"stale: {cause}"] = reasons.get(f"stale: {cause}", 0) + 1
     for s in plan.stages.values():
         text = f"stage {s.stage.name}: {s.state}{f' ({s.reason})' if s.reason else ''}"
-        said[text] = said.get(text, 0) + 1
-    return [f"{text} ({n})" for text, n in said.items()]
+        reasons[text] = reasons.get(text, 0) + 1
+    return [f"{text} ({n})" for text, n in reasons.items()]
 
 
 def _cells(plan: Plan) -> Table:

@@ -1,4 +1,4 @@
-"""`bench rerun KEY`: one cell again, and whether it comes out the same."""
+"""`bench rerun KEY`: run one cell again and compare its numbers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from bench.contract import BenchError
 
 @takes("store", "suite", "plugin")
 def command(options: Options, key: KeyArgument) -> None:
-    """Run one cell again here, show its numbers beside the old ones, and keep the new record."""
-    from bench.engine.claims import do_alone
-    from bench.engine.pool import Pool
-    from bench.engine.sweep import units
+    """Run one cell again on this machine, show its numbers beside the old ones, and record them."""
+    from bench.engine.claims import run_unit_alone
+    from bench.engine.execute import units
+    from bench.engine.forkserver import ForkServer
     from bench.plan import make_plan
-    from bench.store.publish import as_published
+    from bench.store.committed.writing import as_published
 
     session = Session.open(options)
     records = records_of_all_profiles(session.store, options)
     match = find_key(records, key)
-    published = bool(records.heads()[match].layer)
+    published = bool(records.summaries()[match].layer)
     old = records.read(match)
     planned = find(session, match)
     if planned is None:
@@ -30,12 +30,12 @@ def command(options: Options, key: KeyArgument) -> None:
         )
     plan = make_plan(session.suite, session.registry, session.store, planned.plan.profile)
     (cell,) = {c.key: c for c in plan.cells if c.key == match}.values()
-    pool = Pool(planned.plan.track.preload)
-    pool.warm()
+    server = ForkServer(planned.plan.track.preload)
+    server.start()
     new = None
     for unit in units(plan, [cell], session.registry, failed=True)[0]:
         console.print(f"running {escape(unit.label)}")
-        new = do_alone(unit, pool, session.store)
+        new = run_unit_alone(unit, server, session.store)
     assert new is not None
     console.print(f"{new.status} in {duration(new.cost.get('run_s', 0.0))} {escape(new.reason)}")
     before = dict(old.metrics) if old else {}
@@ -43,5 +43,5 @@ def command(options: Options, key: KeyArgument) -> None:
     for name in dict.fromkeys([*before, *new.metrics]):
         a, b = before.get(name), new.metrics.get(name)
         same = a == (as_published(b) if published else b)
-        said = "same" if same else "differs, a cost" if name in costs else "[yellow]differs[/]"
-        console.print(f"  {name:18} {a!s:>22} {b!s:>22}  {said}")
+        verdict = "same" if same else "differs, a cost" if name in costs else "[yellow]differs[/]"
+        console.print(f"  {name:18} {a!s:>22} {b!s:>22}  {verdict}")

@@ -1,4 +1,4 @@
-"""`bench run`: runs what is missing."""
+"""`bench run`: run the cells that have no record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.cli.options import RUNNING, Options, takes
 from bench.cli.session import Session
 from bench.cli.sweep.plan import summary
 from bench.contract import BenchError
-from bench.planned import Plan
+from bench.plan import Plan
 
 
 @takes("profile", "track", "method", "filter", "fresh", "store", "suite", "plugin", "local", "cpus")
@@ -40,7 +40,7 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Run what is missing. Ctrl-C leaves a readable store; the same command goes on from there."""
+    """Run the cells that have no record yet. After Ctrl-C the same command goes on from there."""
     budget_s = seconds(budget, "--budget") if budget else None
     session = Session.open(options)
     plan = session.plan()
@@ -78,7 +78,7 @@ def sweep_plan(
         console.print(f"{others} of them were run by another driver of this store")
     for note in sweep.notes:
         console.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
-    for why, n in Counter(text.partition(" needs ")[2] for text in sweep.left_out.values()).items():
+    for why, n in Counter(text.partition(" needs ")[2] for text in sweep.too_large.values()).items():
         errors.print(f"[yellow]left out[/] {n} cells or stages that need {escape(why)}", soft_wrap=True)
     if sweep.fault is not None:
         raise sweep.fault

@@ -1,4 +1,4 @@
-"""`bench status`: the cells of a profile as a matrix by status, and what they have cost so far."""
+"""`bench status`: the status of every cell as a matrix, and the hours spent so far."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from bench.cli.options import Options, takes
 from bench.cli.session import Session
 from bench.cli.sweep.plan import summary
 from bench.contract import SYMBOLS
-from bench.planned import Plan, PlannedCell
-from bench.store.heads import Head
+from bench.plan import Plan, PlannedCell
+from bench.store.summaries import RecordSummary
 
 _STYLES = {
     "ok": "green",
@@ -39,17 +39,18 @@ def command(options: Options) -> None:
     for status, n in counted.items():
         legend.append(f"{_MARKS[status]} {status} {n}   ", style=_STYLES.get(status, "red"))
     console.print(legend)
-    heads = {c.key: c.head for c in plan.cells if c.head is not None}.values()
+    heads = {c.key: c.summary for c in plan.cells if c.summary is not None}.values()
     own = [h for h in heads if not h.layer]
-    theirs = [h for h in heads if h.layer]
-    said = f"spent so far: {duration(_spent(own))} of worker time over {len(own)} records"
-    tail = f"; {duration(_spent(theirs))} over {len(theirs)} published ones, elsewhere" if theirs else ""
-    console.print(said + tail)
+    published = [h for h in heads if h.layer]
+    spent = f"spent so far: {duration(_spent(own))} of worker time over {len(own)} records"
+    if published:
+        spent += f"; {duration(_spent(published))} over {len(published)} published ones, elsewhere"
+    console.print(spent)
     console.print(summary(plan))
 
 
-def _spent(heads: Iterable[Head]) -> float:
-    """Seconds of worker time."""
+def _spent(heads: Iterable[RecordSummary]) -> float:
+    """Seconds of worker time that the records say were spent on their cells."""
     kinds = ("load_s", "run_s", "score_s", "snapshot_s")
     return float(sum(v for h in heads for k, v in h.cost.items() if k in kinds))
 
@@ -59,11 +60,11 @@ def _status(c: PlannedCell) -> str:
         return "stale"
     if c.skip:
         return "skipped"
-    return c.head.status if c.head is not None and c.state != "new" else c.state
+    return c.summary.status if c.summary is not None and c.state != "new" else c.state
 
 
 def _matrix(plan: Plan, track: str) -> Iterator[Table]:
-    """Rows by tasks; as many tables as it takes to keep the names of both whole."""
+    """The cells of a track as rows by tasks, in as many tables as it takes to cut no name."""
     cells: dict[str, dict[str, list[PlannedCell]]] = {}
     tasks: dict[str, int] = {}
     for c in plan.cells:

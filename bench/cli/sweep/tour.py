@@ -1,4 +1,4 @@
-"""`bench tour`: from nothing to a leaderboard in minutes."""
+"""`bench tour`: a small sweep of every track, and its leaderboards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.cli.options import Options, takes
 from bench.cli.session import Session
 from bench.cli.sweep.plan import summary
 from bench.cli.sweep.run import sweep_plan
-from bench.store.layers import home, published_folder
+from bench.store.committed.layers import home, results_folder
 
 FOLDER = "results/tour"
 
@@ -25,7 +25,7 @@ def command(
         bool, typer.Option("--restart", help="Throw away what an earlier tour ran, and start again.")
     ] = False,
 ) -> None:
-    """A sweep on real data in about ten minutes, then the leaderboard here and in results/index.html."""
+    """Run a sweep on real data in about ten minutes; print its leaderboards and write results/index.html."""
     if restart:
         import shutil
 
@@ -38,7 +38,7 @@ def command(
     )
     console.print(summary(plan))
     sweep_plan(session, plan)
-    from bench.board import terminal
+    from bench.board.text import terminal
 
     session.store.seal()
     made = session.boards()
@@ -46,7 +46,7 @@ def command(
         console.print(terminal.render(board, width=console.width))
     for line in _reproduced(session):
         console.print(line)
-    if any((published_folder() / "laptop").glob("*.jsonl")):
+    if any((results_folder() / "laptop").glob("*.jsonl")):
         laptop = replace(options, profile="laptop", published=True)
         made += replace(session, options=laptop).boards()
     page = write_site(made, home() / "results" / "index.html")
@@ -54,23 +54,23 @@ def command(
 
 
 def _reproduced(session: Session) -> list[str]:
-    """How many of the tour's cells came out as the published laptop records of the same cells."""
-    from bench.store.publish import load_published
+    """How many of the tour's cells have the numbers of their published records, in a line a track."""
+    from bench.store.committed.reading import load_committed
 
     out = []
     plan = session.plan()
     for p in plan.tracks:
-        path = published_folder() / "laptop" / f"{p.track.name}.jsonl"
+        path = results_folder() / "laptop" / f"{p.track.name}.jsonl"
         if not path.is_file():
             continue
-        heads = load_published(path).heads()
+        heads = load_committed(path).summaries()
         metric = p.track.metric(p.ranks_by)
         same, seen, worst = 0, 0, 0.0
         for c in {c.key: c for c in plan.cells if c.plan is p}.values():
             theirs = heads.get(c.key)
-            if theirs is None or c.head is None or theirs.status != "ok" or c.head.status != "ok":
+            if theirs is None or c.summary is None or theirs.status != "ok" or c.summary.status != "ok":
                 continue
-            a, b = c.head.metrics[metric.name], theirs.metrics[metric.name]
+            a, b = c.summary.metrics[metric.name], theirs.metrics[metric.name]
             if isinstance(a, int | float) and isinstance(b, int | float):
                 seen += 1
                 worst = max(worst, abs(a - b))

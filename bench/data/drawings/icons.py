@@ -10,16 +10,17 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import packages
 from bench.contract import BenchError
 
 if TYPE_CHECKING:
     import numpy as np
 
-PACKAGE = "mkdocs-material"
+#: The distribution and its folder of icons.
+PACKAGE, FOLDER = "mkdocs-material", "material/templates/.icons"
 #: Folder of a set inside the package -> its name and licence.
 SETS: Mapping[str, tuple[str, str]] = {
     "material": ("Material Design Icons", "Apache-2.0"),
@@ -38,9 +39,13 @@ _VARIANT = re.compile(r"(-outline|-alt|-variant|-simple|-(12|16|24|48|96))+$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Icons:
-    """n icons: ``names`` in words, ``ink`` where it is drawn and ``inside`` what it encloses, ink included.
+    """Icons in a fixed order.
 
-    Both are (n, size, size) uint8, 0 to 255: opacity.
+    Attributes:
+        names: n names in words.
+        sets: n names of `SETS`.
+        ink: (n, size, size) uint8, the opacity of what is drawn.
+        inside: (n, size, size) uint8, the opacity of what the drawing encloses, ink included.
     """
 
     names: tuple[str, ...]
@@ -50,24 +55,19 @@ class Icons:
 
 
 def missing() -> str | None:
-    """What has to be installed to read icons, or None."""
-    for name in (PACKAGE, "resvg-py"):
-        try:
-            metadata.version(name)
-        except metadata.PackageNotFoundError:
-            return f"icons: package {name!r} is not installed: pip install {name} (extra 'pretrain')"
-    return None
+    """Why icons cannot be read here and the command that helps, or None."""
+    return packages.missing("icons", {PACKAGE: (FOLDER,), "resvg-py": ()})
 
 
 def listed() -> Iterator[tuple[str, str, Path]]:
-    """(set, name in words, file) of every icon, in a fixed order.
+    """List the set, the name in words and the file of every icon, in a fixed order.
 
     Raises:
         BenchError: the package is not installed.
     """
     if why := missing():
         raise BenchError(why)
-    root = Path(str(metadata.distribution(PACKAGE).locate_file("material/templates/.icons")))
+    root = packages.located(PACKAGE, FOLDER)
     for folder in SETS:
         files = sorted((root / folder).glob("*.svg"))
         if not files:
@@ -81,7 +81,7 @@ def listed() -> Iterator[tuple[str, str, Path]]:
 
 
 def read(size: int) -> Icons:
-    """Draw all icons; about 1 ms each."""
+    """Draw all icons, which takes about a millisecond each."""
     import numpy as np
     import resvg_py
     from PIL import Image

@@ -26,7 +26,7 @@ INDEX = "index.json"
 
 
 def on_white(image: Image) -> np.ndarray:
-    """A picture of any size as (SIDE, SIDE, 3) uint8: centred in a square, scaled, composited on white."""
+    """A picture of any size, centred in a square, scaled and composited on white: (SIDE, SIDE, 3) uint8."""
     import numpy as np
     from PIL import Image as Pillow
 
@@ -43,7 +43,7 @@ def on_white(image: Image) -> np.ndarray:
 
 
 def drawn(svg: str) -> np.ndarray:
-    """An SVG as (SIDE, SIDE, 3) uint8 on white; no fonts of the machine, so it is the same anywhere."""
+    """An SVG on white, (SIDE, SIDE, 3) uint8. No fonts of the machine are used: it is the same anywhere."""
     import resvg_py
     from PIL import Image as Pillow
 
@@ -53,12 +53,12 @@ def drawn(svg: str) -> np.ndarray:
 
 
 def write(folder: Path, sheets: Mapping[str, tuple[Sequence[str], np.ndarray]], *, small: bool) -> None:
-    """Write one sheet a name and their index.
+    """Write one sheet for each name, and their index.
 
     Args:
-        folder: where to; made if it is not there.
+        folder: where to; it is made if it is not there.
         sheets: name -> (ids, images (n, SIDE, SIDE, 3) uint8).
-        small: as small as WebP gets (a minute a sheet), else quickly.
+        small: make files as small as WebP gets, which takes a minute a sheet, instead of quickly.
     """
     from PIL import Image as Pillow
 
@@ -75,7 +75,7 @@ def write(folder: Path, sheets: Mapping[str, tuple[Sequence[str], np.ndarray]], 
 
 
 def _laid_out(images: np.ndarray) -> np.ndarray:
-    """(n, SIDE, SIDE, 3) -> (rows * SIDE, COLUMNS * SIDE, 3), white where nothing is."""
+    """Pictures (n, SIDE, SIDE, 3) in rows, (rows * SIDE, COLUMNS * SIDE, 3), white where there is none."""
     import numpy as np
 
     rows = -(-len(images) // COLUMNS)
@@ -85,7 +85,7 @@ def _laid_out(images: np.ndarray) -> np.ndarray:
 
 
 def ids(folder: Path, name: str) -> list[str]:
-    """The ids of a sheet's pictures in their order; the sheet itself is not opened.
+    """The ids of a sheet's pictures in their order, from the index alone.
 
     Raises:
         BenchError: the index is missing, damaged, or names no such sheet.
@@ -94,15 +94,15 @@ def ids(folder: Path, name: str) -> list[str]:
 
 
 def stated(folder: Path, name: str) -> str:
-    """The sha-256 that the index states of a sheet; raises as `ids` does."""
+    """The sha-256 of a sheet by the index; raises as `ids` does."""
     return str(_entry(folder, name)["sha256"])
 
 
 def read(folder: Path, name: str) -> tuple[list[str], np.ndarray]:
-    """A sheet's ids and pictures, (n, SIDE, SIDE, 3) uint8.
+    """Read a sheet: its ids and its pictures, (n, SIDE, SIDE, 3) uint8.
 
     Raises:
-        BenchError: the index or the sheet is missing, or the sheet is not what the index says.
+        BenchError: the index or the sheet is missing, or the sheet is not the one that the index states.
     """
     import numpy as np
     from PIL import Image as Pillow

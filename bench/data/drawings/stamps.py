@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, Needs, Stage, StageContext, digest
 from bench.data.catalog import CATALOG
+from bench.data.columns import Columns
 from bench.data.drawings import sheets
 from bench.data.drawings.stamp_classes import CARTOONS, FILES, FOLDERS
+from bench.data.preparing import Progress, silent
+from bench.data.source import Contents, DataSource
 from bench.file_digest import file_digest
 
 if TYPE_CHECKING:
@@ -38,12 +41,15 @@ _STAGE = "stamps"
 
 
 @dataclass(frozen=True, slots=True)
-class Stamps:
-    """Stamps in order of their ids.
+class Stamps(Columns):
+    """The stamps in the order of their ids.
 
-    ``images``: (n, 64, 64, 3) uint8, composited on white. ``id``: (n,) path below the folder of stamps,
-    without ending. ``caption``: its English caption, "" where it has none. ``subcategory``: of emoji.
-    ``domain``: of `DOMAINS`.
+    Attributes:
+        images: (n, 64, 64, 3) uint8, composited on white.
+        id: (n,) strings, the path below the folder of stamps without its ending.
+        caption: (n,) strings, the English caption; "" where there is none.
+        subcategory: (n,) strings, the class, a subcategory of emoji.
+        domain: (n,) strings, of `DOMAINS`.
     """
 
     images: np.ndarray
@@ -52,23 +58,16 @@ class Stamps:
     subcategory: np.ndarray
     domain: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.id)
-
-    def where(self, which: np.ndarray) -> Stamps:
-        """Those that a mask or an array of positions picks."""
-        return Stamps(*(getattr(self, f.name)[which] for f in fields(self)))
-
 
 def read(*, stage: Callable[[str], Path] | None = None) -> Stamps:
-    """All stamps with a class.
+    """Read all stamps that have a class.
 
     Args:
-        stage: gives the folder of the stage of `stages`, such as `Inputs.stage`; without it they are drawn
-            here and now.
+        stage: gives the folder of the stage of `stages`, as `Inputs.stage` does; without it the stamps are
+            drawn here and now.
 
     Raises:
-        BenchError: they are not here, or a file cannot be read as a picture.
+        BenchError: the stamps are not here, or a file cannot be read as a picture.
     """
     import numpy as np
 
@@ -86,7 +85,7 @@ def read(*, stage: Callable[[str], Path] | None = None) -> Stamps:
 
 
 def stages() -> tuple[Stage, ...]:
-    """The stage that draws them once for all cells of a store; for `Track.stages`. Empty without stamps."""
+    """The stage, for `Track.stages`, that draws the stamps once for a store, if there are any."""
     if missing():
         return ()
     params = {"files": fingerprint(), "resvg-py": metadata.version("resvg-py")}
@@ -99,8 +98,37 @@ def draw_stage(ctx: StageContext) -> None:
     sheets.write(ctx.outdir, {_STAGE: (list(chosen), _drawn(chosen))}, small=False)
 
 
+@dataclass(frozen=True, slots=True)
+class StampSource:
+    """The stamps as an entry of the catalogue: they need no preparation, brought or installed by Debian."""
+
+    name: str
+
+    def missing(self) -> str | None:
+        """See `DataSource.missing`."""
+        return missing()
+
+    def fingerprint(self) -> str:
+        """See `DataSource.fingerprint`."""
+        return fingerprint()
+
+    def prepare(self, progress: Progress = silent, *, partial: bool = False, again: bool = False) -> None:
+        """Nothing: see `DataSource.prepare`."""
+
+    def verify(self, progress: Progress = silent) -> Contents:
+        """Read every stamp that has a class; whether they are those of the package is not known."""
+        found = read()
+        counts = (f"{(found.domain == d).sum():,} {d}s" for d in DOMAINS)
+        return Contents(self.name, ", ".join(counts), self.fingerprint())
+
+
+def data_source(name: str) -> DataSource:
+    """The stamps as an entry of the catalogue."""
+    return StampSource(name)
+
+
 def missing() -> str | None:
-    """Why they cannot be read here and what to do about it, or None."""
+    """Why the stamps cannot be read here and what to do about it, or None."""
     if _chosen(folder()):
         return None
     brought = CATALOG["stamps"].folder
@@ -111,19 +139,19 @@ def missing() -> str | None:
 
 
 def fingerprint() -> str:
-    """16 hex digits over the names and bytes of the files read, and `VERSION`."""
+    """16 hexadecimal digits over the names and the bytes of the files that are read, and `VERSION`."""
     files = {at: file_digest(f, on_disk=False) for at, f in _chosen(folder()).items()}
     return digest({"version": VERSION, "files": files})
 
 
 def folder() -> Path:
-    """Where the stamps are looked for: brought ones first."""
+    """The folder of the stamps: of those that were brought, else of those that Debian installs."""
     brought = CATALOG["stamps"].folder
     return brought if brought.is_dir() else INSTALLED
 
 
 def subcategory(at: str) -> str | None:
-    """The class of a stamp by its id, None if it has none: by file, else by the nearest folder with one."""
+    """The class of a stamp by its id: by file, else by the nearest folder that has one; None if none has."""
     if at in FILES:
         return FILES[at]
     parts = at.split("/")[:-1]
@@ -133,7 +161,7 @@ def subcategory(at: str) -> str | None:
 
 @lru_cache(maxsize=4)
 def _chosen(top: Path) -> Mapping[str, Path]:
-    """Id -> file of the stamps with a class. Where a PNG was made of an SVG, the SVG."""
+    """The file of each stamp with a class, by its id. Where a PNG was made of an SVG, the SVG is taken."""
     found: dict[str, Path] = {}
     for where, _, files in os.walk(top):  # 10,000 files, most of them sounds: `Path.rglob` takes 0.4 s
         for file in sorted(files):  # .png before .svg

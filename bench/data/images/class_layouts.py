@@ -1,4 +1,4 @@
-"""The eight targets of Diff-Tuning and DiffFit as their publishers lay them out: labels, parts, refusals.
+"""The eight targets of Diff-Tuning and DiffFit as their publishers lay them out, with their own parts.
 
 Groups are the publisher's parts: ``train`` and ``test``, for some ``val`` too. SUN397 and Caltech101 have no
 split of their own that the papers use: `random_parts` makes one. Four of the data sets are read by `coop` as
@@ -33,7 +33,7 @@ _BACKGROUND = "BACKGROUND_Google"
 
 
 def random_parts(files: Sequence[str]) -> list[str]:
-    """The part of each file: a fifth is ``test``, a tenth ``val``, the rest ``train``, over all classes.
+    """Assign a fifth of the files to ``test``, a tenth to ``val``, the rest to ``train``, over all classes.
 
     Those shares, rounded down, are the 76,128, 10,875 and 21,750 images that the paper quotes of a random
     partition of SUN397; which images they are is not known. Ours follows from the names and `SEED` alone.
@@ -79,7 +79,7 @@ def _caltech101(name: str, progress: Progress) -> Images:
 
 
 def _randomly_split(name: str, found: Sequence[tuple[str, str, int]], called: Callable[[str], str]) -> Images:
-    """The list of (class folder, path, bytes), split by `random_parts`."""
+    """The list of images, from (class folder, path, bytes), split by `random_parts`."""
     classes = sorted({c for c, _, _ in found})
     label = {c: y for y, c in enumerate(classes)}
     parts = random_parts([file for _, file, _ in found])
@@ -131,7 +131,7 @@ def _food101(name: str, progress: Progress) -> Images:
 
 
 def _cub(name: str, progress: Progress) -> Images:
-    """Three files that give path, class and part by the number of an image."""
+    """Three files give path, class and part of an image by its number."""
     base, *lists = LAYOUTS[name].places
     folder = CATALOG[name].folder
     images, labels, parts = (_by_number(folder / file) for file in lists)
@@ -157,7 +157,7 @@ def _cub(name: str, progress: Progress) -> Images:
 
 
 def _df20(name: str, progress: Progress) -> Images:
-    """Two tables with a row an image: its path, and its species with authority."""
+    """Two tables with one row an image: its path, and its species with the authority who named it."""
     base, *tables = LAYOUTS[name].places
     items = []
     for part, file in zip((TRAIN, TEST), tables, strict=True):
@@ -186,14 +186,14 @@ def _text(path: Path) -> str:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """(where, what stands there) of every line that is not empty."""
+    """Every line that is not empty, with the place where it stands."""
     for number, line in enumerate(_text(path).splitlines(), 1):
         if line.strip():
             yield f"{path}:{number}", line.strip()
 
 
 def _by_number(path: Path) -> dict[str, tuple[str, str]]:
-    """``<number> <value>`` a line: number -> (where, value)."""
+    """Read lines of ``<number> <value>``: number -> (place of the line, value)."""
     found: dict[str, tuple[str, str]] = {}
     for at, line in _lines(path):
         number, _, value = line.partition(" ")
@@ -209,7 +209,7 @@ def _by_number(path: Path) -> dict[str, tuple[str, str]]:
 
 
 def _flowers(name: str, progress: Progress) -> Images:
-    """The class of each image in order, and the images' numbers by part; classes have numbers, no names."""
+    """One file has the class of each image in order, one the images by part; classes have no names."""
     base, labelled, split = LAYOUTS[name].places
     folder = CATALOG[name].folder
     (labels,) = _mat(folder / labelled, "labels")
@@ -224,7 +224,7 @@ def _flowers(name: str, progress: Progress) -> Images:
 
 
 def _cars(name: str, progress: Progress) -> Images:
-    """A table of structures a part, with file and class; class names in a third file."""
+    """A table of structures for each part has file and class; a third file has the names of the classes."""
     folder = CATALOG[name].folder
     train, test, named, *tables = LAYOUTS[name].places
     (names,) = _mat(folder / named, "class_names")
@@ -241,7 +241,7 @@ def _cars(name: str, progress: Progress) -> Images:
 
 
 def _mat(path: Path, *keys: str) -> list[np.ndarray]:
-    """Variables of a MATLAB file, each a flat array."""
+    """Read variables of a MATLAB file, each as a flat array."""
     import numpy as np
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
@@ -258,7 +258,7 @@ def _mat(path: Path, *keys: str) -> list[np.ndarray]:
 
 
 def _whole(path: Path, key: str, values: np.ndarray, most: int) -> list[int]:
-    """Whole numbers from 1 to ``most``."""
+    """Check that these are whole numbers from 1 to ``most``."""
     out = []
     for i, value in enumerate(values.tolist()):
         if not isinstance(value, int | float) or value != int(value) or not 1 <= value <= most:
@@ -276,9 +276,9 @@ def _listed(
     items: Sequence[tuple[str, str, str, str]],
     called: Callable[[str], str],
 ) -> Images:
-    """The list of (where it stands, part, class, path), once it is sound and all files are there.
+    """The list of images, once it is sound and all files are there; labels count the classes in text order.
 
-    Labels count the classes in their order as text.
+    ``items``: the place where each image is listed, its part, class and path.
     """
     folder, seen = CATALOG[name].folder, dict[str, str]()
     for at, part, _, file in items:

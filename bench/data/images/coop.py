@@ -39,24 +39,24 @@ NAMES = "classnames.txt"
 
 @dataclass(frozen=True, slots=True)
 class FewShot:
-    """Positions in a list of images: ``train`` and ``val``, disjoint, sorted by class."""
+    """Positions in a list of images for training and for validation: disjoint, and sorted by class."""
 
     train: np.ndarray
     val: np.ndarray
 
 
 def halves(n: int) -> tuple[range, range]:
-    """Labels of the base classes, the first ceil(n/2), and of the new ones."""
+    """The labels of the base classes, the first ceil(n/2), and of the new classes."""
     middle = math.ceil(n / 2)
     return range(middle), range(middle, n)
 
 
 def few_shot(images: Images, labels: Sequence[int], shots: int = 16, seed: int = 0) -> FewShot:
-    """``shots`` training images a class and min(``shots``, 4) for validation; all, where there are fewer.
+    """Draw ``shots`` training images a class, and min(``shots``, 4) for validation; all, if there are fewer.
 
-    Each class has a generator of its own, of the seed, the part and the label: which other classes are drawn
-    changes nothing. Where a data set has no ``val``, validation images are further ones of ``train`` (CoOp
-    takes the test images there, which would choose by the answer).
+    Each class has a random generator of its own, seeded by the seed, the part and the label: which other
+    classes are drawn changes nothing. Where a data set has no ``val``, validation images are further ones
+    of ``train``: CoOp takes test images there, which would choose by what is tested.
     """
     import numpy as np
 
@@ -69,7 +69,7 @@ def few_shot(images: Images, labels: Sequence[int], shots: int = 16, seed: int =
 
 
 def _drawn(images: Images, part: str, labels: Sequence[int], n: int, seed: int) -> list[np.ndarray]:
-    """``n`` images of each class in a random order."""
+    """Draw ``n`` images of each class, in a random order."""
     import numpy as np
 
     rows = images.rows(part)
@@ -92,7 +92,7 @@ def _text(path: Path) -> str:
 
 
 def _split_file(name: str, progress: Progress) -> Images:
-    """A data set whose split is a ``split_zhou_*.json``."""
+    """A data set whose split is a file ``split_zhou_*.json``."""
     folder, layout = CATALOG[name].folder, LAYOUTS[name]
     path = folder / layout.listed[0]
     try:
@@ -113,7 +113,7 @@ def _item(path: Path, part: str, i: int, item: Any) -> tuple[str, int, str]:
 
 
 def _aircraft(name: str, progress: Progress) -> Images:
-    """FGVC-Aircraft: ``variants.txt`` counts the classes, a file a part lists image and variant."""
+    """FGVC-Aircraft: ``variants.txt`` counts the classes, a file for each part lists image and variant."""
     folder = CATALOG[name].folder
     order, *parts = (folder / file for file in LAYOUTS[name].listed)
     labels = {v: i for i, v in enumerate(line.strip() for line in _text(order).splitlines() if line.strip())}
@@ -130,7 +130,7 @@ def _aircraft(name: str, progress: Progress) -> Images:
 
 
 def _listed(name: str, listed_in: Path, items: Sequence[tuple[str, str, int, str]]) -> Images:
-    """The list of (part, path, label, class name), once it is known to be sound and all files are there."""
+    """The list of images, from (part, path, label, class name), once it is sound and all files are there."""
     folder = CATALOG[name].folder
     base = LAYOUTS[name].images
     names: dict[int, str] = {}
@@ -176,7 +176,7 @@ def _class_names(path: Path) -> dict[str, str]:
 
 
 def _imagenet(name: str, progress: Progress) -> Images:
-    """ImageNet: folders of training images, and of validation images that are the test."""
+    """ImageNet: folders of training images, and of validation images, which are the test."""
     folder = CATALOG[name].folder
     names = _class_names(folder / NAMES)
     below = LAYOUTS[name].images
@@ -189,7 +189,7 @@ def _imagenet(name: str, progress: Progress) -> Images:
 
 
 def _variant(name: str, progress: Progress) -> Images:
-    """A test set with ImageNet's classes or some of them, one folder of a WordNet id each."""
+    """A test set with ImageNet's classes or some of them, one folder for each, called by its WordNet id."""
     folder, below = CATALOG[name].folder, LAYOUTS[name].images
     names = _class_names(folder / NAMES)
     ids = _known(folder / below, subfolders(folder / below), names)
@@ -197,15 +197,15 @@ def _variant(name: str, progress: Progress) -> Images:
 
 
 def _numbered(name: str, progress: Progress) -> Images:
-    """ImageNet-V2: its folders are the line numbers of ``classnames.txt``, from 0."""
+    """ImageNet-V2: its folders are called by the line numbers of ``classnames.txt``, from 0."""
     folder, below = CATALOG[name].folder, LAYOUTS[name].images
     names = list(_class_names(folder / NAMES).values())
     numbers = [str(i) for i in range(len(names))]
     found = subfolders(folder / below)
-    for a, b, said in ((numbers, found, "no class folder"), (found, numbers, "unknown class folder")):
+    for a, b, what in ((numbers, found, "no class folder"), (found, numbers, "unknown class folder")):
         if wrong := sorted(set(a) - set(b)):
             raise BenchError(
-                f"{name}: {said} {wrong[0]!r} in {folder / below}, expected 0 to {len(names) - 1}"
+                f"{name}: {what} {wrong[0]!r} in {folder / below}, expected 0 to {len(names) - 1}"
             )
     return _by_class(name, {"test": below}, numbers, dict(zip(numbers, names, strict=True)), progress)
 
@@ -219,7 +219,7 @@ def _known(folder: Path, ids: Sequence[str], names: Mapping[str, str]) -> Sequen
 
 
 def wordnet_ids(name: str, images: Images) -> tuple[str, ...]:
-    """WordNet id of every class of ImageNet or of a variant; unlike the names, no two are the same."""
+    """The WordNet id of every class of ImageNet or of a variant; unlike class names, no two are the same."""
     import numpy as np
 
     _, first = np.unique(images.labels, return_index=True)

@@ -30,10 +30,10 @@ _COLUMNS = {_TABLE: ("split", "country_code", "category", "timestamp"), _COUNTRI
 
 
 def scan(name: str, progress: Progress = silent) -> Images:
-    """Every image before 2013, by part, region and row of the table.
+    """List every image before 2013, by part, region and row of the table.
 
     Raises:
-        BenchError: a table lacks a column or has a value that is none, or an image is missing; says which.
+        BenchError: a table lacks a column or has a wrong value, or an image is missing; names which.
     """
     import numpy as np
     import pandas as pd

@@ -1,4 +1,4 @@
-"""Lists of image files: which there are, with label, group and size; kept on disk, read back. No pixels.
+"""Lists of image files, with label, group and size of each: made, written to disk and read back. No pixels.
 
 A group is what a data set is divided into by its publisher: domains, or training, validation and test.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError
-from bench.data.preparing import Progress, read_manifest
+from bench.data.preparing import Progress
 from bench.errors import nearest
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _THREADS = 16
 
 
 def class_name(folder: str) -> str:
-    """The name that is put into a prompt: ``_`` as a space, upper and lower case as they are."""
+    """The name that is put into a prompt: the folder's, with spaces for ``_``; the case stays."""
     return folder.replace("_", " ")
 
 
@@ -38,8 +38,14 @@ def class_name(folder: str) -> str:
 class Images:
     """The images of a data set.
 
-    ``files``: n paths below ``folder``, with ``/``. ``labels``, ``group``: (n,) int64, positions in
-    ``classes`` (as prompts name them) and ``groups``. ``sizes``: (n,) int64, bytes.
+    Attributes:
+        folder: the data set's folder.
+        groups: the names of its groups.
+        classes: the names of its classes, as prompts name them.
+        files: n paths below ``folder``, with ``/``.
+        labels: (n,) int64, positions in ``classes``.
+        group: (n,) int64, positions in ``groups``.
+        sizes: (n,) int64, bytes.
     """
 
     folder: Path
@@ -51,7 +57,7 @@ class Images:
     sizes: np.ndarray
 
     def rows(self, group: str, labels: Sequence[int] | None = None) -> np.ndarray:
-        """Positions of a group's images, only those of ``labels`` if given; in the order of the list."""
+        """The positions of a group's images, in the order of the list; only those of ``labels`` if given."""
         import numpy as np
 
         chosen = self.group == self.groups.index(group)
@@ -85,7 +91,7 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One image while a list is being made."""
+    """One image while a list is being made: positions of its group and class, its path and its bytes."""
 
     group: int
     label: int
@@ -97,7 +103,7 @@ def collect(folder: Path, groups: Sequence[str], classes: Sequence[str], entries
     """The list of what was found, in its order.
 
     Raises:
-        BenchError: a path that would break the list's format.
+        BenchError: a path contains a character that would break the list's format.
     """
     import numpy as np
 
@@ -119,7 +125,7 @@ def collect(folder: Path, groups: Sequence[str], classes: Sequence[str], entries
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Names of the sub-folders, sorted; hidden ones are left out.
+    """The sorted names of the sub-folders that are not hidden.
 
     Raises:
         BenchError: ``folder`` cannot be listed.
@@ -132,9 +138,9 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def images_below(folder: Path) -> list[tuple[str, int]]:
-    """(path below ``folder``, bytes) of every image, sub-folders included, in ImageFolder's order.
+    """The path below ``folder`` and the bytes of every image, also in sub-folders, in ImageFolder's order.
 
-    That order: by the folder's path, then by name; both as strings.
+    That order is by the folder's path, then by name, both compared as strings.
     """
     found = []
     for parent, sizes in _walk(folder, ""):
@@ -144,7 +150,7 @@ def images_below(folder: Path) -> list[tuple[str, int]]:
 
 
 def _walk(folder: Path, below: str) -> Iterator[tuple[str, dict[str, int]]]:
-    """Every folder at and below one: its path and the sizes of its files."""
+    """Yield every folder at and below one, with the sizes of its files."""
     inner, sizes = [], {}
     try:
         with os.scandir(folder) as found:
@@ -163,7 +169,7 @@ def _walk(folder: Path, below: str) -> Iterator[tuple[str, dict[str, int]]]:
 def in_all(
     folders: Sequence[Path], progress: Progress, what: str
 ) -> Iterator[tuple[int, list[tuple[str, int]]]]:
-    """`images_below` of each folder, with its position, in order; several are read at once."""
+    """Yield `images_below` of each folder with its position, in order; several folders are read at once."""
     with ThreadPoolExecutor(_THREADS) as pool:
         for i, images in enumerate(pool.map(images_below, folders)):
             progress(what, i + 1, len(folders))
@@ -171,10 +177,10 @@ def in_all(
 
 
 def sizes_of(folder: Path, files: Sequence[str], listed_in: Path) -> list[int]:
-    """Bytes of files below ``folder``; each parent is listed once.
+    """The bytes of files below ``folder``; each parent folder is listed once.
 
     Raises:
-        BenchError: some are not there; says how many, which first, and which file lists them.
+        BenchError: some files are not there; names how many, the first, and the file that lists them.
     """
     parents = sorted({f.rpartition("/")[0] for f in files})
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -196,14 +202,21 @@ def _sizes(folder: Path) -> dict[str, int]:
         return {e.name: e.stat().st_size for e in found if not e.is_dir()}
 
 
-# ----------------------------------------------------------------------------------------------- kept on disk
+# ----------------------------------------------------------------------------------------- the list on disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a list holds. ``counts``: images a group; ``bytes``: of all images; ``sha256``: of the list's own.
+    """What a list of images holds.
 
-    ``complete``: whether there were as many classes and images as published.
+    Attributes:
+        version: of the rules by which it was made.
+        dataset: name of the data set.
+        groups, counts: names of the groups, and the number of images of each.
+        classes: names of the classes.
+        complete: whether there were as many classes and images as published.
+        bytes: of all images.
+        sha256: of the list itself.
     """
 
     version: int
@@ -215,19 +228,17 @@ class Manifest:
     bytes: int
     sha256: str
 
-    @classmethod
-    def read(cls, path: Path) -> Manifest:
-        """Read what `write` wrote.
-
-        Raises:
-            FileNotFoundError: there is none.
-            BenchError: it is damaged.
-        """
-        return read_manifest(path, cls)
+    def summary(self) -> str:
+        """What is listed, and whether it is the published data set."""
+        parts = ", ".join(f"{group} {n:,}" for group, n in zip(self.groups, self.counts, strict=True))
+        verdict = "the published counts" if self.complete else "not the published counts"
+        return (
+            f"{self.dataset}: {sum(self.counts):,} images ({parts}), {len(self.classes):,} classes: {verdict}"
+        )
 
 
 def describe(dataset: str, images: Images, complete: bool, version: int) -> tuple[Manifest, bytes]:
-    """The manifest of a list and the list as text: group, label, bytes and path, tab-separated."""
+    """The manifest of a list, and the list as text: group, label, bytes and path, separated by tabs."""
     columns = (images.group.tolist(), images.labels.tolist(), images.sizes.tolist(), images.files)
     text = "".join(f"{g}\t{y}\t{s}\t{f}\n" for g, y, s, f in zip(*columns, strict=True)).encode()
     manifest = Manifest(
@@ -239,20 +250,20 @@ def describe(dataset: str, images: Images, complete: bool, version: int) -> tupl
 
 
 def write(place: Path, manifest: Manifest, text: bytes) -> None:
-    """Write both files into a folder. The manifest is last, and says which list it belongs to."""
+    """Write manifest and list into a folder; the manifest comes last and states which list it belongs to."""
     place.mkdir(parents=True, exist_ok=True)
-    said = json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n"
-    for name, data in ((FILES, text), (MANIFEST, said.encode())):
+    text_of_manifest = json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n"
+    for name, data in ((FILES, text), (MANIFEST, text_of_manifest.encode())):
         new = place / f".{name}.{os.getpid()}"
         new.write_bytes(data)
         new.replace(place / name)
 
 
 def load(place: Path, manifest: Manifest, folder: Path) -> Images:
-    """The list that `write` wrote, over the images in ``folder``.
+    """Read the list that `write` wrote, over the images in ``folder``.
 
     Raises:
-        BenchError: it is not the list of this manifest.
+        BenchError: it cannot be read, or is not the list of this manifest.
     """
     import numpy as np
 

@@ -49,10 +49,10 @@ def domains(name: str) -> tuple[str, ...]:
 
 
 def scan(name: str, progress: Progress = silent) -> Images:
-    """Every image of a data set of `LAYOUTS`, by domain, class, name; groups are its domains.
+    """List every image of a data set of `LAYOUTS`, by domain, class and name; its groups are the domains.
 
     Raises:
-        BenchError: a domain or a class folder is missing, too many, or has no image; says which.
+        BenchError: a domain or a class folder is missing, too many, or has no image; names which.
     """
     folder, groups = CATALOG[name].folder, domains(name)
     _check_domains(name, folder, groups)
@@ -85,7 +85,7 @@ def _check_domains(name: str, folder: Path, expected: Sequence[str]) -> None:
 
 
 def _classes(name: str, folder: Path, domains: Sequence[str]) -> list[str]:
-    """Class folders of the first domain, once every domain is known to have the same."""
+    """The class folders of the first domain, once every domain is known to have the same."""
     classes = subfolders(folder / domains[0])
     if not classes:
         raise BenchError(f"{name}: domain {domains[0]!r} is empty: no class folder in {folder / domains[0]}")
@@ -132,7 +132,7 @@ LAYOUTS: dict[str, Layout] = {
 
 
 class Portions(NamedTuple):
-    """A domain's two portions, positions in a random order: DomainBed's ``out`` (20 %) and ``in`` (80 %).
+    """A domain's two portions, as positions in a random order: DomainBed's ``in`` (80 %) and ``out`` (20 %).
 
     Sources are trained on with ``inside`` and validated with ``outside``. Results are published on the
     target's ``outside`` (CLIPood's released code) or on its ``inside`` (DomainBed).
@@ -143,7 +143,7 @@ class Portions(NamedTuple):
 
 
 def seed_of(*key: int | str) -> int:
-    """DomainBed's seed for a tuple: md5 of its text as Python writes it, modulo 2**31."""
+    """DomainBed's seed for a tuple: the md5 of its text as Python writes it, modulo 2**31."""
     return int(hashlib.md5(repr(key).encode(), usedforsecurity=False).hexdigest(), 16) % 2**31
 
 
@@ -151,10 +151,10 @@ def split(n: int, *key: int | str, share: float = 0.2) -> Portions:
     """DomainBed's split of ``n`` images: the same permutation, cut at ``int(n * share)``.
 
     Args:
-        n: images of the domain (in the wild: of its base or its new classes).
+        n: number of images of the domain (in the wild: of its base or its new classes).
         key: what the seed is made of: the trial and the domain's position, in the wild also ``"base"`` or
             ``"open"`` (CLIPood's released code).
-        share: of the portion held out.
+        share: share of the images in the portion that is held out.
     """
     import numpy as np
 

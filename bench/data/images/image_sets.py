@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from bench.contract import BenchError, digest
@@ -21,7 +20,8 @@ from bench.data.catalog import CATALOG, VARIABLE, root
 from bench.data.images import class_layouts, coop, fmow, image_folders
 from bench.data.images.image_files import MANIFEST, Images, Manifest, describe, load, write
 from bench.data.images.layout import Layout
-from bench.data.preparing import Progress, silent
+from bench.data.preparing import Progress, read_manifest, silent, unprepared
+from bench.data.source import DataSource
 from bench.errors import nearest
 
 #: Raise when the order, a label, a part or the format changes: what was prepared before is prepared again.
@@ -58,6 +58,13 @@ def _layout(name: str, known: Mapping[str, Layout], otherwise: str) -> Layout:
     if name not in known:
         raise BenchError(f"{otherwise} {name!r}{nearest(name, known)}")
     return known[name]
+
+
+def data_source(name: str) -> DataSource:
+    """A data set as an entry of the catalogue: with the one split or with the two that it is read with."""
+    known = ((LAYOUTS, image_set), (PUBLISHER_LAYOUTS, publisher_set))
+    found = [of(name) for layouts, of in known if name in layouts]
+    return found[0] if len(found) == 1 else SplitTwice(name, tuple(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +107,10 @@ class ImageSet:
 
     def missing(self) -> str | None:
         """Why the data set cannot be read here and what to do about it, or None. Cheap: lists no folder."""
-        command = f"bench data prepare {self.name}"
         if why := self.absent():
-            return f"{self.name}: {why}, then: {command}"
-        try:
-            manifest = self.manifest()
-        except FileNotFoundError:
-            return f"{self.name}: {self.folder} is not prepared{self.split}: {command}"
-        except BenchError as e:
-            return f"{e}: {command}"
-        if manifest.version != VERSION:
-            return f"{self.name}: prepared under rules {manifest.version}, today's are {VERSION}: {command}"
-        return None
+            return f"{self.name}: {why}, then: bench data prepare {self.name}"
+        otherwise = f"{self.folder} is not prepared{self.split}"
+        return unprepared(self.name, self.manifest, VERSION, lambda: otherwise)
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits over the classes and every image's group, label, size and path.
@@ -126,7 +125,7 @@ class ImageSet:
         """List the data set and write the list.
 
         Args:
-            progress: is told how many folders are read.
+            progress: is called with the number of folders that are read.
             partial: accept other counts than the published ones.
             again: list it although it has been done.
 
@@ -182,8 +181,7 @@ class ImageSet:
             FileNotFoundError: the data set is not prepared.
             BenchError: the manifest is damaged.
         """
-        path = self.place / MANIFEST
-        return _read(path, path.stat().st_mtime_ns)
+        return read_manifest(self.place / MANIFEST, Manifest)
 
     def _scanned(self, progress: Progress) -> tuple[Images, str | None]:
         """What lies there now, and how it differs from the published data set."""
@@ -193,10 +191,50 @@ class ImageSet:
         return images, self.layout.difference(images)
 
 
-@lru_cache(maxsize=64)
-def _read(path: Path, changed: int) -> Manifest:
-    # ``changed`` is part of the cache's key only: a plan asks once a task, the file is read once.
-    return Manifest.read(path)
+@dataclass(frozen=True, slots=True)
+class Manifests:
+    """The manifests of a data set that is read with two splits."""
+
+    each: tuple[Manifest, ...]
+
+    @property
+    def complete(self) -> bool:
+        """See `bench.data.source.Manifest`."""
+        return all(m.complete for m in self.each)
+
+    def summary(self) -> str:
+        """See `bench.data.source.Manifest`."""
+        return "\n".join(m.summary() for m in self.each)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTwice:
+    """A data set that is read with two splits: it answers for those whose files are here."""
+
+    name: str
+    splits: tuple[ImageSet, ...]
+
+    def here(self) -> tuple[ImageSet, ...]:
+        """Those whose files are here; all if no files are."""
+        return tuple(s for s in self.splits if s.absent() is None) or self.splits
+
+    def missing(self) -> str | None:
+        """See `bench.data.source.DataSource`."""
+        return next((why for s in self.here() if (why := s.missing())), None)
+
+    def fingerprint(self) -> str:
+        """See `bench.data.source.DataSource`."""
+        return digest([s.fingerprint() for s in self.here()])
+
+    def prepare(
+        self, progress: Progress = silent, *, partial: bool = False, again: bool = False
+    ) -> Manifests:
+        """See `bench.data.source.DataSource`."""
+        return Manifests(tuple(s.prepare(progress, partial=partial, again=again) for s in self.here()))
+
+    def verify(self, progress: Progress = silent) -> Manifests:
+        """See `bench.data.source.DataSource`."""
+        return Manifests(tuple(s.verify(progress) for s in self.here()))
 
 
 def _change(before: Images, now: Images) -> str:

@@ -28,11 +28,11 @@ _TRIES = 10
 
 
 class View(nn.Module, ABC):
-    """How an image becomes ``size`` x ``size`` pixels, and those pixels a network's input.
+    """How an image becomes ``size`` x ``size`` pixels, and those pixels the input of a network.
 
     Args:
         size: pixels a side.
-        mean, std: of the three channels, on the scale 0 to 1; what the network was trained with.
+        mean, std: of the three channels, on the scale 0 to 1, as the network was trained with.
         interpolation: bilinear (antialiased) as in the released code of CLIPood, or bicubic as in CLIP's.
     """
 
@@ -49,20 +49,20 @@ class View(nn.Module, ABC):
 
     @abstractmethod
     def cut(self, image: Image.Image, seed: int) -> Image.Image:
-        """An opened image as ``size`` x ``size`` pixels; ``seed`` settles what is random."""
+        """Cut ``size`` x ``size`` pixels out of an opened image; ``seed`` determines what is random."""
 
     @abstractmethod
     def crop(self, images: Tensor) -> Tensor:
-        """The same for a batch, uint8 (n, 3, height, width); randomness is torch's own."""
+        """The same for a batch, uint8 (n, 3, height, width); its randomness is torch's global generator."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 (n, height, width, 3) -> normalised float (n, 3, size, size), on the device of ``images``."""
+        """Images uint8 (n, height, width, 3) as normalised float (n, 3, size, size), on the same device."""
         pixels = self.crop(images.permute(0, 3, 1, 2))
         return (pixels.float() / 255 - self.mean) / self.std
 
 
 class Evaluation(View):
-    """The shorter side to ``size``, then the middle: no randomness."""
+    """The shorter side is scaled to ``size``, then the middle is cut out: nothing is random."""
 
     def cut(self, image: Image.Image, seed: int = 0) -> Image.Image:
         """See `View.cut`."""
@@ -78,9 +78,10 @@ class Evaluation(View):
 
 
 class Training(View):
-    """A random crop of ``scale`` of the area, brought to ``size``, and in half of the cases mirrored.
+    """A random crop of a share of the area, scaled to ``size``, and mirrored in half of the cases.
 
-    Every image has its own crop. ``scale``: .7 to 1 in the released code of CLIPood (and DomainBed).
+    Every image has its own crop. ``scale``, the range of the share, is .7 to 1 in the released code of
+    CLIPood (and of DomainBed).
     """
 
     def __init__(
@@ -121,9 +122,9 @@ def _heads(random: torch.Generator) -> bool:
 def crop_box(
     height: int, width: int, scale: tuple[float, float], random: torch.Generator
 ) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a random crop: torchvision's law, drawn from a generator of one's own.
+    """Top, left, height and width of a random crop, by torchvision's law and from a generator that is given.
 
-    torchvision's transform draws from the global generator, which threads cannot share and stay reproducible.
+    torchvision's transform draws from the global generator: threads that share it would not be reproducible.
     """
 
     def uniform(low: float, high: float) -> Tensor:

@@ -12,14 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, digest
 from bench.data.anonymous import mapped
 from bench.data.catalog import CATALOG, VARIABLE
-from bench.data.preparing import read_manifest
+from bench.data.preparing import read_manifest, unprepared
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,10 +32,16 @@ FOLDER, MANIFEST = "prepared", "manifest.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """The columns of a raw file in its order, and which become fields.
+    """The columns of a raw file in its order, and which of them become fields.
 
-    ``integers`` are put into buckets (`ctr_text.bucket`), ``values`` are taken as they stand.
-    A value seen fewer than ``rare`` times in the whole file shares index 0 of its field.
+    Attributes:
+        columns: all columns.
+        label: the column of the label.
+        integers: fields of integers, which are put into buckets (`ctr_text.bucket`).
+        values: fields whose values are taken as they stand.
+        delimiter: the character between columns.
+        header: whether the first line names the columns.
+        rare: a value seen fewer times in the whole file shares index 0 of its field with all such values.
     """
 
     columns: tuple[str, ...]
@@ -75,11 +80,17 @@ LAYOUTS: Mapping[str, Layout] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a prepared folder holds and from what it was made.
+    """What a prepared folder holds, and from what it was made.
 
-    ``parts``: rows of training, validation, test. ``complete``: whether the file had as many rows as the
-    published data set. ``source_bytes``, ``source_sha256``: of the raw file; ``x_sha256``, ``y_sha256``: of
-    the prepared ones.
+    Attributes:
+        version: of the rules by which it was made.
+        dataset: name of the data set.
+        rows, clicks: number of rows, and of those with label 1.
+        fields, cardinalities: names of the fields, and the number of indices of each.
+        parts: rows of training, validation and test.
+        complete: whether the raw file had as many rows as the published data set.
+        source_bytes, source_sha256: of the raw file.
+        x_sha256, y_sha256: of the prepared files.
     """
 
     version: int
@@ -95,26 +106,34 @@ class Manifest:
     x_sha256: str
     y_sha256: str
 
+    def summary(self) -> str:
+        """What was prepared, beside what the paper prints."""
+        sizes, expected = self.cardinalities, CATALOG[self.dataset].expected
+        parts = ", ".join(f"{n:,}" for n in self.parts)
+        lines = [
+            f"{self.dataset}: {self.rows:,} rows ({parts}), {self.clicks / self.rows:.2%} clicked;"
+            f" {len(self.fields)} fields",
+            f"  indices: {sum(sizes):,} in all, {max(sizes):,} at most, {min(sizes):,} at least",
+        ]
+        if expected is not None:
+            unit = expected.unit
+            found = (round(sum(sizes) / unit) * unit, round(max(sizes) / unit) * unit, min(sizes))
+            printed = (expected.total, expected.largest, expected.smallest)
+            verdict = "the same" if found == printed and self.complete else "not the same"
+            numbers = ", ".join(f"{n:,}" for n in printed)
+            lines.append(f"  published: {expected.rows:,} rows; {numbers} ({expected.source}): {verdict}")
+        return "\n".join(lines)
+
     def write(self, path: Path) -> None:
         """Write as JSON."""
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
-    @classmethod
-    def read(cls, path: Path) -> Manifest:
-        """Read what `write` wrote.
-
-        Raises:
-            FileNotFoundError: there is none.
-            BenchError: it is damaged.
-        """
-        return read_manifest(path, cls)
-
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A prepared log: ``x`` (n, fields) int32 and ``y`` (n,) uint8, memory-mapped, in the split's order.
+    """A prepared log, memory-mapped, in the order of the split: ``x`` (n, fields) int32, ``y`` (n,) uint8.
 
-    The maps are copy-on-write: who changes one changes only what he sees himself.
+    The maps are copy-on-write: whoever changes one changes only their own view of it.
     """
 
     manifest: Manifest
@@ -122,7 +141,7 @@ class Log:
     y: np.ndarray
 
     def parts(self, rows: int = 0) -> tuple[slice, slice, slice]:
-        """Where training, validation and test lie.
+        """The slices of training, validation and test.
 
         With ``rows`` below the number of training rows, each part is cut to the same share. The order is
         random already, so the first rows are a sample.
@@ -130,29 +149,27 @@ class Log:
         sizes = self.manifest.parts
         share = rows / sizes[0] if 0 < rows < sizes[0] else 1.0
         starts = (0, sizes[0], sizes[0] + sizes[1])
-        kept = (n if share == 1 else max(2, round(share * n)) for n in sizes)
-        train, val, test = (slice(a, a + min(k, n)) for a, k, n in zip(starts, kept, sizes, strict=True))
+        sizes_now = (n if share == 1 else max(2, round(share * n)) for n in sizes)
+        train, val, test = (slice(a, a + min(k, n)) for a, k, n in zip(starts, sizes_now, sizes, strict=True))
         return train, val, test
 
 
 def missing(name: str) -> str | None:
     """Why a log cannot be trained on here and what to do about it, or None. Cheap."""
-    dataset, command = CATALOG[name], f"bench data prepare {name}"
+    dataset = CATALOG[name]
     assert dataset.file is not None
     raw = dataset.folder / dataset.file
     there = raw.is_file()
-    try:
-        manifest = _manifest(name)
-    except FileNotFoundError:
-        if there:
-            return f"{name}: {raw} is not prepared: {command}"
-        return f"{name}: {_absent(name)}, then: {command}"
-    except BenchError as e:
-        return f"{e}: {command}"
-    if manifest.version != VERSION:
-        return f"{name}: prepared under rules {manifest.version}, today's are {VERSION}: {command}"
-    if there and (size := raw.stat().st_size) != manifest.source_bytes:
-        return f"{name}: {raw} has {size} bytes, {manifest.source_bytes} when it was prepared: {command}"
+
+    def otherwise() -> str:
+        return f"{raw} is not prepared" if there else f"{_absent(name)}, then"
+
+    if why := unprepared(name, lambda: _manifest(name), VERSION, otherwise):
+        return why
+    before = _manifest(name).source_bytes
+    if there and (size := raw.stat().st_size) != before:
+        changed = f"{raw} has {size} bytes, {before} when it was prepared"
+        return f"{name}: {changed}: bench data prepare {name}"
     return None
 
 
@@ -160,7 +177,7 @@ def raw_file(name: str) -> Path:
     """The raw file of a log.
 
     Raises:
-        BenchError: it is not there; says where it was looked for.
+        BenchError: it is not there; names the place where it was expected.
     """
     dataset = CATALOG[name]
     assert dataset.file is not None
@@ -179,16 +196,16 @@ def _absent(name: str) -> str:
 
 
 def fingerprint(name: str) -> str:
-    """16 hex digits over the manifest, which holds the digests of the raw and the prepared bytes. Cheap.
+    """16 hexadecimal digits over the manifest, which holds the digests of raw and prepared bytes. Cheap.
 
-    Ends in ``-part`` if the raw file was not the whole published data set.
+    They end in ``-part`` if the raw file was not the whole published data set.
     """
     manifest = _manifest(name)
     return digest(asdict(manifest)) + ("" if manifest.complete else "-part")
 
 
 def read(name: str) -> Log:
-    """A prepared log, mapped; nothing is read yet.
+    """Map a prepared log into memory; nothing is read yet.
 
     Raises:
         BenchError: it is not prepared, or its files are not those of its manifest.
@@ -215,11 +232,4 @@ def read(name: str) -> Log:
 
 
 def _manifest(name: str) -> Manifest:
-    path = CATALOG[name].folder / FOLDER / MANIFEST
-    return _read(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=16)
-def _read(path: Path, changed: int) -> Manifest:
-    # ``changed`` is part of the cache's key only: a plan asks once a task, the file is read once.
-    return Manifest.read(path)
+    return read_manifest(CATALOG[name].folder / FOLDER / MANIFEST, Manifest)

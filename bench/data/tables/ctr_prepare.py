@@ -5,7 +5,7 @@ Three passes over spill files of 8 or 4 bytes a value, each block by block:
 1. *read*: text to keys (`bench.data.tables.ctr_text`), one spill file a field;
 2. *index*: per field, keys are counted into runs that are partitioned by key, so that each partition can be
    summed on its own; the frequent ones get indices, and keys are replaced by indices;
-3. *order*: rows are dealt out to the stretch of the split in which they belong, then put in order there.
+3. *order*: rows are scattered to the stretch of the split in which they belong, then put in order there.
 
 Beside the blocks, drawing the permutation takes 8 bytes a row for a moment: it has to be torch's own.
 """
@@ -20,6 +20,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
@@ -28,6 +29,7 @@ import numpy as np
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
 from bench.data.preparing import Progress, silent
+from bench.data.source import DataSource
 from bench.data.tables import ctr_logs, ctr_text
 from bench.data.tables.ctr_logs import FOLDER, LAYOUTS, MANIFEST, SHARES, SPLIT_SEED, Layout, Manifest
 from bench.file_digest import read_digest
@@ -35,14 +37,42 @@ from bench.file_digest import read_digest
 T = TypeVar("T")
 
 #: Memory follows from these and not from the file: keys counted at once, entries of runs summed at once, rows
-#: of one stretch, rows dealt out at once (few, to stay in the cache: 131,072 take six times as long a row).
-KEYS, SUMMED, STRETCH, DEALT = 1 << 19, 1 << 20, 1 << 18, 1 << 14
+#: of one stretch, rows scattered at once (few, to stay in the cache: 131,072 take six times as long a row).
+KEYS, SUMMED, STRETCH, SCATTERED = 1 << 19, 1 << 20, 1 << 18, 1 << 14
 #: Fields indexed side by side, at most: each has its own blocks in memory.
 _WORKERS = 4
 _PART_BITS = 6
 #: Fibonacci hashing: odd, so that distinct keys stay distinct; spreads them over the partitions.
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _WORK = "preparing"
+
+
+@dataclass(frozen=True, slots=True)
+class ClickLog:
+    """A click log as an entry of the catalogue."""
+
+    name: str
+
+    def missing(self) -> str | None:
+        """See `DataSource.missing`."""
+        return ctr_logs.missing(self.name)
+
+    def fingerprint(self) -> str:
+        """See `DataSource.fingerprint`."""
+        return ctr_logs.fingerprint(self.name)
+
+    def prepare(self, progress: Progress = silent, *, partial: bool = False, again: bool = False) -> Manifest:
+        """See `prepare`."""
+        return prepare(self.name, partial=partial, again=again, progress=progress)
+
+    def verify(self, progress: Progress = silent) -> Manifest:
+        """See `verify`."""
+        return verify(self.name, progress)
+
+
+def data_source(name: str) -> DataSource:
+    """A click log as an entry of the catalogue."""
+    return ClickLog(name)
 
 
 def prepare(
@@ -54,11 +84,12 @@ def prepare(
         name: a key of `LAYOUTS`.
         partial: accept a file with another number of rows than the published data set.
         again: prepare although it has been done.
-        progress: told how far each pass is.
+        progress: is called with how far each pass is.
 
     Raises:
-        BenchError: no raw file, a line or value against the layout (named with its line), a truncated or
-            compressed file, another process at it, no space. Nothing half-made is left.
+        BenchError: there is no raw file, a line or value does not fit the layout (named with its line), the
+            file is cut off or compressed, another process is at it, or there is no space. Nothing half-made
+            is left.
     """
     if not again and ctr_logs.missing(name) is None:
         done = ctr_logs.read(name).manifest
@@ -90,9 +121,9 @@ def verify(name: str, progress: Progress = silent) -> Manifest:
         BenchError: it is not prepared, or a file has changed.
     """
     manifest = ctr_logs.read(name).manifest
-    for file, told in (("x.npy", manifest.x_sha256), ("y.npy", manifest.y_sha256)):
+    for file, sha256 in (("x.npy", manifest.x_sha256), ("y.npy", manifest.y_sha256)):
         path = CATALOG[name].folder / FOLDER / file
-        if read_digest(path, functools.partial(progress, f"checking {path.name}")) != told:
+        if read_digest(path, functools.partial(progress, f"checking {path.name}")) != sha256:
             raise BenchError(
                 f"{path}: its bytes are not those that were written: bench data prepare {name} --again"
             )
@@ -100,14 +131,14 @@ def verify(name: str, progress: Progress = silent) -> Manifest:
 
 
 class _Job:
-    """One preparation: its files in ``work``, its passes in order."""
+    """One preparation: its files lie in ``work``, its passes run in order."""
 
     def __init__(self, name: str, raw: Path, work: Path, progress: Progress) -> None:
         self.name, self.raw, self.work, self.progress = name, raw, work, progress
         self.layout = LAYOUTS[name]
 
     def run(self, partial: bool) -> Manifest:
-        """All passes; what they make lies in ``work/prepared``."""
+        """Run all passes; what they make lies in ``work/prepared``."""
         sha256, clicks, rows = self.read()
         expected = CATALOG[self.name].expected
         complete = expected is None or rows == expected.rows
@@ -138,7 +169,7 @@ class _Job:
         return self.work / f"{field}.indices"
 
     def read(self) -> tuple[str, int, int]:
-        """Text -> keys and labels; the raw file's digest, its clicks and its rows."""
+        """Turn text into keys and labels; returns the raw file's digest, its clicks and its rows."""
         size, clicks, rows = self.raw.stat().st_size, 0, 0
         with ExitStack() as files:
             source = files.enter_context(open(self.raw, "rb"))
@@ -160,7 +191,7 @@ class _Job:
         return text.sha256.hexdigest(), clicks, rows
 
     def index_all(self) -> tuple[int, ...]:
-        """`index` of every field, several side by side: counting and looking up leave the GIL."""
+        """Run `index` for every field, several side by side: counting and looking up release the GIL."""
         fields, sizes = self.layout.fields, list[int]()
         pool = ThreadPoolExecutor(min(_WORKERS, len(os.sched_getaffinity(0))))
         try:
@@ -172,7 +203,7 @@ class _Job:
         return tuple(sizes)
 
     def index(self, field: str) -> int:
-        """Keys -> indices of one field; its number of indices, the shared one included."""
+        """Turn the keys of one field into indices; returns the number of indices, the shared one included."""
         import pandas as pd
 
         keys = self.keys(field)
@@ -185,28 +216,28 @@ class _Job:
         return len(frequent) + 1
 
     def order(self, rows: int, made: Path) -> tuple[str, str]:
-        """Indices and labels -> ``x.npy`` and ``y.npy`` in the order of the split; their digests."""
+        """Write indices and labels as ``x.npy`` and ``y.npy`` in the split's order; returns their digests."""
         _positions(rows, self.work / "positions")
         stretches = [self.work / f"{i}.stretch" for i in range(-(-rows // STRETCH))]
-        self.deal(rows, stretches)
+        self.scatter(rows, stretches)
         for field in self.layout.fields:
             self.indices(field).unlink()
         width = len(self.layout.fields)
         with _Npy(made / "x.npy", "<i4", (rows, width)) as x, _Npy(made / "y.npy", "|u1", (rows,)) as y:
             for i, path in enumerate(stretches):
-                dealt = np.fromfile(path, np.int32).reshape(-1, width + 2)
-                place = np.argsort(dealt[:, 0])
-                y.write(dealt[place, 1].astype(np.uint8).data)
-                x.write(dealt[place, 2:].data)
+                scattered = np.fromfile(path, np.int32).reshape(-1, width + 2)
+                place = np.argsort(scattered[:, 0])
+                y.write(scattered[place, 1].astype(np.uint8).data)
+                x.write(scattered[place, 2:].data)
                 path.unlink()
                 self.progress("ordering", rows + min(rows, (i + 1) * STRETCH), 2 * rows)
         return x.sha256.hexdigest(), y.sha256.hexdigest()
 
-    def deal(self, rows: int, stretches: list[Path]) -> None:
+    def scatter(self, rows: int, stretches: list[Path]) -> None:
         """Write each row as (position, label, indices) into the file of its stretch."""
-        columns = [_blocks(self.indices(f), np.int32, DEALT) for f in self.layout.fields]
-        labels = _blocks(self.work / "labels", np.uint8, DEALT)
-        positions = _blocks(self.work / "positions", np.int32, DEALT)
+        columns = [_blocks(self.indices(f), np.int32, SCATTERED) for f in self.layout.fields]
+        labels = _blocks(self.work / "labels", np.uint8, SCATTERED)
+        positions = _blocks(self.work / "positions", np.int32, SCATTERED)
         with ExitStack() as opened:
             files = [opened.enter_context(open(p, "wb")) for p in stretches]
             for done, (position, y, *x) in enumerate(zip(positions, labels, *columns, strict=True)):
@@ -216,11 +247,11 @@ class _Job:
                 cuts = np.searchsorted(stretch[together], np.arange(len(files) + 1))
                 for file, a, b in zip(files, cuts[:-1], cuts[1:], strict=True):
                     file.write(block[a:b].data)
-                self.progress("ordering", min(rows, (done + 1) * DEALT), 2 * rows)
+                self.progress("ordering", min(rows, (done + 1) * SCATTERED), 2 * rows)
 
 
 def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """The items, each made in a thread while the one before is worked on."""
+    """Yield the items, each made in a thread while the one before is worked on."""
     end = object()
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, items, end)
@@ -233,7 +264,7 @@ def _ahead(items: Iterator[T]) -> Iterator[T]:
 
 
 def _frequent(path: Path, scratch: Path, rare: int) -> np.ndarray:
-    """Keys that stand at least ``rare`` times in a spill file, ascending, (kept,) uint64.
+    """The keys that stand at least ``rare`` times in a spill file, ascending, (m,) uint64.
 
     Each block is counted into a run, laid out by part: the key's highest bits. A part is then summed over all
     runs, as many parts at once as `SUMMED` allows.
@@ -255,18 +286,18 @@ def _frequent(path: Path, scratch: Path, rare: int) -> np.ndarray:
     ends = np.cumsum(sizes).reshape(-1, parts)  # where in the file each part of each run ends
     begins = np.column_stack([np.roll(ends[:, -1], 1), ends])
     begins[0, 0] = 0
-    kept = []
+    frequent = []
     with open(scratch, "rb") as runs:
         for a, b in _groups(np.sum(sizes, axis=0)):
             found = np.concatenate([_slice(runs, pair, run[a], run[b]) for run in begins])
             keys, which = np.unique(found["key"], return_inverse=True)
-            kept.append(keys[np.bincount(which, found["count"]) >= rare])
+            frequent.append(keys[np.bincount(which, found["count"]) >= rare])
     scratch.unlink()
-    return np.concatenate(kept)
+    return np.concatenate(frequent)
 
 
 def _groups(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Neighbouring parts [a, b) that together stay within `SUMMED`, at least one part each."""
+    """Yield neighbouring parts [a, b) that together stay within `SUMMED`, at least one part each."""
     a, total = 0, 0
     for b, size in enumerate(sizes):
         if b > a and total + size > SUMMED:
@@ -282,7 +313,7 @@ def _slice(file: IO[bytes], dtype: np.dtype[Any], start: int, stop: int) -> np.n
 
 
 def _blocks(path: Path, dtype: Any, n: int) -> Iterator[np.ndarray]:
-    """A spill file in blocks of ``n`` values."""
+    """Yield a spill file in blocks of ``n`` values."""
     with open(path, "rb") as file:
         while data := file.read(n * np.dtype(dtype).itemsize):
             yield np.frombuffer(data, dtype)
@@ -292,7 +323,7 @@ def _blocks(path: Path, dtype: Any, n: int) -> Iterator[np.ndarray]:
 
 
 def _positions(rows: int, path: Path) -> None:
-    """For each row of the raw file its place in the split's order, int32.
+    """Write the place of each row of the raw file in the order of the split, int32.
 
     The order is the permutation that torch's ``random_split`` draws from a generator with the same seed.
     """
@@ -335,7 +366,7 @@ class _Npy:
 
 
 def _check_space(raw: Path, layout: Layout, folder: Path) -> None:
-    """Refuse before the work what cannot fit: 8 bytes a value is the most that lies there at once."""
+    """Refuse before the work what cannot fit: at most 8 bytes a value lie there at once."""
     with open(raw, "rb") as file:
         sample = file.read(1 << 20)
     rows = raw.stat().st_size / len(sample) * max(1, sample.count(b"\n"))
@@ -349,7 +380,7 @@ def _check_space(raw: Path, layout: Layout, folder: Path) -> None:
 
 @contextmanager
 def _alone(name: str, folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: it falls with the process, however that ends."""
+    """Hold the lock of the folder: it falls when the process ends, however that happens."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         try:

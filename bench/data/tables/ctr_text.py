@@ -30,7 +30,7 @@ WIDEST = 8
 
 
 def check_whole(raw: Path) -> None:
-    """Refuse what is no whole text file before anything is done."""
+    """Refuse what is not a whole text file, before anything is done."""
     size = raw.stat().st_size
     if size == 0:
         raise BenchError(f"{raw}: is empty")
@@ -47,7 +47,7 @@ def check_whole(raw: Path) -> None:
 
 
 def check_header(raw: Path, layout: Layout) -> None:
-    """Refuse a file whose first line does not name the columns, if it has such a line."""
+    """Refuse a file whose first line does not name the columns, if the layout has such a line."""
     if not layout.header:
         return
     with open(raw, encoding="utf-8", errors="replace") as file:
@@ -68,36 +68,36 @@ def bucket(values: np.ndarray) -> np.ndarray:
 
 
 class Where:
-    """The line of a row of a batch, for messages; ``first``: the line of its row 0."""
+    """Says in messages in which line a row of a batch stands; ``first`` is the line of its row 0."""
 
     def __init__(self, path: Path, first: int) -> None:
         self.path, self.first = path, first
 
     def __call__(self, row: int) -> str:
-        """``file:line``."""
+        """``file:line`` of a row."""
         return f"{self.path}:{self.first + row}"
 
 
 class Tee:
-    """A file that is read once: its digest and its progress fall out on the way."""
+    """A file that is read once, and meanwhile digested and reported."""
 
     closed = False
 
-    def __init__(self, file: IO[bytes], told: Callable[[int], None]) -> None:
-        self.file, self.told, self.sha256 = file, told, hashlib.sha256()
+    def __init__(self, file: IO[bytes], report: Callable[[int], None]) -> None:
+        self.file, self.report, self.sha256 = file, report, hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
-        """As a file does."""
+        """Read as a file does."""
         data = self.file.read(size)
         self.sha256.update(data)
-        self.told(self.file.tell())
+        self.report(self.file.tell())
         return data
 
 
 def batches(path: Path, text: Tee, layout: Layout) -> Iterator[pa.RecordBatch]:
-    """The parsed blocks of a file; only the label and the fields.
+    """Yield the parsed blocks of a file, with only the label and the fields.
 
-    ``use_threads=False``: only then does pyarrow know the number of a bad line.
+    ``use_threads=False`` is there because only then pyarrow knows the number of a bad line.
     """
     try:
         import pyarrow as pa
@@ -131,22 +131,22 @@ def batches(path: Path, text: Tee, layout: Layout) -> Iterator[pa.RecordBatch]:
         raise BenchError(_explained(path, layout, wrong, str(e))) from e
 
 
-def _explained(path: Path, layout: Layout, wrong: list[Any], said: str) -> str:
+def _explained(path: Path, layout: Layout, wrong: list[Any], message: str) -> str:
     if wrong:
         row = wrong[0]
         return (
             f"{path}:{row.number}: {row.actual_columns} columns, expected {row.expected_columns}"
             f" separated by {layout.delimiter!r}: {row.text[:80]!r}"
         )
-    if match := re.search(r"column #(\d+): Row #(\d+): CSV conversion .*invalid value '(.*)'", said):
+    if match := re.search(r"column #(\d+): Row #(\d+): CSV conversion .*invalid value '(.*)'", message):
         column = layout.columns[int(match[1])]
         kind = "0 or 1" if column == layout.label else "an integer"
         return f"{path}:{match[2]}: column {column}: {match[3]!r}, expected {kind}"
-    return f"{path}: {said}"
+    return f"{path}: {message}"
 
 
 def labels(column: pa.Array, name: str, where: Where) -> np.ndarray:
-    """(n,) uint8."""
+    """The labels of a block, (n,) uint8."""
     y = column.fill_null(-1).to_numpy()
     bad = np.flatnonzero((y != 0) & (y != 1))
     if len(bad):
@@ -158,7 +158,7 @@ def labels(column: pa.Array, name: str, where: Where) -> np.ndarray:
 
 
 def tokens(column: pa.Array) -> np.ndarray:
-    """An integer column's tokens, (n,) int64."""
+    """The tokens of a column of integers, (n,) int64."""
     # Straight from the buffer: what stands there for a missing value is any number, and is replaced.
     numbers = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column)]
     found = bucket(numbers)

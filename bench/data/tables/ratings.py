@@ -17,14 +17,14 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, digest
 from bench.data.anonymous import mapped
 from bench.data.catalog import CATALOG, VARIABLE, root
-from bench.data.preparing import Progress, read_manifest, silent
+from bench.data.preparing import Progress, read_manifest, silent, unprepared
+from bench.data.source import DataSource
 from bench.file_digest import read_digest
 
 if TYPE_CHECKING:
@@ -48,9 +48,14 @@ _TRIES = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a prepared folder holds. ``parts``: rows of training, validation and test; ``rows``: by domain.
+    """What a prepared folder holds.
 
-    ``users``, ``items``: how many of each; ``sha256``: of the arrays, in the order x, y, domain.
+    Attributes:
+        version: of the rules by which it was made.
+        domains, rows: names of the domains, and the number of rows of each.
+        parts: rows of training, validation and test.
+        users, items: how many there are of each.
+        sha256: of the arrays, in the order x, y, domain.
     """
 
     version: int
@@ -60,6 +65,18 @@ class Manifest:
     users: int
     items: int
     sha256: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Always: no published counts are known."""
+        return True
+
+    def summary(self) -> str:
+        """What was prepared."""
+        domains = ", ".join(f"{domain} {n:,}" for domain, n in zip(self.domains, self.rows, strict=True))
+        parts = ", ".join(f"{n:,}" for n in self.parts)
+        rows = f"{sum(self.rows):,} rows ({parts})"
+        return f"{NAME}: {rows}, {self.users:,} users, {self.items:,} items: {domains}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +89,42 @@ class Ratings:
     domain: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class RatingSource:
+    """The ratings as an entry of the catalogue."""
+
+    name: str
+
+    def missing(self) -> str | None:
+        """See `DataSource.missing`."""
+        return missing()
+
+    def fingerprint(self) -> str:
+        """See `DataSource.fingerprint`."""
+        return fingerprint()
+
+    def prepare(self, progress: Progress = silent, *, partial: bool = False, again: bool = False) -> Manifest:
+        """See `prepare`; how many ratings there are was not published, so every number of them is whole."""
+        return prepare(again=again, progress=progress)
+
+    def verify(self, progress: Progress = silent) -> Manifest:
+        """See `verify`."""
+        return verify()
+
+
+def data_source(name: str) -> DataSource:
+    """The ratings as an entry of the catalogue."""
+    return RatingSource(name)
+
+
 def missing() -> str | None:
     """Why the ratings cannot be read here and what to do about it, or None. Cheap."""
-    command = f"bench data prepare {NAME}"
-    try:
-        manifest = _manifest()
-    except FileNotFoundError:
-        if why := _absent():
-            return f"{NAME}: {why}, then: {command}"
-        return f"{NAME}: {CATALOG[NAME].folder} is not prepared: {command}"
-    except BenchError as e:
-        return f"{e}: {command} --again"
-    if manifest.version != VERSION:
-        return f"{NAME}: prepared under rules {manifest.version}, today's are {VERSION}: {command}"
-    return None
+
+    def otherwise() -> str:
+        why = _absent()
+        return f"{why}, then" if why else f"{CATALOG[NAME].folder} is not prepared"
+
+    return unprepared(NAME, _manifest, VERSION, otherwise)
 
 
 def _absent() -> str | None:
@@ -104,12 +143,12 @@ def _raw(domain: str) -> Path:
 
 
 def fingerprint() -> str:
-    """16 hex digits over what was prepared. Cheap: of the manifest."""
+    """16 hexadecimal digits over what was prepared. Cheap: they are made from the manifest."""
     return digest(asdict(_manifest()))
 
 
 def read() -> Ratings:
-    """The prepared log.
+    """Map the prepared log into memory.
 
     Raises:
         BenchError: it is not here, not prepared, or cannot be read.
@@ -126,17 +165,17 @@ def read() -> Ratings:
 
 
 def verify() -> Manifest:
-    """Hold the prepared arrays against their digests.
+    """Compare the prepared arrays with the digests in the manifest.
 
     Raises:
-        BenchError: they are not here, or one changed.
+        BenchError: they are not here, or one has changed.
     """
     if why := missing():
         raise BenchError(why)
     manifest = _manifest()
-    for name, said in zip(_FILES, manifest.sha256, strict=True):
+    for name, sha256 in zip(_FILES, manifest.sha256, strict=True):
         path = _place() / f"{name}.npy"
-        if not path.is_file() or read_digest(path) != said:
+        if not path.is_file() or read_digest(path) != sha256:
             raise BenchError(f"{path}: is not what was prepared: bench data prepare {NAME} --again")
     return manifest
 
@@ -148,11 +187,11 @@ def prepare(*, again: bool = False, progress: Progress = silent) -> Manifest:
     """Make the ratings ready, whole or not at all.
 
     Args:
-        again: although it has been done.
-        progress: told how many domains are read.
+        again: prepare them although it has been done.
+        progress: is called with the number of domains that are read.
 
     Raises:
-        BenchError: a file is missing or not in its layout (named), or there is no pyarrow.
+        BenchError: a file is missing or not in its layout (named), or pyarrow is not installed.
     """
     if not again and missing() is None:
         return _manifest()
@@ -176,7 +215,7 @@ def prepare(*, again: bool = False, progress: Progress = silent) -> Manifest:
 
 @dataclass(frozen=True, slots=True)
 class _Domain:
-    """One file. ``users``, ``items``: their names, once each; ``user``, ``item``: (n,) positions in them."""
+    """One file: ``users`` and ``items`` are names, once each; ``user`` and ``item`` are positions in them."""
 
     users: pa.Array
     items: pa.Array
@@ -186,7 +225,7 @@ class _Domain:
 
 
 def _made(progress: Progress) -> tuple[Sequence[np.ndarray], int, int]:
-    """Part, x, y and domain of every row in the order of the parts; the numbers of users and items."""
+    """Part, x, y and domain of every row in the order of the parts; and the numbers of users and items."""
     import numpy as np
 
     found = []
@@ -216,7 +255,7 @@ def _made(progress: Progress) -> tuple[Sequence[np.ndarray], int, int]:
 
 
 def _parsed(path: Path) -> _Domain:
-    """One file of ratings.
+    """Parse one file of ratings.
 
     Raises:
         BenchError: it is not four columns with a whole number of seconds in the last, or there is no pyarrow.
@@ -257,9 +296,9 @@ def _often(user: np.ndarray) -> np.ndarray:
 
 
 def _joined(names: Sequence[pa.Array], asked: Sequence[pa.Array]) -> tuple[int, list[np.ndarray]]:
-    """How many different ``names`` there are, and of each one ``asked`` for its place among them, sorted.
+    """The number of different ``names``, and for each array of ``asked`` its places among the sorted names.
 
-    -1 for what is none of them.
+    The place is -1 for what is none of them.
     """
     import numpy as np
     import pyarrow as pa
@@ -294,15 +333,15 @@ def _negatives(user: np.ndarray, item: np.ndarray, items: int, domain: int) -> n
 
 
 def _written(work: Path, arrays: Sequence[np.ndarray], users: int, items: int) -> Manifest:
-    """Write the arrays and what they are."""
+    """Write the arrays and their manifest."""
     import numpy as np
 
-    part, *kept = arrays
-    for name, values in zip(_FILES, kept, strict=True):
+    part, *written = arrays
+    for name, values in zip(_FILES, written, strict=True):
         np.save(work / f"{name}.npy", values)
     manifest = Manifest(
         version=VERSION, domains=DOMAINS,
-        rows=tuple(np.bincount(kept[-1], minlength=len(DOMAINS)).tolist()),
+        rows=tuple(np.bincount(written[-1], minlength=len(DOMAINS)).tolist()),
         parts=tuple(np.bincount(part, minlength=3).tolist()),
         users=users, items=items, sha256=tuple(read_digest(work / f"{f}.npy") for f in _FILES),
     )  # fmt: skip
@@ -315,11 +354,4 @@ def _place() -> Path:
 
 
 def _manifest() -> Manifest:
-    path = _place() / _MANIFEST
-    return _read(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=8)
-def _read(path: Path, changed: int) -> Manifest:
-    # ``changed`` is part of the cache's key only: a plan asks once a task, the file is read once.
-    return read_manifest(path, Manifest)
+    return read_manifest(_place() / _MANIFEST, Manifest)

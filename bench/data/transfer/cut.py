@@ -1,18 +1,17 @@
 """The targets of `bench.data.transfer.sets` that are cut out of something larger: photos, two maps.
 
-A photo's scene and class are told by hand in `PHOTOS`. Both maps are cut into the same tiles.
+A photo's scene and class stand in `PHOTOS`, by hand. Both maps are cut into the same tiles.
 """
 
 from __future__ import annotations
 
 import gzip
 from collections.abc import Mapping
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError
 from bench.data.transfer.pictures import SIDE, Drawn, halved
+from bench.packages import located
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +86,7 @@ LEAST_CHANGE = 4.0
 
 
 def draw_photos() -> Drawn:
-    """Disjoint patches of 64 pixels of colour photos, at half their size; a group is a scene."""
+    """Cut disjoint patches of 64 pixels out of colour photos, at half their size; a group is a scene."""
     import numpy as np
 
     images, labels, groups = [], [], []
@@ -102,7 +101,7 @@ def draw_photos() -> Drawn:
 
 
 def _patches(photo: str) -> np.ndarray:
-    """(n, 32, 32, 3) uint8."""
+    """The patches of one photo that are not of one colour, (n, 32, 32, 3) uint8."""
     import numpy as np
     from PIL import Image
 
@@ -116,12 +115,12 @@ def _patches(photo: str) -> np.ndarray:
     size = (round(whole.width * scale), round(whole.height * scale))
     pixels = np.asarray(whole.resize(size, Image.Resampling.LANCZOS))
     patches = _tiles(pixels).reshape(-1, SIDE, SIDE, 3)
-    kept: np.ndarray = patches[_changes(patches)]
-    return kept
+    varied: np.ndarray = patches[_changes(patches)]
+    return varied
 
 
 def draw_map(file: str) -> Drawn:
-    """Tiles of a map of the world, 64 of 5,400 pixels (4.3 degrees) at half their size, where there is land.
+    """Cut a map of the world into tiles of 64 pixels (4.3 degrees), at half their size, where there is land.
 
     A group is a block of 7 x 7 tiles (30 degrees), a class its latitude. Antarctica is left out, and so are,
     of both maps, tiles in which one of them shows hardly anything (inland ice).
@@ -130,8 +129,8 @@ def draw_map(file: str) -> Drawn:
 
     maps = {name: _map_tiles(name) for name in (EARTH, RELIEF)}
     row, column = np.nonzero(_land()[:_ROWS] >= LEAST_LAND)
-    kept = np.all([_changes(tiles[row, column]) for tiles in maps.values()], axis=0)
-    row, column = row[kept], column[kept]
+    varied = np.all([_changes(tiles[row, column]) for tiles in maps.values()], axis=0)
+    row, column = row[varied], column[varied]
     north, east = row // _BLOCK, column // _BLOCK
     away = np.where(north < 3, 2 - north, north - 3)
     groups = [
@@ -141,7 +140,7 @@ def draw_map(file: str) -> Drawn:
 
 
 def _map_tiles(file: str) -> np.ndarray:
-    """(42, 84, 32, 32, 3) uint8."""
+    """All tiles of a map, (42, 84, 32, 32, 3) uint8."""
     import numpy as np
     from PIL import Image
 
@@ -154,7 +153,7 @@ def _map_tiles(file: str) -> np.ndarray:
 
 
 def _land() -> np.ndarray:
-    """(42, 84): share of each tile that is land or lake, by the package's own mask."""
+    """The share of each tile that is land or lake, (42, 84), by the mask in the package."""
     import numpy as np
 
     data = gzip.decompress((located(MAP_PACKAGE, MAPS) / _MASK).read_bytes())
@@ -165,13 +164,13 @@ def _land() -> np.ndarray:
 
 
 def _tiles(pixels: np.ndarray) -> np.ndarray:
-    """(h, w, 3) -> (h // 64, w // 64, 32, 32, 3) uint8: disjoint tiles at half their size."""
+    """Disjoint tiles of a picture (h, w, 3) at half their size, (h // 64, w // 64, 32, 32, 3) uint8."""
     blocks = _blocks(pixels)
     return halved(blocks.reshape(-1, *blocks.shape[2:])).reshape(*blocks.shape[:2], SIDE, SIDE, 3)
 
 
 def _blocks(pixels: np.ndarray) -> np.ndarray:
-    """(h, w, c) -> (h // 64, w // 64, 64, 64, c), out of its middle."""
+    """Disjoint blocks out of the middle of a picture (h, w, c), (h // 64, w // 64, 64, 64, c)."""
     height, width, channels = pixels.shape
     down, across = height // _TILE, width // _TILE
     top, left = height % _TILE // 2, width % _TILE // 2
@@ -180,11 +179,6 @@ def _blocks(pixels: np.ndarray) -> np.ndarray:
 
 
 def _changes(images: np.ndarray) -> np.ndarray:
-    """(..., h, w, 3) -> (...): whether some colour varies by more than `LEAST_CHANGE`."""
+    """Whether some colour of each picture (..., h, w, 3) varies by more than `LEAST_CHANGE`, (...)."""
     changes: np.ndarray = images.std((-3, -2)).max(-1) > LEAST_CHANGE
     return changes
-
-
-def located(distribution: str, file: str) -> Path:
-    """Where a file or folder of an installed distribution lies."""
-    return Path(str(metadata.distribution(distribution).locate_file(file)))

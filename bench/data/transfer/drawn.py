@@ -43,11 +43,11 @@ _TOPS = ("short hair", "long hair", _HATS)
 
 
 def draw_icons() -> Drawn:
-    """Icons in dark grey on white; a class is a set of icons, a group the first word of their names.
+    """Draw icons in dark grey on white; a class is a set of icons, a group the first word of their names.
 
-    The first word, since a set draws the same cloud or the same battery in dozens of variants. The same file
-    under a second name is left out. The set that would be three quarters of all is thinned: kept are those
-    whose file names have the smallest hashes.
+    The first word, since a set draws the same cloud or the same battery in dozens of variants. The same
+    file under a second name is left out. Of the set that would be three quarters of all, only icons whose
+    file names have the smallest hashes are taken.
     """
     import numpy as np
 
@@ -70,21 +70,21 @@ def draw_icons() -> Drawn:
 
 
 def draw_emoji(style: str) -> Drawn:
-    """All emoji of a style but flags; a class is a category, a group a family."""
+    """Draw all emoji of a style except flags; a class is a category, a group a family."""
     return of_emoji(emoji.read([style], everything=True))
 
 
 def of_emoji(pictures: emoji.Pictures) -> Drawn:
-    """Pictures of emoji but flags, at half their size; a class is a category, a group a family."""
+    """The pictures except flags, at half their size; a class is a category, a group a family."""
     import numpy as np
 
-    kept = pictures.where(pictures.category != "Flags")
-    classes, label = np.unique(kept.category, return_inverse=True)
-    return Drawn(halved(kept.images), label.astype(np.int64), tuple(classes.tolist()), kept.family)
+    others = pictures.where(pictures.category != "Flags")
+    classes, label = np.unique(others.category, return_inverse=True)
+    return Drawn(halved(others.images), label.astype(np.int64), tuple(classes.tolist()), others.family)
 
 
 def draw_flags() -> Drawn:
-    """Flags from the sheet of the package, one class; a group is those that look the same."""
+    """Read the flags from the embedded sheet: one class; a group is the flags that look alike."""
     import numpy as np
 
     ids, images = sheets.read(EMBEDDED, SHEET)
@@ -96,9 +96,9 @@ def draw_flags() -> Drawn:
 
 
 def draw_avatars() -> Drawn:
-    """Avatars of python-avatars' parts, each part drawn from a fixed seed; a group is a top and the clothes.
+    """Compose avatars of python-avatars' parts, drawn from a fixed seed; a group is a top and the clothes.
 
-    Tops are equally likely, most avatars have no beard and nothing on their noses.
+    Tops are equally likely; most avatars have no beard and wear nothing on their noses.
     """
     import numpy as np
 
@@ -113,7 +113,7 @@ def draw_avatars() -> Drawn:
 
 
 def _composed(dice: random.Random) -> tuple[str, int, str]:
-    """SVG, label and group of one avatar; the package's own dice are the process's, which are not for us."""
+    """SVG, label and group of one avatar. The package's own random choice has no seed, so it is not used."""
     import python_avatars as pa
 
     tops = [*pa.HairType, *pa.HatType]
@@ -143,7 +143,7 @@ def _composed(dice: random.Random) -> tuple[str, int, str]:
 
 
 def _kind(top: Any) -> str:
-    """Which of `_TOPS` a top is: of python-avatars' ``HatType`` or ``HairType``."""
+    """Which of `_TOPS` a top is, given as python-avatars' ``HatType`` or ``HairType``."""
     if type(top).__name__ == "HatType" or top.name in _WORN:
         return _HATS
     return "long hair" if top.name in _LONG else "short hair"

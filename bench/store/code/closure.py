@@ -1,19 +1,20 @@
-"""The definitions that a cell can reach: what its record is held to.
+"""The code of a cell: all definitions that it can reach. A record is stale if one of them has changed.
 
-From the method's function and the track's class, and for a stage from its ``build``, over every name that
-code names, from file to file. A cell's *code* is the set of (name, digest) of these definitions, without
-the modules that they stand in: to move a function, or to split a file, changes nothing. Statements that run
-when a reached module is imported count too. Of a module that is handed around as a value all that some
-attribute or string in the code could name counts; what cannot be told at all (``globals()``) takes a whole
-module in.
+The walk starts from the method's function and the track's class, for a stage from its ``build``, and follows
+every name in the code from file to file. The *code* of a cell is the set of (name, digest) of the definitions
+found, without the modules that they are in: moving a function or splitting a file changes nothing. Statements
+that run when a reached module is imported are part of it. Of a module that is passed on as a value,
+everything that an attribute or a string in the code could name is part of it; where names cannot be
+determined (``globals()``), the whole module.
 
-What is left out, because it decides no number or is recorded by value:
+These are left out, because they decide no number or are recorded by value:
 
-- the contract, the registry, the engine, the store, the board, the commands and the catalogue of data sets:
-  they decide which cells run, where, and how a result is kept and shown;
-- of a track's class what only plans or shows (`PLANS_OR_SHOWS`);
-- the fields of a track's ``Grid`` and ``Run``, and the constants that it names in ``by_value``: a record
-  keeps the settings that its cell ran with.
+- the contract, the registry, the engine, the store, the board, the commands and the catalogue of data sets,
+which
+  decide which cells run, where, and how results are stored and shown;
+- members of a track's class that only plan or show (`PLANS_OR_SHOWS`); - the fields of a track's ``Grid`` and
+``Run``, and the constants that it names in ``by_value``: a record holds the
+  settings that its cell ran with.
 
 An attribute that is found only when the code runs (``getattr`` with a computed name on an object whose class
 is nowhere named, ``__subclasses__``) is not followed.
@@ -47,11 +48,11 @@ if TYPE_CHECKING:
 
 PLUGIN = "plugin:"
 _DECIDES = re.compile(r"bench\.(tracks|nn|data|methods|baselines)(\.|$)")
-_TELLS = frozenset({"bench.data.catalog"})
+_SHOWS_DATA = frozenset({"bench.data.catalog"})
 
 
 def unpack_listing(data: bytes) -> tuple[tuple[str, str], ...]:
-    """The pairs of a `Closure.listing`; raises `BenchError` for bytes that are none."""
+    """The pairs of a `Closure.listing`; `BenchError` if the bytes are not one."""
     try:
         return tuple((str(name), str(digest)) for name, digest in orjson.loads(data))
     except (ValueError, TypeError) as error:
@@ -59,16 +60,16 @@ def unpack_listing(data: bytes) -> tuple[tuple[str, str], ...]:
 
 
 def changes(then: Iterable[tuple[str, str]], now: Iterable[tuple[str, str]]) -> list[str]:
-    """How the code of today differs from that of a record, in words, one definition each."""
+    """How today's code differs from that of a record: one phrase for each definition."""
     old, new = set(then), set(now)
     before, after = {name for name, _ in old}, {name for name, _ in new}
     names = {name for name, _ in old ^ new}
-    said = {n: "changed" if n in before & after else "is gone" if n in before else "is new" for n in names}
-    return sorted(f"{name} {how}" for name, how in said.items())
+    how = {n: "changed" if n in before & after else "is gone" if n in before else "is new" for n in names}
+    return sorted(f"{name} {what}" for name, what in how.items())
 
 
 def code(extra: Mapping[str, Path]) -> Code:
-    """The code as this process finds it; ``extra``: see `Code`. One object, so that files are read once."""
+    """The `Code` of this process, one object for each ``extra`` (see `Code`), so that files are read once."""
     return _code(tuple(sorted(extra.items())))
 
 
@@ -78,7 +79,7 @@ def _code(extra: tuple[tuple[str, Path], ...]) -> Code:
 
 
 class Code:
-    """Files that count as code, found by name and read without importing them.
+    """Finds and reads the files whose definitions can be part of a cell's code, without importing them.
 
     Args:
         extra: code that is not ours: ``{"plugin:<file name>": its path}`` for a file given with ``--plugin``,
@@ -93,7 +94,7 @@ class Code:
         self._read = _Reader()
         self._modules: dict[str, Module | None] = {}
         self._known: dict[Any, Closure] = {}
-        self._still = 0
+        self._unchanged = 0
         self._lock = threading.RLock()
         #: What the names in a definition are, by the definition's id; for `Walk` alone.
         self.links: dict[int, Links] = {}
@@ -128,15 +129,15 @@ class Code:
         """
         at = (starts, of, by_value, words, track)
         with self._lock:  # a sweep runs its cells from several threads
-            self._look()
+            self._check_files()
             if at not in self._known:
                 self._known[at] = Walk(self, of or track, by_value, words).run(starts, of)
-                self._read.keep()
+                self._read.save()
             return self._known[at]
 
-    def _look(self) -> None:
-        """Forget all if a file changed since it was read."""
-        if not self._still and any(
+    def _check_files(self) -> None:
+        """Clear everything that was read if a file changed since."""
+        if not self._unchanged and any(
             m.state != state_of(m.path) for m in self._modules.values() if m is not None
         ):
             self._modules.clear()
@@ -144,21 +145,21 @@ class Code:
             self.links.clear()
 
     @contextmanager
-    def still(self) -> Iterator[None]:
-        """Take the files for unchanged until the block ends: to look costs a millisecond for each cell."""
+    def assume_unchanged(self) -> Iterator[None]:
+        """Do not check files for changes until the block ends: a check costs a millisecond for each cell."""
         with self._lock:
-            self._look()
-            self._still += 1
+            self._check_files()
+            self._unchanged += 1
         try:
             yield
         finally:
             with self._lock:
-                self._still -= 1
+                self._unchanged -= 1
 
     # ------------------------------------------------------------------------------------------ finding files
 
     def module(self, name: str) -> Module | None:
-        """The module of that name if it counts, else None."""
+        """The module of that name if its definitions can be part of code, else None."""
         if name not in self._modules:
             path = self._locate(name)
             self._modules[name] = None if path is None else Module(name, path, self._read(path))
@@ -167,9 +168,11 @@ class Code:
     def _locate(self, name: str) -> Path | None:
         top, *rest = name.split(".")
         if top == "bench":
-            counts = _DECIDES.match(name) and name not in _TELLS
+            counts = _DECIDES.match(name) and name not in _SHOWS_DATA
             return _below(self._roots, rest) if counts else None
-        if top.startswith("bench_plugin_"):  # a file given with --plugin, as the registry calls it
+        if top.startswith(
+            "bench_plugin_"
+        ):  # a file given with --plugin, by the name that the registry gives it
             file = getattr(sys.modules.get(name), "__file__", None)
             return Path(file) if file else None
         if top in self._extra:
@@ -204,35 +207,37 @@ def _below(roots: Iterable[Path], parts: list[str]) -> Path | None:
 
 
 class _Reader:
-    """Summaries of files, kept by content in the user's cache: to read them anew takes most of a second."""
+    """Reads files, with a cache by content in the user's cache folder: to parse all of them takes most of a
+    second.
+    """
 
     def __init__(self) -> None:
         by = hashlib.sha256(Path(definitions.__file__).read_bytes()).hexdigest()[:12]
         self._file = cache_folder() / "definitions" / f"{by}.json"
-        self._kept: dict[str, Summary] | None = None
+        self._cached: dict[str, Summary] | None = None
         self._new = False
 
     def __call__(self, path: Path) -> Summary:
         source = path.read_bytes()
         digest = hashlib.sha256(source).hexdigest()
-        if self._kept is None:
+        if self._cached is None:
             try:
-                self._kept = orjson.loads(self._file.read_bytes())
+                self._cached = orjson.loads(self._file.read_bytes())
             except (OSError, ValueError):
-                self._kept = {}
-        if digest not in self._kept:
-            self._kept[digest] = definitions.read(source)
+                self._cached = {}
+        if digest not in self._cached:
+            self._cached[digest] = definitions.read(source)
             self._new = True
-        return self._kept[digest]
+        return self._cached[digest]
 
-    def keep(self) -> None:
-        """Write what was read anew; where the cache cannot be written, it is read anew next time."""
-        if not self._new or self._kept is None:
+    def save(self) -> None:
+        """Write new entries to the cache. If it cannot be written, the files are parsed again next time."""
+        if not self._new or self._cached is None:
             return
         scratch = self._file.with_name(f".{self._file.name}.{os.getpid()}-{secrets.token_hex(4)}")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            scratch.write_bytes(orjson.dumps(self._kept))
+            scratch.write_bytes(orjson.dumps(self._cached))
             os.replace(scratch, self._file)
         except OSError:
             scratch.unlink(missing_ok=True)

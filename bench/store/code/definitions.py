@@ -1,9 +1,9 @@
-"""What one Python file defines, and what each definition names, read from its syntax tree without importing.
+"""Reads from the syntax tree of one Python file what it defines and what each definition names.
 
-A definition is what a module binds at its top: a function, a class, a constant. Its digest is over its syntax
-tree without comments, docstrings and formatting, and without what only plans or shows: ``@method`` of
-`bench.contract` (hyper-parameters are in a cell's key, limits in its record), and the ``doc``, ``digits`` and
-``unit`` of a ``Metric``. `bench.store.code.closure` follows the names from file to file.
+A definition is what a module binds at its top level: a function, a class, a constant. Its digest is that of
+its syntax tree without comments, docstrings and formatting, and without what only plans or shows: ``@method``
+of `bench.contract` (hyper-parameters are in a cell's key, limits in its record), and the ``doc``, ``digits``
+and ``unit`` of a ``Metric``. `bench.store.code.closure` follows the names from file to file.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
-#: How something is reached. ``["g", name, *attributes]``: by a name of the module. ``["m", module,
-#: *attributes]``: by one imported as a module. ``["f", level, module, name, *attributes]``: by one imported
-#: from a module. ``["x", import]``: an import, in the words of "m" or "f", that runs the other module's
-#: statements. ``["d", prefix]``: a module whose name is known only when the code runs, up to what can be read
-#: of it. ``["o"]``: names of the module itself that are known only when the code runs.
+#: A reference. ``["g", name, *attributes]``: to a name of the module. ``["m", module, *attributes]``: to an
+#: imported module. ``["f", level, module, name, *attributes]``: to a name imported from a module. ``["x",
+#: import]``: an import, written as "m" or "f", which runs the statements of the other module. ``["d",
+#: prefix]``: to a module whose name is computed, with the part that is constant. ``["o"]``: to computed names
+#: of the module itself.
 Ref = list[Any]
-#: Names bound in a function or a class: where they were imported from, nothing for one that is made there.
+#: Names bound in a function or a class -> where each is imported from, empty for one that is defined there.
 Scope = dict[str, list[Ref]]
 
 
 class Definition(TypedDict):
-    """``digest``: 12 hex digits. ``refs``: what it names. ``words``: attributes of what has no such name
-    (``self.word``, ``f(x).word``), and the strings in it that may be names.
+    """A definition. ``digest``: 12 hex digits. ``refs``: its references. ``words``: attributes of expressions
+    that are no reference (``self.word``, ``f(x).word``), and strings that may be names.
     """
 
     digest: str
@@ -45,9 +45,10 @@ class Member(TypedDict):
 
 
 class Summary(TypedDict):
-    """One file. ``defs``: name -> its definitions, several if it is bound more than once. ``classes``: the
-    same of classes, by member. ``statements``: what runs when the file is imported and does more than bind
-    names. ``imports``: name -> where it comes from. ``stars``: modules of which all names are imported.
+    """What one file defines. ``defs``: name -> its definitions, several if it is bound more than once.
+    ``classes``: the same for classes, member by member. ``statements``: what runs when the file is imported
+    and does more than bind names. ``imports``: name -> where it comes from. ``stars``: modules of which all
+    names are imported.
     """
 
     defs: dict[str, list[Definition]]
@@ -62,15 +63,17 @@ _NAMED = (*_FUNCTIONS, ast.ClassDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 #: Arguments of a metric that only show it.
 _SHOWS = frozenset({"doc", "digits", "unit"})
-#: Built-in functions after which nothing can be told of what code names.
+#: Built-in functions that make it unknown which names code uses.
 _OPAQUE = frozenset({"globals", "eval", "exec"})
 _OURS = re.compile(r"(bench(?:\.\w+)+)(?::(\w+)[\w.]*)?")
-# Loading or storing shows in where a name stands; u"x" is "x"; a type comment is a comment.
-_SAYS_NOTHING = ("ctx", "kind", "type_comment")
+# Whether a name is loaded or stored follows from its place; u"x" is "x"; a type comment is a comment.
+_REDUNDANT = ("ctx", "kind", "type_comment")
 
 
 def read(source: bytes) -> Summary:
-    """What a file defines. One that is not Python has a single statement, its text: any edit changes it."""
+    """What a file defines. A file that is not Python has one statement, its text, so that any edit changes
+    it.
+    """
     try:
         return _File(ast.parse(source)).summary
     except (SyntaxError, ValueError):
@@ -79,25 +82,26 @@ def read(source: bytes) -> Summary:
 
 
 def _digest(node: ast.AST) -> str:
-    return hashlib.sha256("".join(_words(node)).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return hashlib.sha256("".join(_tokens(node)).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def _words(node: ast.AST) -> Iterator[str]:
-    """A syntax tree in words, without what is empty: `ast.dump` says the same tree in other words from one
-    version of Python to the next, which would make every record stale."""
+def _tokens(node: ast.AST) -> Iterator[str]:
+    """A syntax tree as text, without empty fields. The text of `ast.dump` changes from one version of Python
+    to the next, which would make every record stale.
+    """
     yield f"({type(node).__name__}"
     for name in node._fields:
-        if name in _SAYS_NOTHING:
+        if name in _REDUNDANT:
             continue
         value = getattr(node, name, None)
         if isinstance(value, ast.AST):
             yield f" {name}"
-            yield from _words(value)
+            yield from _tokens(value)
         elif isinstance(value, list):
             for item in value:
                 if isinstance(item, ast.AST):
                     yield f" {name}"
-                    yield from _words(item)
+                    yield from _tokens(item)
                 else:
                     yield f" {name}={item!r}"
         elif value is not None or isinstance(node, ast.Constant):
@@ -168,8 +172,8 @@ def _definition(node: ast.AST, class_scope: Scope | None = None) -> Definition:
 
 
 class _Stripped(ast.NodeTransformer):
-    """Takes out what does nothing, strings that stand alone, what only plans or shows, and in which module of
-    ours something imported stands: what it is counts by itself.
+    """Removes strings that are statements, what only plans or shows, and the names of our modules in imports
+    (the imported definitions are part of the code themselves).
     """
 
     def __init__(self, imports: Mapping[str, Sequence[Ref]]) -> None:
@@ -220,7 +224,7 @@ class _Stripped(ast.NodeTransformer):
 
 
 def _blocks(node: ast.stmt) -> Iterator[list[ast.stmt]]:
-    """The blocks of a compound statement that run as part of it; none that is there for types only."""
+    """The blocks of a compound statement that run as part of it, without those for type checkers only."""
     for name, value in ast.iter_fields(node):
         if name in ("handlers", "cases"):
             yield from (inner.body for inner in value)
@@ -235,7 +239,7 @@ def _for_types(test: ast.expr) -> bool:
 
 
 def _is_script(test: ast.expr) -> bool:
-    """``__name__ == "__main__"``: never of a module that a cell imports."""
+    """``__name__ == "__main__"``, which is never true in a module that a cell imports."""
     return isinstance(test, ast.Compare) and _chain(test.left) == ["__name__"]
 
 
@@ -266,7 +270,7 @@ def _imported(node: ast.Import | ast.ImportFrom) -> tuple[dict[str, Ref], list[R
 
 
 def _bound_by(node: ast.stmt) -> tuple[set[str], bool]:
-    """Names that a statement binds, and whether it does nothing else."""
+    """The names that a statement binds, and whether it does nothing else."""
     if isinstance(node, _NAMED):
         return {node.name}, True
     single = isinstance(node, ast.AnnAssign | ast.AugAssign)
@@ -311,7 +315,7 @@ def _scope(body: Iterable[ast.AST]) -> Scope:
                 names = {name: None}
         for name, spec in names.items():
             bound.setdefault(name, []).extend([] if spec is None else [spec])
-        if isinstance(node, _COMPREHENSIONS):  # of its targets none is bound out here, but what := binds is
+        if isinstance(node, _COMPREHENSIONS):  # its targets are not bound in this scope, but those of := are
             todo += [n for n in ast.walk(node) if isinstance(n, ast.NamedExpr)]
         elif not isinstance(node, (*_NAMED, ast.Lambda)):
             todo += ast.iter_child_nodes(node)
@@ -322,7 +326,9 @@ def _scope(body: Iterable[ast.AST]) -> Scope:
 
 
 class _Refs:
-    """What a piece of code names: module-level names and imports, by the rules of Python's scopes."""
+    """Collects the references of a piece of code to module-level names and imports, by Python's scoping
+    rules.
+    """
 
     def __init__(self) -> None:
         self.found: dict[str, Ref] = {}
@@ -332,7 +338,9 @@ class _Refs:
         self.found[repr(ref)] = ref
 
     def visit(self, node: ast.AST, scopes: tuple[Scope, ...], in_class: Scope | None = None) -> None:
-        """Take in what ``node`` names; ``in_class``: names of the class body in which it directly stands."""
+        """Collect the references of ``node``; ``in_class``: names of the class body that it is
+        directly in.
+        """
         match node:
             case ast.Attribute() | ast.Name():
                 if chain := _chain(node):
@@ -350,7 +358,8 @@ class _Refs:
                 inner = _scope([g.target for g in node.generators])
                 self._all(ast.iter_child_nodes(node), (*scopes, inner))
             case ast.AnnAssign():
-                # The annotation of a dataclass's field may decide what it is; one in a function never runs.
+                # The annotation of a field of a dataclass matters when the class is made; one in a function
+                # never runs.
                 parts = [node.target, node.value, node.annotation if in_class is not None else None]
                 self._all([p for p in parts if p is not None], scopes, in_class)
             case ast.Import() | ast.ImportFrom():
@@ -402,14 +411,16 @@ class _Refs:
             self._add(["o"])
 
     def _import(self, name: ast.expr | None) -> None:
-        """An import of a module by a name that is computed."""
+        """Collect an import of a module by a computed name."""
         first = name.values[0] if isinstance(name, ast.JoinedStr) and name.values else name
         first = first.left if isinstance(first, ast.BinOp) else first
         prefix = first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else ""
         self._add(["m", prefix] if first is name and prefix else ["d", prefix])
 
     def _text(self, text: str) -> None:
-        """A string may be the name of a module of ours, or of one in a package that is imported by name."""
+        """Collect a string that may be the name of a module of ours, or of one in a package that is imported
+        by name.
+        """
         if match := _OURS.fullmatch(text):
             self._add(["f", 0, match[1], match[2]] if match[2] else ["m", match[1]])
         elif text.isidentifier() and len(text) <= 60:

@@ -1,4 +1,4 @@
-"""Following names from file to file: what a piece of code can reach."""
+"""Follows names from file to file to find all definitions that a piece of code can reach."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ import orjson
 from bench.store.artifacts import artifact_name
 from bench.store.code.definitions import Definition, Ref, Summary
 
-#: Members of a track that decide which cells there are, which of them can run and how they are shown. What
-#: they give and a number depends on is recorded by value: the data's fingerprint, the stages' addresses, the
-#: recipe.
+#: Members of a track that decide which cells there are, which of them can run and how they are shown. Their
+#: values on which a number depends are recorded: the data's fingerprint, the stages' addresses, the recipe.
 PLANS_OR_SHOWS = frozenset({
     "tasks", "stages", "missing", "fingerprint", "embedded", "Grid", "Run", "recipe", "by_value", "kind",
     "title", "notes", "claim", "axis", "reference", "smoke", "preload",
@@ -26,14 +25,14 @@ PLANS_OR_SHOWS = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where to start: a definition of a module, or with ``name`` "" all of it."""
+    """Where the walk starts: a definition of a module, or the whole module (``name`` "")."""
 
     module: str
     name: str = ""
 
     @classmethod
     def of(cls, thing: Any) -> Start:
-        """Of a function or a class; for what has no name of its own (a lambda, a partial), its module."""
+        """The start for a function or a class; for an object without a name (a lambda) its module."""
         while isinstance(thing, functools.partial):
             thing = thing.func
         if not hasattr(thing, "__qualname__"):
@@ -45,8 +44,8 @@ class Start:
 class Closure:
     """The code of a cell or a stage.
 
-    ``pairs``: (name, digest) of its definitions, sorted. ``files``: those that they stand in. ``name``: the
-    artifact under which a store keeps the pairs; equal for equal pairs, so it is what a record is held to.
+    ``pairs``: (name, digest) of its definitions, sorted. ``files``: the files that they are in. ``name``: the
+    name of the artifact with the pairs, equal for equal pairs, which records hold.
     """
 
     def __init__(self, pairs: Iterable[tuple[str, str]], files: Iterable[Path]) -> None:
@@ -56,26 +55,26 @@ class Closure:
 
 
 class Module:
-    """A file of the code that counts, with its name for relative imports, as it was when it was read."""
+    """A file as it was when it was read, with the name of its module."""
 
     def __init__(self, name: str, path: Path, summary: Summary) -> None:
         self.name, self.path, self.summary, self.state = name, path, summary, state_of(path)
-        #: Modules that are run when this one is imported, once somebody asked.
+        #: Modules that run when this one is imported, None until they were determined.
         self.runs: set[str] | None = None
 
     @property
     def package(self) -> str:
-        """Where its relative imports start."""
+        """The package that its relative imports start from."""
         return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
 
 
 class Modules(Protocol):
-    """Where files are found by name: `bench.store.code.closure.Code`. ``links``: what was resolved before."""
+    """Finds modules by name (`bench.store.code.closure.Code`). ``links``: a cache of resolved references."""
 
     links: dict[int, Links]
 
     def module(self, name: str) -> Module | None:
-        """The module of that name if it counts, else None."""
+        """The module of that name if its definitions can be part of code, else None."""
 
     def inside(self, package: str) -> Iterator[str]:
         """Names of the modules directly in a package."""
@@ -96,8 +95,9 @@ _At = tuple[str, str]
 
 @dataclass(slots=True)
 class Links:
-    """What the names in one definition are: definitions, with attributes of these as ``words``; modules that
-    it imports, and such whose name it computes; ``others``: names out of other packages, and which.
+    """The resolved references of one definition. ``to``: definitions; ``words``: attributes of these;
+    ``runs``: modules that it imports; ``computed``: packages with the constant part of a computed module
+    name; ``others``: names from other packages, with digests.
     """
 
     to: list[_At] = field(default_factory=list)
@@ -108,7 +108,7 @@ class Links:
 
 
 class Walk:
-    """One closure being computed."""
+    """Computes one closure."""
 
     def __init__(
         self, code: Modules, track: Start | None, by_value: frozenset[str], words: frozenset[str]
@@ -135,11 +135,11 @@ class Walk:
             at = self.todo.pop()
             if at not in self.done:
                 self.done.add(at)
-                self._take(*at)
+                self._reach(*at)
         return Closure(self.pairs, self.files)
 
     def _track(self, module: str, name: str) -> None:
-        """Mark a track's class, those that it inherits from, and its settings."""
+        """Remember a track's class, its base classes and its settings, of which only parts count."""
         found = self.code.module(module)
         if found is None or (module, name) in self.tracks or name not in found.summary["classes"]:
             return
@@ -152,7 +152,7 @@ class Walk:
             elif member["names"] in (["Run"], ["Grid"]):
                 self.settings |= {*hits}
 
-    def _take(self, module: str, name: str) -> None:
+    def _reach(self, module: str, name: str) -> None:
         found = self.code.module(module)
         if found is None:
             return
@@ -174,7 +174,7 @@ class Walk:
             self.todo.append((module, "**"))
 
     def _parts(self, module: str, name: str, summary: Summary) -> Iterator[tuple[str, Definition]]:
-        """A definition as what of it counts."""
+        """The parts of a definition that count."""
         is_track, is_settings = (module, name) in self.tracks, (module, name) in self.settings
         if not is_track and not is_settings:
             yield from ((name, d) for d in summary["defs"][name])
@@ -198,7 +198,7 @@ class Walk:
                 self._execute(module)
 
     def _execute(self, module: str) -> None:
-        """Take in what importing a module runs."""
+        """Add the statements that run when a module is imported."""
         todo = [module]
         while todo:
             name = todo.pop()
@@ -215,10 +215,11 @@ class Walk:
             todo += found.runs - self.ran
 
     def _more(self) -> bool:
-        """What depends on all that was found so far; whether there is anything more to do.
+        """Add what depends on everything found so far; returns whether there is more to do.
 
-        Of a module as a value, what some attribute or string could name. Of modules that are imported by a
-        computed name those that a hyper-parameter or a string names; where none is named, all.
+        Of a module that is used as a value, add what an attribute or a string could name. Of modules that are
+        imported by a computed name, add those that a hyper-parameter or a string names; all, if none is
+        named.
         """
         found = []
         for value in self.values:
@@ -263,8 +264,8 @@ class Walk:
         return known
 
     def _of_others(self, ref: Ref, found: Module) -> list[tuple[str, str]]:
-        """A name that the module imports from a package that is not ours, with a digest of where it is from.
-        (One that a function imports is in the function's digest.)
+        """A name that the module imports from another package, with a digest of its place there. (A name that
+        a function imports is part of the function's digest.)
         """
         specs = found.summary["imports"].get(ref[1], ()) if ref[0] == "g" else ()
         theirs = [s for s in specs if _base(s, found).partition(".")[0] != "bench"]
@@ -272,7 +273,7 @@ class Walk:
         return [(f"import {ref[1]}", hashlib.sha256(t.encode()).hexdigest()[:12]) for t in texts]
 
     def _resolve(self, ref: Ref, found: Module, words: set[str]) -> list[_At]:
-        """What a name is, as far as it counts; attributes of what it is go into ``words``."""
+        """The definitions that a reference leads to; attributes of these are added to ``words``."""
         match ref:
             case ["g", name, *chain]:
                 summary = found.summary
@@ -291,8 +292,8 @@ class Walk:
         return []
 
     def _attribute(self, chain: list[str], first: int, words: set[str]) -> list[_At]:
-        """``a.b.c``: the module that it names, or a name in one. From ``first`` parts on it is looked at what
-        the module binds before a module of that name is looked for, as Python does.
+        """The module or the definition that ``a.b.c`` names. From ``first`` parts on, names that a module
+        binds go before submodules of that name, as in Python.
         """
         for n in range(first, len(chain) + 1):
             module = self.code.module(".".join(chain[:n]))

@@ -1,1 +1,1 @@
-"""What several tracks share: checks of answers and names, recipes, sources of data, pictures with labels."""
+"""What several tracks share: checks of answers, recipes, sources of data, labelled pictures, the steps."""

@@ -98,7 +98,8 @@ class Steps:
     def seconds_per_step(self) -> float:
         """Wall seconds per optimisation step since the cell was last started.
 
-        The loading of data is counted; snapshots, evaluation and checkpoints are not.
+        The loading of data is counted; snapshots, evaluation and checkpoints are not. What a method itself
+        computes after a step, such as a validation loss by which it chooses weights, is part of the step.
         """
         return self._seconds / max(1, self._taken)
 

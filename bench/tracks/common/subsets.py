@@ -1,6 +1,8 @@
-"""Choosing fewer of a data set's examples, the same ones every time."""
+"""Choosing examples of a data set: a few, the same ones every time; or all of them again and again."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -40,3 +42,9 @@ def few_per_class(rows: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:
         return rows
     order = np.random.default_rng(0).permutation(rows)
     return np.sort(np.concatenate([order[y[order] == c][:n] for c in np.unique(y[rows])]))
+
+
+def endless(rows: np.ndarray, random: np.random.Generator) -> Iterator[int]:
+    """The positions (k,) in a random order, then in another one, without end."""
+    while True:
+        yield from random.permutation(rows).tolist()

@@ -120,5 +120,4 @@ def _rate(step: int, recipe: Recipe) -> float:
 
 def embedded(file: Path) -> Embedded:
     """The weights that travel with the package; their file was written when addresses named modules."""
-    earlier = STAGE.address_by("bench.tracks.dit_transfer.pretrain:build")
-    return embedded_weights(STAGE, file, earlier)
+    return embedded_weights(STAGE, file, STAGE.address_by("bench.tracks.dit_transfer.pretrain:build"))

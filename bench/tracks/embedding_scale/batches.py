@@ -23,8 +23,9 @@ _AHEAD = 4
 class Rows:
     """Arrays with the same first axis, read by batches of positions as tensors on one device.
 
-    ``device``: where batches are wanted. ``resident``: keep the rows there; None decides by `fits`. A memory
-    map that is not resident stays a map, so that a log larger than the memory can be trained on.
+    ``device``: where the batches are to be. ``resident``: whether all rows lie there from the start; None:
+    if they fit (`fits`). A memory map that is not resident stays a map, so that a log larger than the memory
+    can be trained on.
     """
 
     def __init__(

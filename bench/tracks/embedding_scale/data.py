@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: The index, in every field, that stands for all rare and unseen values.
-RARE = 0
-
 
 @dataclass(frozen=True, slots=True)
 class CtrData:

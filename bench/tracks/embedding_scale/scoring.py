@@ -10,6 +10,7 @@ import xarray as xr
 
 from bench.contract import Score
 from bench.tracks.common.answers import Answer, array
+from bench.tracks.common.metrics import auc
 from bench.tracks.embedding_scale.data import Truth
 
 _TRACK = "embedding_scale"
@@ -83,20 +84,10 @@ def _with_abundance(
 # -------------------------------------------------------------------------------------------------- measures
 
 
-def auc(y: np.ndarray, p: np.ndarray) -> float:
-    """Area under the ROC curve: how often a positive ranks above a negative, a tie counting one half.
-
-    ``y``: (n,) in {0, 1}, both present. ``p``: (n,). NaN if any prediction is not finite.
-    """
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(y, p)) if np.isfinite(p).all() else float("nan")
-
-
 def logloss(y: np.ndarray, p: np.ndarray) -> float:
     """Mean negative log-likelihood in nats, >= 0; NaN if any prediction is not finite.
 
-    ``p`` is kept 1e-12 away from 0 and 1, so that one sure mistake costs 27.6 and not everything.
+    ``p`` is clipped to 1e-12 from 0 and 1, so that one sure mistake costs 27.6 and not everything.
     """
     if not np.isfinite(p).all():
         return float("nan")

@@ -25,10 +25,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contract import BenchError, Context
+from bench.tracks.common.metrics import auc
 from bench.tracks.embedding_scale.batches import Rows
 from bench.tracks.embedding_scale.data import CtrData
 from bench.tracks.embedding_scale.nets.layers import FieldEmbedding
-from bench.tracks.embedding_scale.scoring import auc
 
 Forward = Callable[[Tensor], Tensor]
 #: A training batch's indices (B, N) -> what is added to its loss, ().

@@ -22,7 +22,7 @@ Kind = Literal["images", "table"]
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """Inputs in memory that are taken as they are: digits (n, 28, 28, 1) uint8, fields (n, F) int64."""
+    """Inputs in memory that are taken as they are: digits (n, 28, 28, 1) uint8, or fields (n, F) int64."""
 
     values: np.ndarray
 
@@ -55,11 +55,12 @@ class Unlabelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MultiDomainData:
-    """Several domains with the same labels: training and validation, and the test inputs.
+    """Several domains with the same labels: training and validation examples, and the test inputs.
 
-    ``domains``: names, which ``domain`` counts. ``classes``: of images; 2 for a table, where one number an
-    example, the probability of label 1, is asked for. ``recipe``: how every row trains. ``body``: a fresh
-    network without heads at each call, drawn from torch's generator.
+    ``kind``: ``images`` or ``table``. ``domains``: names of the domains, which ``domain`` counts.
+    ``classes``: number of classes of images; 2 for a table, where one number an example is expected, the
+    probability of label 1. ``recipe``: how every row trains. ``body``: gives a fresh network without heads at
+    each call, drawn from torch's generator.
     """
 
     dataset: str

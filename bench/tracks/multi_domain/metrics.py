@@ -6,10 +6,14 @@ import numpy as np
 
 
 def weights(y: np.ndarray, domain: np.ndarray) -> np.ndarray:
-    """What an example counts for in the mean over domains of the balanced accuracy, (n,); their mean is 1.
+    """What each example counts for in the mean over domains of the balanced accuracy, (n,); their mean is 1.
 
-    n / (D C_d n_dc): D domains, C_d classes that occur in the example's domain, n_dc examples of its class
-    there. So the mean over examples of ``correct * weights`` is the mean over domains.
+    It is n / (D C_d n_dc), of D domains, C_d classes that occur in the example's domain, and n_dc examples of
+    its class there. So the mean over examples of ``correct * weights`` is the mean over domains.
+
+    Args:
+        y: (n,) labels, integers from 0 on.
+        domain: (n,) domains, integers.
     """
     out = np.empty(len(y))
     domains = np.unique(domain)

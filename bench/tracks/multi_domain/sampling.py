@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from bench.contract import BenchError
+from bench.tracks.common.subsets import endless
 from bench.tracks.multi_domain.data import MultiDomainData
 
 #: Of the domains in a batch: in proportion to their training rows, or equal.
@@ -19,13 +20,13 @@ CLUMP = 8
 
 
 def batches(data: MultiDomainData, shares: Shares, seed: int) -> Iterator[np.ndarray]:
-    """Positions (batch,) of each step's training rows, without end, by the seed alone.
+    """Positions (batch,) of each step's training rows, without end; they depend on the seed alone.
 
     Over many steps a domain has its share of the rows exactly; in one step it may be a few clumps off. Each
-    domain's rows come in an order of its own, and all before one comes again.
+    domain's rows come in an order of its own, and all of them come before one comes again.
 
     Raises:
-        BenchError: a domain without a training row.
+        BenchError: a domain has no training row.
     """
     n = np.bincount(data.train.domain, minlength=len(data.domains))
     for name, count in zip(data.domains, n, strict=True):
@@ -35,18 +36,25 @@ def batches(data: MultiDomainData, shares: Shares, seed: int) -> Iterator[np.nda
                 f" {data.dataset}; expected some of every domain: raise run.rows"
             )
     share = n / n.sum() if shares == "natural" else np.full(len(n), 1 / len(n))
-    endless = [
-        _endless(np.flatnonzero(data.train.domain == d), np.random.default_rng([seed, d]))
+    orders = [
+        endless(np.flatnonzero(data.train.domain == d), np.random.default_rng([seed, d]))
         for d in range(len(n))
     ]
     for counts in _counts(share, data.recipe.batch):
-        yield np.concatenate([list(islice(e, c)) for e, c in zip(endless, counts, strict=True)]).astype(
+        yield np.concatenate([list(islice(e, c)) for e, c in zip(orders, counts, strict=True)]).astype(
             np.int64
         )
 
 
 def _counts(share: np.ndarray, batch: int) -> Iterator[list[int]]:
-    """How many rows of each domain a step has: clumps go to the domain that is furthest behind its share."""
+    """How many rows of each domain a step has, without end.
+
+    Clumps go to the domain that is furthest behind its share.
+
+    Args:
+        share: (D,) share of the rows that each domain should have.
+        batch: rows a step.
+    """
     behind = np.zeros(len(share))
     while True:
         behind += batch * share
@@ -56,8 +64,3 @@ def _counts(share: np.ndarray, batch: int) -> Iterator[list[int]]:
             counts[d] += rows
             behind[d] -= rows
         yield counts.tolist()
-
-
-def _endless(rows: np.ndarray, random: np.random.Generator) -> Iterator[int]:
-    while True:
-        yield from random.permutation(rows).tolist()

@@ -33,7 +33,7 @@ def probabilities(answer: Answer, split: str, truth: Truth) -> np.ndarray:
 
 
 def correct(p: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Whether each picture's likeliest class is its own, (n, C) -> (n,) 0 or 1; NaN where p is not finite."""
+    """Whether each picture's likeliest class is its own, (n,) 0 or 1; NaN where p (n, C) is not finite."""
     right: np.ndarray = np.where(np.isfinite(p).all(axis=1), p.argmax(axis=1) == y, np.nan)
     return right
 

@@ -18,18 +18,18 @@ Network = Literal["cnn", "lite0", "resnet50", "resnet101", "fields"]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Which tasks: data sets of `RECIPES`, one task each."""
+    """Which tasks there are: one for each of these data sets, which are keys of `RECIPES`."""
 
     datasets: tuple[str, ...] = ("digits",)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How a cell is run. 0 = what the data set's `Recipe` says.
+    """How a cell is run. Where 0 is the default, 0 stands for what the data set's `Recipe` says.
 
-    ``steps``, ``batch``, ``lr``, ``head_lr``: of every row alike. ``weights``: folder below that of the data
-    sets with the ImageNet weights of the papers' networks, ``<network>.safetensors``. ``rows``: at most so
-    many training examples of each domain, and so many for validation and test; 0 = all.
+    ``steps``, ``batch``, ``lr``, ``head_lr``: of every row alike. ``weights``: the folder, below that of the
+    data sets, with the ImageNet weights of the papers' networks, ``<network>.safetensors``. ``rows``: at most
+    so many training examples of each domain, and so many for validation and for test; 0 is all.
     """
 
     steps: int = 0
@@ -42,12 +42,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How every row trains on one data set: the same steps, each with as many examples.
+    """How every row trains on one data set: in the same steps, each with as many examples.
 
-    ``network``: where images or fields enter. ``batch``: examples a step over all domains together. ``lr``,
-    ``head_lr``: first learning rates of that network (or of embeddings) and of all else. ``hidden``: layers
-    of the trunk on it, the last of which heads read; ``tower``: hidden layers of a head. ``dim``: size of an
-    embedding. ``size``: pixels a side of an image. ``frozen``: first layers that no row trains.
+    ``network``: what images or fields enter. ``batch``: examples a step, of all domains together. ``steps``:
+    optimisation steps. ``lr``, ``head_lr``: first learning rates of that network (or of embeddings) and of
+    all else. ``weight_decay``: AdamW's. ``hidden``: sizes of the layers of the trunk on the network, the last
+    of which heads read; ``tower``: of a head's hidden layers. ``dim``: size of an embedding. ``size``: pixels
+    a side of an image. ``frozen``: names of the first layers, which no row trains.
     """
 
     network: Network

@@ -63,10 +63,10 @@ class MultiDomain(SourcedTrack):
     )  # fmt: skip
 
     def tasks(self, grid: settings.Grid) -> Sequence[Task]:
-        """One a data set.
+        """One task for each data set.
 
         Raises:
-            BenchError: an unknown data set.
+            BenchError: a data set is unknown.
         """
         check_names("multi_domain: grid.datasets", grid.datasets, settings.RECIPES)
         return [Task(name=d, params={"dataset": d, "of": d.removesuffix("-unequal")}) for d in grid.datasets]
@@ -149,11 +149,11 @@ class MultiDomain(SourcedTrack):
         return asdict(settings.recipe(task.params["dataset"], run))
 
     def kind(self, task: Task) -> str:
-        """A data set; both of digits are one."""
+        """The data set of the task; both tasks of digits are of one kind."""
         return str(task.params["dataset"].partition("-unequal")[0])
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
-        """What is assumed, and what a task's data are not."""
+        """What is assumed about the paper, and what the data of these tasks are not."""
         datasets = {t.params["dataset"] for t in tasks}
         found = {"assumed": _ASSUMED, "score": "class-balanced accuracy of images, AUC of tables"}
         if "flights" in datasets:
@@ -163,7 +163,7 @@ class MultiDomain(SourcedTrack):
         return found
 
     def smoke(self) -> tuple[settings.Grid, settings.Run]:
-        """Few digits of every domain, six steps."""
+        """A few digits of every domain, and six steps."""
         return settings.Grid(datasets=("digits",)), settings.Run(steps=6, batch=24, rows=40)
 
 

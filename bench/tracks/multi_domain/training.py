@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from bench.contract import Context
 from bench.tracks.common.pictures import Labelled
+from bench.tracks.common.steps import Steps, optimised
 from bench.tracks.multi_domain.data import MultiDomainData, Unlabelled
 from bench.tracks.multi_domain.nets.bodies import Stem
 from bench.tracks.multi_domain.sampling import Shares, batches
@@ -32,9 +33,10 @@ EVAL_BATCH = {"images": 256, "table": 8_192}
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A step's rows. ``x``: (B, ...) as the data give it; ``y``, ``domain``: (B,) int64.
+    """The rows of one step.
 
-    ``progress``: the share of all steps that is done before this one, in [0, 1).
+    ``x``: inputs (B, ...) as the data give them. ``y``, ``domain``: (B,) int64. ``progress``: the share of
+    all steps that are done before this one, in [0, 1).
     """
 
     x: Tensor
@@ -52,12 +54,13 @@ def _nothing(step: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """A part of the training, with an optimiser and a cosine of its own.
+    """A phase of the training, with an optimiser and a cosine of its own.
 
-    ``begin``: called first, also when a killed cell comes past this phase again; it may change the network,
-    and must draw nothing at random. ``part``: what is trained, when it begins; None: all. All else is in
-    evaluation mode and without gradients, so that neither a weight nor a statistic of it changes. ``end``:
-    called with the steps taken so far, in this phase and those before. A phase of 0 steps only begins.
+    ``steps``: optimisation steps; a phase without any only begins. ``begin``: called first, also when a
+    killed cell comes past this phase again; it may change the network, and must draw nothing at random.
+    ``part``: gives, when the phase begins, the part of the network that is trained; None: all of it.
+    Everything else is in evaluation mode and without gradients, so that neither a weight nor a statistic of
+    it changes. ``end``: called with the number of steps done, in this phase and those before.
     """
 
     steps: int
@@ -81,12 +84,14 @@ def fit(
 
     Args:
         net: all that is trained, and all buffers that ``loss`` changes.
-        loss: of a step's rows.
+        loss: of a step's rows, a scalar.
+        data: what is trained on.
+        ctx: of the cell.
         phases: their steps add up to the recipe's.
         shares: of the domains in a batch; see `bench.tracks.multi_domain.sampling`.
 
     Returns:
-        whether it came to its end.
+        whether the training came to its end.
     """
     net.to(ctx.device)
     phases = phases or [Phase(steps=data.recipe.steps)]
@@ -118,55 +123,55 @@ def _phase(
     number: int,
     state: dict[str, Any] | None,
 ) -> bool:
-    """Take the steps; False when the loss was not finite."""
+    """Take the steps of one phase.
+
+    Args:
+        steps: numbers of the steps that are done before and after the phase.
+        number: of the phase, from 0.
+        state: a checkpoint of this phase to go on from, or None.
+
+    Returns:
+        whether the last reported loss was finite.
+    """
     part = net if phase.part is None else phase.part()
     trained, frozen = _divided(net, part)
     optimizer = torch.optim.AdamW(
         _groups(net, trained, data.recipe), weight_decay=data.recipe.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(steps))
-    done = steps.start
-    if state is not None:
-        net.load_state_dict(state["net"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        done = state["step"]
-    total = data.recipe.steps
-    every = max(1, total // 20)
-    finite = True
+    engine = Steps(
+        ctx=ctx, total=data.recipe.steps, state=[net, optimizer, schedule], checkpoint_every=CHECKPOINT,
+        phase=number, first=steps.start, last=steps.stop,
+    )  # fmt: skip
+    engine.resume(state)
+
+    def step(batch: Batch) -> Tensor:
+        value = optimised(lambda: loss(batch), optimizer, ctx.device, ctx.amp)
+        schedule.step()
+        return value
+
     net.eval()
     part.train()
     for p in frozen:
         p.requires_grad_(False)
-    for batch in _batches(data, ctx, range(done, steps.stop), shares):
-        with torch.autocast(torch.device(ctx.device).type, torch.bfloat16, enabled=ctx.amp):
-            value = loss(batch)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(value)
-        optimizer.step()
-        schedule.step()
-        done += 1
-        if done % every == 0 or done == steps.stop:
-            ctx.report(step=done, loss=float(value.detach()))
-            if not (finite := bool(torch.isfinite(value.detach()))):
-                break
-        if done % CHECKPOINT == 0 and done < steps.stop:
-            now = {"phase": number, "step": done, "net": net.state_dict()}
-            ctx.checkpoint({**now, "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()})
+    engine.run(_batches(data, ctx, range(engine.done, steps.stop), shares), step)
     for p in frozen:
         p.requires_grad_(True)
-    return finite
+    return engine.finite
 
 
 def _divided(net: nn.Module, part: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The parameters that a phase trains, and the others; not those that no phase ever trains."""
+    """The parameters that a phase trains, and those that it does not.
+
+    Parameters that no phase ever trains are in neither.
+    """
     wanted = {id(p) for p in part.parameters()}
     all_of = [p for p in net.parameters() if p.requires_grad]
     return [p for p in all_of if id(p) in wanted], [p for p in all_of if id(p) not in wanted]
 
 
 def _groups(net: nn.Module, trained: Sequence[nn.Parameter], recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameters of stems at the recipe's ``lr``, all others at its ``head_lr``."""
+    """The parameters of stems with the recipe's ``lr``, all others with its ``head_lr``."""
     stems = {id(p) for m in net.modules() if isinstance(m, Stem) for p in m.parameters()}
     groups = [
         {"params": [p for p in trained if id(p) in stems], "lr": recipe.lr},
@@ -176,7 +181,7 @@ def _groups(net: nn.Module, trained: Sequence[nn.Parameter], recipe: Recipe) -> 
 
 
 def _batches(data: MultiDomainData, ctx: Context, steps: range, shares: Shares) -> Iterator[Batch]:
-    """The batches of those steps; what one holds does not depend on which came before it."""
+    """The batches of these steps; what a batch holds does not depend on which came before it."""
     train = data.train
     ahead, rows = tee(islice(batches(data, shares, ctx.seed), steps.start, steps.stop))
     inputs = train.inputs.stream(ahead, ctx.seed, steps.start)
@@ -189,19 +194,23 @@ def _batches(data: MultiDomainData, ctx: Context, steps: range, shares: Shares) 
 
 
 def losses(logits: Tensor, y: Tensor) -> Tensor:
-    """Each row's loss (B,): cross-entropy of logits (B, C), or binary cross-entropy of one logit (B, 1)."""
+    """The loss (B,) of each row.
+
+    It is the cross-entropy of logits (B, C), or the binary cross-entropy of one logit (B, 1), with labels y
+    (B,).
+    """
     if logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits[:, 0].float(), y.float(), reduction="none")
     return F.cross_entropy(logits.float(), y, reduction="none")
 
 
 def mean_loss(net: nn.Module) -> Loss:
-    """The mean of `losses` over a batch, by a network of inputs and domains."""
+    """A loss: the mean of `losses` over a batch, by a network of inputs and domains."""
     return lambda batch: losses(net(batch.x, batch.domain), batch.y).mean()
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """(B, C) -> softmax (B, C); (B, 1) -> (B, 2), the sigmoid last."""
+    """The softmax (B, C) of logits (B, C); for one logit (B, 1) both probabilities (B, 2), label 1 last."""
     if logits.shape[1] == 1:
         positive = torch.sigmoid(logits.float())
         return torch.cat([1 - positive, positive], 1)
@@ -211,9 +220,13 @@ def probabilities(logits: Tensor) -> Tensor:
 def answer(
     net: nn.Module, data: MultiDomainData, ctx: Context, *, parameters: int | None = None
 ) -> dict[str, Any]:
-    """What the track asks for, by a network of inputs and domains, in evaluation mode and full precision.
+    """The answer that the track expects, predicted in evaluation mode and full precision.
 
-    ``parameters``: numbers needed at inference, where they are not the network's parameters.
+    Args:
+        net: a network of inputs and domains.
+        data: whose validation and test examples are predicted.
+        ctx: of the cell.
+        parameters: how many numbers inference needs, where they are not the network's parameters.
     """
     net.eval()
     return {
@@ -225,7 +238,7 @@ def answer(
 
 @torch.no_grad()
 def _predicted(net: nn.Module, of: Labelled | Unlabelled, data: MultiDomainData, ctx: Context) -> np.ndarray:
-    """(n, C) for images, (n,) for a table: float32."""
+    """Probabilities in single precision: (n, C) for images, of label 1 (n,) for a table."""
     parts = []
     size = EVAL_BATCH[data.kind]
     for rows in np.split(np.arange(len(of)), range(size, len(of), size)):

@@ -10,7 +10,10 @@ from bench.tracks.ood.settings import Run
 
 
 def names_nothing_new(task: Task, run: Run, hp: Mapping[str, Any]) -> str | None:
-    """Why a row with a linear head is left out where classes are asked for that training did not have."""
+    """Why a row with a linear head is left out of a task, or None.
+
+    It is where the answer must name classes that training did not have.
+    """
     if task.params["setting"] in ("open", "wild"):
         return "a linear head knows only the classes of its training; this setting asks for others too"
     return None

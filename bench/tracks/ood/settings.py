@@ -18,11 +18,12 @@ Setting = Literal["shift", "open", "wild", "variant"]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Which tasks: the data sets of each setting.
+    """Which tasks there are: the data sets of each setting.
 
-    ``shift``: leave one domain out. ``open``: trained on the base half of the classes, asked for both.
-    ``wild``: both at once. ``variant``: trained on shots of ImageNet, asked for another set of its classes.
-    ``targets``: only these targets (domains; data sets where a task is a whole one); () = all.
+    ``shift``: one domain is left out of training. ``open``: trained on the base half of the classes, tested
+    on both halves. ``wild``: both at once. ``variant``: trained on shots of ImageNet, tested on another set
+    of its classes. ``targets``: only these targets (domains, or data sets where a task is a whole one); () is
+    all.
     """
 
     shift: tuple[str, ...] = ("emoji",)
@@ -34,14 +35,14 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How a cell is run. 0 = what the data set's `Recipe` says.
+    """How a cell is run. Where 0 is the default, 0 stands for what the data set's `Recipe` says.
 
     ``steps``, ``batch``, ``lr``: of every row that trains by gradients, so that all have the same.
-    ``weight_decay``: AdamW's. ``crop``: smallest share of a picture's area that a training crop keeps.
-    ``shots``: training images a class in ``open`` and ``variant``. ``target``: which portion of a target
+    ``weight_decay``: AdamW's. ``crop``: smallest share of a picture's area that stays in a training crop.
+    ``shots``: training pictures a class in ``open`` and ``variant``. ``target``: which portion of a target
     domain is scored, the released code's ``out`` (20 %) or DomainBed's ``in`` (80 %). ``source``: ``scripts``
-    or ``paper`` where the two contradict each other. ``weights``: CLIP's file, below the folder of data sets.
-    ``images``: at most so many target and so many training pictures; 0 = all.
+    or ``paper``, where the two contradict each other. ``weights``: CLIP's file, below the folder of data
+    sets. ``images``: at most so many target pictures and so many training pictures; 0 is all.
     """
 
     steps: int = 0
@@ -58,8 +59,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Training of one data set: pictures a step in all, AdamW's first learning rate, steps (the rate falls to
-    0 along a cosine), strength of CLIPood's margin (lambda) and shape of its average (beta).
+    """How a data set is trained with.
+
+    ``batch``: pictures a step, of all source domains together. ``lr``: AdamW's first learning rate, which
+    falls to 0 along a cosine. ``steps``: optimisation steps. ``margin``: strength of CLIPood's margin
+    (lambda). ``beta``: shape of its average.
     """
 
     batch: int = 36

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Embedded, Inputs, Metric, Score, Snapshot, Task, Units
+from bench.tracks.common.costs import SECONDS_PER_STEP
 from bench.tracks.common.names import check_names
 from bench.tracks.common.sources import SourcedTrack
 from bench.tracks.ood import settings
@@ -50,10 +51,7 @@ class Ood(SourcedTrack):
             doc="expected calibration error of the chosen class, 15 bins",
         ),
         Metric(name="parameters", better="lower", digits=0, kind="cost", doc="trained numbers"),
-        Metric(
-            name="seconds_per_step", better="lower", unit="s", digits=3, kind="cost",
-            doc="of training, with the reading of its pictures",
-        ),
+        SECONDS_PER_STEP,
     )  # fmt: skip
     reference = "fine-tune"
     # A target has the same pictures in every setting, so its tasks are one observation.

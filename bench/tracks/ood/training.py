@@ -8,9 +8,8 @@ Source: CLIPood (arXiv 2302.00864) and its released code.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contract import BenchError, Context
+from bench.tracks.common.steps import Stateful, Steps, Tensors, optimised
+from bench.tracks.common.subsets import endless
 from bench.tracks.ood.data import LabelledPictures, OodData
 from bench.tracks.ood.nets.clip import DualEncoder
 from bench.tracks.ood.scoring import BATCH, Predict
@@ -30,16 +31,6 @@ Groups = Sequence[tuple[Sequence[nn.Parameter], float]]
 CHECKPOINT = 500
 
 
-class Keepable(Protocol):
-    """What a checkpoint has to keep beside the parameters: a moving average, say."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What has to be kept."""
-
-    def load_state_dict(self, state: Any) -> None:
-        """Go on from that."""
-
-
 def fit(
     model: DualEncoder,
     groups: Groups,
@@ -48,56 +39,41 @@ def fit(
     ctx: Context,
     *,
     after: Callable[[], None] | None = None,
-    keep: Sequence[Keepable] = (),
+    state: Sequence[Stateful] = (),
 ) -> float:
-    """Train parameters on the sources, in place, for the steps of the data set's recipe.
+    """Train parameters on the source domains, in place, for the steps of the data set's recipe.
 
     Goes on from the last checkpoint of a killed cell. Stops when the loss is not finite.
 
     Args:
         model: its ``preprocess`` says what becomes of a picture.
-        groups: parameters, with the first learning rate of each group.
-        loss: of a step's pictures and labels.
+        groups: groups of parameters, each with its first learning rate.
+        loss: of a step's pictures (B, 3, S, S) and labels (B,), a scalar.
+        data: what is trained on.
+        ctx: of the cell.
         after: called after every step.
-        keep: what ``after`` changes.
+        state: what ``after`` changes, so that checkpoints hold it.
 
     Returns:
-        seconds a step, of the steps taken since the last start.
+        wall seconds per optimisation step; see `Steps.seconds_per_step`.
     """
-    steps, parameters = data.recipe.steps, all_of(groups)
     optimizer = torch.optim.AdamW(
         [{"params": list(p), "lr": lr} for p, lr in groups], weight_decay=ctx.run.weight_decay, fused=True
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    kept: list[Any] = [optimizer, schedule, *keep]
-    first = 0
-    if state := ctx.restore():
-        first = state["step"]
-        with torch.no_grad():
-            for p, value in zip(parameters, state["parameters"], strict=True):
-                p.copy_(value)
-        for thing, value in zip(kept, state["kept"], strict=True):
-            thing.load_state_dict(value)
-    start = time.perf_counter()
-    done = 0
-    for step, (images, y) in enumerate(_batches(model, data, ctx.seed, first, steps, ctx.device), first + 1):
-        with torch.autocast(torch.device(ctx.device).type, torch.bfloat16, enabled=ctx.amp):
-            value = loss(images, y)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(value)
-        optimizer.step()
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, data.recipe.steps)
+
+    def step(batch: tuple[Tensor, Tensor]) -> Tensor:
+        value = optimised(lambda: loss(*batch), optimizer, ctx.device, ctx.amp)
         schedule.step()
-        done += 1
         if after is not None:
             after()
-        if step % max(1, steps // 20) == 0 or step == steps:
-            ctx.report(step=step, loss=float(value.detach()))
-            if not torch.isfinite(value):
-                break
-        if step % CHECKPOINT == 0 and step < steps:
-            now = [p.detach() for p in parameters]
-            ctx.checkpoint({"step": step, "parameters": now, "kept": [k.state_dict() for k in kept]})
-    return (time.perf_counter() - start) / max(1, done)
+        return value
+
+    saved: list[Stateful] = [Tensors(all_of(groups)), optimizer, schedule, *state]
+    steps = Steps(ctx=ctx, total=data.recipe.steps, state=saved, checkpoint_every=CHECKPOINT)
+    steps.resume(ctx.restore())
+    steps.run(_batches(model, data, ctx.seed, steps.done, steps.total, ctx.device), step)
+    return steps.seconds_per_step
 
 
 def all_of(groups: Groups) -> list[nn.Parameter]:
@@ -108,7 +84,7 @@ def all_of(groups: Groups) -> list[nn.Parameter]:
 def _batches(
     model: DualEncoder, data: OodData, seed: int, first: int, steps: int, device: str
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pictures (B, 3, S, S) and labels (B,) of the steps from ``first`` on."""
+    """Preprocessed pictures (B, 3, S, S) and labels (B,) of each step from ``first`` on."""
     for i, domain in enumerate(data.domains):
         if not (data.train.domain == i).any():
             raise BenchError(
@@ -122,30 +98,25 @@ def _batches(
 
 
 def _rows(train: LabelledPictures, batch: int, domains: int, seed: int, steps: int) -> Iterator[np.ndarray]:
-    """Positions of each step's pictures: the same number from every domain, each domain in its own order.
+    """Positions (batch,) of each step's pictures: the same number from every domain, each in its own order.
 
     A domain starts again, in a new order, when it has been gone through; what does not divide evenly among
     the domains goes to the first of them. Within a step the domains are mixed, so that a row which can use
     only a few pictures of it does not learn from the first domain alone.
     """
     shares = [batch // domains + (i < batch % domains) for i in range(domains)]
-    endless = [
-        _endless(np.flatnonzero(train.domain == i), np.random.default_rng([seed, i])) for i in range(domains)
+    orders = [
+        endless(np.flatnonzero(train.domain == i), np.random.default_rng([seed, i])) for i in range(domains)
     ]
     mixed = np.random.default_rng([seed, domains])
     for _ in range(steps):
-        rows = [next(e) for e, n in zip(endless, shares, strict=True) for _ in range(n)]
+        rows = [next(e) for e, n in zip(orders, shares, strict=True) for _ in range(n)]
         yield mixed.permutation(rows)
-
-
-def _endless(rows: np.ndarray, random: np.random.Generator) -> Iterator[int]:
-    while True:
-        yield from random.permutation(rows).tolist()
 
 
 @torch.no_grad()
 def val_loss(model: DualEncoder, data: OodData) -> float:
-    """Text-supervised cross-entropy on the sources' validation pictures, cut for evaluation."""
+    """Text-supervised cross-entropy, averaged over the validation pictures as they are cut for evaluation."""
     t = model.text_features(data.prompts(data.classes))
     y = torch.from_numpy(data.val.y).to(model.device)
     return float(F.cross_entropy(model.logits(encoded(model, data.val), t), y))
@@ -153,7 +124,7 @@ def val_loss(model: DualEncoder, data: OodData) -> float:
 
 @torch.no_grad()
 def encoded(model: DualEncoder, pictures: LabelledPictures) -> Tensor:
-    """Features (n, D) of all pictures of a set, cut for evaluation, by the image tower as it is."""
+    """Features (n, D) of length 1 of all n pictures, cut for evaluation, by the image tower as it is."""
     parts = []
     for rows in np.split(np.arange(len(pictures)), range(BATCH, len(pictures), BATCH)):
         parts.append(_features(model, pictures.inputs.read(rows)))
@@ -161,24 +132,29 @@ def encoded(model: DualEncoder, pictures: LabelledPictures) -> Tensor:
 
 
 def _features(model: DualEncoder, pictures: np.ndarray) -> Tensor:
-    """(n, S, S, 3) uint8 -> (n, D) of length 1."""
+    """Features (n, D) of length 1 of pictures (n, S, S, 3) uint8."""
     images = torch.from_numpy(np.ascontiguousarray(pictures)).to(model.device)
     return model.image_features(model.preprocess(images))
 
 
 def text_loss(model: DualEncoder, data: OodData) -> Loss:
-    """Text-supervised cross-entropy: -log softmax_y(f.t / tau) over the prompts of the training's classes."""
+    """A loss: the mean of -log softmax_y(f.t / tau) over a batch, t the prompts of the training's classes."""
     t = model.text_features(data.prompts(data.classes))
     return lambda x, y: F.cross_entropy(model.logits(model.image_features(x), t), y)
 
 
 def by_name(model: DualEncoder, data: OodData) -> Predict:
-    """The usual way to predict: the cosine between a picture and each name's prompt, scaled."""
+    """A function that predicts by the scaled cosine between a picture and the prompt of each name."""
     return by_features(model, lambda f, names: model.logits(f, model.text_features(data.prompts(names))))
 
 
 def by_features(model: DualEncoder, logits: Callable[[Tensor, tuple[str, ...]], Tensor]) -> Predict:
-    """Predict by a function of picture features (n, D), of length 1, and names that gives logits (n, C)."""
+    """A function that predicts by the features of pictures.
+
+    Args:
+        model: its image tower gives the features.
+        logits: turns features (n, D) of length 1 and C class names into logits (n, C).
+    """
 
     @torch.no_grad()
     def predict(images: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
@@ -194,7 +170,15 @@ def answer(
     seconds: float | None = None,
     average: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """What the track asks for: ``trained`` are the parameters that gradients changed."""
+    """The answer that the track expects.
+
+    Args:
+        predict: turns pictures and class names into logits.
+        trained: the parameters that gradients changed.
+        seconds: wall seconds per optimisation step.
+        average: (T + 1,) shares of the weights before training and after each of T steps, if ``predict``
+            uses an average of them.
+    """
     return {
         "predict": predict,
         "parameters": sum(p.numel() for p in trained),

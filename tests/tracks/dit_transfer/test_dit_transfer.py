@@ -37,8 +37,8 @@ ROWS = [r for r in reference.ROWS if not any(x in r for x in ("/power-", "/no-",
 
 
 def grid(profile):
-    suite = Suite(ROOT / "bench.yaml")
-    return settings.Grid(**suite.spec.tracks["dit_transfer"].profiles[profile].grid)
+    suite = Suite.read(ROOT / "bench.yaml")
+    return settings.Grid(**suite.tracks["dit_transfer"].profiles[profile].grid)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -310,7 +310,7 @@ def test_every_metric_is_declared_and_the_ranking_one_is_there(small):
     assert {k.removeprefix("val_") for k in found} == {m.name for m in TRACK.metrics}
     assert (found["parameters"], found["seconds_per_step"]) == (12, 0.5)
     assert scored(showing(noise(20)), small)["parameters"] is None
-    assert {t.ranks_by for t in [Suite(ROOT / "bench.yaml").spec.tracks["dit_transfer"]]} <= found.keys()
+    assert {t.ranks_by for t in [Suite.read(ROOT / "bench.yaml").tracks["dit_transfer"]]} <= found.keys()
 
 
 # ----------------------------------------------------------------------------------------- what is asked for
@@ -499,7 +499,7 @@ def test_every_row_answers_the_smoke_task_with_the_laptops_network(row, run_row,
 def test_every_row_has_its_place_above_and_the_reference_is_one():
     assert set(SMALL) < set(ROWS)
     assert TRACK.reference in ROWS
-    suite = Suite(ROOT / "bench.yaml").spec.tracks["dit_transfer"]
+    suite = Suite.read(ROOT / "bench.yaml").tracks["dit_transfer"]
     core = {r for r in suite.rows.core if "*" not in r}
     assert core <= set(ROWS)
 

@@ -190,7 +190,7 @@ def test_what_cannot_be_is_named(pretrained):
     model = copy.deepcopy(pretrained)
     with pytest.raises(BenchError, match="did you mean 'lora'"):
         tuning.tune(model, "lorra")
-    with pytest.raises(BenchError, match="lora has no setting 'rnak': did you mean 'rank'"):
+    with pytest.raises(BenchError, match="lora has no setting 'rnak'; did you mean 'rank'"):
         tuning.tune(model, "lora", rnak=4)
     with pytest.raises(BenchError, match="'parallel' or 'sequential', not 'beside'"):
         tuning.tune(model, "adapter", place="beside")

@@ -11,9 +11,11 @@ import pytest
 
 from bench.contract import AnswerError, BenchError, Method, Task, method
 from bench.data.tables import tabular
+from bench.tracks.common.fields import encode_fields
+from bench.tracks.common.metrics import auc
 from bench.tracks.embedding_scale.data import CtrData, Truth
-from bench.tracks.embedding_scale.scoring import auc, joined, logloss, singular_values
-from bench.tracks.embedding_scale.sources.tables import encode, split
+from bench.tracks.embedding_scale.scoring import joined, logloss, singular_values
+from bench.tracks.embedding_scale.sources.tables import split
 from bench.tracks.embedding_scale.track import TRACK
 
 FIELDS = ("a", "b")
@@ -130,10 +132,10 @@ def test_weather_is_two_hours_old():
 
 def test_vocabulary_is_counted_on_training_alone():
     values = np.array(["x", "x", "y", "x", "y", "y", "y", "z", "z"], object)
-    coded, sizes = encode({"f": values}, np.arange(5), rare=3)
+    coded, sizes = encode_fields({"f": values}, np.arange(5), rare=3)
     assert sizes == (2,)  # y is rare in the first five, z unseen: both are the default
     assert coded[:, 0].tolist() == [1, 1, 0, 1, 0, 0, 0, 0, 0]
-    coded, sizes = encode({"f": values}, np.arange(5), rare=2)
+    coded, sizes = encode_fields({"f": values}, np.arange(5), rare=2)
     assert sizes == (3,)
     assert coded[:, 0].tolist() == [1, 1, 2, 1, 2, 2, 2, 0, 0]
 

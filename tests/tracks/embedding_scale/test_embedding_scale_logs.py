@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from bench.board.collect import boards
-from bench.board.derived import beside
-from bench.board.published import read_published
+from bench.board.paper_figures import read_paper_figures
+from bench.board.tables.paper_figures import reproductions
 from bench.contract import BenchError, Task
 from bench.data.tables import ctr_prepare
 from bench.plan import make_plan
@@ -109,7 +109,7 @@ def test_an_int32_split_trains_to_the_same_numbers_as_int64(criteo):
 
 
 def test_without_the_file_the_plan_is_blocked_and_says_what_is_missing(nothing):
-    suite, registry = Suite(ROOT / "bench.yaml"), Registry()
+    suite, registry = Suite.read(ROOT / "bench.yaml"), Registry()
     plan = make_plan(suite, registry, None, "paper", tracks=["embedding_scale"])
     assert {c.state for c in plan.cells} == {"blocked"}
     tasks = [t.name for t in plan.tasks["embedding_scale"]]
@@ -128,7 +128,7 @@ def test_without_the_file_the_plan_is_blocked_and_says_what_is_missing(nothing):
 
 
 def test_published_numbers_are_the_papers_grid():
-    found = read_published(ROOT / "results" / "published" / "embedding_scale.csv")
+    found = read_paper_figures(ROOT / "results" / "published" / "embedding_scale.csv")
     models = ("dnn", "ipnn", "nfwfm", "xdeepfm", "dcnv2", "finalmlp")
     grid = {
         (f"{kind}/{model}", f"{dataset}-{scale}x")
@@ -154,11 +154,11 @@ def test_published_numbers_are_the_papers_grid():
 
 
 def test_a_board_shows_only_the_published_numbers_of_its_rows(nothing):
-    suite, registry = Suite(ROOT / "bench.yaml"), Registry()
+    suite, registry = Suite.read(ROOT / "bench.yaml"), Registry()
     store = Store.open("memory://published-logs")
     plan = make_plan(suite, registry, store, "paper", tracks=["embedding_scale"])
     (board,) = boards(plan, store, ROOT / "results" / "published")
-    shown = beside(board)
+    shown = reproductions(board)
     assert {b.verdict for b in shown} == {"not run"}
-    assert {b.published.row for b in shown} <= {r.row for r in board.infos}
-    assert {"single/dnn", "multi/dcnv2"} <= {b.published.row for b in shown}
+    assert {b.paper.row for b in shown} <= {r.row for r in board.infos}
+    assert {"single/dnn", "multi/dcnv2"} <= {b.paper.row for b in shown}

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bench.tracks.common.metrics import auc
 from bench.tracks.embedding_scale import training
 from bench.tracks.embedding_scale.data import CtrData
 from bench.tracks.embedding_scale.nets.layers import FieldEmbedding, SetBlock, SetCross, SetLinear
-from bench.tracks.embedding_scale.scoring import auc
 from bench.tracks.embedding_scale.settings import Run
 
 CARDINALITIES = (4, 7, 3)

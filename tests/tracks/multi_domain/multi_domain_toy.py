@@ -7,7 +7,8 @@ import logging
 import numpy as np
 
 from bench.engine.context import RunContext, set_seed
-from bench.tracks.multi_domain.data import Arrays, Labelled, MultiDomainData, Unlabelled
+from bench.tracks.common.pictures import Labelled
+from bench.tracks.multi_domain.data import Arrays, MultiDomainData, Unlabelled
 from bench.tracks.multi_domain.nets import bodies
 from bench.tracks.multi_domain.settings import Recipe, Run
 
@@ -22,7 +23,7 @@ def table(sizes=(400, 400), *, steps=90, batch=32, opposite=True, seed=0, networ
         domain = np.repeat(np.arange(len(sizes)), each)
         x = np.stack([random.integers(0, c, len(domain)) for c in FIELDS], 1)
         y = x[:, 0] ^ (domain % 2 if opposite else 0)
-        return Labelled(Arrays(x), y.astype(np.int64), domain)
+        return Labelled(inputs=Arrays(x), y=y.astype(np.int64), domain=domain)
 
     train, val, test = drawn(sizes), drawn(50), drawn(60)
     recipe = Recipe(network="fields", batch=batch, steps=steps, lr=lr, head_lr=lr, hidden=(16, 8))
@@ -44,7 +45,7 @@ def images(sizes=(60, 60), *, steps=30, batch=16, seed=0, classes=3):
         x = random.integers(0, 60, (len(domain), 12, 12, 1))
         for i, p in enumerate(place):
             x[i, 4 * p : 4 * p + 4] += 150
-        return Labelled(Arrays(x.astype(np.uint8)), (place + domain) % classes, domain)
+        return Labelled(inputs=Arrays(x.astype(np.uint8)), y=(place + domain) % classes, domain=domain)
 
     train, val, test = drawn(sizes), drawn(30), drawn(30)
     recipe = Recipe(network="cnn", batch=batch, steps=steps, lr=3e-3, head_lr=3e-3)

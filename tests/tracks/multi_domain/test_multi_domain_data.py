@@ -14,6 +14,7 @@ from bench.contract import BenchError
 from bench.data.catalog import CATALOG
 from bench.data.images import fmow, image_folders, image_sets
 from bench.data.tables import ratings, tabular
+from bench.tracks.common.fields import encode_fields
 from bench.tracks.multi_domain import settings
 from bench.tracks.multi_domain.sources import digits as digits_task
 from bench.tracks.multi_domain.sources import emoji as emoji_task
@@ -21,7 +22,7 @@ from bench.tracks.multi_domain.sources import photos as photo_task
 from bench.tracks.multi_domain.sources import tables as table_task
 from bench.tracks.multi_domain.track import TRACK
 
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 INPUTS = SimpleNamespace(seed=None, device="cpu", stage=None)
 
 
@@ -35,16 +36,16 @@ def data(tmp_path, monkeypatch):
     return tmp_path
 
 
-def sizes(parts):
+def sizes(splits):
     return {
-        d: tuple(int((parts.domain[getattr(parts, p)] == i).sum()) for p in PARTS)
-        for i, d in enumerate(parts.domains)
+        d: tuple(int((splits.domain[getattr(splits, p)] == i).sum()) for p in SPLITS)
+        for i, d in enumerate(splits.domains)
     }
 
 
-def groups(parts):
-    """What each part holds: nothing of it may be in two."""
-    return [set(parts.groups[getattr(parts, p)].tolist()) for p in PARTS]
+def groups(splits):
+    """What each split holds: nothing of it may be in two."""
+    return [set(splits.groups[getattr(splits, p)].tolist()) for p in SPLITS]
 
 
 def apart(sets):
@@ -56,7 +57,7 @@ def apart(sets):
 
 @pytest.fixture(scope="module")
 def digits():
-    return digits_task.parts("digits", settings.Run(), INPUTS)
+    return digits_task.splits(task("digits"), settings.Run(), INPUTS)
 
 
 def test_digits_have_three_domains_whose_parts_share_nothing(digits):
@@ -64,10 +65,10 @@ def test_digits_have_three_domains_whose_parts_share_nothing(digits):
         "mnist": (3_000, 1_000, 1_000), "uci": (1_079, 359, 359), "fonts": (1_080, 600, 960),
     }  # fmt: skip
     assert apart(groups(digits))
-    assert apart([set(getattr(digits, p).tolist()) for p in PARTS])
+    assert apart([set(getattr(digits, p).tolist()) for p in SPLITS])
     assert len(set(digits.ids.tolist())) == len(digits.ids)
     for d in range(3):
-        for p in PARTS:
+        for p in SPLITS:
             rows = getattr(digits, p)
             assert len(set(digits.y[rows[digits.domain[rows] == d]].tolist())) == 10
 
@@ -77,14 +78,14 @@ def test_no_family_of_fonts_lies_in_two_parts_and_writers_stay_together(digits):
     assert apart(families)
     assert set().union(*families) == set(digits_task.FAMILIES)
     # UCI's rows stand writer by writer: every part is one stretch of them.
-    for p in PARTS:
+    for p in SPLITS:
         mine = [i for i in digits.ids[getattr(digits, p)].tolist() if i.startswith("uci/")]
         numbers = sorted(int(i.removeprefix("uci/")) for i in mine)
         assert numbers == list(range(numbers[0], numbers[-1] + 1))
 
 
 def test_unequal_digits_differ_in_training_alone(digits):
-    unequal = digits_task.parts("digits-unequal", settings.Run(), INPUTS)
+    unequal = digits_task.splits(task("digits-unequal"), settings.Run(), INPUTS)
     assert {d: n[0] for d, n in sizes(unequal).items()} == {"mnist": 3_000, "uci": 300, "fonts": 60}
     assert set(unequal.train.tolist()) < set(digits.train.tolist())
     for p in ("val", "test"):
@@ -97,12 +98,12 @@ def test_unequal_digits_differ_in_training_alone(digits):
 def test_what_a_method_is_given_and_what_is_kept_are_of_the_same_rows():
     run = settings.Run(rows=20)
     data = TRACK.load(task("digits"), run, INPUTS)
-    kept = TRACK.truth(task("digits"), run, INPUTS)
+    truth = TRACK.truth(task("digits"), run, INPUTS)
     assert (data.kind, data.domains, data.classes) == ("images", ("mnist", "uci", "fonts"), 10)
     assert len(data.train) == len(data.val) == len(data.test) == 60
-    assert np.array_equal(data.val.y, kept.val_y)
-    assert np.array_equal(data.test.domain, kept.test_domain)
-    assert len(kept.test_y) == len(kept.test_ids) == 60
+    assert np.array_equal(data.val.y, truth.val_y)
+    assert np.array_equal(data.test.domain, truth.test_domain)
+    assert len(truth.test_y) == len(truth.test_ids) == 60
     images = data.train.inputs.read(np.arange(5))
     assert (images.shape, images.dtype) == ((5, 28, 28, 1), np.uint8)
     (batch,) = data.train.inputs.stream([np.arange(5)], seed=0, first=0)
@@ -117,7 +118,7 @@ def test_what_a_method_is_given_and_what_is_kept_are_of_the_same_rows():
 
 @pytest.fixture(scope="module")
 def emoji():
-    return emoji_task.parts("emoji", settings.Run(), INPUTS)
+    return emoji_task.splits(task("emoji"), settings.Run(), INPUTS)
 
 
 def test_emoji_have_four_artists_and_no_family_in_two_parts(emoji):
@@ -126,11 +127,11 @@ def test_emoji_have_four_artists_and_no_family_in_two_parts(emoji):
     assert apart(groups(emoji))
     # The same emoji in the same part for every artist: no test picture was drawn by another in training.
     assert len(set(sizes(emoji).values())) == 1
-    of = [{i.split("/")[1] for i in emoji.ids[getattr(emoji, p)].tolist()} for p in PARTS]
+    of = [{i.split("/")[1] for i in emoji.ids[getattr(emoji, p)].tolist()} for p in SPLITS]
     assert apart(of)
     total = sum(map(len, of))
     assert [len(s) / total for s in of] == pytest.approx([0.6, 0.15, 0.25], abs=0.03)
-    for p in PARTS:
+    for p in SPLITS:
         assert np.bincount(emoji.y[getattr(emoji, p)], minlength=8).min() >= 4 * 4
 
 
@@ -153,34 +154,34 @@ def test_emoji_are_cut_to_the_networks_size_at_random_only_in_training(emoji):
 
 
 def test_departments_are_fourteen_domains_and_no_field():
-    parts = table_task.parts("insteval", settings.Run(), INPUTS)
-    assert len(parts.domains) == 14
-    assert parts.domains[:2] == ("dept-1", "dept-2")
-    found = sizes(parts)
+    splits = table_task.splits(task("insteval"), settings.Run(), INPUTS)
+    assert len(splits.domains) == 14
+    assert splits.domains[:2] == ("dept-1", "dept-2")
+    found = sizes(splits)
     assert sum(map(sum, found.values())) == 73_421
     totals = [sum(n) for n in found.values()]
     assert (min(totals), max(totals)) == (2_520, 9_528)
-    assert len(parts.cardinalities) == len(tabular.SOURCES["insteval"].fields) - 1
-    x = parts.inputs(parts.train).read(np.arange(len(parts.train)))
-    assert x.shape == (len(parts.train), 5)
-    assert (x.max(axis=0) < parts.cardinalities).all()
+    assert len(splits.cardinalities) == len(tabular.SOURCES["insteval"].fields) - 1
+    x = splits.inputs(splits.train).read(np.arange(len(splits.train)))
+    assert x.shape == (len(splits.train), 5)
+    assert (x.max(axis=0) < splits.cardinalities).all()
     assert x.min() >= 0
 
 
 def test_flights_are_split_by_time_in_every_airport():
-    parts = table_task.parts("flights", settings.Run(), INPUTS)
-    assert parts.domains == ("EWR", "JFK", "LGA")
+    splits = table_task.splits(task("flights"), settings.Run(), INPUTS)
+    assert splits.domains == ("EWR", "JFK", "LGA")
     day = tabular.read("flights").day
     for d in range(3):
-        of = [day[rows[parts.domain[rows] == d]] for rows in (parts.train, parts.val, parts.test)]
+        of = [day[rows[splits.domain[rows] == d]] for rows in (splits.train, splits.val, splits.test)]
         assert of[0].max() < of[1].min()
         assert of[1].max() < of[2].min()
-    assert sum(map(sum, sizes(parts).values())) == 327_346
+    assert sum(map(sum, sizes(splits).values())) == 327_346
 
 
 def test_the_vocabulary_is_of_training():
     columns = {"a": np.array(["x", "y", "x", "y", "z", "z"]), "b": np.array([5, 5, 5, 6, 6, 6])}
-    x, cardinalities = table_task.encode(columns, np.arange(4), 2)
+    x, cardinalities = encode_fields(columns, np.arange(4), 2)
     assert x.T.tolist() == [[1, 2, 1, 2, 0, 0], [1, 1, 1, 0, 0, 0]]
     assert cardinalities == (3, 2)
 
@@ -202,20 +203,20 @@ def test_every_class_of_every_domain_is_split_the_same_way(data):
     image_reference.folders("office-home", images=10)
     image_sets.image_set("office-home").prepare(partial=True)
     weights(data)
-    parts = photo_task.parts("office-home", settings.Run(), INPUTS)
-    assert parts.domains == image_folders.domains("office-home")
-    assert parts.classes == 4
-    assert sum(map(sum, sizes(parts).values())) == len(parts.y)
-    assert apart([set(parts.ids[getattr(parts, p)].tolist()) for p in PARTS])
+    splits = photo_task.splits(task("office-home"), settings.Run(), INPUTS)
+    assert splits.domains == image_folders.domains("office-home")
+    assert splits.classes == 4
+    assert sum(map(sum, sizes(splits).values())) == len(splits.y)
+    assert apart([set(splits.ids[getattr(splits, p)].tolist()) for p in SPLITS])
     for d in range(4):
         for p, n in (("train", 6), ("val", 2), ("test", 2)):
-            rows = getattr(parts, p)
-            assert np.bincount(parts.y[rows[parts.domain[rows] == d]])[1:].tolist() == [n] * 3
-    again = photo_task.parts("office-home", settings.Run(), INPUTS)
-    assert np.array_equal(parts.train, again.train)
+            rows = getattr(splits, p)
+            assert np.bincount(splits.y[rows[splits.domain[rows] == d]])[1:].tolist() == [n] * 3
+    again = photo_task.splits(task("office-home"), settings.Run(), INPUTS)
+    assert np.array_equal(splits.train, again.train)
     given = TRACK.load(task("office-home"), settings.Run(), INPUTS)
     assert given.test.inputs.read(np.arange(2)).shape == (2, 224, 224, 3)
-    assert len(given.train) == len(parts.train)
+    assert len(given.train) == len(splits.train)
 
 
 def test_the_weights_that_have_to_be_brought_are_named(data):
@@ -235,12 +236,12 @@ def test_regions_of_fmow_are_domains_and_no_region_is_none(data):
     rating_reference.satellites()
     image_sets.image_set("fmow").prepare(partial=True)
     weights(data)
-    parts = photo_task.parts("fmow", settings.Run(), INPUTS)
-    assert parts.domains == fmow.REGIONS
-    assert sizes(parts) == dict.fromkeys(fmow.REGIONS, (6, 3, 3))
-    used = np.concatenate([parts.train, parts.val, parts.test])
-    assert (parts.domain[used] >= 0).all()
-    assert len(used) < len(parts.y), "images of no region are left out"
+    splits = photo_task.splits(task("fmow"), settings.Run(), INPUTS)
+    assert splits.domains == fmow.REGIONS
+    assert sizes(splits) == dict.fromkeys(fmow.REGIONS, (6, 3, 3))
+    used = np.concatenate([splits.train, splits.val, splits.test])
+    assert (splits.domain[used] >= 0).all()
+    assert len(used) < len(splits.y), "images of no region are left out"
 
 
 # ----------------------------------------------------------------------------------------------------- amazon
@@ -249,13 +250,13 @@ def test_regions_of_fmow_are_domains_and_no_region_is_none(data):
 def test_ratings_come_prepared(data):
     rating_reference.write_ratings()
     ratings.prepare()
-    parts = TRACK.load(task("amazon"), settings.Run(), INPUTS)
-    kept = TRACK.truth(task("amazon"), settings.Run(), INPUTS)
-    assert parts.domains == ratings.DOMAINS
-    assert parts.kind == "table"
-    x = parts.test.inputs.read(np.arange(len(parts.test)))
-    assert x.shape == (len(kept.test_y), 2)
-    assert kept.test_y.mean() == 0.5
+    splits = TRACK.load(task("amazon"), settings.Run(), INPUTS)
+    truth = TRACK.truth(task("amazon"), settings.Run(), INPUTS)
+    assert splits.domains == ratings.DOMAINS
+    assert splits.kind == "table"
+    x = splits.test.inputs.read(np.arange(len(splits.test)))
+    assert x.shape == (len(truth.test_y), 2)
+    assert truth.test_y.mean() == 0.5
     shutil.rmtree(data / "prepared")
     assert "is not prepared: bench data prepare amazon" in TRACK.missing(task("amazon"), settings.Run())
     shutil.rmtree(CATALOG["amazon"].folder)

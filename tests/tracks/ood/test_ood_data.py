@@ -20,7 +20,7 @@ from bench.tracks.ood import stages
 from bench.tracks.ood.nets import clip
 from bench.tracks.ood.settings import Grid, Run
 from bench.tracks.ood.sources import emoji as emoji_tasks
-from bench.tracks.ood.sources import emoji_split as splits
+from bench.tracks.ood.sources import emoji_split
 from bench.tracks.ood.sources import photos as photo_tasks
 from bench.tracks.ood.track import TRACK
 
@@ -60,15 +60,15 @@ decoded = lru_cache(emoji.sheets.read)
 @pytest.fixture(scope="module")
 def loaded(sheets):
     """Task -> what a method is given, what the scorer keeps; loaded once."""
-    kept = {}
+    done = {}
 
     def load(name, run=None):
-        if (name, run) not in kept:
+        if (name, run) not in done:
             how = (EMOJI[name], run or Run(), sheets)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(emoji.sheets, "read", decoded)
-                kept[name, run] = TRACK.load(*how), TRACK.truth(*how)
-        return kept[name, run]
+                done[name, run] = TRACK.load(*how), TRACK.truth(*how)
+        return done[name, run]
 
     return load
 
@@ -99,22 +99,22 @@ def in_families(ids):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EMOJI)
 def test_emoji_are_apart_by_family_and_by_style(name, loaded):
-    data, kept = loaded(name)
+    data, truth = loaded(name)
     setting, _, target = name.partition("-")
     train_styles, train = emojis(data.train)
     val_styles, val = emojis(data.val)
     sources = {target} if setting == "open" else set(emoji_tasks.ARTISTS) - {target}
     assert train_styles == val_styles == sources == set(data.domains)
     shown = [target, *([] if setting == "open" else sorted(FURTHER[target]))]
-    assert [t.name for t in kept.targets] == shown
+    assert [t.name for t in truth.targets] == shown
     tested = set()
-    for t in kept.targets:
+    for t in truth.targets:
         styles, ids = emojis(t.labelled)
         assert styles == {t.name}
         tested |= ids
     assert not in_families(train) & in_families(val)
     assert not in_families(train | val) & in_families(tested)
-    part = splits.parts()
+    part = emoji_split.splits()
     assert {part[i] for i in train} == {"train"}
     assert {part[i] for i in val} == {"val"}
     assert {part[i] for i in tested} == {"test"}
@@ -122,26 +122,26 @@ def test_emoji_are_apart_by_family_and_by_style(name, loaded):
     assert not in_families(train | val | tested) & in_families(pretrained)
     if setting != "open":
         artists = {emoji.STYLES[s].artist for s in sources}
-        assert not artists & {emoji.STYLES[t.name].artist for t in kept.targets}
+        assert not artists & {emoji.STYLES[t.name].artist for t in truth.targets}
         assert "twitter" not in artists
 
 
 def test_pictures_are_grouped_by_family_and_only_free_drawings_may_be_printed(loaded):
     for name in ("shift-noto", "shift-fluent-3d", "shift-openmoji"):
-        kept = loaded(name)[1]
-        target = kept.targets[0].labelled
+        truth = loaded(name)[1]
+        target = truth.targets[0].labelled
         assert target.groups.tolist() == [FAMILY[i.partition("/")[2]] for i in target.ids]
         assert 100 < len(set(target.groups)) < len(target)
-        assert kept.free == (name != "shift-openmoji")  # CC BY-SA: not for the repository
+        assert truth.redistributable == (name != "shift-openmoji")  # CC BY-SA: not for the repository
 
 
 @pytest.mark.parametrize("name", EMOJI)
 def test_emoji_have_the_label_of_their_subcategory(name, loaded):
-    data, kept = loaded(name)
+    data, truth = loaded(name)
     subcategory = {e.id: e.subcategory for e in emoji.labels()}
-    for of in (data.train, data.val, *(t.labelled for t in kept.targets)):
-        said = [splits.words(subcategory[i.split("/")[1]]) for i in of.ids]
-        assert said == [kept.names[y] for y in of.y]
+    for of in (data.train, data.val, *(t.labelled for t in truth.targets)):
+        said = [emoji_split.words(subcategory[i.split("/")[1]]) for i in of.ids]
+        assert said == [truth.names[y] for y in of.y]
         assert len(set(of.ids.tolist())) == len(of) == len(of.y) == len(of.domain)
     for of in (data.train, data.val):
         assert [data.domains[d] for d in of.domain] == [i.split("/")[0] for i in of.ids]
@@ -149,17 +149,17 @@ def test_emoji_have_the_label_of_their_subcategory(name, loaded):
 
 def test_classes_are_sorted_and_the_first_half_is_the_base(loaded):
     for name in EMOJI:
-        data, kept = loaded(name)
-        assert list(kept.names) == sorted(kept.names)
-        assert kept.names == loaded("shift-noto")[1].names
-        half = len(kept.names) if name.startswith("shift") else math.ceil(len(kept.names) / 2)
-        assert kept.base == half
-        assert data.classes == kept.names[:half]
+        data, truth = loaded(name)
+        assert list(truth.names) == sorted(truth.names)
+        assert truth.names == loaded("shift-noto")[1].names
+        half = len(truth.names) if name.startswith("shift") else math.ceil(len(truth.names) / 2)
+        assert truth.base == half
+        assert data.classes == truth.names[:half]
         for of in (data.train, data.val):
             assert set(of.y.tolist()) == set(range(half))
-        for t in kept.targets:
-            assert set(t.labelled.y.tolist()) <= set(range(len(kept.names)))
-        assert set(kept.targets[0].labelled.y.tolist()) == set(range(len(kept.names)))
+        for t in truth.targets:
+            assert set(t.labelled.y.tolist()) <= set(range(len(truth.names)))
+        assert set(truth.targets[0].labelled.y.tolist()) == set(range(len(truth.names)))
 
 
 @pytest.mark.parametrize("target", emoji_tasks.ARTISTS)
@@ -180,33 +180,33 @@ def test_open_class_has_at_most_16_shots_of_a_class_and_4_for_validation(target,
 
 def test_loading_again_gives_the_same_pictures(loaded, sheets):
     for name in ("shift-noto", "open-fluent-3d"):
-        data, kept = loaded(name)
+        data, truth = loaded(name)
         again = TRACK.load(EMOJI[name], Run(), sheets)
-        for a, b in ((data.train, again.train), (data.val, again.val), (data.val, kept.val)):
+        for a, b in ((data.train, again.train), (data.val, again.val), (data.val, truth.val)):
             assert a.ids.tolist() == b.ids.tolist()
             assert np.array_equal(a.y, b.y)
-            assert np.array_equal(a.pictures.images, b.pictures.images)
-    assert not np.shares_memory(data.val.y, kept.val.y)
+            assert np.array_equal(a.inputs.images, b.inputs.images)
+    assert not np.shares_memory(data.val.y, truth.val.y)
 
 
 def test_pictures_come_whole_for_evaluation_and_cut_for_training(loaded):
     data, _ = loaded("shift-noto")
-    read = data.train.pictures.read(np.array([5, 0]))
+    read = data.train.inputs.read(np.array([5, 0]))
     assert read.dtype == np.uint8
-    assert np.array_equal(read, data.train.pictures.images[[5, 0]])
-    (cut,) = data.train.pictures.stream([np.arange(20)], seed=0, first=0)
+    assert np.array_equal(read, data.train.inputs.images[[5, 0]])
+    (cut,) = data.train.inputs.stream([np.arange(20)], seed=0, first=0)
     assert cut.shape == (20, 64, 64, 3)
     assert str(cut.dtype) == "torch.uint8"
-    same = [np.array_equal(a, b) for a, b in zip(cut.numpy(), data.train.pictures.images[:20], strict=True)]
+    same = [np.array_equal(a, b) for a, b in zip(cut.numpy(), data.train.inputs.images[:20], strict=True)]
     assert not all(same)
 
 
 def test_fewer_pictures_are_spread_over_all_domains_and_classes(loaded):
-    data, kept = loaded("shift-noto", Run(images=64))
+    data, truth = loaded("shift-noto", Run(images=64))
     assert len(data.train) == len(data.val) == 64
-    assert [len(t.labelled) for t in kept.targets] == [64]
+    assert [len(t.labelled) for t in truth.targets] == [64]
     assert abs(int((data.train.domain == 0).sum()) - 32) <= 2
-    assert len(set(kept.targets[0].labelled.y.tolist())) > 0.7 * len(kept.names)
+    assert len(set(truth.targets[0].labelled.y.tolist())) > 0.7 * len(truth.names)
 
 
 def test_the_drawing_stages_are_those_of_the_styles_that_come_in_packages():
@@ -249,16 +249,16 @@ def test_a_task_without_stamps_says_where_they_are_looked_for(monkeypatch, tmp_p
 
 @pytest.mark.skipif(stamps.missing() is not None, reason="no stamps here")
 def test_stamps_are_one_target_of_both_kinds(sheets):
-    data, kept = TRACK.load(STAMPS, Run(), sheets), TRACK.truth(STAMPS, Run(), sheets)
+    data, truth = TRACK.load(STAMPS, Run(), sheets), TRACK.truth(STAMPS, Run(), sheets)
     assert set(data.domains) == set(emoji_tasks.ARTISTS)
     assert emojis(data.train)[0] == set(emoji_tasks.ARTISTS)
-    whole, *kinds = (t.labelled for t in kept.targets)
-    assert [t.name for t in kept.targets] == ["stamps", "photo", "cartoon"]
+    whole, *kinds = (t.labelled for t in truth.targets)
+    assert [t.name for t in truth.targets] == ["stamps", "photo", "cartoon"]
     assert sorted(whole.ids.tolist()) == sorted(i for k in kinds for i in k.ids.tolist())
-    assert kept.base == math.ceil(len(kept.names) / 2)
+    assert truth.base == math.ceil(len(truth.names) / 2)
     for of in (whole, *kinds):
         assert len(of) > 30
-        assert [splits.words(stamps.subcategory(i)) for i in of.ids] == [kept.names[y] for y in of.y]
+        assert [emoji_split.words(stamps.subcategory(i)) for i in of.ids] == [truth.names[y] for y in of.y]
 
 
 # ------------------------------------------------------------------------------------------------ photographs
@@ -278,7 +278,7 @@ def task_of(setting, dataset, target=None):
     return next(t for t in tasks if target is None or t.params["target"] == target)
 
 
-def parts(task, run=None):
+def opened(task, run=None):
     how = (task, run or Run(), RunInputs(None, "cpu"))
     return TRACK.load(*how), TRACK.truth(*how)
 
@@ -291,16 +291,16 @@ def test_domain_shift_leaves_one_domain_out(brought):
     held_out = {d: int(0.2 * n) for d, n in sizes.items()}
     for at, (target, n) in enumerate(sizes.items()):
         task = task_of("shift", "pacs", target)
-        data, kept = parts(task)
+        data, truth = opened(task)
         rest = [d for d in sizes if d != target]
         assert data.domains == tuple(rest)
-        assert data.classes == kept.names == ("Alarm Clock", "bike", "dog", "horse")
+        assert data.classes == truth.names == ("Alarm Clock", "bike", "dog", "horse")
         assert data.template == "a photo of a {}."
         assert np.bincount(data.train.domain).tolist() == [sizes[d] - held_out[d] for d in rest]
         assert np.bincount(data.val.domain).tolist() == [held_out[d] for d in rest]
-        (shown,) = kept.targets
+        (shown,) = truth.targets
         assert len(shown.labelled) == held_out[target]
-        _, whole = parts(task, Run(target="in"))
+        _, whole = opened(task, Run(target="in"))
         assert len(whole.targets[0].labelled) == n - held_out[target]
         both = ids_of(shown.labelled, whole.targets[0].labelled)
         both += [set(files_of(of, "pacs")) for of in (data.train, data.val)]
@@ -314,44 +314,44 @@ def test_domain_shift_leaves_one_domain_out(brought):
         files = (*(files_of(of, "pacs") for of in (data.train, data.val)), shown.labelled.ids)
         for ids, of in zip(files, (data.train, data.val, shown.labelled), strict=True):
             for i, y in zip(ids, of.y, strict=True):
-                assert i.split("/")[1] == folder.get(kept.names[y], kept.names[y])
+                assert i.split("/")[1] == folder.get(truth.names[y], truth.names[y])
 
 
 def test_the_wild_trains_on_the_first_half_and_tests_on_the_whole_target(brought):
     classes = ("Alarm_Clock", "bike", "dog", "horse", "lamp")
     images.folders("office-home", classes=classes)
     image_sets.image_set("office-home").prepare(partial=True)
-    data, kept = parts(task_of("wild", "office-home", "Product"))
+    data, truth = opened(task_of("wild", "office-home", "Product"))
     assert data.classes == ("Alarm Clock", "bike")  # int(5 / 2): not the open-class rule
-    assert (kept.base, len(kept.names)) == (2, 5)
+    assert (truth.base, len(truth.names)) == (2, 5)
     assert data.domains == ("Art", "Clipart", "Real World")
     base = [6, 7, 9]  # 3 + d of class 0, 3 of class 1
     assert np.bincount(data.train.domain).tolist() == [n - int(0.2 * n) for n in base]
     assert np.bincount(data.val.domain).tolist() == [int(0.2 * n) for n in base]
     assert set(data.train.y.tolist()) == {0, 1}
-    assert Counter(kept.targets[0].labelled.y.tolist()) == {0: 5, 1: 3, 2: 3, 3: 3, 4: 3}
+    assert Counter(truth.targets[0].labelled.y.tolist()) == {0: 5, 1: 3, 2: 3, 3: 3, 4: 3}
     listed = image_sets.image_set("office-home").read()
     rows, order = listed.rows("Art", range(2)), images.permutation(6, "(0, 0, 'base')")
     art = [f for f in files_of(data.val, "office-home") if f.startswith("Art/")]
     assert art == [listed.files[rows[order[0]]]]
-    _, again = parts(task_of("wild", "office-home", "Product"), Run(target="in"))
-    assert again.targets[0].labelled.ids.tolist() == kept.targets[0].labelled.ids.tolist()
+    _, again = opened(task_of("wild", "office-home", "Product"), Run(target="in"))
+    assert again.targets[0].labelled.ids.tolist() == truth.targets[0].labelled.ids.tolist()
 
 
 def test_open_class_has_shots_of_the_base_half_and_every_test_picture(brought):
     images.split_file("dtd", classes=5, train=20, val=6, test=3)
     image_sets.image_set("dtd").prepare(partial=True)
-    data, kept = parts(task_of("open", "dtd"))
+    data, truth = opened(task_of("open", "dtd"))
     assert data.template == "{} texture."
     assert data.classes == ("Kind 0", "Kind 1", "Kind 2")
-    assert (kept.base, len(kept.names)) == (3, 5)
+    assert (truth.base, len(truth.names)) == (3, 5)
     assert Counter(data.train.y.tolist()) == dict.fromkeys(range(3), 16)
     assert Counter(data.val.y.tolist()) == dict.fromkeys(range(3), 4)
-    assert Counter(kept.targets[0].labelled.y.tolist()) == dict.fromkeys(range(5), 3)
+    assert Counter(truth.targets[0].labelled.y.tolist()) == dict.fromkeys(range(5), 3)
     assert set(data.train.domain.tolist()) == {0}
-    sets = [set(files_of(of, "dtd")) for of in (data.train, data.val)] + ids_of(kept.targets[0].labelled)
+    sets = [set(files_of(of, "dtd")) for of in (data.train, data.val)] + ids_of(truth.targets[0].labelled)
     assert [{i.split("/")[2].split("_")[0] for i in s} for s in sets] == [{"train"}, {"val"}, {"test"}]
-    few, _ = parts(task_of("open", "dtd"), Run(shots=2))
+    few, _ = opened(task_of("open", "dtd"), Run(shots=2))
     assert Counter(few.train.y.tolist()) == Counter(few.val.y.tolist()) == dict.fromkeys(range(3), 2)
 
 
@@ -359,14 +359,14 @@ def test_imagenets_validation_is_of_its_training_pictures(brought):
     images.imagenet(train=24)
     image_sets.image_set("imagenet").prepare(partial=True)
     for setting, base in (("open", 3), ("variant", 5)):
-        data, kept = parts(task_of(setting, "imagenet"))
+        data, truth = opened(task_of(setting, "imagenet"))
         assert Counter(data.train.y.tolist()) == dict.fromkeys(range(base), 16)
         assert Counter(data.val.y.tolist()) == dict.fromkeys(range(base), 4)
         files = [files_of(of, "imagenet") for of in (data.train, data.val)]
         assert not set.intersection(*map(set, files))
         assert all("/train/" in f for f in [*files[0], *files[1]])
-        assert all("/val/" in i for i in kept.targets[0].labelled.ids)
-        assert (kept.base, len(kept.targets[0].labelled)) == (base, 10)
+        assert all("/val/" in i for i in truth.targets[0].labelled.ids)
+        assert (truth.base, len(truth.targets[0].labelled)) == (base, 10)
 
 
 @pytest.mark.parametrize("name", ["imagenet-v2", "imagenet-sketch", "imagenet-a", "imagenet-r"])
@@ -380,9 +380,9 @@ def test_variants_are_labelled_by_their_folders_also_where_two_classes_have_one_
     images.variant(name, chosen)
     for one in ("imagenet", name):
         image_sets.image_set(one).prepare(partial=True)
-    data, kept = parts(task_of("variant", name))
-    (target,) = kept.targets
-    assert data.classes == kept.names == images.NAMES
+    data, truth = opened(task_of("variant", name))
+    (target,) = truth.targets
+    assert data.classes == truth.names == images.NAMES
     assert set(data.train.y.tolist()) == set(range(5))
     assert target.name == name
     expected = [images.IDS.index(i) for i in chosen]
@@ -396,13 +396,13 @@ def test_variants_are_labelled_by_their_folders_also_where_two_classes_have_one_
 def test_photographs_are_read_at_the_encoders_size(brought):
     images.folders("pacs")
     image_sets.image_set("pacs").prepare(partial=True)
-    data, _ = parts(task_of("shift", "pacs", "photo"), Run(images=5))
+    data, _ = opened(task_of("shift", "pacs", "photo"), Run(images=5))
     assert len(data.train) == 5
-    read = data.train.pictures.read(np.array([3, 1]))
+    read = data.train.inputs.read(np.array([3, 1]))
     assert read.shape == (2, 224, 224, 3)
-    batches = list(data.train.pictures.stream([np.array([0, 1]), np.array([2, 0])], seed=1, first=4))
+    batches = list(data.train.inputs.stream([np.array([0, 1]), np.array([2, 0])], seed=1, first=4))
     assert [b.shape for b in batches] == [(2, 224, 224, 3)] * 2
-    (again,) = data.train.pictures.stream([np.array([2, 0])], seed=1, first=5)
+    (again,) = data.train.inputs.stream([np.array([2, 0])], seed=1, first=5)
     assert np.array_equal(again, batches[1])
 
 
@@ -412,7 +412,7 @@ def test_what_is_missing_is_said_with_what_to_do(brought):
     images.folders("pacs")
     assert "bench data prepare pacs" in TRACK.missing(task, Run())
     with pytest.raises(BenchError, match="bench data prepare pacs"):
-        parts(task)
+        opened(task)
     image_sets.image_set("pacs").prepare(partial=True)
     assert TRACK.missing(task, Run()) is None
     one = TRACK.fingerprint(task, Run())
@@ -470,10 +470,10 @@ def test_frozen_features_are_those_of_the_encoder(brought, monkeypatch, tmp_path
     Ctx.params = stage.params
     stage.build(Ctx)
     found = load_file(tmp_path / stages.FILE)
-    data, _ = parts(task)
+    data, _ = opened(task)
     assert found["train"].shape == (len(data.train), reference.D)
     model = reference.encoder()
-    x = model.preprocess(data.val.pictures.read(np.arange(len(data.val))))
+    x = model.preprocess(data.val.inputs.read(np.arange(len(data.val))))
     with torch.no_grad():
         assert torch.allclose(found["val"], model.image_features(x), atol=1e-6)
     assert torch.allclose(found["val"].norm(dim=1), torch.ones(len(data.val)))

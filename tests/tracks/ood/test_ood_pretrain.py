@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from bench.data.drawings import emoji, icons
 from bench.tracks.ood.nets import clip
 from bench.tracks.ood.pretraining import augmentation as drawing
-from bench.tracks.ood.pretraining import contrastive
-from bench.tracks.ood.pretraining import stage as pretrain
+from bench.tracks.ood.pretraining import contrastive, stage
+from bench.tracks.ood.pretraining.settings import Recipe
 from bench.tracks.ood.sources import emoji as emoji_tasks
-from bench.tracks.ood.sources import emoji_split as splits
+from bench.tracks.ood.sources import emoji_split
 
 pytestmark = pytest.mark.slow
-TINY = pretrain.Recipe(steps=3, batch=12, emoji=6, warmup=1)
+TINY = Recipe(steps=3, batch=12, emoji=6, warmup=1)
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +129,8 @@ def test_drawing_keeps_the_range_and_the_white_ground_and_follows_its_generator(
 
 
 def test_it_is_shown_no_evaluation_family_and_only_twemoji():
-    shown, held_out = contrastive.pictures(pretrain.Recipe())
-    part = splits.parts()
+    shown, held_out = contrastive.pictures(Recipe())
+    part = emoji_split.splits()
     assert {part[i] for i in [*shown.id, *held_out.id]} == {"pretrain"}
     assert set(shown.style) | set(held_out.style) == {"twemoji"}
     assert not set(shown.family) & set(held_out.family)
@@ -140,14 +140,14 @@ def test_it_is_shown_no_evaluation_family_and_only_twemoji():
 
 @pytest.mark.skipif(icons.missing() is not None, reason="the extra 'pretrain' is not installed")
 def test_the_number_of_icons_it_says_it_has_seen():
-    assert any(f"{sum(1 for _ in icons.listed()):,} icons" in line for line in pretrain.SEEN)
+    assert any(f"{sum(1 for _ in icons.listed()):,} icons" in line for line in stage.SEEN)
 
 
 @pytest.fixture(scope="module")
 def embedded():
     """The weights that ship with the package."""
-    made = pretrain.embedded(emoji_tasks.WEIGHTS)
-    assert made.recipe == pretrain.STAGE.address, "made by another recipe: bench artifacts build clip-lite"
+    made = stage.embedded(emoji_tasks.WEIGHTS)
+    assert made.recipe == stage.STAGE.address, "made by another recipe: bench artifacts build clip-lite"
     return made.file
 
 
@@ -173,8 +173,8 @@ def test_the_embedded_weights_know_what_they_were_shown_and_no_evaluation_family
         texts = torch.cat([model.text_features_from(*model.embed_tokens(x)) for x in _parts(names)])
     logits = images @ texts.T
     found = (logits > logits.diagonal()[:, None]).sum(1).numpy() < 10
-    shown, held_out = (set(p.id) for p in contrastive.pictures(pretrain.Recipe()))
-    part = splits.parts()
+    shown, held_out = (set(p.id) for p in contrastive.pictures(Recipe()))
+    part = emoji_split.splits()
     assert found[[i in shown for i in drawn.id]].mean() > 0.6
     assert found[[i in held_out for i in drawn.id]].mean() < 0.25
     for name in ("train", "val", "test"):
@@ -190,12 +190,14 @@ def _parts(values):
 @pytest.mark.parametrize("style", ["noto", "fluent-3d"])
 def test_zero_shot_is_well_above_chance_on_styles_it_has_never_seen(embedded, style):
     model = clip.lite(embedded)
-    part = splits.parts()
+    part = emoji_split.splits()
     pictures = emoji.read([style])
-    names = splits.classes(pictures.id)
+    names = emoji_split.classes(pictures.id)
     mine = np.array([part[i] == "train" for i in pictures.id]) & np.isin(pictures.subcategory, names)
     pictures = pictures.where(mine)
     labels = np.array([names.index(s) for s in pictures.subcategory])
-    plain, balanced = contrastive.zero_shot(model, pictures.images, labels, [splits.words(n) for n in names])
+    plain, balanced = contrastive.zero_shot(
+        model, pictures.images, labels, [emoji_split.words(n) for n in names]
+    )
     assert plain > 4 / len(names)
     assert balanced > 4 / len(names)

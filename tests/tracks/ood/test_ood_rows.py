@@ -45,8 +45,8 @@ NAMES = reference.NAMES
 
 
 def logits_of(answer, names=NAMES, of=None):
-    of = of or reference.kept().targets[0].labelled
-    return np.asarray(answer["predict"](of.pictures.read(np.arange(len(of))), tuple(names)))
+    of = of or reference.truth().targets[0].labelled
+    return np.asarray(answer["predict"](of.inputs.read(np.arange(len(of))), tuple(names)))
 
 
 def features_of(of, model=None):
@@ -54,7 +54,7 @@ def features_of(of, model=None):
         return training.encoded(model or reference.encoder(), of)
 
 
-TARGET = reference.kept().targets[0].labelled
+TARGET = reference.truth().targets[0].labelled
 
 
 # -------------------------------------------------------------------------------------------------- every row
@@ -79,9 +79,9 @@ def test_every_row_answers_or_says_why_not(row, setting, tmp_path):
         assert "knows only the classes of its training" in why
         return
     assert not why
-    data, kept = reference.given(setting), reference.kept(setting)
+    data, truth = reference.given(setting), reference.truth(setting)
     answer = reference.answered(method, tmp_path, data)
-    got = TRACK.score(task, answer, kept, ())
+    got = TRACK.score(task, answer, truth, ())
     assert all(np.isfinite(v) for v in got.metrics.values() if v is not None)
     assert (got.metrics["harmonic"] is None) == (setting == "shift")
     assert got.metrics["parameters"] == sum_of(row, data)
@@ -300,9 +300,9 @@ def test_the_linear_probe_is_sklearns(tmp_path):
 def test_a_class_without_a_training_picture_is_never_chosen(tmp_path):
     data = reference.given()
     some = data.train.y != 2
-    held = dataclasses.replace(data.train.pictures, images=data.train.pictures.images[some])
+    held = dataclasses.replace(data.train.inputs, images=data.train.inputs.images[some])
     fewer = dataclasses.replace(
-        data.train, pictures=held, y=data.train.y[some], domain=data.train.domain[some],
+        data.train, inputs=held, y=data.train.y[some], domain=data.train.domain[some],
         ids=data.train.ids[some],
     )  # fmt: skip
     answer = reference.answered(METHODS["linear-probe"], tmp_path, dataclasses.replace(data, train=fewer))
@@ -373,7 +373,7 @@ def test_cocoops_prompts_are_those_of_the_picture(tmp_path, monkeypatch):
 
 def test_cocoop_is_the_same_for_one_picture_and_for_many(tmp_path):
     answer = reference.answered(METHODS["cocoop"], tmp_path, reference.given("open"))
-    pictures = TARGET.pictures.read(np.arange(len(TARGET)))
+    pictures = TARGET.inputs.read(np.arange(len(TARGET)))
     together = answer["predict"](pictures, NAMES)
     alone = np.concatenate([answer["predict"](pictures[i : i + 1], NAMES) for i in range(len(pictures))])
     np.testing.assert_allclose(together, alone, atol=1e-4)

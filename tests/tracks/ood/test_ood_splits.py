@@ -7,7 +7,7 @@ import pytest
 from bench.contract import digest
 from bench.data.drawings import emoji, sheets
 from bench.data.drawings.emoji_families import families
-from bench.tracks.ood.sources import emoji_split as splits
+from bench.tracks.ood.sources import emoji_split
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def common():
 
 
 def test_no_family_is_in_two_parts():
-    part, family = splits.parts(), families(emoji.labels())
+    part, family = emoji_split.splits(), families(emoji.labels())
     assert part.keys() == {e.id for e in emoji.labels()}
     where = defaultdict(set)
     for at, name in family.items():
@@ -28,42 +28,42 @@ def test_no_family_is_in_two_parts():
 
 
 def test_parts_have_their_shares_of_every_large_class():
-    part, large = splits.parts(), splits.classes([e.id for e in emoji.labels()])
+    part, large = emoji_split.splits(), emoji_split.classes([e.id for e in emoji.labels()])
     family = families(emoji.labels())
     for subcategory, n in Counter(e.subcategory for e in emoji.labels()).items():
         if subcategory in large:
             of = [e.id for e in emoji.labels() if e.subcategory == subcategory]
             got = Counter(part[i] for i in of)
             biggest = max(Counter(family[i] for i in of).values())  # which is not cut
-            for name, share in splits.SHARES.items():
+            for name, share in emoji_split.SHARES.items():
                 assert abs(got[name] - share * n) <= max(2.5, 0.06 * n, 0.5 * biggest), (subcategory, name)
 
 
 def test_the_cut_is_the_same_every_time():
-    first = dict(splits.parts())
-    splits.parts.cache_clear()
-    assert splits.parts() == first
+    first = dict(emoji_split.splits())
+    emoji_split.splits.cache_clear()
+    assert emoji_split.splits() == first
     # Another cut makes the embedded weights void: they would have seen evaluation families. Train anew.
     assert digest(first) == "ac5f03433056b9a6"
 
 
 def test_every_class_has_all_evaluation_parts_in_every_style(common):
-    part, family = splits.parts(), families(emoji.labels())
-    names = splits.classes(common)
+    part, family = emoji_split.splits(), families(emoji.labels())
+    names = emoji_split.classes(common)
     assert 20 <= len(names) <= 35
     assert "country-flag" not in names
     for name in names:
         of = [e.id for e in emoji.labels() if e.subcategory == name and e.id in set(common)]
         got = Counter(part[i] for i in of)
-        assert sum(got[p] for p in ("train", "val", "test")) >= splits.LEAST
-        assert got["test"] >= splits.LEAST_TEST
+        assert sum(got[p] for p in ("train", "val", "test")) >= emoji_split.LEAST
+        assert got["test"] >= emoji_split.LEAST_TEST
         assert min(got["train"], got["val"]) >= 1
-        assert len({family[i] for i in of if part[i] != "pretrain"}) >= splits.LEAST_FAMILIES
+        assert len({family[i] for i in of if part[i] != "pretrain"}) >= emoji_split.LEAST_FAMILIES
 
 
 def test_class_words_are_distinct_and_of_known_subcategories():
     known = list(dict.fromkeys(e.subcategory for e in emoji.labels()))
-    assert set(splits.WORDS) <= set(known)
-    words = [splits.words(s) for s in known]
+    assert set(emoji_split.WORDS) <= set(known)
+    words = [emoji_split.words(s) for s in known]
     assert len(set(words)) == len(words)
-    assert splits.words("musical-instrument") == "musical instrument"
+    assert emoji_split.words("musical-instrument") == "musical instrument"

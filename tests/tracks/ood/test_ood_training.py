@@ -16,7 +16,7 @@ from bench.contract import BenchError
 from bench.engine.context import set_seed
 from bench.nn.averaging import BetaAverage, UniformAverage
 from bench.tracks.ood import settings, training
-from bench.tracks.ood.data import Labelled
+from bench.tracks.ood.data import LabelledPictures
 from bench.tracks.ood.nets import prompts, valley
 from bench.tracks.ood.nets.valley import LossValley
 
@@ -24,7 +24,7 @@ from bench.tracks.ood.nets.valley import LossValley
 def of_domains(*sizes):
     domain = np.repeat(np.arange(len(sizes)), sizes)
     n = len(domain)
-    return Labelled(None, np.zeros(n, np.int64), domain, np.arange(n).astype(str))
+    return LabelledPictures(inputs=None, y=np.zeros(n, np.int64), domain=domain, ids=np.arange(n).astype(str))
 
 
 # ------------------------------------------------------------------------------------- the pictures of a step
@@ -132,7 +132,7 @@ def fitted(folder, make, die_at=None, steps=17):
             raise Killed
         return plain(x, y) + 0 * torch.rand(1)[0]  # a row's own use of the global generator
 
-    training.fit(model, [(theta, 1e-3)], loss, data, ctx, after=after, keep=[keep])
+    training.fit(model, [(theta, 1e-3)], loss, data, ctx, after=after, state=[keep])
     last = [p.detach().clone() for p in theta]
     keep.assign()
     return last, [p.detach().clone() for p in theta], [c["loss"] for c in ctx.curve], done

@@ -126,7 +126,7 @@ class DiT(nn.Module):
 
     @property
     def null(self) -> int:
-        """The label of a picture without one."""
+        """The label of a picture without one: the number of classes, so the last row of the label table."""
         return self.config.classes
 
     @property

@@ -3,7 +3,7 @@
 The network is torch-fidelity's port of it (the extra ``paper``), its weights a file that has to be brought;
 nothing is downloaded. Pictures are resized inside the network, as its TensorFlow original does it.
 
-A plan asks this module what is missing: torch is imported inside functions.
+Planning calls `missing`, so torch is imported inside functions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What of a DiT is trained: everything, or one of the parameter-efficient ways of the literature.
+"""Which parameters of a DiT are trained: all, or those of a parameter-efficient way of the literature.
 
 Each function changes a network in place, leaves requiring a gradient only what it trains, and gives those
 parameters by name. The label table is always among them, as the target's classes are new. What is minimised
@@ -12,7 +12,6 @@ Imports torch and diffusers (seconds), `lora` also peft: import it inside functi
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -22,7 +21,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from bench.contract import BenchError
+from bench.contract import BenchError, nearest
 from bench.nn import weights
 from bench.tracks.dit_transfer.nets.dit import DiT
 
@@ -132,7 +131,7 @@ class Scaled(nn.Module):
         self.base, self.gamma = base, nn.Parameter(torch.ones(size))
 
     def forward(self, *args: Any, **named: Any) -> Tensor:
-        """What the layer is given -> its output, scaled."""
+        """The layer's output for its arguments, scaled."""
         out: Tensor = self.gamma * self.base(*args, **named)
         return out
 
@@ -186,17 +185,12 @@ def tune(model: DiT, kind: str, **settings: Any) -> dict[str, nn.Parameter]:
         ValueError: the model was changed before.
     """
     if kind not in TUNINGS:
-        raise BenchError(f"what is trained: {kind!r} is unknown{_nearest(kind, TUNINGS)}")
+        raise BenchError(f"what is trained: {kind!r} is unknown{nearest(kind, TUNINGS)}")
     known = [p for p in inspect.signature(TUNINGS[kind]).parameters if p != "model"]
     for name in settings:
         if name not in known:
-            raise BenchError(f"{kind} has no setting {name!r}{_nearest(name, known)}")
+            raise BenchError(f"{kind} has no setting {name!r}{nearest(name, known)}")
     return TUNINGS[kind](model, **settings)
-
-
-def _nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f": did you mean {near[0]!r}?" if near else f"; expected one of {', '.join(known) or 'none'}"
 
 
 def trained(model: DiT) -> dict[str, nn.Parameter]:

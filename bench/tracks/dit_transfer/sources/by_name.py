@@ -47,7 +47,7 @@ class TransferSource(TaskSource, Protocol):
 
 
 def source_of(task: Task) -> TransferSource:
-    """The source of a task's target. No other is imported: a change to one concerns its own cells only."""
+    """The source of a task's target, imported now: a plan of other targets does not pay for it."""
     if task.params["target"] in LAPTOP:
         from bench.tracks.dit_transfer.sources import laptop
 

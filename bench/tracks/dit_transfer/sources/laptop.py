@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench import packages
 from bench.contract import Inputs, Needs, Stage, StageContext, Task, digest
 from bench.data import EMBEDDED
 from bench.data.drawings import emoji
 from bench.data.transfer import sets as transfer_sets
+from bench.file_digest import file_digest
 from bench.tracks.common.subsets import thinned
 from bench.tracks.dit_transfer import pretrain
 from bench.tracks.dit_transfer.settings import Run, recipe
@@ -36,6 +37,8 @@ def missing(task: Task, run: Run) -> str | None:
     """Which package has to be installed or which file made, or None."""
     if why := transfer_sets.missing(_target(task)) or emoji.missing(transfer_sets.SOURCE_STYLES):
         return why
+    if why := packages.LITE0.missing("KID-lite0"):
+        return why
     if not WEIGHTS.is_file():
         return f"the pre-trained network: no file {WEIGHTS}: install gridbench again, or: {_MAKE}"
     return None
@@ -44,13 +47,12 @@ def missing(task: Task, run: Run) -> str | None:
 def fingerprint(task: Task, run: Run) -> str:
     """Digest of what the pictures are made of and of the pre-trained weights."""
     of = [transfer_sets.fingerprint(_target(task)), emoji.fingerprint(transfer_sets.SOURCE_STYLES)]
-    return digest([*of, _weights(WEIGHTS.stat().st_mtime_ns)])
+    return digest([*of, _weights()])
 
 
-@lru_cache(maxsize=1)
-def _weights(changed: int) -> str:
-    """Digest of the file of the weights as it was at that time of change."""
-    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:16]
+def _weights() -> str:
+    """Digest of the file of the weights."""
+    return file_digest(WEIGHTS, on_disk=False)[:16]
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
@@ -113,7 +115,7 @@ def bank_stages(task: Task, run: Run) -> Sequence[Stage]:
     """One bank serves all targets: its pictures are those of the pre-training."""
     r = recipe(_target(task), run)
     params = {"n": r.bank, "chain": r.chain, "guidance": r.guidance}
-    weights = _weights(WEIGHTS.stat().st_mtime_ns) if WEIGHTS.is_file() else None
+    weights = _weights() if WEIGHTS.is_file() else None
     return (
         Stage(
             name=BANK, build=draw_bank, params={**params, "weights": weights},

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench import packages
 from bench.contract import BenchError, Inputs, Needs, Stage, StageContext, Task, digest
 from bench.data.catalog import VARIABLE, root
 from bench.data.images import image_sets
@@ -59,7 +60,7 @@ def missing(task: Task, run: Run) -> str | None:
             f"VAE: no config.json in {vae} (${VARIABLE}/{run.vae}): bring the folder of"
             " stabilityai/sd-vae-ft-ema, config.json and diffusion_pytorch_model.safetensors"
         )
-    return fid.missing(inception(run))
+    return packages.LITE0.missing("KID-lite0", "paper") or fid.missing(inception(run))
 
 
 def inception(run: Run) -> Path:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from bench.contract import Stage, Task
 from bench.data.tables import tabular
 from bench.data.tables.tabular import Events
-from bench.tracks.embedding_scale.data import RARE, CtrData, Truth
+from bench.tracks.common.fields import encode_fields
+from bench.tracks.embedding_scale.data import CtrData, Truth
 from bench.tracks.embedding_scale.settings import Run
 
 
@@ -33,7 +34,7 @@ def ctr_data(task: Task, run: Run) -> CtrData:
     dataset, scale = task.params["dataset"], task.params["scale"]
     events = tabular.read(dataset)
     train, val, test = split(events, run.rows)
-    x, cardinalities = encode(events.columns, train, events.rare)
+    x, cardinalities = encode_fields(events.columns, train, events.rare)
     y = events.label.astype(np.float32)
     fields = tuple(events.columns)
     return CtrData(
@@ -60,31 +61,3 @@ def split(events: Events, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
         share = rows / len(parts[0])
         parts = [p[np.linspace(0, len(p) - 1, max(2, round(share * len(p)))).astype(np.int64)] for p in parts]
     return parts[0], parts[1], parts[2]
-
-
-def encode(
-    columns: Mapping[str, np.ndarray], train: np.ndarray, rare: int
-) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Index every column over a vocabulary counted on the training rows alone.
-
-    A value seen at least ``rare`` times there gets an index of its own, in order of first appearance; all
-    others share the index `RARE`.
-
-    Args:
-        columns: field -> (n,) values.
-        train: positions of the training rows.
-        rare: how often a value has to be seen.
-
-    Returns:
-        (n, fields) int64, and each field's number of indices, `RARE` included.
-    """
-    import pandas as pd
-
-    coded, cardinalities = [], []
-    for values in columns.values():
-        codes, found = pd.factorize(values, use_na_sentinel=False)
-        frequent = np.bincount(codes[train], minlength=len(found)) >= rare
-        index = np.where(frequent, np.cumsum(frequent), RARE)
-        coded.append(index[codes])
-        cardinalities.append(int(frequent.sum()) + 1)
-    return np.stack(coded, axis=1), tuple(cardinalities)

@@ -13,6 +13,8 @@ LARGEST = 4_096
 
 
 class _Reversal(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by ``-strength``."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
         ctx.strength = strength
@@ -30,19 +32,19 @@ def reversed_gradient(x: Tensor, strength: float) -> Tensor:
 
 
 def ramp(progress: float) -> float:
-    """2 / (1 + exp(-10 p)) - 1: from 0 to 1 as training goes from 0 to 1 (Ganin et al., 2016)."""
+    """2 / (1 + exp(-10 p)) - 1, which goes from 0 to 1 as the training does (Ganin et al., 2016)."""
     return 2 / (1 + math.exp(-10 * progress)) - 1
 
 
 def discriminator(width: int, domains: int, hidden: int) -> nn.Sequential:
-    """(B, width) -> logits (B, domains); one hidden layer."""
+    """A network with one hidden layer that gives logits (B, domains) of features (B, width)."""
     return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, domains))
 
 
 class Multilinear(nn.Module):
-    """Features f (B, W) and class probabilities g (B, C), combined: their outer product (B, W C).
+    """Features f (B, W) and class probabilities g (B, C) combined by their outer product (B, W C).
 
-    Beyond `LARGEST` numbers, CDAN's randomised form: (R_f f) * (R_g g) / sqrt(size), with fixed standard
+    Beyond `LARGEST` numbers it is CDAN's randomised form: (R_f f) * (R_g g) / sqrt(size), with fixed standard
     normal matrices. ``width``: of the result.
     """
 
@@ -58,7 +60,7 @@ class Multilinear(nn.Module):
             self.register_buffer("of_classes", torch.randn(classes, size))
 
     def forward(self, f: Tensor, g: Tensor) -> Tensor:
-        """(B, width)."""
+        """The combination (B, width) of f (B, W) and g (B, C)."""
         if self.randomised:
             return (f @ self.of_features) * (g @ self.of_classes) / math.sqrt(self.width)
         return torch.einsum("bw,bc->bwc", f, g).flatten(1)

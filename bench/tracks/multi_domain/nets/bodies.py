@@ -24,16 +24,16 @@ _LITE0 = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 class Stem(nn.Module):
-    """Reads a batch as the data give it: (B, ...) -> (B, width). Trained at the recipe's ``lr``.
+    """Reads a batch (B, ...) as the data give it, and gives features (B, width).
 
-    All else is trained at its ``head_lr``.
+    A stem is trained at the recipe's ``lr``, everything else at its ``head_lr``.
     """
 
     width: int
 
 
 class Body(nn.Module):
-    """psi: a stem and a trunk on it, (B, ...) -> (B, width), and the sizes of all that stands on the stem.
+    """The feature extractor psi, a stem and a trunk on it, and the sizes of all that stands on the stem.
 
     Args:
         stem: reads the input.
@@ -50,22 +50,22 @@ class Body(nn.Module):
         self.trunk = self.expert()
 
     def expert(self, width: int | None = None) -> nn.Sequential:
-        """A fresh trunk: (B, stem's width, or ``width``) -> (B, self.width)."""
+        """A fresh trunk, which turns (B, ``width``), by default of the stem's width, into (B, self.width)."""
         return perceptron((width or self.stem.width, *self.hidden))
 
     def head(self) -> nn.Sequential:
-        """A fresh head: (B, self.width) -> logits (B, outputs)."""
+        """A fresh head, which turns features (B, self.width) into logits (B, outputs)."""
         layers = perceptron((self.width, *self.tower))
         return layers.append(nn.Linear((self.width, *self.tower)[-1], self.outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, ...) -> (B, width)."""
+        """Features (B, width) of inputs (B, ...)."""
         features: Tensor = self.trunk(self.stem(x))
         return features
 
 
 def perceptron(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers between the sizes, each with ReLU."""
+    """Linear layers between these sizes, each with ReLU."""
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
@@ -76,9 +76,9 @@ def perceptron(sizes: Sequence[int]) -> nn.Sequential:
 
 
 class Fields(Stem):
-    """Embeddings of F categorical fields side by side: (B, F) integers -> (B, F * dim).
+    """The embeddings of F categorical fields side by side: integers (B, F) become (B, F * dim).
 
-    One table holds all fields. ``cardinalities``: number of values of each, counted from 0.
+    One table holds all fields. ``cardinalities``: how many values each field has; they count from 0.
     """
 
     offsets: Tensor
@@ -97,7 +97,7 @@ class Fields(Stem):
 
 
 class Digits(Stem):
-    """A small convolutional network with batch norm: uint8 (B, S, S, 1) -> (B, 4 * last channels)."""
+    """A small convolutional network with batch norm: uint8 (B, S, S, 1) become (B, 4 * last channels)."""
 
     def __init__(self, channels: Sequence[int] = (16, 32, 64)) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class Digits(Stem):
 
 
 class Pretrained(Stem):
-    """A timm network without its classifier: uint8 (B, S, S, 3) -> pooled features (B, width).
+    """A timm network without its classifier: uint8 (B, S, S, 3) become pooled features (B, width).
 
     Its batch norms stay in evaluation mode, with the statistics of the pre-training: batches are small and
     mixed of domains. ``frozen``: names of first layers that no row trains, which saves their backward pass.
@@ -140,7 +140,7 @@ class Pretrained(Stem):
         self.width = int(network.num_features)  # type: ignore[arg-type]
 
     def train(self, mode: bool = True) -> Pretrained:
-        """As of any module, but for the batch norms."""
+        """Set the mode as of any module, but for the batch norms."""
         super().train(mode)
         for m in self.network.modules():
             if isinstance(m, nn.BatchNorm2d):
@@ -157,20 +157,22 @@ class Pretrained(Stem):
 
 
 def table(cardinalities: Sequence[int], *, dim: int, hidden: Sequence[int], tower: Sequence[int]) -> Body:
-    """For tables: embeddings and a perceptron; heads give one logit."""
+    """The body for tables: embeddings and a perceptron; its heads give one logit."""
     return Body(Fields(cardinalities, dim), hidden, tower, 1)
 
 
 def digits(classes: int, *, width: int) -> Body:
-    """For digits: a convolutional network from scratch; linear heads."""
+    """The body for digits: a convolutional network from scratch, with linear heads."""
     return Body(Digits(), (width,), (), classes)
 
 
 def lite0(classes: int, *, width: int, frozen: Sequence[str] = ()) -> Body:
-    """EfficientNet-Lite0 with its package's ImageNet weights; linear heads. ``frozen``: as in `Pretrained`.
+    """The body for the laptop's pictures: EfficientNet-Lite0 with its ImageNet weights, with linear heads.
+
+    ``frozen``: as in `Pretrained`.
 
     Raises:
-        BenchError: the package is missing.
+        BenchError: the package with the weights is missing.
     """
     import timm
 
@@ -182,13 +184,17 @@ def lite0(classes: int, *, width: int, frozen: Sequence[str] = ()) -> Body:
 
 
 def resnet(name: str, weights: Path, classes: int, *, width: int) -> Body:
-    """One of timm's ResNets (``resnet50``, ``resnet101``) with weights of a local file; linear heads.
+    """The body for photographs: one of timm's ResNets with weights of a local file, with linear heads.
 
-    ``weights``: a state dict of timm's or torchvision's, which name their tensors alike; ``.safetensors`` or
-    torch's own format.
+    Args:
+        name: ``resnet50`` or ``resnet101``.
+        weights: a state dict of timm's or torchvision's, which name their tensors alike; ``.safetensors``
+            or torch's own format.
+        classes: outputs of a head.
+        width: of the trunk on the network.
 
     Raises:
-        BenchError: no such file, or not one of this network's.
+        BenchError: there is no such file, or it is not one of this network's.
     """
     import timm
 

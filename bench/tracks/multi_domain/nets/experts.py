@@ -13,10 +13,10 @@ from bench.tracks.multi_domain.nets.routing import copies, routed
 
 
 class Experts(nn.Module):
-    """MMoE's features: f_d(x) = sum_e softmax(G_d s)_e expert_e(s), s = stem(x).
+    """MMoE's features: f_d(x) = sum_e softmax(G_d s)_e expert_e(s), with s = stem(x).
 
-    Experts are fresh trunks on the body's stem; its own trunk is the first. ``gates``: one a domain, or a
-    single one for all.
+    The experts are fresh trunks on the body's stem; its own trunk is the first. ``gates``: one for each
+    domain, or a single one for all.
     """
 
     def __init__(self, body: Body, experts: int, gates: int) -> None:
@@ -26,27 +26,28 @@ class Experts(nn.Module):
         self.gates = nn.ModuleList(nn.Linear(body.stem.width, experts, bias=False) for _ in range(gates))
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
-        """Features (B, W)."""
+        """Features (B, W) of inputs (B, ...) and their domains (B,)."""
         s = self.stem(x)
         return mixed(routed(self.gates, domain, s), [e(s) for e in self.experts])
 
     def split(self, domains: int) -> None:
-        """From one gate for all to one a domain, each a copy of it."""
+        """Go from one gate for all domains to one for each, a copy of it."""
         (root,) = self.gates
         self.gates = copies(root, domains)
 
 
 def mixed(gate: Tensor, outputs: Sequence[Tensor]) -> Tensor:
-    """softmax(gate (B, E)) over E outputs (B, W) -> (B, W)."""
+    """The mean (B, W) of E outputs (B, W), weighted by the softmax over a gate (B, E)."""
     return torch.einsum("be,bew->bw", gate.softmax(1), torch.stack(list(outputs), 1))
 
 
 class Progressive(nn.Module):
     """PLE's features: levels of customised gate control (CGC).
 
-    A level has ``own`` experts a domain and ``shared`` ones. The gate of a domain mixes its own and the
-    shared ones; the gate of the shared way, which the last level does not have, mixes all. The experts and
-    gates of a way read what the level before gave for that way, at first all read the stem.
+    A level has ``own`` experts for each domain and ``shared`` ones. The gate of a domain mixes its own
+    experts and the shared ones; the gate of the shared way, which the last level does not have, mixes all.
+    The experts and gates of a way read what the level before gave for that way; on the first level all read
+    the stem.
     """
 
     def __init__(self, body: Body, domains: int, *, own: int, shared: int, levels: int) -> None:
@@ -58,7 +59,7 @@ class Progressive(nn.Module):
         )
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
-        """Features (B, W)."""
+        """Features (B, W) of inputs (B, ...) and their domains (B,)."""
         s = self.stem(x)
         *before, last = (level for level in self.levels if isinstance(level, _Level))
         ways: list[Tensor] = [s] * (len(last.own) + 1)
@@ -82,7 +83,11 @@ class _Level(nn.Module):
         self.all = None if last else nn.Linear(width, domains * own + shared, bias=False)
 
     def forward(self, ways: Sequence[Tensor]) -> list[Tensor]:
-        """What each way reads, domains first and the shared last -> what each gives, (B, W) each."""
+        """What each way gives, (B, W) each.
+
+        Args:
+            ways: what each way reads, (B, width) each, those of the domains first and the shared one last.
+        """
         assert self.all is not None
         common = ways[-1]
         own = [[e(x) for e in experts] for experts, x in zip(self._experts(), ways[:-1], strict=True)]
@@ -91,7 +96,13 @@ class _Level(nn.Module):
         return [*out, mixed(self.all(common), [*(e for o in own for e in o), *shared])]
 
     def route(self, mine: Tensor, common: Tensor, domain: Tensor) -> Tensor:
-        """Each row through its own domain alone: what that and the shared way read -> (B, W)."""
+        """Features (B, W) of each row, through the experts and the gate of its own domain alone.
+
+        Args:
+            mine: what the way of each row's domain reads, (B, width).
+            common: what the shared way reads, (B, width).
+            domain: (B,).
+        """
         shared = torch.stack([e(common) for e in self.shared], 1)  # (B, E, W)
         side = mine.shape[1]
 
@@ -103,4 +114,5 @@ class _Level(nn.Module):
         return routed(parts, domain, torch.cat([mine, shared.flatten(1)], 1))
 
     def _experts(self) -> list[list[nn.Module]]:
+        """The experts of each domain."""
         return [list(e) for e in self.own if isinstance(e, nn.ModuleList)]

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class GroupWeights(nn.Module):
-    """q: a distribution over domains that moves to those with the largest loss, by exponentiated gradients.
+    """GroupDRO's distribution q over domains, which moves to those with the largest loss.
 
-    ``step``: eta of q_d <- q_d exp(eta L_d).
+    It moves by exponentiated gradients, q_d <- q_d exp(eta L_d). ``step``: eta.
     """
 
     q: Tensor
@@ -20,10 +20,14 @@ class GroupWeights(nn.Module):
         self.register_buffer("q", torch.full((domains,), 1 / domains))
 
     def forward(self, losses: Tensor, domain: Tensor) -> Tensor:
-        """Rows' losses (B,) and domains (B,) -> sum_d q_d L_d, after q has moved.
+        """The loss sum_d q_d L_d, a scalar, after q has moved.
 
-        A domain without a row keeps its part of q but for the normalisation, and the sum is over the others,
-        with their parts of q scaled to add up to 1.
+        A domain without a row keeps its part of q but for the normalisation; the sum is over the other
+        domains, with their parts of q scaled to add up to 1.
+
+        Args:
+            losses: (B,) of the rows.
+            domain: (B,) of the rows.
         """
         n = torch.bincount(domain, minlength=len(self.q))
         mean = torch.zeros_like(self.q).index_add(0, domain, losses) / n.clamp(min=1)

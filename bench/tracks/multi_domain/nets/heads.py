@@ -16,9 +16,9 @@ from bench.tracks.multi_domain.nets.routing import copies, routed
 
 
 class MultiHead(nn.Module):
-    """h_d(psi(x, d)): shared features, and one head a domain, or a single one for all.
+    """h_d(psi(x, d)): shared features, and one head for each domain or a single one for all.
 
-    ``psi``: inputs and domains -> features (B, W).
+    ``psi``: gives features (B, W) of inputs (B, ...) and domains (B,).
     """
 
     def __init__(self, psi: nn.Module, heads: Iterable[nn.Module]) -> None:
@@ -26,15 +26,18 @@ class MultiHead(nn.Module):
         self.psi, self.heads = psi, nn.ModuleList(heads)
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
-        """Logits (B, outputs)."""
+        """Logits (B, outputs) of inputs (B, ...) and their domains (B,)."""
         return self.classify(self.psi(x, domain), domain)
 
     def classify(self, features: Tensor, domain: Tensor) -> Tensor:
-        """Features (B, W) -> logits (B, outputs)."""
+        """Logits (B, outputs) of features (B, W) and domains (B,)."""
         return routed(self.heads, domain, features)
 
     def split(self, domains: int) -> None:
-        """From one head for all to one a domain, each a copy of it; so with the gates, if psi has some."""
+        """Go from one head for all domains to one for each, a copy of it.
+
+        The gates are split in the same way, if psi has some.
+        """
         (root,) = self.heads
         self.heads = copies(root, domains)
         if isinstance(self.psi, Experts):
@@ -42,25 +45,25 @@ class MultiHead(nn.Module):
 
 
 class Plain(nn.Module):
-    """psi(x) = trunk(stem(x)), whatever the domain."""
+    """The features psi(x) = trunk(stem(x)), whatever the domain."""
 
     def __init__(self, body: Body) -> None:
         super().__init__()
         self.body = body
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
-        """Features (B, W)."""
+        """Features (B, W) of inputs (B, ...) and their domains (B,)."""
         features: Tensor = self.body(x)
         return features
 
 
 class Separate(nn.Module):
-    """A whole network a domain, with nothing in common."""
+    """A whole network for each domain, with nothing in common."""
 
     def __init__(self, bodies: Iterable[Body]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(nn.Sequential(b, b.head()) for b in bodies)
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
-        """Logits (B, outputs)."""
+        """Logits (B, outputs) of inputs (B, ...) and their domains (B,)."""
         return routed(self.networks, domain, x)

@@ -15,9 +15,15 @@ from torch import Tensor, nn
 
 
 def routed(parts: Iterable[Callable[[Tensor], Tensor]], domain: Tensor, x: Tensor) -> Tensor:
-    """Each row through its own domain's part: (B, ...) -> (B, K), in the order of the rows.
+    """Send each row through its own domain's part; the results (B, K) are in the order of the rows.
 
-    Part t sees the rows of domain t together, and none if there is none. A single part takes all rows.
+    Part t sees the rows of domain t together, and is not called if there is none. A single part takes all
+    rows.
+
+    Args:
+        parts: of a network, one for each domain, or a single one.
+        domain: (B,) int64.
+        x: (B, ...).
     """
     parts = list(parts)
     if len(parts) == 1:
@@ -29,5 +35,5 @@ def routed(parts: Iterable[Callable[[Tensor], Tensor]], domain: Tensor, x: Tenso
 
 
 def copies(module: nn.Module, n: int) -> nn.ModuleList:
-    """``n`` modules with the same values now and none in common."""
+    """``n`` modules that have the same values now and share nothing."""
     return nn.ModuleList(copy.deepcopy(module) for _ in range(n))

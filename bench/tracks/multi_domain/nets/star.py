@@ -16,15 +16,15 @@ from bench.tracks.multi_domain.nets.routing import routed
 class Star(nn.Module):
     """Star topology: every layer's weights are the centre's times the domain's, element by element.
 
-    W_d = W * (1 + V_d), b_d = b + c_d over the layers of trunk and head, on the body's stem. The paper writes
-    W * W_d; 1 + V_d from V_d = 0 starts all domains at the centre, and weight decay draws them there.
+    W_d = W * (1 + V_d) and b_d = b + c_d over the layers of trunk and head, on the body's stem. The paper
+    writes W * W_d; 1 + V_d from V_d = 0 starts all domains at the centre, and weight decay draws them there.
 
     Args:
         body: its stem is shared; its layers' sizes are the star's.
-        domains: how many.
-        normalise: partitioned normalisation between stem and layers.
+        domains: how many domains there are.
+        normalise: whether there is partitioned normalisation between stem and layers.
         auxiliary: hidden units of the auxiliary network, which reads the domain's embedding beside the
-            features and whose logits are added; 0: none.
+            features and whose logits are added; 0: there is none.
     """
 
     def __init__(self, body: Body, domains: int, *, normalise: bool, auxiliary: int) -> None:
@@ -43,10 +43,11 @@ class Star(nn.Module):
         self._domains = domains
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
-        """Logits (B, outputs)."""
+        """Logits (B, outputs) of inputs (B, ...) and their domains (B,)."""
         return routed([partial(self._one, t) for t in range(self._domains)], domain, self.stem(x))
 
     def _one(self, t: int, s: Tensor) -> Tensor:
+        """Logits (n, outputs) of the stem's features (n, width) of rows of domain ``t``."""
         z = s if self.norm is None else self.norm(s, t)
         h = z
         for i, layer in enumerate(self.layers):
@@ -58,7 +59,7 @@ class Star(nn.Module):
         return total
 
     def parameters_at_inference(self) -> int:
-        """Numbers needed to answer, each domain's weights multiplied out."""
+        """How many numbers inference needs, with each domain's weights multiplied out."""
         folded = sum(layer.centre.weight.numel() + layer.centre.bias.numel() for layer in self._layers())
         if self.norm is not None:
             folded += self.norm.weight.numel() + self.norm.bias.numel()
@@ -79,14 +80,14 @@ class StarLinear(nn.Module):
         self.shift = nn.ParameterList(nn.Parameter(torch.zeros(after)) for _ in range(domains))
 
     def forward(self, x: Tensor, t: int) -> Tensor:
-        """Rows (B, before) of domain ``t`` -> (B, after)."""
+        """The outputs (n, after) of rows (n, before) of domain ``t``."""
         return F.linear(x, self.centre.weight * (1 + self.scale[t]), self.centre.bias + self.shift[t])
 
 
 class PartitionedNorm(nn.Module):
     """Batch norm with statistics of each domain's own: gamma * gamma_d * z + beta + beta_d.
 
-    A step with a single row of a domain uses the statistics so far, and leaves them.
+    A step with a single row of a domain uses the statistics so far, and leaves them as they are.
     """
 
     mean: Tensor
@@ -101,7 +102,7 @@ class PartitionedNorm(nn.Module):
         self.register_buffer("var", torch.ones(domains, width))
 
     def forward(self, z: Tensor, t: int) -> Tensor:
-        """Rows (B, width) of domain ``t``, normalised."""
+        """The rows (n, width) of domain ``t``, normalised."""
         return F.batch_norm(
             z, self.mean[t], self.var[t], self.weight * self.scale[t], self.bias + self.shift[t],
             training=self.training and len(z) > 1,

@@ -50,7 +50,7 @@ def fingerprint(task: Task, run: Run) -> str:
 
 
 def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
-    """The digits; about a second."""
+    """The digits; reading and rendering them takes about a second."""
     found = digits.read()
     split = np.empty(len(found), dtype="<U5")
     for name in digits.DOMAINS:
@@ -76,7 +76,7 @@ def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
 
 
 def _at_random(found: digits.Digits) -> np.ndarray:
-    """The splits by a fixed seed, the same shares of every class."""
+    """The split of each digit by a fixed seed, with the same shares in every class."""
     split = np.empty(len(found), dtype="<U5")
     for c in range(10):
         mine = np.random.default_rng(c).permutation(np.flatnonzero(found.y == c))
@@ -85,13 +85,13 @@ def _at_random(found: digits.Digits) -> np.ndarray:
 
 
 def _contiguous(found: digits.Digits) -> np.ndarray:
-    """The splits one after another."""
+    """The split of each digit; the splits come one after another."""
     place = np.arange(len(found)) / len(found)
     return np.array(["train", "val", "test"])[np.searchsorted(_CUTS, place, side="right")]
 
 
 def _by_family(found: digits.Digits) -> np.ndarray:
-    """The splits of `FAMILIES`."""
+    """The split of each digit by its font family, see `FAMILIES`."""
     return np.array([FAMILIES[f] for f in found.group])
 
 

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from bench import packages
 from bench.contract import Inputs, Stage, Task
 from bench.data.drawings import emoji
 from bench.data.splitting import split_groups
@@ -29,13 +30,13 @@ _CROP = 0.7
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
-    """The drawing of those styles that come as vectors in a package."""
+    """The stages that draw those styles which come as vectors in a package."""
     return emoji.stages(ARTISTS)
 
 
 def missing(task: Task, run: Run) -> str | None:
     """What has to be installed, or None."""
-    return emoji.missing(ARTISTS)
+    return emoji.missing(ARTISTS) or packages.LITE0.missing("EfficientNet-Lite0")
 
 
 def fingerprint(task: Task, run: Run) -> str:
@@ -44,7 +45,7 @@ def fingerprint(task: Task, run: Run) -> str:
 
 
 def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
-    """The pictures; about a second."""
+    """The pictures; reading them takes about a second."""
     drawn = emoji.read(ARTISTS, stage=inputs.stage)
     drawn = drawn.where(drawn.category != "Flags")
     classes = sorted(set(drawn.category))

@@ -34,7 +34,7 @@ def fingerprint(task: Task, run: Run) -> str:
 
 
 def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
-    """The rows, memory-mapped."""
+    """The rows, mapped into memory."""
     log = ratings.read()
     train, val, test = np.split(np.arange(len(log.y)), np.cumsum(log.manifest.parts)[:-1])
     return Splits(

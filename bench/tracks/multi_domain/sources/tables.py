@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.contract import Inputs, Stage, Task
 from bench.data.tables import tabular
+from bench.tracks.common.fields import encode_fields
 from bench.tracks.common.pictures import Examples
 from bench.tracks.common.subsets import thinned_by_domain
 from bench.tracks.multi_domain.data import Arrays, Splits
@@ -38,7 +39,7 @@ def fingerprint(task: Task, run: Run) -> str:
 
 
 def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
-    """The rows; about a second."""
+    """The rows; reading them takes about a second."""
     import pandas as pd
 
     dataset = task.params["dataset"]
@@ -49,7 +50,7 @@ def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
     domain = pd.Index(names).get_indexer(pd.Index(values)).astype(np.int64)
     train, val, test = np.split(np.arange(len(events.label)), events.cuts)
     fields = {k: v for k, v in events.columns.items() if k != column}
-    x, cardinalities = encode(fields, train, events.rare)
+    x, cardinalities = encode_fields(fields, train, events.rare)
     return Splits(
         kind="table", domains=tuple(f"{prefix}{n}" for n in names), classes=2,
         y=events.label.astype(np.int64), domain=domain,
@@ -57,25 +58,6 @@ def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
         test=thinned_by_domain(test, domain, run.rows),
         inputs=partial(_inputs, x), cardinalities=cardinalities,
     )  # fmt: skip
-
-
-def encode(
-    columns: Mapping[str, np.ndarray], train: np.ndarray, rare: int
-) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Index every column over the values seen at least ``rare`` times in training; 0 stands for the others.
-
-    Returns:
-        (n, fields) int64, and each field's number of indices.
-    """
-    import pandas as pd
-
-    coded, cardinalities = [], []
-    for values in columns.values():
-        codes, found = pd.factorize(values, use_na_sentinel=False)
-        often = np.bincount(codes[train], minlength=len(found)) >= rare
-        coded.append(np.where(often, np.cumsum(often), 0)[codes])
-        cardinalities.append(int(often.sum()) + 1)
-    return np.stack(coded, axis=1).astype(np.int64), tuple(cardinalities)
 
 
 def _inputs(x: np.ndarray, rows: np.ndarray) -> Examples:

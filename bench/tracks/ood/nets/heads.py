@@ -18,7 +18,7 @@ STRENGTHS = tuple(10.0**e for e in range(-1, 6))
 
 
 class Linear:
-    """W f + b over the classes of the training, f a feature of length 1; starts at 0."""
+    """Logits W f + b over the training's classes, f a feature (D,) of length 1; W and b start at 0."""
 
     def __init__(self, model: DualEncoder, data: OodData) -> None:
         self._model, self._data = model, data
@@ -30,17 +30,18 @@ class Linear:
 
     @property
     def weights(self) -> list[nn.Parameter]:
-        """W (C, D) and b (C,)."""
+        """The parameters W (C, D) and b (C,)."""
         return list(self.layer.parameters())
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy."""
+        """The mean cross-entropy, a scalar, of preprocessed images x (B, 3, S, S) with labels y (B,)."""
         return F.cross_entropy(self.layer(self._model.image_features(x)), y)
 
     def probe(self, ctx: Context) -> None:
-        """Set W and b by logistic regression on the frozen features, its penalty chosen on validation.
+        """Set W and b by logistic regression on the frozen features.
 
-        Equal accuracies go to the stronger penalty.
+        Its penalty is the best one on validation; of penalties with equal accuracies the stronger one is
+        taken.
         """
         from sklearn.linear_model import LogisticRegression
 
@@ -54,6 +55,7 @@ class Linear:
             self.layer.bias[best.classes_] = torch.from_numpy(best.intercept_).to(self.layer.bias)
 
     def _named(self, f: Tensor, names: tuple[str, ...]) -> Tensor:
+        """Logits (n, names) of features f (n, D), for names of classes of the training."""
         columns = [self._data.classes.index(n) for n in names]
         logits: Tensor = self.layer(f)[:, columns]
         return logits

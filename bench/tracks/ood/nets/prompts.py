@@ -18,7 +18,7 @@ WORDS = "a photo of a"
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Names of one length L: their places (n,), embeddings (n, L, W) and mask (n, L)."""
+    """Class names of one length L: their positions (n,), token embeddings (n, L, W) and mask (n, L)."""
 
     places: Tensor
     embeddings: Tensor
@@ -26,7 +26,10 @@ class _Group:
 
 
 class Context:
-    """[v_1, ..., v_M, name, rest of the template]; ``vectors``: (M, W), from the words before the name."""
+    """Prompts whose first words are learnt: [v_1, ..., v_M, name, rest of the template].
+
+    ``vectors``: the parameter v (M, W); it starts from the words that stand before the name in the template.
+    """
 
     def __init__(self, model: DualEncoder, data: OodData) -> None:
         self._model = model
@@ -35,9 +38,14 @@ class Context:
         self._groups: dict[tuple[str, ...], list[_Group]] = {}
 
     def features(self, names: Sequence[str], vectors: Tensor) -> Tensor:
-        """Features (C, D) of length 1 of the names behind these vectors (M, W).
+        """Features of length 1 of the names behind context vectors.
 
-        For vectors (B, M, W), one context a picture: (B, C, D).
+        Args:
+            names: C class names.
+            vectors: (M, W), one context for all pictures, or (B, M, W), one for each picture.
+
+        Returns:
+            (C, D), or (B, C, D).
         """
         one = vectors.ndim == 2
         contexts = vectors.unsqueeze(0) if one else vectors
@@ -54,7 +62,10 @@ class Context:
         return found[0] if one else found
 
     def _grouped(self, names: tuple[str, ...]) -> list[_Group]:
-        """The names, those of one length together: nothing is padded, which saves a fifth of the time."""
+        """The names in groups of equal length.
+
+        So nothing is padded, which saves a fifth of the time.
+        """
         if names not in self._groups:
             embeddings, mask = self._model.embed_tokens([f"{n}{self._after}".strip() for n in names])
             lengths = mask.sum(dim=1)

@@ -13,19 +13,21 @@ from bench.nn.averaging import UniformAverage
 
 
 class LossValley:
-    """The mean of the weights from where the loss stops falling to where it has risen; call after each step.
+    """The mean of the weights from where the validation loss stops falling to where it has risen.
 
-    Source: Cha et al., SWAD (NeurIPS 2021), algorithm 1. A look is one value of the validation loss, every
-    ``every`` steps, with the mean of the weights since the look before; only the last ones are kept, so
-    memory does not grow with the steps.
+    Call `update` after every step. The loss is evaluated every ``every`` steps; each evaluation comes with
+    the mean of the weights since the one before. Only the latest evaluations stay in memory, so that it does
+    not grow with the steps.
+
+    Source: Cha et al., SWAD (NeurIPS 2021), algorithm 1.
 
     Args:
         parameters: whose values are averaged.
-        loss: the validation loss now.
-        every: steps between two looks.
-        begin: the valley begins at a look that is the lowest of ``begin`` in a row, itself the first of them.
-        end: it ends before the first of ``end`` looks in a row that lie above the bound.
-        tolerance: the bound, over the mean loss of the ``begin`` looks that it began with.
+        loss: gives the validation loss of the parameters as they are.
+        every: steps between two evaluations.
+        begin: the valley begins at the first of ``begin`` evaluations in a row, if it is the lowest of them.
+        end: the valley ends before the first of ``end`` evaluations in a row that lie above the bound.
+        tolerance: the bound, over the mean loss of the ``begin`` evaluations that the valley began with.
     """
 
     def __init__(
@@ -42,16 +44,17 @@ class LossValley:
         self._over = False
 
     def update(self) -> None:
-        """Take in the parameters after one more step."""
+        """Count the parameters as they are after one more step."""
         if self._over:
             return
         self._step += 1
         self._since.update()
         if self._step % self._every == 0:
-            self._look(self._loss())
+            self._evaluated(self._loss())
             self._since = UniformAverage(self._parameters)
 
-    def _look(self, loss: float) -> None:
+    def _evaluated(self, loss: float) -> None:
+        """Let the valley begin, grow or end by one more evaluation."""
         self._waiting.append((loss, self._since))
         begins = self._valley is None
         if begins and not self._begun():
@@ -63,7 +66,7 @@ class LossValley:
             self._over = True
 
     def _begun(self) -> bool:
-        """Whether the first of the last ``begin`` looks is the lowest: then the valley begins with it."""
+        """Whether the valley begins: the first of the last ``begin`` evaluations is the lowest."""
         if len(self._waiting) < self._begin:
             return False
         losses = [at for at, _ in self._waiting]
@@ -75,14 +78,16 @@ class LossValley:
         return True
 
     def _join(self, n: int) -> None:
+        """Take the first ``n`` waiting evaluations into the valley."""
         assert self._valley is not None
         for _ in range(n):
             self._valley.join(self._waiting.popleft()[1])
 
     def assign(self) -> None:
-        """Make the valley's mean the parameters; the last weights if no valley ever began.
+        """Make the valley's mean the parameters; if no valley ever began, they stay the last ones.
 
-        There algorithm 1 would take the mean over all steps, and the released code that of the last look.
+        In that case algorithm 1 would take the mean over all steps, and the released code that of the last
+        evaluation.
         """
         if self._valley is None:
             return
@@ -92,7 +97,7 @@ class LossValley:
         self._valley.assign()
 
     def shares(self, steps: int) -> np.ndarray:
-        """What the weights before training and after each of ``steps`` count for in what `assign` gives."""
+        """Shares (steps + 1,) of the weights before training and after each step in what `assign` gives."""
         a = np.zeros(steps + 1)
         if self._valley is None:
             a[-1] = 1.0
@@ -101,7 +106,7 @@ class LossValley:
         return a
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint has to keep."""
+        """Everything that a checkpoint has to hold."""
         return {
             "step": self._step, "start": self._start, "over": self._over, "bound": self._bound,
             "since": self._since.state_dict(),

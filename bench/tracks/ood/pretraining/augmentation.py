@@ -14,7 +14,13 @@ from torch import Tensor
 
 
 def coloured(ink: Tensor, inside: Tensor, g: torch.Generator) -> Tensor:
-    """Icons (B, H, W) in [0, 1] -> (B, 3, H, W): lines dark or bright, what they enclose filled or not."""
+    """Icons as pictures (B, 3, H, W): with dark or bright lines, and what they enclose filled or not.
+
+    Args:
+        ink: how much line there is in each pixel, (B, H, W) in [0, 1].
+        inside: how much of each pixel the lines enclose, (B, H, W) in [0, 1].
+        g: where all randomness comes from.
+    """
     n = len(ink)
     ground = torch.where(_maybe(n, 0.75, g), torch.ones(n, 3, 1, 1), 0.6 + 0.4 * _colour(n, g))
     fill = torch.where(_maybe(n, 0.65, g), _colour(n, g), ground)
@@ -24,7 +30,7 @@ def coloured(ink: Tensor, inside: Tensor, g: torch.Generator) -> Tensor:
 
 
 def augmented(x: Tensor, g: torch.Generator) -> Tensor:
-    """Pictures (B, 3, H, W) in [0, 1] moved, scaled, turned, mirrored, recoloured, outlined, shaded."""
+    """Pictures (B, 3, H, W) in [0, 1], moved, scaled, turned, mirrored, recoloured and shaded at random."""
     x = _placed(x, g)
     n = len(x)
     light = x.mean(1, keepdim=True)
@@ -39,7 +45,7 @@ def augmented(x: Tensor, g: torch.Generator) -> Tensor:
 
 
 def _placed(x: Tensor, g: torch.Generator) -> Tensor:
-    """A random window of each picture: 0.75 to 1.2 of its side, turned by up to 15 degrees, half mirrored."""
+    """A random window of each picture, 0.75 to 1.2 of its side, turned by up to 15 degrees; half mirrored."""
     n = len(x)
     side = 0.75 + 0.45 * torch.rand(n, generator=g)
     angle = (torch.rand(n, generator=g) - 0.5) * math.radians(30)
@@ -58,7 +64,7 @@ def _placed(x: Tensor, g: torch.Generator) -> Tensor:
 
 
 def _recoloured(x: Tensor, g: torch.Generator) -> Tensor:
-    """Saturation, hue and contrast changed; some pictures grey; white stays white."""
+    """The pictures with other saturation, hue and contrast, some of them grey; white stays white."""
     n = len(x)
     grey = x.mean(1, keepdim=True)
     strength = torch.where(_maybe(n, 0.12, g), torch.zeros(n, 1, 1, 1), 0.4 + 1.1 * _uniform(n, g))
@@ -69,7 +75,7 @@ def _recoloured(x: Tensor, g: torch.Generator) -> Tensor:
 
 
 def _turn(n: int, g: torch.Generator) -> Tensor:
-    """Rotations about the grey axis (n, 3, 3), mostly small: changed hues."""
+    """Rotations (n, 3, 3) of colours about the grey axis, most of them small, which change the hue."""
     angle = torch.randn(n, generator=g) * 0.35
     third, c, s = 1 / 3, angle.cos()[:, None, None], angle.sin()[:, None, None]
     cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
@@ -77,7 +83,7 @@ def _turn(n: int, g: torch.Generator) -> Tensor:
 
 
 def _shaded(x: Tensor, light: Tensor, g: torch.Generator) -> Tensor:
-    """Half of the pictures darker towards one side, with a highlight, where they are not white."""
+    """Half of the pictures, where they are not white, darker towards one side and with a highlight."""
     n, _, height, width = x.shape
     y, z = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     way = torch.rand(n, 1, 1, generator=g) * 2 * math.pi

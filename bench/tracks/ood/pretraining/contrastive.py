@@ -29,10 +29,11 @@ EVALUATE_EVERY = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:
-    """What is trained on, and what checks it.
+    """Pictures and captions to train on, and pictures to evaluate on.
 
-    ``pictures``: Twemoji (n, 64, 64, 3) uint8 with ``captions`` each. ``icons`` with theirs. ``check``:
-    Twemoji of held-out families (m, 64, 64, 3) with the class words ``check_words`` (m,).
+    ``pictures``: n pictures (n, 64, 64, 3) uint8 of Twemoji, each with its ``captions``. ``icons``: with
+    theirs. ``check``: pictures (m, 64, 64, 3) uint8 of held-out families of Twemoji, with ``check_words``
+    (m,), the words of their classes.
     """
 
     pictures: np.ndarray
@@ -44,7 +45,7 @@ class Pairs:
 
 
 def pairs(recipe: Recipe) -> Pairs:
-    """All pairs of the recipe, from the installed packages; about a minute."""
+    """All pairs of the recipe, out of the installed packages; reading them takes about a minute."""
     shown, held_out = pictures(recipe)
     named = icons.read(SIDE)
     return Pairs(
@@ -60,7 +61,7 @@ def pairs(recipe: Recipe) -> Pairs:
 
 
 def pictures(recipe: Recipe) -> tuple[emoji.Pictures, emoji.Pictures]:
-    """Twemoji's pictures of the pre-training families: those that are shown, and those that check it.
+    """Twemoji's pictures of the pre-training families: those to train on, and the held-out ones.
 
     Country flags are left out: there are 258 of them, and not all styles have them.
     """
@@ -86,7 +87,7 @@ def _captions(name: str, words: str) -> tuple[str, ...]:
 
 
 class Batches:
-    """Random batches: pictures (B, 3, H, W) in [0, 1], and of one caption each what the text tower makes."""
+    """Random batches of pictures, and of what the text tower makes of one caption of each."""
 
     def __init__(self, model: DualEncoder, data: Pairs, recipe: Recipe) -> None:
         self._torch = torch.Generator().manual_seed(recipe.seed)
@@ -98,7 +99,7 @@ class Batches:
         self._icon_texts = pooled(model, data.icon_captions)
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """The next batch: (B, 3, H, W) and (B, W)."""
+        """The next batch: pictures (B, 3, H, W) in [0, 1], and texts (B, W), each before its projection."""
         data, g = self._data, self._torch
         few = self._numpy.choice(len(data.pictures), self._emoji, replace=False)
         many = self._numpy.choice(len(data.icons.names), self._icons, replace=False)
@@ -108,6 +109,7 @@ class Batches:
         return augmented(torch.cat([pictures, icons]), g), texts
 
     def _one(self, texts: Tensor, which: np.ndarray) -> Tensor:
+        """Of each chosen row of texts (n, k, W) one caption at random: (len(which), W)."""
         captions = torch.randint(texts.shape[1], (len(which),), generator=self._torch)
         return texts[torch.from_numpy(which), captions]
 
@@ -118,7 +120,7 @@ def _unit(values: np.ndarray) -> Tensor:
 
 @torch.no_grad()
 def pooled(model: DualEncoder, captions: Sequence[Sequence[str]]) -> Tensor:
-    """(n, k) captions -> (n, k, W): what the text tower makes of them before its projection."""
+    """What the text tower makes of n times k captions before its projection: (n, k, W)."""
     texts = sorted({c for of in captions for c in of}, key=lambda c: (len(c), c))  # equal lengths pad least
     parts = [model.text.pool(*model.embed_tokens(texts[i : i + 128])) for i in range(0, len(texts), 128)]
     at = {c: i for i, c in enumerate(texts)}
@@ -126,9 +128,10 @@ def pooled(model: DualEncoder, captions: Sequence[Sequence[str]]) -> Tensor:
 
 
 def contrast(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
-    """Symmetric InfoNCE of features (B, D) of length 1, row by row a pair.
+    """Symmetric InfoNCE, a scalar, of image features (B, D) and text features (B, D), all of length 1.
 
-    Of equal texts in a batch none counts as wrong for another's picture.
+    Row i of both is a pair. Where texts in a batch are equal, none of them counts as wrong for another's
+    picture.
     """
     logits = scale * images @ texts.T
     same = (texts @ texts.T).detach() > 1 - 1e-5
@@ -139,7 +142,14 @@ def contrast(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
 
 
 def train(model: DualEncoder, data: Pairs, recipe: Recipe, log: Log) -> None:
-    """Train the image tower from `Recipe.first_block` on, both projections and the scale, in place."""
+    """Train the image tower from `Recipe.first_block` on, both projections and the scale, in place.
+
+    Args:
+        model: starts from ImageNet's weights.
+        data: what is trained and evaluated on.
+        recipe: how.
+        log: takes a message with its arguments, as `logging.Logger.info` does.
+    """
     tower, heads = _unfrozen(model, recipe)
     scale = nn.Parameter(torch.tensor(math.log(recipe.scale), device=model.device))
     groups = [
@@ -171,7 +181,10 @@ def train(model: DualEncoder, data: Pairs, recipe: Recipe, log: Log) -> None:
 
 
 def _unfrozen(model: DualEncoder, recipe: Recipe) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The tower's trained parameters and those of the projections; batch statistics are trained with them."""
+    """The trained parameters of the tower, and those of both projections.
+
+    Batch statistics of the trained blocks are trained with them.
+    """
     trunk: nn.Module = model.visual.get_submodule("trunk")
     blocks = list(trunk.get_submodule("blocks").children())
     parts = blocks[recipe.first_block :] if recipe.first_block <= len(blocks) else []
@@ -189,14 +202,14 @@ def _unfrozen(model: DualEncoder, recipe: Recipe) -> tuple[list[nn.Parameter], l
 
 
 def _rate(step: int, recipe: Recipe) -> float:
-    """Share of the learning rate at a step from 0 on."""
+    """The share of the learning rate at a step; steps count from 0."""
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
     return 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)))
 
 
 def check(model: DualEncoder, data: Pairs) -> tuple[float, float]:
-    """Zero-shot accuracy on the held-out families, plain and class-balanced, over all class words."""
+    """Zero-shot accuracy on the held-out families over all their classes, plain and class-balanced."""
     words = sorted(set(data.check_words))
     return zero_shot(model, data.check, np.searchsorted(words, data.check_words), words)
 
@@ -204,12 +217,13 @@ def check(model: DualEncoder, data: Pairs) -> tuple[float, float]:
 def zero_shot(
     model: DualEncoder, pictures: np.ndarray, labels: np.ndarray, words: Sequence[str]
 ) -> tuple[float, float]:
-    """Accuracy and its mean over classes, of ``an emoji of {word}`` prompts.
+    """Zero-shot accuracy with the prompts ``an emoji of {word}``, and its mean over classes.
 
     Args:
+        model: any dual encoder.
         pictures: (n, H, W, 3) uint8.
         labels: (n,) positions in ``words``.
-        words: of the classes.
+        words: what each class is called.
     """
     training = {m for m in model.visual.modules() if m.training}
     model.eval()

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 class Recipe:
     """How the dual encoder is trained.
 
-    ``dim``: of the joint space. ``steps`` of ``batch`` pairs each, of which ``emoji`` are Twemoji and the
-    rest icons. ``first_block``: the image tower's blocks from this one on are trained, with what follows; 0:
-    the whole tower; 8: only the projection. ``lr``: of the tower; ``head_lr``: of both projections and the
-    scale. Both rise over ``warmup`` steps and fall along a cosine. ``held_out``: share of the pre-training
-    families that only check zero-shot accuracy on the way; the final weights are trained without them too.
+    ``dim``: dimensions of the joint space. ``steps``, ``batch``: optimisation steps, and pairs in each.
+    ``emoji``: how many pairs of a batch are Twemoji; the rest are icons. ``first_block``: the blocks of the
+    image tower from this one on are trained, and what follows them; 0: the whole tower; 8: only the
+    projection. ``lr``: learning rate of the tower; ``head_lr``: of both projections and the scale. Both rise
+    over ``warmup`` steps and fall along a cosine. ``scale``: first value of 1 / temperature. ``held_out``:
+    share of the pre-training families on which zero-shot accuracy is evaluated on the way; the final weights
+    are trained without them too.
     """
 
     dim: int = 256

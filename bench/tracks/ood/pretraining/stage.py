@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.contract import Embedded, Needs, Stage, StageContext
 from bench.data.drawings import emoji
+from bench.tracks.common.embedded import embedded_weights
 from bench.tracks.ood.pretraining.settings import Recipe
 from bench.tracks.ood.sources import emoji_split
 
@@ -27,7 +28,7 @@ FILE = "clip_lite.safetensors"
 
 
 def build(ctx: StageContext) -> None:
-    """Train, and write the image tower, the projections and the scale in half precision."""
+    """Train the encoder, and write its image tower, projections and scale in half precision."""
     from bench.tracks.ood.nets import clip
     from bench.tracks.ood.pretraining import contrastive
 
@@ -52,13 +53,5 @@ STAGE = Stage(
 
 
 def embedded(file: Path) -> Embedded:
-    """The weights that travel with the package, with the recipe that they say they were made by."""
-    from safetensors import safe_open
-
-    if not file.is_file():
-        return Embedded(stage=STAGE, file=file)
-    with safe_open(file, framework="numpy") as opened:
-        said = (opened.metadata() or {}).get("recipe", "")
-    # When the file was made, an address still named the module of `build`.
-    same = said == STAGE.address_by("bench.tracks.ood.pretrain:build")
-    return Embedded(stage=STAGE, file=file, recipe=STAGE.address if same else said)
+    """The weights that travel with the package; their file was written when addresses named modules."""
+    return embedded_weights(STAGE, file, STAGE.address_by("bench.tracks.ood.pretrain:build"))

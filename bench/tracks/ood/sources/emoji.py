@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench import packages
 from bench.contract import Inputs, Stage, Task, digest
 from bench.data import EMBEDDED
 from bench.data.drawings import emoji, stamps
@@ -39,7 +40,7 @@ _MAKE = f"bench artifacts build clip-lite --out {WEIGHTS.parent}"
 
 
 def tasks(setting: Setting, dataset: str) -> list[Task]:
-    """One task a domain; the stamps are one target of both their kinds."""
+    """One task for each domain; the stamps are one target, of both their kinds."""
     targets = ("stamps",) if dataset == "stamps" else ARTISTS
     return [
         Task(name=f"{setting}-{t}", params={"setting": setting, "dataset": dataset, "target": t})
@@ -63,12 +64,12 @@ def _targets(task: Task) -> tuple[str, ...]:
 
 
 def _styles(task: Task) -> tuple[str, ...]:
-    """Every style that the task's pictures are of."""
+    """Every style that the task has pictures of."""
     return tuple(dict.fromkeys((*_sources(task), *_targets(task))))
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
-    """The drawing of those styles that come as vectors in a package, and the scaling of the stamps."""
+    """The stages that draw those styles which come as vectors in a package, and that scale the stamps."""
     brought = stamps.stages() if task.params["dataset"] == "stamps" else ()
     return (*emoji.stages(_styles(task)), *brought)
 
@@ -76,7 +77,7 @@ def stages(task: Task, run: Run) -> Sequence[Stage]:
 def missing(task: Task, run: Run) -> str | None:
     """What has to be installed or made for the task, or None."""
     why = stamps.missing() if task.params["dataset"] == "stamps" else None
-    if why := why or emoji.missing(_styles(task)):
+    if why := why or emoji.missing(_styles(task)) or packages.MINILM.missing("the dual encoder"):
         return why
     if not WEIGHTS.is_file():
         return f"the dual encoder: no file {WEIGHTS}: install gridbench again, or: {_MAKE}"
@@ -90,7 +91,7 @@ def fingerprint(task: Task, run: Run) -> str:
 
 
 def encoder(run: Run) -> DualEncoder:
-    """EfficientNet-Lite0 and MiniLM as the pre-training of this suite left them."""
+    """EfficientNet-Lite0 and MiniLM, as the pre-training of this suite left them."""
     from bench.tracks.ood.nets import clip
 
     return clip.lite(WEIGHTS)
@@ -129,7 +130,7 @@ def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
 
 
 def _classes(drawn: emoji.Pictures) -> list[str]:
-    """Subcategories in the order of their names, as folders of classes are: the first half is the base."""
+    """The subcategories that are classes, in the order of their names; the first half of them is the base."""
     return sorted(emoji_split.classes(set(drawn.id[drawn.style == drawn.style[0]])), key=emoji_split.words)
 
 

@@ -79,7 +79,7 @@ WORDS: Mapping[str, str] = {
 
 
 def words(subcategory: str) -> str:
-    """What a subcategory is called in captions and prompts."""
+    """The words for a subcategory in captions and prompts."""
     return WORDS.get(subcategory, subcategory.replace("-", " "))
 
 
@@ -108,7 +108,7 @@ def splits() -> Mapping[str, Split]:
 
 @lru_cache(maxsize=1)
 def family_of() -> Mapping[str, str]:
-    """The family of every emoji, by id: what two drawings of one thing share, and variants of it."""
+    """The family of every emoji, by id. A family is the drawings of one thing and of variants of it."""
     return families(emoji.labels())
 
 

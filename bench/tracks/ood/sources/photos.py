@@ -31,7 +31,10 @@ SIZE = 224
 
 
 def tasks(setting: Setting, dataset: str) -> list[Task]:
-    """One task a target domain; in the open-class setting and for variants of ImageNet one a data set."""
+    """One task for each target domain.
+
+    In the open-class setting and for variants of ImageNet there is one task for each data set.
+    """
     params = {"setting": setting, "dataset": dataset}
     if setting in ("open", "variant"):
         name = f"open-{dataset}" if setting == "open" else dataset
@@ -41,6 +44,7 @@ def tasks(setting: Setting, dataset: str) -> list[Task]:
 
 
 def _slug(domain: str) -> str:
+    """A domain's name as it stands in the name of a task."""
     return domain.lower().replace(" ", "-").replace("_", "-")
 
 
@@ -61,6 +65,7 @@ def missing(task: Task, run: Run) -> str | None:
 
 
 def _needed(task: Task) -> tuple[str, ...]:
+    """The data sets that a task reads, the one that is trained on first."""
     if task.params["setting"] == "variant":
         return tuple(dict.fromkeys(("imagenet", task.params["dataset"])))
     return (task.params["dataset"],)
@@ -99,9 +104,9 @@ def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
 
 
 def _domains(task: Task, run: Run) -> Splits:
-    """Leave one domain out; in the wild, train on the first half of the classes alone.
+    """The splits where one domain is left out; in the wild, training has the first half of the classes alone.
 
-    DomainBed's seeded 80/20 split of every domain, in the wild of its base and its new classes apart.
+    Every domain has DomainBed's seeded 80/20 split; in the wild its base and its new classes are split apart.
     """
     name, wild = task.params["dataset"], task.params["setting"] == "wild"
     images = image_sets.image_set(name).read()
@@ -125,7 +130,7 @@ def _domains(task: Task, run: Run) -> Splits:
 
 
 def _open(task: Task, run: Run) -> Splits:
-    """``shots`` pictures of each class of the base half; all test pictures."""
+    """The splits with ``shots`` pictures of each class of the base half, and with all test pictures."""
     images = image_sets.image_set(task.params["dataset"]).read()
     base, _ = coop.halves(len(images.classes))
     few = coop.few_shot(images, base, run.shots)
@@ -133,7 +138,7 @@ def _open(task: Task, run: Run) -> Splits:
 
 
 def _variant(task: Task, run: Run) -> Splits:
-    """``shots`` pictures of every class of ImageNet; the test pictures of another set with its classes."""
+    """The splits with ``shots`` pictures of every class of ImageNet, and with another set's test pictures."""
     images = image_sets.image_set("imagenet").read()
     n = len(images.classes)
     few = coop.few_shot(images, range(n), run.shots)
@@ -163,6 +168,7 @@ def _splits(
     task: Task, run: Run, images: Images, base: int, domains: tuple[str, ...],
     train: np.ndarray, val: np.ndarray, target: np.ndarray,
 ) -> Splits:  # fmt: skip
+    """The splits at these positions in a list of images; see `Splits`."""
     where = {images.groups.index(d): i for i, d in enumerate(domains)}
 
     def labelled(rows: np.ndarray, ids: Callable[[Images, np.ndarray], np.ndarray]) -> LabelledPictures:
@@ -185,18 +191,18 @@ def _pictures(images: Images, rows: np.ndarray, run: Run) -> PicturesInFiles:
 
 
 def _ids(images: Images, rows: np.ndarray) -> np.ndarray:
+    """The files' names, as ids of pictures that only the scorer sees."""
     return np.array([images.files[i] for i in rows])
 
 
 def _nameless_ids(images: Images, rows: np.ndarray) -> np.ndarray:
-    """Of pictures that a method is given: the files' names would tell it where the others lie."""
+    """Ids of pictures that a method is given: the files' names would tell it where the others lie."""
     return np.array([digest(images.files[i]) for i in rows])
 
 
 def _shuffled(rows: np.ndarray) -> np.ndarray:
     """A target's pictures in a fixed random order.
 
-    Lists are sorted by class: in their order, the pictures that a method is asked about together would be of
-    one class.
+    Lists are sorted by class: in their order, the pictures that are predicted together would be of one class.
     """
     return np.random.default_rng(0).permutation(rows)

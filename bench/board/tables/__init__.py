@@ -1,0 +1,1 @@
+"""Tables derived from a board: one file a table, found by `bench.board.registry`."""

@@ -1,0 +1,3 @@
+"""Our records as files in ``results/<profile>/``, committed with the code: written, read, and
+below a store.
+"""

@@ -1,0 +1,62 @@
+"""Gains, slopes and costs on boards whose answer is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from sample_board import board_of
+
+from bench.board.model import Board
+from bench.board.tables.costs import costs
+from bench.board.tables.gains import gains
+from bench.board.tables.slopes import slopes
+from bench.contract import Task
+
+
+def test_gain_leaves_out_aliased_tasks(board):
+    gain = next(g for g in gains(board) if g.info.row == "multi/dcnv2")
+    assert gain.counterpart == "single/dcnv2"
+    assert set(gain.by_task) == {"flights-4x", "flights-10x"}
+    by_hand = [
+        board.estimate("multi/dcnv2", t).mean - board.estimate("single/dcnv2", t).mean for t in gain.by_task
+    ]
+    assert gain.comparison.diff == pytest.approx(np.mean(by_hand))
+    assert gain.adjusted >= gain.comparison.p
+
+
+def test_slope_recovers_a_known_one_per_doubling(sample):
+    x = [1, 2, 3, 4, 10]
+    tasks = [Task(name=f"{d}-{s}x", params={"dataset": d, "scale": s}) for d in "ab" for s in x]
+    exact = [
+        [0.7 + (0.02 if d == "b" else 0.01) * math.log2(s) + 0.001 * k for k in range(3)]
+        for d in "ab"
+        for s in x
+    ]
+    board = board_of({"lr": exact}, tasks=tasks)
+    (s,) = slopes(board)
+    assert s.curves == 2
+    assert s.estimate.mean == pytest.approx(0.015)
+    assert (s.estimate.n, s.estimate.half) == (3, pytest.approx(0, abs=1e-9))
+
+
+def test_slope_leaves_out_a_seed_that_lacks_a_point(board):
+    n = {s.info.row: s.estimate.n for s in slopes(board)}
+    assert n["fm"] == 2
+    assert n["lr"] == 3
+    assert "mine" not in n
+
+
+def test_costs_are_never_averaged_over_hardware(sample, slots):
+    for s in slots:
+        s.hardware = "big" if s.seed == 0 else s.hardware
+        s.cost = {"run_s": 1.0 if s.seed == 0 else 9.0} if s.status == "ok" else {}
+    table = costs(Board(sample.spec(), slots))
+    assert table.labels == ("2 × x86, no GPU", "big")
+    assert table.values["lr"]["big"]["run_s"] == (1.0, True)
+    assert table.values["lr"]["2 × x86, no GPU"]["run_s"] == (9.0, True)
+    assert table.values["mine"]["big"]["run_s"] == (1.0, False)
+    for k, s in enumerate(slots):
+        s.hardware = f"node {k % 5}"
+    assert not costs(Board(sample.spec(), slots)).compared

@@ -1,0 +1,55 @@
+"""The catalogue: every data set answers the same questions, and is imported only when it is opened."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from bench.data.catalog import CATALOG
+from bench.data.source import DataSource
+from bench.errors import BenchError
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_every_data_set_answers_what_a_data_source_is_asked(name):
+    source = CATALOG[name].open()
+    for question in ("missing", "fingerprint", "prepare", "verify"):
+        asked = inspect.signature(getattr(source, question)).parameters
+        expected = [p for p in inspect.signature(getattr(DataSource, question)).parameters if p != "self"]
+        assert list(asked) == expected, question
+    why = source.missing()
+    if CATALOG[name].prepared:
+        assert f"bench data prepare {name}" in why, "nothing was brought into an empty folder"
+        with pytest.raises(BenchError, match=name):
+            source.verify()
+    else:
+        assert source.prepare() is None
+        assert (why is None) == (name != "stamps")
+        assert why is not None or len(source.fingerprint()) == 16
+
+
+def test_names_are_their_own_and_every_set_says_where_it_comes_from_and_on_which_terms():
+    for name, d in CATALOG.items():
+        assert d.name == name
+        assert d.title
+        assert d.get
+        assert d.terms
+        assert d.layout
+
+
+def test_the_catalogue_imports_no_reader():
+    code = (
+        "import sys, bench.data.catalog as c; list(c.CATALOG);"
+        "print([m for m in sys.modules if m.startswith('bench.data.') or m in ('numpy', 'pandas')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['bench.data.catalog']"
