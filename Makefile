@@ -40,7 +40,7 @@ gpu: $(VENV)/.dev
 
 # What a GPU machine without network lacks, as wheels; says how to install them and run the same there.
 gpu-wheels: $(VENV)/.dev
-	PYTHONPATH=. $(BIN)/python scripts/wheels_for_gpu.py
+	$(BIN)/python scripts/wheels_for_gpu.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "gridbench needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11")'

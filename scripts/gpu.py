@@ -87,11 +87,10 @@ def about(device: str, *, small: bool) -> dict[str, Any]:
     """The machine and the code."""
     import torch
 
+    from bench.store import provenance
+
     cuda = device == "cuda"
     card = torch.cuda.get_device_properties(0) if cuda else None
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()  # a copy of the files without git has none
     return {
         "device": card.name if card else f"{platform.machine()} CPU",
         "device_memory_gib": round(card.total_memory / 2**30, 1) if card else None,
@@ -100,7 +99,7 @@ def about(device: str, *, small: bool) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda if cuda else None,
-        "commit": commit or None,
+        **provenance.commit(),
         "trimmed": trimmed(),
     }
 
@@ -241,6 +240,8 @@ PATH = tuple(p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p)
 def main(arguments: Sequence[str]) -> int:
     """The command line; the exit code."""
     asked = options(arguments)
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))  # a bare machine has not installed gridbench
     import torch
 
     if asked.device == "cuda" and not torch.cuda.is_available():

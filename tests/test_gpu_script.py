@@ -22,8 +22,8 @@ TESTING = {"pytest", "pytest-timeout", "pytest-xdist", "hypothesis"}
 
 
 def run(*words, python=sys.executable):
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run([python, SCRIPT, *words], env=env, cwd=ROOT, capture_output=True, text=True)
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    return subprocess.run([python, SCRIPT, *words], env=env, capture_output=True, text=True)
 
 
 def bare(folder):
