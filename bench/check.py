@@ -1,7 +1,7 @@
 """The contract of methods as a test of registered rows on the smoke profile, as `bench check` runs it.
 
-A row passes if it answers in the shape asked, its ranking metric is a finite number, and the same seed gives
-the same answer twice. A row that says why it skips the smoke task passes with that reason.
+A row passes if it answers in the shape that the track expects, its ranking metric is a finite number, and the
+same seed gives the same answer twice. A row that says why it skips the smoke task passes with that reason.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The ground floor: the words every other module speaks, and nothing else.
+"""The contract between tracks, methods and the engine: the types that every other module uses.
 
 A track says what is asked and how an answer is scored; a method answers; a cell is one question put to
 one method; a record is what became of it. This module imports nothing heavy, and of ours only the protocols

@@ -75,7 +75,7 @@ def try_method(
 
     Raises:
         BenchError: no such track, profile, task, hyper-parameter or stage.
-        AnswerError: the answer is not of the shape asked.
+        AnswerError: the answer is not of the shape that the track expects.
     """
     registry = Registry()
     opened = _records(store, profile, track)
@@ -84,16 +84,16 @@ def try_method(
     tasks = {t.name: t for t in plan.tasks[track]}
     if task is not None and task not in tasks:
         raise BenchError(f"profile {profile} of {track} has no task {task!r}{nearest(task, tasks)}")
-    asked = tasks[task] if task else next(iter(tasks.values()))
-    if why := chosen.missing(asked, run):
-        raise BenchError(f"{asked.name}: {why}")
+    picked = tasks[task] if task else next(iter(tasks.values()))
+    if why := chosen.missing(picked, run):
+        raise BenchError(f"{picked.name}: {why}")
     declared = next((m for m in getattr(fn, "__bench_methods__", []) if m.track == track), None)
-    stages = _stages(chosen.stages(asked, run), declared.stages_of(asked, run) if declared else (), opened)
+    stages = _stages(chosen.stages(picked, run), declared.stages_of(picked, run) if declared else (), opened)
     inputs = RunInputs(seed if chosen.split_per_seed else None, device, stages)
-    given = chosen.load(asked, run, inputs)
+    given = chosen.load(picked, run, inputs)
 
     def scorer(answer: Any, history: list[Snapshot]) -> Score:
-        return chosen.score(asked, answer, chosen.truth(asked, run, inputs), history)
+        return chosen.score(picked, answer, chosen.truth(picked, run, inputs), history)
 
     set_seed(seed)
     with tempfile.TemporaryDirectory(prefix="bench-try-") as folder:
@@ -105,8 +105,8 @@ def try_method(
         seconds = time.monotonic() - clock - ctx.snapshot_s
         score = scorer(answer, ctx.history)
     return Tried(
-        getattr(fn, "__name__", "method"), asked.name, plan.tracks[0].ranks_by, score, seconds,
-        chosen.reference, _values_of_reference(plan, asked),
+        getattr(fn, "__name__", "method"), picked.name, plan.tracks[0].ranks_by, score, seconds,
+        chosen.reference, _values_of_reference(plan, picked),
     )  # fmt: skip
 
 

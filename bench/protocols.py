@@ -43,7 +43,7 @@ class StageContext(Protocol):
 
 
 class Context(Protocol):
-    """A method's only door outside.
+    """Everything that a method may use beside its data and hyper-parameters.
 
     ``seed``: seeds were already set for random, numpy and torch; use it for your own generators. ``device``:
     ``cpu`` or ``cuda``. ``amp``: whether mixed precision is wanted. ``workdir``: an empty folder, gone
@@ -64,10 +64,10 @@ class Context(Protocol):
         """Score ``answer`` now, off the clock; random states and train/eval modes stay as they are."""
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Keep ``state`` (tensors, numbers, strings, containers of them): a killed cell goes on from here."""
+        """Save ``state`` (tensors, numbers, strings, containers of them): a killed cell goes on from here."""
 
     def restore(self) -> dict[str, Any] | None:
         """The last checkpointed state, every random state set back to that moment; None on a first start."""
 
     def report(self, **numbers: float) -> None:
-        """Numbers for the record's curve (a loss, a rate). Of a long curve every n-th point is kept."""
+        """Numbers for the record's curve (a loss, a rate). Of a long curve every n-th point is recorded."""

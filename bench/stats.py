@@ -1,10 +1,10 @@
 """Intervals, tests, tie groups and power: numbers in, tables out; no input or output, no board.
 
-Two questions are kept apart, because their samples differ. *Within a task* the seeds are the sample (or the
-examples, where the track keeps per-example scores). *Across tasks* the tasks are the sample: every test works
-on one difference a task, and tasks that are points of one curve count as one (`samples`). Pooling task × seed
-as if they were independent separates two equal rows in 16 to 27 % of simulations once methods react
-differently to tasks (``tests/perf/test_stats_sim.py``).
+Two questions are answered separately, because their samples differ. *Within a task* the seeds are the sample
+(or the examples, where the track records per-example scores). *Across tasks* the tasks are the sample: every
+test works on one difference a task, and tasks that are points of one curve count as one (`samples`). Pooling
+task × seed as if they were independent separates two equal rows in 16 to 27 % of simulations once methods
+react differently to tasks (``tests/perf/test_stats_sim.py``).
 """
 
 from __future__ import annotations

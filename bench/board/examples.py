@@ -80,11 +80,16 @@ def paired(board: Board, row: str, other: str) -> ByExample | None:
     parts = []
     for t in board.counted:
         task = board.tasks[t].name
-        mine, theirs = scores.get((row, task)), scores.get((other, task))
+        scores_a, scores_b = scores.get((row, task)), scores.get((other, task))
         alias = views[row].cells[t].alias_of or views[other].cells[t].alias_of
         # Other ids are another version of the test set: there is nothing to pair.
-        if not alias and mine is not None and theirs is not None and np.array_equal(mine.ids, theirs.ids):
-            parts.append((mine.values - theirs.values, mine.groups))
+        if (
+            not alias
+            and scores_a is not None
+            and scores_b is not None
+            and np.array_equal(scores_a.ids, scores_b.ids)
+        ):
+            parts.append((scores_a.values - scores_b.values, scores_a.groups))
     if not parts:
         return None
     c = stats.paired_by_example(parts, better=board.metric.better)

@@ -1,4 +1,4 @@
-"""Records as a flat table, one row a cell, for whoever wants to look at them otherwise than as a board."""
+"""Records as a flat table, one row a cell, for analyses that a board does not offer."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def planned(plan: Plan, records: Readable, *, series: bool = False) -> pd.DataFr
     Args:
         plan: the cells.
         records: what the plan was made against.
-        series: also ``series.<name>``: what the track keeps beside its metrics, as JSON.
+        series: also ``series.<name>``: what the track records beside its metrics, as JSON.
     """
     lines = []
     for c in {c.key: c for c in plan.cells}.values():

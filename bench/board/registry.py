@@ -152,7 +152,7 @@ def tables(board: Board) -> list[DerivedTable]:
     return [t for e in _shown("tables", "table", board) for t in _made(e, board, DerivedTable)]
 
 
-def brought(registry: Registry) -> list[Element]:
+def of_plugins(registry: Registry) -> list[Element]:
     """What plugins declare; `BenchError` with the nearest name if one is for a track that does not exist."""
     found: list[Element] = []
     for module in registry.plugin_modules():

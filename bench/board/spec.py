@@ -82,7 +82,7 @@ class BoardSpec:
         paper_figures: numbers that the papers printed, to be shown beside ours.
         note: a sentence for the header.
         source: the name of the user's store, from which all records come that are not published ones.
-        elements: pictures and derived tables that plugins bring.
+        elements: pictures and derived tables that plugins declare.
     """
 
     track: Track

@@ -34,7 +34,7 @@ def command(
     ] = False,
     again: Annotated[bool, typer.Option("--again", help="prepare: although it has been done.")] = False,
 ) -> None:
-    """List a profile's data and what the missing ones block; check or prepare what was brought.
+    """List a profile's data and what the missing ones block; check or prepare data sets on disk.
 
     Data sets that do not ship inside packages are looked for below $BENCH_DATA (default: data/).
     """
@@ -70,11 +70,13 @@ def _list(session: Session) -> None:
     _columns(lines)
     console.print()
     _terms()
-    console.print(f"brought data: ${VARIABLE}, now {escape(str(root()))}", soft_wrap=True)
+    console.print(
+        f"data sets outside packages are read below ${VARIABLE}, now {escape(str(root()))}", soft_wrap=True
+    )
 
 
 def _columns(lines: Sequence[tuple[str, str, str, str]]) -> None:
-    """Lines in columns. A reason with its path is as long as it is: it stands whole in its line, and other
+    """Print lines in columns. A reason with its path may be long: it stands whole in its line, and the other
     lines are aligned without it.
     """
     short = [x for x in lines if not x[2].startswith("missing ") or x[2].endswith(" as above")]
@@ -86,7 +88,7 @@ def _columns(lines: Sequence[tuple[str, str, str, str]]) -> None:
 
 
 def _terms() -> None:
-    """Each data set with its terms in a paragraph: in columns their texts would be broken every few words."""
+    """Print each data set with its terms as a paragraph; in columns the texts would break every few words."""
     for d in CATALOG.values():
         console.print(f"[bold]{escape(d.name)}[/]: {escape(d.title)}", soft_wrap=True)
         console.print(f"    from: {escape(d.get)}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Files without their names: what a method is given to read tells it neither path nor label.
+"""Files without their names: what a method is given to read reveals neither path nor label.
 
 Published image sets lie as ``<domain>/<class>/<picture>``, and the labels of a prepared table lie beside its
 inputs: whoever is given the path of a test example has its label. What is given to methods is therefore read

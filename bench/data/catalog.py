@@ -19,7 +19,7 @@ import bench
 if TYPE_CHECKING:
     from bench.data.source import DataSource
 
-#: Environment variable that names the folder of the data sets that have to be brought.
+#: Environment variable that names the folder of the data sets that the user provides.
 VARIABLE = "BENCH_DATA"
 
 

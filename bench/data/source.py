@@ -1,4 +1,4 @@
-"""What every data set answers, whether it comes inside a package or is brought by the user.
+"""What every data set answers, whether it comes inside a package or the user provides it.
 
 A module of `bench.data` that reads data sets has a function ``data_source(name)`` that returns one of these;
 the catalogue (`bench.data.catalog`) says which module reads which data set.
@@ -99,7 +99,7 @@ class Shipped:
         return self.identity()
 
     def prepare(self, progress: Progress = silent, *, partial: bool = False, again: bool = False) -> None:
-        """Nothing: see `DataSource.prepare`."""
+        """Do nothing, since a package needs no preparation; see `DataSource.prepare`."""
 
     def verify(self, progress: Progress = silent) -> Contents:
         """Compare every file with the digest that pip recorded, and every sheet with the one in its index."""

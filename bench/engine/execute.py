@@ -78,22 +78,22 @@ def execute(
 
 
 @contextmanager
-def _interruptible(asked: threading.Event) -> Iterator[None]:
+def _interruptible(interrupt: threading.Event) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM (from a scheduler) ask the sweep to end.
 
-    They only set ``asked``, since an exception could strike between taking a cell and starting it, or while
-    the screen is drawn. A second signal raises KeyboardInterrupt.
+    They only set ``interrupt``, since an exception could strike between taking a cell and starting it, or
+    while the screen is drawn. A second signal raises KeyboardInterrupt.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
+    def on_signal(number: int, frame: Any) -> None:
+        if interrupt.is_set():
             raise KeyboardInterrupt
-        asked.set()
+        interrupt.set()
 
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

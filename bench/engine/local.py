@@ -52,10 +52,10 @@ def cells_gb() -> float:
 
 
 def _cgroup_gb(
-    root: Path = Path("/sys/fs/cgroup"), mine: Path = Path("/proc/self/cgroup")
+    root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/self/cgroup")
 ) -> Iterator[float]:
     """Memory limits, in GB, of this process's control groups (version 2 and 1) and of their parents."""
-    for line in mine.read_text(encoding="utf-8").splitlines() if mine.exists() else ():
+    for line in groups.read_text(encoding="utf-8").splitlines() if groups.exists() else ():
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue

@@ -151,9 +151,9 @@ class _Feed(Searcher):
             unit = self.sweep.next(self._room()) if not self.pending else None
             if unit is not None:
                 self.trials[trial_id] = unit.key
-                asked = {**asdict(unit.needs), "memory": memory(unit.needs, self.nodes)}
+                resources = {**asdict(unit.needs), "memory": memory(unit.needs, self.nodes)}
                 what = {"key": unit.key, "attempt": unit.attempt, "built": dict(unit.built)}
-                return {**what, **asked, "deadline": Deadline(self.sweep.deadline)}
+                return {**what, **resources, "deadline": Deadline(self.sweep.deadline)}
             if self.sweep.idle():
                 self.sweep.stop(self.sweep.why_idle())
             return Searcher.FINISHED if self.sweep.finished() else None
@@ -180,7 +180,7 @@ class _Feed(Searcher):
                     self.sweep.fail(BenchError(result["stop"]))
 
     def poll(self) -> None:
-        """Look whether records that workers wrote have become visible."""
+        """Check whether records that workers wrote have become visible."""
         with self.lock:
             self._poll()
 
@@ -208,10 +208,10 @@ class _Feed(Searcher):
                 self.sweep.fail(BenchError(_not_shared(label, report, self.sweep.store.url)))
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the store is the state."""
+        """Save nothing, since the store holds the whole state of a sweep."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Restore nothing, since `save` saved nothing."""
 
     def __deepcopy__(self, memo: Any) -> _Feed:
         return self  # Tune copies its configuration; there is one sweep

@@ -1,1 +1,1 @@
-"""What several tracks use, or tracks to come will: diffusion, distances, averages, files of weights."""
+"""Parts of networks that no single track owns: diffusion, distances, averages, files of weights."""

@@ -23,7 +23,7 @@ class Lite0:
     """EfficientNet-Lite0 with its ImageNet weights, up to the pooled features.
 
     Args:
-        size: pixels a side that pictures are brought to. Its own are 224; the fewer, the cheaper (a picture
+        size: pixels a side that pictures are resized to. Its own are 224; the fewer, the cheaper (a picture
             costs size^2) and the coarser: the last map has size / 32 cells a side.
         device: where it runs.
         batch: pictures at a time.

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as a package brings it: its ImageNet weights, and how a picture becomes its input.
+"""EfficientNet-Lite0 as it comes in a package: its ImageNet weights, and how a picture becomes its input.
 
 Imports torch: import it inside functions.
 """

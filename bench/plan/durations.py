@@ -58,9 +58,9 @@ def factors(pairs: Iterable[tuple[RecordSummary, RecordSummary]]) -> dict[str, F
     """
     ratios: dict[str, list[float]] = {}
     for own, published in pairs:
-        mine, theirs = own.cost.get("run_s"), published.cost.get("run_s")
-        if own.hardware != published.hardware and mine and theirs:
-            ratios.setdefault(published.hardware, []).append(mine / theirs)
+        here, there = own.cost.get("run_s"), published.cost.get("run_s")
+        if own.hardware != published.hardware and here and there:
+            ratios.setdefault(published.hardware, []).append(here / there)
     return {label: Factor(median(found), len(found)) for label, found in ratios.items()}
 
 

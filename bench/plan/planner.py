@@ -114,13 +114,13 @@ def _blocks(
     """
     rows_ = (*p.core, *p.ablations)
     once = {r for r in rows_ if _one_seed(p, r, registry)}
-    asked = {r for r in rows_ if wanted.row(r)}
+    selected = {r for r in rows_ if wanted.row(r)}
     for ablation, rows in ((False, p.core), (True, p.ablations)):
         for seed in p.seeds:
             for task in tasks:
                 if ablation and not any(fnmatchcase(task.name, a) for a in p.ablation_tasks):
                     continue
-                chosen = [r for r in rows if r in asked and (seed == p.seeds[0] or r not in once)]
+                chosen = [r for r in rows if r in selected and (seed == p.seeds[0] or r not in once)]
                 if wanted.cell(task, seed):
                     yield ablation, [_cell(p, task, r, seed, registry, core=not ablation) for r in chosen]
 

@@ -121,12 +121,14 @@ def _otherwise(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The settings of a record whose values are others today."""
     words = []
     for part in ("run", "recipe"):
-        mine, today = then.get(part, {}), now.get(part, {})
+        recorded, today = then.get(part, {}), now.get(part, {})
         words += [
-            f"{part}: {k} was {mine[k]}, is {today[k]}" for k in mine if k in today and mine[k] != today[k]
+            f"{part}: {k} was {recorded[k]}, is {today[k]}"
+            for k in recorded
+            if k in today and recorded[k] != today[k]
         ]
-    mine, today = then.get("stages", {}), now.get("stages", {})
-    words += [f"stage {k} is declared otherwise" for k in mine if k in today and mine[k] != today[k]]
+    recorded, today = then.get("stages", {}), now.get("stages", {})
+    words += [f"stage {k} is declared otherwise" for k in recorded if k in today and recorded[k] != today[k]]
     return words
 
 

@@ -52,10 +52,10 @@ class Stages:
         address, shards = check_key(stage.address), range(stage.shards)
         base = self._local(address) if self._files.root is not None else self._download(address, stage.shards)
         if base is None or not all(
-            self._sound(base / str(i), address, i, thorough, mine=True) for i in shards
+            self._sound(base / str(i), address, i, thorough, in_store=True) for i in shards
         ):
             base = self._embedded / address
-            if not all(self._sound(base / str(i), address, i, thorough, mine=False) for i in shards):
+            if not all(self._sound(base / str(i), address, i, thorough, in_store=False) for i in shards):
                 return None
         return base / "0" if stage.shards == 1 else base
 
@@ -127,7 +127,7 @@ class Stages:
                 there = _load(target, address, shard)
                 if replace and there is not None and there["digest"] != made["digest"]:
                     self._set_aside(target, "is stale")
-                elif there is not None and self._sound(target, address, shard, True, mine=True):
+                elif there is not None and self._sound(target, address, shard, True, in_store=True):
                     return str(there["digest"])
                 elif target.exists():  # without a manifest: not one of ours
                     self._set_aside(target, "is damaged (it has no valid manifest)")
@@ -136,9 +136,10 @@ class Stages:
             shutil.rmtree(scratch, ignore_errors=True)
         return str(made["digest"])
 
-    def _sound(self, folder: Path, address: str, shard: int, thorough: bool, *, mine: bool) -> bool:
-        """Whether a shard's folder is complete and as its manifest says. If not, and if it is ``mine`` (in
-        this store), it is set aside.
+    def _sound(self, folder: Path, address: str, shard: int, thorough: bool, *, in_store: bool) -> bool:
+        """Whether a shard's folder is complete and as its manifest says.
+
+        If it is not, and lies in this store (``in_store``), it is set aside.
         """
         if not folder.is_dir():
             return False
@@ -146,7 +147,7 @@ class Stages:
         why = "it has no valid manifest" if manifest is None else self._damage(folder, manifest, thorough)
         if not why:
             return True
-        if mine:
+        if in_store:
             self._set_aside(folder, f"is damaged ({why})")
         else:
             self.problems.append(f"{folder} is damaged: {why}")
@@ -213,7 +214,7 @@ class Stages:
         base = self._cache / "stages" / f"{address}-{_joined([m['digest'] for m in known])}"
         for shard, manifest in enumerate(known):
             folder = base / str(shard)
-            if folder.is_dir() and self._sound(folder, address, shard, True, mine=True):
+            if folder.is_dir() and self._sound(folder, address, shard, True, in_store=True):
                 continue
             if not self._fetch(address, shard, manifest, folder):
                 return None

@@ -136,7 +136,7 @@ def test_two_added_rows_that_have_no_task_in_common_are_set_aside(sample):
 def test_an_ablation_holds_up_no_task_and_begins_none(sample):
     rows = (*ROWS, RowInfo(row="less", label="LESS", core=False))
     board = interrupted(sample, {c for c in order() if c[1] == 0} | {("less", 1, 0)}, rows=rows)
-    assert (board.counted, dict(board.tally.waiting), board.tally.aside) == ((0,), {}, ())
+    assert (board.counted, dict(board.tally.waiting), board.tally.unawaited) == ((0,), {}, ())
 
 
 @pytest.mark.parametrize(

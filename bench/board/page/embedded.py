@@ -99,7 +99,7 @@ class Embedded:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """A value as JSON can hold it, cut to a size that a panel can show."""
+    """A value that JSON can hold, cut to a size that a panel can show."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):

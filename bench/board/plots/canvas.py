@@ -68,7 +68,7 @@ def draw(board: Board, name: str, on: Callable[[Figure], str], width: float, hei
 
 
 def _clean(svg: str, caption: str) -> str:
-    """Without XML prologue, metadata and global styles; sized by the page; named for screen readers."""
+    """An SVG without prologue, metadata and global styles, sized by the page, named for screen readers."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.S)
     head, rest = svg.split(">", 1)

@@ -43,17 +43,17 @@ def gallery(board: Board) -> Picture | None:
     lines: list[_Line] = []
     seen: set[str] = set()
     for task in board.tasks:
-        mine, theirs = (
+        first, second = (
             by_cell(board).get((a.info.row, task.name)),
             by_cell(board).get((b.info.row, task.name)),
         )
-        if mine is None or theirs is None or not np.array_equal(mine.ids, theirs.ids):
+        if first is None or second is None or not np.array_equal(first.ids, second.ids):
             continue
         found = _sheet(board, task.name)
         if found is None or found[0] in seen or len(seen) == _MAX_TASKS:
             continue
         seen.add(found[0])
-        lines += _lines(board, task.name, (a, b), (mine, theirs), found[1])
+        lines += _lines(board, task.name, (a, b), (first, second), found[1])
     return _draw(board, lines) if lines else None
 
 
@@ -86,8 +86,8 @@ def _lines(
     side = sheet.shape[1] // SHEET_COLUMNS
     sign = -1.0 if board.metric.better == "lower" else 1.0
     lines = []
-    for (x, y), (mine, theirs) in ((rows, scores), (rows[::-1], scores[::-1])):
-        d = sign * (mine.values - theirs.values)
+    for (x, y), (first, second) in ((rows, scores), (rows[::-1], scores[::-1])):
+        d = sign * (first.values - second.values)
         most = float(d.max())
         if most <= 0:
             continue
@@ -95,7 +95,7 @@ def _lines(
         least = float(d[order].min(where=d[order] >= most / 2, initial=most))
         chosen = order[d[order] >= least]
         as_far = int((d >= least - 1e-6).sum())
-        at = [divmod(int(mine.order[i]), SHEET_COLUMNS) for i in chosen]
+        at = [divmod(int(first.order[i]), SHEET_COLUMNS) for i in chosen]
         tiles = [sheet[r * side : (r + 1) * side, c * side : (c + 1) * side] for r, c in at]
         title = (
             f"{task}: {plain(x.info.label)} better than {plain(y.info.label)} by {least:.2f} and more on"

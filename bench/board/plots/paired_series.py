@@ -45,8 +45,8 @@ class _Pair:
     info: RowInfo
     other: RowInfo
     task: str
-    mine: _Series
-    theirs: _Series
+    own: _Series
+    counterpart: _Series
 
 
 @picture("paired-series", order=20)
@@ -64,8 +64,8 @@ def paired_series(board: Board) -> list[Picture]:
         other = infos.get(info.counterpart or "")
         if other is None:
             continue
-        for name, task, mine, theirs in _shared(board, info, other, cells):
-            found.setdefault(name, []).append(_Pair(info, other, task, mine, theirs))
+        for name, task, own, counterpart in _shared(board, info, other, cells):
+            found.setdefault(name, []).append(_Pair(info, other, task, own, counterpart))
     return [_draw(board, name, pairs[:_MAX_PANELS], len(pairs)) for name, pairs in sorted(found.items())]
 
 
@@ -73,12 +73,12 @@ def _shared(
     board: Board, info: RowInfo, other: RowInfo, cells: Mapping[tuple[str, str], CellView]
 ) -> list[tuple[str, str, _Series, _Series]]:
     for task in reversed(board.tasks):
-        mine, theirs = cells[info.row, task.name], cells[other.row, task.name]
-        if mine.alias_of or theirs.alias_of or not (mine.estimate and theirs.estimate):
+        own, counterpart = cells[info.row, task.name], cells[other.row, task.name]
+        if own.alias_of or counterpart.alias_of or not (own.estimate and counterpart.estimate):
             continue
         # This task decides: a track records the same series on every task, and reading on would open every
         # record of a track that records none.
-        a, b = _series(board, mine), _series(board, theirs)
+        a, b = _series(board, own), _series(board, counterpart)
         return [(name, task.name, a[name], b[name]) for name in sorted(a.keys() & b.keys())]
     return []
 
@@ -100,7 +100,7 @@ def _series(board: Board, cell: CellView) -> dict[str, _Series]:
 def _draw(board: Board, name: str, pairs: Sequence[_Pair], total: int) -> Picture:
     def on(figure: Figure) -> str:
         axes = figure.subplots(1, len(pairs), squeeze=False, sharey=True)[0]
-        both = np.concatenate([v.values for p in pairs for v in (p.mine, p.theirs)])
+        both = np.concatenate([v.values for p in pairs for v in (p.own, p.counterpart)])
         log = bool((both > 0).all() and both.max() / both.min() > 100)
         for ax, pair in zip(axes, pairs, strict=True):
             _pair(ax, pair)
@@ -108,7 +108,7 @@ def _draw(board: Board, name: str, pairs: Sequence[_Pair], total: int) -> Pictur
                 ax.set_yscale("log")
                 ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
         axes[0].set_ylabel(plain(name))
-        over = f" and {', '.join(pairs[0].mine.over)}" if pairs[0].mine.over else ""
+        over = f" and {', '.join(pairs[0].own.over)}" if pairs[0].own.over else ""
         tail = f" The first {len(pairs)} of {total} pairs." if total > len(pairs) else ""
         scale = " (logarithmic)" if log else ""
         what = (
@@ -121,7 +121,7 @@ def _draw(board: Board, name: str, pairs: Sequence[_Pair], total: int) -> Pictur
 
 def _pair(ax: Axes, pair: _Pair) -> None:
     """One panel: both lines, named in their colours, over positions or over the names of the coordinates."""
-    for k, (row, line) in enumerate(((pair.info, pair.mine), (pair.other, pair.theirs))):
+    for k, (row, line) in enumerate(((pair.info, pair.own), (pair.other, pair.counterpart))):
         style = (0, (4, 2)) if k else "-"
         x = np.arange(1, len(line.values) + 1)
         ax.plot(
@@ -129,9 +129,9 @@ def _pair(ax: Axes, pair: _Pair) -> None:
         )
         place: Any = {"xycoords": "axes fraction", "ha": "left", "va": "bottom"}
         ax.annotate(plain(row.label), (0.0, 1.09 - 0.08 * k), color=PALETTE[k], fontsize=8, **place)
-    if pair.mine.named:
-        ax.set_xticks(x, [plain(str(t)) for t in pair.mine.ticks or ()], rotation=60, ha="right", fontsize=7)
+    if pair.own.named:
+        ax.set_xticks(x, [plain(str(t)) for t in pair.own.ticks or ()], rotation=60, ha="right", fontsize=7)
     else:
-        ax.set_xlabel(plain(pair.mine.dim))
+        ax.set_xlabel(plain(pair.own.dim))
     ax.set_title(plain(pair.task), loc="left", pad=26)
     ax.grid(axis="y", color=INK, alpha=0.18, linewidth=0.6)

@@ -91,7 +91,7 @@ def _heads(found: CostTable) -> Sequence[str]:
 
 
 def _note(found: CostTable) -> str:
-    """Within what the columns may be compared."""
+    """A sentence that says within which hardware the columns may be compared."""
     if not found.compared:
         return f"mixed hardware ({len(found.labels)} labels): not compared"
     if len(found.labels) == 1:

@@ -35,11 +35,11 @@ def gains(board: Board) -> tuple[Gain, ...]:
         other = place.get(info.counterpart or "")
         if other is None:
             continue
-        mine, theirs = views[info.row].cells, views[board.infos[other].row].cells
-        own = [t for t in board.counted if not (mine[t].alias_of or theirs[t].alias_of)]
-        pairs = {t: (mine[t].estimate, theirs[t].estimate) for t in own}
+        own, counterpart = views[info.row].cells, views[board.infos[other].row].cells
+        tasks = [t for t in board.counted if not (own[t].alias_of or counterpart[t].alias_of)]
+        pairs = {t: (own[t].estimate, counterpart[t].estimate) for t in tasks}
         by_task = {board.tasks[t].name: a.mean - b.mean for t, (a, b) in pairs.items() if a and b}
-        difference = board.ranking.difference(i, other, own)
+        difference = board.ranking.difference(i, other, tasks)
         found.append(Gain(info, board.infos[other].row, difference, None, by_task))
     p = adjusted(g.comparison for g in found)
     return tuple(replace(g, adjusted=q) for g, q in zip(found, p, strict=True))

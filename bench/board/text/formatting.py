@@ -84,7 +84,7 @@ UNMEASURED = "not measured"
 
 
 def signs(cell: CellView) -> str:
-    """Those of the signs ``=``, ``†`` and ``‡`` that hold for a cell."""
+    """The signs (of ``=``, ``†`` and ``‡``) that hold for a cell."""
     return ("=" if cell.alias_of else "") + ("†" if cell.stale else "") + ("‡" if cell.noted else "")
 
 

@@ -66,8 +66,8 @@ def headline(board: Board) -> str:
     where = f"over {tasks} tasks" if tasks > 1 else f"on {board.tasks[board.counted[0]].name}"
     if board.tally.waiting:
         where += f" (so far {tasks} of {len(board.tasks)} tasks count{'s' * (tasks == 1)})"
-    if aside := board.tally.aside:
-        where += f", {_listed(_labels(board, aside))} not counted"
+    if unawaited := board.tally.unawaited:
+        where += f", {_listed(_labels(board, unawaited))} not counted"
     start = f"{top.info.label} has the best {board.metric.name}, {fmt.estimate(top.mean, digits)} {where}"
     return f"{start}{separation(board)}."
 
@@ -110,7 +110,7 @@ def _verified(board: Board) -> list[Note]:
 def _tasks(board: Board) -> list[Note]:
     """Which tasks count and what the others wait for; nothing where no row has cells left to run."""
     tally, of = board.tally, len(board.tasks)
-    if not (tally.waiting or tally.aside):
+    if not (tally.waiting or tally.unawaited):
         return []
     counting = len(board.counted) if tally.ranked else 0
     short = f"{counting or 'none'} of {of} tasks count{'s' * (counting <= 1)}"
@@ -122,8 +122,8 @@ def _tasks(board: Board) -> list[Note]:
         for rows, tasks in waiting.items()
     ]
     words = ["; ".join([short, *waits[:_MOST], *(["and so on"] if len(waits) > _MOST else [])])]
-    if tally.aside:
-        words.append(f"Nothing waits for {_listed(_labels(board, tally.aside))}, still to run")
+    if tally.unawaited:
+        words.append(f"Nothing waits for {_listed(_labels(board, tally.unawaited))}, still to run")
     words.append(
         "A task counts once no ranked row is merely still to run there (new, lost or blocked); means, ranks "
         "and tests leave the others out"

@@ -77,13 +77,15 @@ def command(
 def _track_of_both(session: Session, a: str, b: str) -> list[str]:
     """The one track among those asked for that has both rows, in a list."""
     options = session.options
-    asked = options.track or [p.track.name for p in resolve(session.suite, session.registry, options.profile)]
-    both = [t for t in asked if {a, b} <= set(session.registry.rows(t))]
+    tracks = options.track or [
+        p.track.name for p in resolve(session.suite, session.registry, options.profile)
+    ]
+    both = [t for t in tracks if {a, b} <= set(session.registry.rows(t))]
     if len(both) == 1:
         return both
     if both:
         raise BenchError(f"both rows are in {' and in '.join(both)}; say which with -t TRACK")
-    near = {t: [r for r in (a, b) if r not in session.registry.rows(t)] for t in asked}
+    near = {t: [r for r in (a, b) if r not in session.registry.rows(t)] for t in tracks}
     track = min(near, key=lambda t: len(near[t]))  # the track that lacks the fewer of them
     row = near[track][0]
     raise BenchError(f"track {track} has no row {row!r}{nearest(row, session.registry.rows(track))}")

@@ -1,4 +1,4 @@
-"""`bench check`: whether methods keep the contract of their track, and what a track asks of a method."""
+"""`bench check`: whether methods keep the contract of their track, and what a track expects of a method."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def command(
 ) -> None:
     """Check that methods keep the contract, or, given a track, say what a method of it is given and answers.
 
-    Each row runs twice on a small task: it has to answer in the shape asked, with finite numbers, and with
+    Each row runs twice on a small task: it has to answer in the expected shape, with finite numbers, and with
     the same ones for the same seed.
     """
     if subject.endswith(".py") and not _is_file(subject):

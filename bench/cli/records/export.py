@@ -29,7 +29,8 @@ def command(
         Path | None, typer.Option("--out", help="The file to write (default, for csv: the terminal).")
     ] = None,
     series: Annotated[
-        bool, typer.Option("--series", help="Also what tracks keep beside their metrics.")
+        bool,
+        typer.Option("--series", help="Also the series that tracks record beside their metrics, as JSON."),
     ] = False,
 ) -> None:
     """Write a table with one line a cell, also of cells not run yet: how it ended, its metrics and costs."""

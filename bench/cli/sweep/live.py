@@ -30,7 +30,7 @@ class Progress:
         """Show the sweep as it is now; the engine calls this whenever something changed."""
         for e in sweep.ended[self.printed :]:
             if e.status != "ok" or self.live is None:
-                console.print(_line(e, sweep))
+                console.print(_line(e))
         self.printed = len(sweep.ended)
         if self.live is not None:
             self.live.update(self._view(sweep))
@@ -68,7 +68,7 @@ def _counts(sweep: Sweep) -> Text:
     return text
 
 
-def _line(e: Ended, sweep: Sweep) -> Text:
+def _line(e: Ended) -> Text:
     text = Text(f"{e.status:>8} ", style=_STYLES.get(e.status, "red"))
     text.append(f"{e.unit.label}  {duration(e.seconds)}", style="default")
     return text.append(f"  {e.reason}  [{e.unit.key}]" if e.status != "ok" else "", style="dim")

@@ -1,7 +1,7 @@
 """Tux Paint's stamps as pictures of emoji classes in two further domains: photos and cartoons.
 
 Read from where Debian's package tuxpaint-stamps-default puts them, or from ``stamps`` below the folder of
-brought data; optional. Nothing of it is in the repository: see ``embedded/emoji/SOURCES.md`` for why.
+data sets; optional. Nothing of it is in the repository: see ``embedded/emoji/SOURCES.md`` for why.
 
 A stamp's class is a subcategory of emoji. It comes from the folder where a folder is one class, else from a
 table by file; what fits no class surely is left out. Too few to train on: unseen domains for tests.
@@ -100,7 +100,7 @@ def draw_stage(ctx: StageContext) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StampSource:
-    """The stamps as an entry of the catalogue: they need no preparation, brought or installed by Debian."""
+    """The stamps as an entry of the catalogue: they need no preparation, whoever installed them."""
 
     name: str
 
@@ -113,7 +113,7 @@ class StampSource:
         return fingerprint()
 
     def prepare(self, progress: Progress = silent, *, partial: bool = False, again: bool = False) -> None:
-        """Nothing: see `DataSource.prepare`."""
+        """Do nothing, since the stamps need no preparation; see `DataSource.prepare`."""
 
     def verify(self, progress: Progress = silent) -> Contents:
         """Read every stamp that has a class; whether they are those of the package is not known."""
@@ -145,7 +145,7 @@ def fingerprint() -> str:
 
 
 def folder() -> Path:
-    """The folder of the stamps: of those that were brought, else of those that Debian installs."""
+    """The folder of the stamps: the one below the folder of data sets, else the one that Debian installs."""
     brought = CATALOG["stamps"].folder
     return brought if brought.is_dir() else INSTALLED
 

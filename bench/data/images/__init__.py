@@ -1,1 +1,1 @@
-"""Image data sets that the user brings, in the layouts of their publishers."""
+"""Image data sets that the user provides, in the layouts of their publishers."""

@@ -1,4 +1,4 @@
-"""Image data sets that the user brings, whatever their layout: each is listed once, then read from its list.
+"""Image data sets that the user provides, in any layout: each is listed once, then read from its list.
 
 `ImageSet.prepare` lists a data set into a folder below ``prepared`` in `bench.data.catalog.root`: a plan then
 reads a small manifest, and a cell reads a list instead of walking through a million files. Nothing is written

@@ -1,1 +1,1 @@
-"""Tables: data sets out of packages, click logs and ratings that the user brings."""
+"""Tables: data sets out of packages, click logs and ratings that the user provides."""

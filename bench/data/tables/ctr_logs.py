@@ -1,4 +1,4 @@
-"""Click logs that the user brings, Criteo and Avazu: their rules, and the prepared form that is trained on.
+"""Click logs that the user provides, Criteo and Avazu: their rules, and the prepared form to train on.
 
 `ctr_prepare` makes the prepared form once, from the raw file: a folder ``prepared`` beside it with
 ``x.npy`` (n, fields) int32, ``y.npy`` (n,) uint8 and ``manifest.json``. Rows stand in the order of the split:

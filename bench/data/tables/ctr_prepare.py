@@ -357,7 +357,7 @@ class _Npy:
             os.fsync(self.file.fileno())
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append."""
+        """Append an array to the file."""
         self.sha256.update(data)
         self.file.write(data)
 

@@ -68,7 +68,7 @@ class Manifest:
 
     @property
     def complete(self) -> bool:
-        """Always: no published counts are known."""
+        """Always true, since no published counts are known."""
         return True
 
     def summary(self) -> str:

@@ -370,7 +370,7 @@ class _Refs:
                 self._text(text)
             case _:
                 if isinstance(node, ast.Call):
-                    self._call(node, scopes)
+                    self._call(node)
                 self._all(ast.iter_child_nodes(node), scopes, in_class)
 
     def _all(
@@ -401,7 +401,7 @@ class _Refs:
                 return
         self._add(["g", *chain])
 
-    def _call(self, node: ast.Call, scopes: tuple[Scope, ...]) -> None:
+    def _call(self, node: ast.Call) -> None:
         name = _chain(node.func)[-1:]
         if name in (["import_module"], ["__import__"]):
             self._import(node.args[0] if node.args else None)

@@ -41,11 +41,11 @@ class Sidecars:
         return unpack_view(self.get(name), name)
 
     def stage_digest(self, stage: Stage) -> str | None:
-        """None: records are committed without the stages that they read."""
+        """Return None, since records are committed without the stages that they read."""
         return None
 
     def has_shard(self, address: str, shard: int) -> bool:
-        """False: records are committed without the stages that they read."""
+        """Return False, since records are committed without the stages that they read."""
         return False
 
 

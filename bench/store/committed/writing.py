@@ -301,14 +301,14 @@ def rewrite(file: Path, records: Iterable[Record], listings: Mapping[str, bytes]
     Raises:
         StoreError: the file cannot be read or written.
     """
-    mine = {record.key: record for record in records}
+    replacing = {record.key: record for record in records}
     sidecar = file.with_suffix("")
     try:
         lines, named = [], set[str]()
         for line in file.read_bytes().splitlines(keepends=True):
             raw = parse(line)
-            if raw["key"] in mine:
-                raw = _fields(mine[raw["key"]])
+            if raw["key"] in replacing:
+                raw = _fields(replacing[raw["key"]])
                 line = orjson.dumps(raw) + b"\n"
             named |= _codes(raw.get("provenance", {}))
             lines.append(line)

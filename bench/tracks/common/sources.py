@@ -26,7 +26,7 @@ class TaskSource(Protocol):
         """Stages that have to be built before the data of the task can be read."""
 
     def missing(self, task: Task, run: Any) -> str | None:
-        """Which package has to be installed or which file brought for the task, or None."""
+        """Which package has to be installed or which file provided for the task, or None."""
 
     def fingerprint(self, task: Task, run: Any) -> str:
         """Digest of what the data of the task are made of."""
@@ -51,7 +51,7 @@ class SourcedTrack(Track):
         return self.source(task).stages(task, run)
 
     def missing(self, task: Task, run: Any) -> str | None:
-        """Which package has to be installed or which file brought for the task, or None."""
+        """Which package has to be installed or which file provided for the task, or None."""
         return self.source(task).missing(task, run)
 
     def fingerprint(self, task: Task, run: Any) -> str:

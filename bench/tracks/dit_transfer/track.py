@@ -76,7 +76,7 @@ class DitTransfer(SourcedTrack):
     )  # fmt: skip
 
     def tasks(self, grid: settings.Grid) -> Sequence[Task]:
-        """One for each target.
+        """There is one task for each target.
 
         Raises:
             BenchError: an unknown target.
@@ -138,7 +138,7 @@ class DitTransfer(SourcedTrack):
         return asdict(settings.recipe(task.params["target"], run))
 
     def kind(self, task: Task) -> str:
-        """Pictures out of packages for the small network, or photographs for the paper's."""
+        """There are two kinds: packaged pictures for the small network, and photographs for the paper's."""
         return "laptop" if task.params["target"] in settings.LAPTOP else "paper"
 
     def embedded(self) -> Sequence[Embedded]:
@@ -163,7 +163,7 @@ class DitTransfer(SourcedTrack):
         }
 
     def smoke(self) -> tuple[settings.Grid, settings.Run]:
-        """Few flags, two steps."""
+        """One task with few flags, trained for two steps."""
         grid = settings.Grid(targets=("flags",))
         return grid, settings.Run(
             steps=2, batch=8, samples=20, chain=2, bank=8, pictures=24, switches=(500,),

@@ -96,11 +96,11 @@ class EmbeddingScale(SourcedTrack):
         return scoring.score(answer, truth)
 
     def kind(self, task: Task) -> str:
-        """A data set at any scale."""
+        """Tasks on one data set are of one kind, at whatever scale."""
         return str(task.params["dataset"])
 
     def smoke(self) -> tuple[settings.Grid, settings.Run]:
-        """Two sets of embeddings on a small part of the flights, one epoch."""
+        """One task: two sets of embeddings, trained for one epoch on a small part of the flights."""
         return settings.Grid(scales=(2,)), settings.Run(
             base_dim=2, rows=6_000, epochs=1, hidden=16, cross_layers=2, lr=1e-2
         )

@@ -149,7 +149,7 @@ class MultiDomain(SourcedTrack):
         return asdict(settings.recipe(task.params["dataset"], run))
 
     def kind(self, task: Task) -> str:
-        """The data set of the task; both tasks of digits are of one kind."""
+        """Tasks on one data set are of one kind, both tasks of digits too."""
         return str(task.params["dataset"].partition("-unequal")[0])
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
@@ -163,7 +163,7 @@ class MultiDomain(SourcedTrack):
         return found
 
     def smoke(self) -> tuple[settings.Grid, settings.Run]:
-        """A few digits of every domain, and six steps."""
+        """One task with a few digits of every domain, trained for six steps."""
         return settings.Grid(datasets=("digits",)), settings.Run(steps=6, batch=24, rows=40)
 
 

@@ -37,7 +37,7 @@ class Outcome:
 
     @property
     def finite(self) -> bool:
-        """Whether every logit was."""
+        """Whether every logit was finite."""
         return bool(np.isfinite(self.correct).all())
 
     def mean(self, which: np.ndarray | None = None) -> float:

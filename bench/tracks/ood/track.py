@@ -163,7 +163,7 @@ class Ood(SourcedTrack):
         return asdict(settings.recipe(task.params["setting"], task.params["dataset"], run))
 
     def kind(self, task: Task) -> str:
-        """A setting on a data set, whatever the target."""
+        """Tasks of one setting on one data set are of one kind, whatever their target."""
         return f"{task.params['setting']}-{task.params['dataset']}"
 
     def embedded(self) -> Sequence[Embedded]:
@@ -182,7 +182,7 @@ class Ood(SourcedTrack):
         return {"model": f"CLIP-style, trained in the suite, not CLIP. It has seen: {'; '.join(SEEN)}."}
 
     def smoke(self) -> tuple[settings.Grid, settings.Run]:
-        """Few pictures of one artist's, three steps; domain shift, which every row can do."""
+        """One task with few pictures of one artist and three steps: domain shift, which every row can do."""
         grid = settings.Grid(open=(), wild=(), targets=("noto",))
         return grid, settings.Run(steps=3, batch=8, images=16)
 

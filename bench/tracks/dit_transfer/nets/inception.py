@@ -1,6 +1,6 @@
 """FID: the Fréchet distance on the 2,048 features of the Inception network that published FIDs are made with.
 
-The network is torch-fidelity's port of it (the extra ``paper``), its weights a file that has to be brought;
+The network is torch-fidelity's port of it (the extra ``paper``), its weights a file that the user provides;
 nothing is downloaded. Pictures are resized inside the network, as its TensorFlow original does it.
 
 Planning calls `missing`, so torch is imported inside functions.
@@ -26,7 +26,7 @@ SHA256 = "6726825d"
 
 
 def missing(weights: Path) -> str | None:
-    """The package or the file that has to be brought, or None. Cheap."""
+    """The package or the file that has to be provided, or None. Cheap."""
     if importlib.util.find_spec("torch_fidelity") is None:
         return "FID: no package torch-fidelity: pip install 'gridbench[paper]'"
     if not weights.is_file():

@@ -31,12 +31,12 @@ _SCALED, _BLOCKS = 14, 28
 
 
 def full(model: DiT) -> dict[str, nn.Parameter]:
-    """Everything."""
+    """Train all parameters."""
     return _trained(model, lambda name: True)
 
 
 def bitfit(model: DiT) -> dict[str, nn.Parameter]:
-    """All biases (BitFit; Ben Zaken et al., ACL 2022)."""
+    """Train all biases (BitFit; Ben Zaken et al., ACL 2022)."""
     return _trained(model, lambda name: name.endswith(".bias"))
 
 
@@ -227,5 +227,5 @@ def _trained(model: DiT, chosen: Callable[[str], bool]) -> dict[str, nn.Paramete
 
 
 def _like(model: DiT, module: M) -> M:
-    """The module on the model's device."""
+    """The module, moved to the model's device."""
     return module.to(model.labels.weight.device)

@@ -1,6 +1,6 @@
 """The paper's eight targets: photographs and works of art from files, as latents, for DiT-XL/2.
 
-The network, the VAE and the Inception network of FID are files and folders that the user has to bring. The
+The network, the VAE and the Inception network of FID are files and folders that the user provides. The
 training pictures of a target are encoded once, its held-out pictures never.
 """
 
@@ -45,7 +45,7 @@ _BATCH = 64
 
 
 def missing(task: Task, run: Run) -> str | None:
-    """Which data set, network or package has to be brought, or None. Cheap."""
+    """Which data set, network or package has to be provided, or None. Cheap."""
     if why := image_sets.publisher_set(_target(task)).missing():
         return why
     network, vae = root() / run.weights, root() / run.vae

@@ -23,7 +23,7 @@ class CtrSource(TaskSource, Protocol):
 
 
 def source_of(task: Task) -> CtrSource:
-    """The source of a task's data set: tables out of packages, or click logs that the user brings."""
+    """The source of a task's data set: tables out of packages, or click logs that the user provides."""
     from bench.data.tables import tabular
 
     if task.params["dataset"] in tabular.SOURCES:

@@ -1,4 +1,4 @@
-"""Click logs that the user brings: split at random, their vocabulary counted on the whole log."""
+"""Click logs that the user provides: split at random, their vocabulary counted on the whole log."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bench.tracks.embedding_scale.settings import Run
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
-    """None: a log is prepared by a command."""
+    """There are no stages, since a log is prepared by a command, `bench data prepare`."""
     return ()
 
 
 def missing(task: Task, run: Run) -> str | None:
-    """Which file has to be brought or prepared, or None."""
+    """Which file has to be provided or prepared, or None."""
     return ctr_logs.missing(task.params["dataset"])
 
 

@@ -15,7 +15,7 @@ from bench.tracks.embedding_scale.settings import Run
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
-    """None: the rows are read out of a package."""
+    """There are no stages, since the rows are read out of a package."""
     return ()
 
 

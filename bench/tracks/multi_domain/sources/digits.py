@@ -35,7 +35,7 @@ UNEQUAL: Mapping[str, int] = {"mnist": 3_000, "uci": 300, "fonts": 60}
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
-    """None: rendering takes a second."""
+    """There are no stages, since rendering takes only a second."""
     return ()
 
 

@@ -29,12 +29,12 @@ _CROP = 0.7
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
-    """None: the files are read as they are."""
+    """There are no stages, since the files are read as they are."""
     return ()
 
 
 def missing(task: Task, run: Run) -> str | None:
-    """Which data set or which file of weights has to be brought, or None."""
+    """Which data set or which file of weights has to be provided, or None."""
     dataset = task.params["dataset"]
     if why := image_sets.image_set(dataset).missing():
         return why

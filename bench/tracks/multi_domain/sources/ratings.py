@@ -19,12 +19,12 @@ from bench.tracks.multi_domain.settings import Run
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
-    """None: `bench data prepare` made what is read."""
+    """There are no stages, since `bench data prepare` has made what is read."""
     return ()
 
 
 def missing(task: Task, run: Run) -> str | None:
-    """Which file has to be brought, or None."""
+    """Which file has to be provided, or None."""
     return ratings.missing()
 
 

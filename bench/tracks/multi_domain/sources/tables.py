@@ -24,7 +24,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {"insteval": ("dept", "dept-"), "flight
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
-    """None: the tables are read as they are."""
+    """There are no stages, since the tables are read as they are."""
     return ()
 
 

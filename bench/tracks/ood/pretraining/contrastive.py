@@ -109,7 +109,7 @@ class Batches:
         return augmented(torch.cat([pictures, icons]), g), texts
 
     def _one(self, texts: Tensor, which: np.ndarray) -> Tensor:
-        """Of each chosen row of texts (n, k, W) one caption at random: (len(which), W)."""
+        """One caption, at random, of each chosen row of texts (n, k, W): (len(which), W)."""
         captions = torch.randint(texts.shape[1], (len(which),), generator=self._torch)
         return texts[torch.from_numpy(which), captions]
 

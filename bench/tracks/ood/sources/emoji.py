@@ -165,5 +165,5 @@ def _stamps(classes: Sequence[str], run: Run, inputs: Inputs) -> list[Target]:
 
 
 def _pictures(images: np.ndarray, run: Run) -> PicturesInMemory:
-    # Their size stays as it is: the encoder brings pictures to the one that it takes.
+    # Their size stays as it is: the encoder resizes pictures to the one that it takes.
     return in_memory(images, images.shape[1], run.crop)

@@ -49,12 +49,12 @@ def _slug(domain: str) -> str:
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
-    """None: the files are read as they are."""
+    """There are no stages, since the files are read as they are."""
     return ()
 
 
 def missing(task: Task, run: Run) -> str | None:
-    """Which data set or which file of weights has to be brought, or None."""
+    """Which data set or which file of weights has to be provided, or None."""
     for name in _needed(task):
         if why := image_sets.image_set(name).missing():
             return why
