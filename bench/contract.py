@@ -191,7 +191,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One look at a method on its way: ``step`` as it said, ``seconds`` on its own clock, the metrics then.
+    """An evaluation during training: the method's ``step``, ``seconds`` on its own clock, and the metrics.
 
     A method that wants its last step in the curve takes a snapshot there too: the final score is not one.
     """

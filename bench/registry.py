@@ -127,7 +127,7 @@ def near_rows(pattern: str, rows: Iterable[str]) -> str:
         return f"; its variants are rows: {pattern + '/*'!r}"
     if longer := [r for r in known if pattern and r.startswith(pattern)]:
         return f"; {pattern + '*'!r} would select {', '.join(longer)}"
-    return f"{nearest(pattern, known)} (the rows of a file of your own are there with --plugin FILE)"
+    return f"{nearest(pattern, known)} (rows of a file of your own need --plugin FILE)"
 
 
 def mistake(error: BaseException, file: str) -> str:

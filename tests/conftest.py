@@ -45,7 +45,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @dataclass
-class Lab:
+class Sandbox:
     """A suite, plugins and a store in a temporary folder; opened anew on each use, as a command would."""
 
     folder: Path
@@ -77,7 +77,7 @@ class Lab:
         self.plugins.append(str(path))
         return path
 
-    def use(self, *names: str) -> Lab:
+    def use(self, *names: str) -> Sandbox:
         self.plugins += [str(STUBS / f"{n}.py") for n in names]
         return self
 
@@ -115,7 +115,7 @@ class Lab:
         return {c.row: c.state for c in self.plan(**how).cells}
 
     def arguments(self, *words: str, store: bool = True, suite: bool = True) -> list[str]:
-        """A command line of bench on this lab; some commands take no store, or no suite."""
+        """A command line of bench on this sandbox; some commands take no store, or no suite."""
         named = [*(["--suite", str(self.suite)] if suite else [])]
         named += [x for p in self.plugins for x in ("--plugin", p)]
         return [*words, *named, *(["--store", str(self.store_folder)] if store else [])]
@@ -139,26 +139,20 @@ class Said:
 
 
 @pytest.fixture(scope="session")
-def laboratory() -> type[Lab]:
-    """What makes a lab in a folder; for fixtures that tests share.
+def make_sandbox() -> type[Sandbox]:
+    """Makes sandboxes in folders of the test's choice, also for fixtures that several tests share.
 
-    All labs of a process share one fork server: it is told here what any stub wants preloaded, or each track
-    that wants something else would start another one (torch again: four seconds).
+    All sandboxes of a process share one fork server. It is given here what any stub wants preloaded, or each
+    track that wants something else would start another one (torch again: four seconds).
     """
     ForkServer(PRELOADED)
-    return Lab
+    return Sandbox
 
 
 @pytest.fixture
-def lab(laboratory: type[Lab], tmp_path: Path) -> Lab:
-    """An empty lab."""
-    return laboratory(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def make_lab() -> type[Lab]:
-    """Labs in folders of the test's choice, also for fixtures that several tests share."""
-    return Lab
+def sandbox(make_sandbox: type[Sandbox], tmp_path: Path) -> Sandbox:
+    """An empty sandbox."""
+    return make_sandbox(tmp_path)
 
 
 @pytest.fixture

@@ -35,10 +35,10 @@ DONE = "6 done (6 published), 4 failed (4 published)"
 SUITE = {"seeds": 2, "ranks_by": "all_names"}
 
 
-def on_names(lab):
-    lab.use("names")
-    lab.of("names", **SUITE)
-    return lab
+def on_names(sandbox):
+    sandbox.use("names")
+    sandbox.of("names", **SUITE)
+    return sandbox
 
 
 def as_elsewhere(file: Path) -> None:
@@ -54,13 +54,13 @@ def as_elsewhere(file: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(make_lab, tmp_path_factory):
+def made(make_sandbox, tmp_path_factory):
     """A folder of results with ten published records of the stub, from another machine."""
-    lab = on_names(make_lab(tmp_path_factory.mktemp("made")))
-    lab.run()
-    publish(lab.store(), lab.store().summaries(), lab.folder / "results" / "laptop")
-    as_elsewhere(lab.folder / "results" / "laptop" / "names.jsonl")
-    return lab.folder / "results"
+    sandbox = on_names(make_sandbox(tmp_path_factory.mktemp("made")))
+    sandbox.run()
+    publish(sandbox.store(), sandbox.store().summaries(), sandbox.folder / "results" / "laptop")
+    as_elsewhere(sandbox.folder / "results" / "laptop" / "names.jsonl")
+    return sandbox.folder / "results"
 
 
 @pytest.fixture
@@ -72,16 +72,16 @@ def clone(made, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def lab(clone, make_lab, tmp_path):
-    """A laboratory of somebody who has that clone and has run nothing."""
-    return on_names(make_lab(tmp_path))
+def sandbox(clone, make_sandbox, tmp_path):
+    """A sandbox of somebody who has that clone and has run nothing."""
+    return on_names(make_sandbox(tmp_path))
 
 
-def stranger(lab, deterministic: bool = False) -> Path:
-    file = lab.folder / "mine" / "stranger.py"
+def stranger(sandbox, deterministic: bool = False) -> Path:
+    file = sandbox.folder / "mine" / "stranger.py"
     file.parent.mkdir()
     file.write_text(STRANGER.format(deterministic=deterministic))
-    lab.plugins.append(str(file))
+    sandbox.plugins.append(str(file))
     return file
 
 
@@ -92,73 +92,73 @@ def published(clone: Path) -> list[dict]:
 # ---------------------------------------------------------------------------------------------- done is done
 
 
-def test_what_is_published_is_done_and_fresh_leaves_it_out(lab, bench):
-    assert f"profile laptop: {DONE}" in bench(*lab.arguments("plan")).out
-    assert "nothing to run" in bench(*lab.arguments("run", "--local")).out
-    assert not lab.store_folder.exists(), "nothing was written"
-    said = bench(*lab.arguments("plan", "--fresh")).out
+def test_what_is_published_is_done_and_fresh_leaves_it_out(sandbox, bench):
+    assert f"profile laptop: {DONE}" in bench(*sandbox.arguments("plan")).out
+    assert "nothing to run" in bench(*sandbox.arguments("run", "--local")).out
+    assert not sandbox.store_folder.exists(), "nothing was written"
+    said = bench(*sandbox.arguments("plan", "--fresh")).out
     assert "profile laptop: 10 new; 10 to run: no past record" in said
 
 
-def test_every_command_that_shows_sees_the_published_records(lab, clone, bench):
+def test_every_command_that_shows_sees_the_published_records(sandbox, clone, bench):
     first = next(r for r in published(clone) if r["status"] == "ok")
     key = first["key"]
-    store = ["--store", str(lab.store_folder)]
+    store = ["--store", str(sandbox.store_folder)]
     lines = {
-        "status": (lab.arguments("status"), "ok 6 "),
-        "board": (lab.arguments("board"), "all 10 are the published ones"),
-        "report": (lab.arguments("report"), "LEADERBOARD.md"),
-        "compare": (lab.arguments("compare", "tuned", "zero-shot"), "paired by example"),
+        "status": (sandbox.arguments("status"), "ok 6 "),
+        "board": (sandbox.arguments("board"), "all 10 are the published ones"),
+        "report": (sandbox.arguments("report"), "LEADERBOARD.md"),
+        "compare": (sandbox.arguments("compare", "tuned", "zero-shot"), "paired by example"),
         "show": (["show", key[:9], *store], ELSEWHERE),
-        "why": (lab.arguments("why", key[:9]), "nothing that decides its numbers has changed since"),
-        "export": (lab.arguments("export"), f"{ELSEWHERE},published"),
+        "why": (sandbox.arguments("why", key[:9]), "nothing that decides its numbers has changed since"),
+        "export": (sandbox.arguments("export"), f"{ELSEWHERE},published"),
     }
     for name, (line, wanted) in lines.items():
         said = bench(*line)
         assert said.code == 0, (name, said)
         assert wanted in said.out, (name, said.out)
     one = bench(
-        *lab.arguments("board", "-m", first["cell"]["row"], "-k", f"seed=0,task={first['cell']['task']}")
+        *sandbox.arguments("board", "-m", first["cell"]["row"], "-k", f"seed=0,task={first['cell']['task']}")
     )
     assert f"{first['metrics']['all_names']:.3f}" in one.out
     assert "all 10 are the published ones" in (clone / "index.html").read_text()
-    assert "No cell has a result yet" in bench(*lab.arguments("board", "--fresh")).out
-    for words in (["show", key, *store, "--fresh"], lab.arguments("why", key, "--fresh")):
+    assert "No cell has a result yet" in bench(*sandbox.arguments("board", "--fresh")).out
+    for words in (["show", key, *store, "--fresh"], sandbox.arguments("why", key, "--fresh")):
         said = bench(*words)
         assert (said.code, "no record of" in said.err) == (2, True)
-    assert "over 0 curves" in bench(*lab.arguments("compare", "tuned", "zero-shot", "--fresh")).out
-    assert set(csv_of(bench(*lab.arguments("export", "--fresh")))["status"]) == {"new"}
-    assert not lab.store_folder.exists(), "nothing was written"
+    assert "over 0 curves" in bench(*sandbox.arguments("compare", "tuned", "zero-shot", "--fresh")).out
+    assert set(csv_of(bench(*sandbox.arguments("export", "--fresh")))["status"]) == {"new"}
+    assert not sandbox.store_folder.exists(), "nothing was written"
 
 
-def test_published_records_alone_or_not_at_all_but_not_both(lab, bench):
-    stranger(lab)
-    bench(*lab.arguments("run", "--local", "-m", "stranger"))
-    alone = bench(*lab.arguments("board", "--published"))
+def test_published_records_alone_or_not_at_all_but_not_both(sandbox, bench):
+    stranger(sandbox)
+    bench(*sandbox.arguments("run", "--local", "-m", "stranger"))
+    alone = bench(*sandbox.arguments("board", "--published"))
     assert "all 10 are the published ones" in alone.out
-    assert "no record" in bench(*lab.arguments("compare", "stranger", "tuned", "--published")).out
+    assert "no record" in bench(*sandbox.arguments("compare", "stranger", "tuned", "--published")).out
     for command in (["board"], ["report"], ["compare", "tuned", "zero-shot"]):
-        said = bench(*lab.arguments(*command, "--published", "--fresh"))
+        said = bench(*sandbox.arguments(*command, "--published", "--fresh"))
         assert (said.code, "give one of the two" in said.err) == (2, True)
 
 
-def test_the_layer_is_that_of_the_profile_asked_for(lab, clone, bench):
-    suite = json.loads(lab.suite.read_text())
+def test_the_layer_is_that_of_the_profile_asked_for(sandbox, clone, bench):
+    suite = json.loads(sandbox.suite.read_text())
     suite["profiles"]["paper"] = suite["profiles"]["laptop"]
     suite["tracks"]["names"]["paper"] = suite["tracks"]["names"]["laptop"]
-    lab.write(suite)
-    assert "profile paper: 10 new" in bench(*lab.arguments("plan", "-p", "paper")).out
+    sandbox.write(suite)
+    assert "profile paper: 10 new" in bench(*sandbox.arguments("plan", "-p", "paper")).out
     (clone / "laptop").rename(clone / "paper")
-    assert f"profile paper: {DONE}" in bench(*lab.arguments("plan", "-p", "paper")).out
-    assert "profile laptop: 10 new" in bench(*lab.arguments("plan")).out
-    assert bench(*lab.arguments("board")).code == 0, "nothing published is no mistake"
+    assert f"profile paper: {DONE}" in bench(*sandbox.arguments("plan", "-p", "paper")).out
+    assert "profile laptop: 10 new" in bench(*sandbox.arguments("plan")).out
+    assert bench(*sandbox.arguments("board")).code == 0, "nothing published is no mistake"
 
 
-def test_a_published_line_that_cannot_be_read_is_told_and_is_new(lab, clone, bench):
+def test_a_published_line_that_cannot_be_read_is_told_and_is_new(sandbox, clone, bench):
     file = clone / "laptop" / "names.jsonl"
     first, *rest = file.read_text().splitlines()
     file.write_text("\n".join([first[:100], *rest]) + "\n")
-    said = bench(*lab.arguments("plan"))
+    said = bench(*sandbox.arguments("plan"))
     assert "profile laptop: 6 done (6 published), 1 new, 3 failed (3 published)" in said.out
     assert "names.jsonl:1 is left out" in said.err
 
@@ -166,47 +166,47 @@ def test_a_published_line_that_cannot_be_read_is_told_and_is_new(lab, clone, ben
 # ----------------------------------------------------------------------------------- own ones over published
 
 
-def test_a_method_of_ones_own_is_run_alone_and_compared(lab, bench):
-    stranger(lab)
-    said = bench(*lab.arguments("run", "--local", "-m", "stranger"))
+def test_a_method_of_ones_own_is_run_alone_and_compared(sandbox, bench):
+    stranger(sandbox)
+    said = bench(*sandbox.arguments("run", "--local", "-m", "stranger"))
     assert re.search(r"4 cells and stages ended in .*: 4 ok", said.out)
-    assert {r.cell["row"] for r in lab.records()} == {"stranger"}
-    said = bench(*lab.arguments("compare", "stranger", "tuned"))
+    assert {r.cell["row"] for r in sandbox.records()} == {"stranger"}
+    said = bench(*sandbox.arguments("compare", "stranger", "tuned"))
     assert re.search(r"stranger 0\.\d+ \(n=2\) +tuned 0\.\d+ \(n=2\)", said.out)
     assert "paired by example" in said.out, "the store's units with the published ones"
-    board = " ".join(bench(*lab.arguments("board")).out.split())
+    board = " ".join(bench(*sandbox.arguments("board")).out.split())
     assert "10 of 14 are the published ones; 4 are from store." in board
     assert "A stranger's" in board
-    status = bench(*lab.arguments("status")).out
+    status = bench(*sandbox.arguments("status")).out
     assert "worker time over 4 records; 3.3 min over 10 published ones, elsewhere" in status.replace(
         "\n", " "
     )
 
 
-def test_the_header_counts_records_and_not_what_was_never_run(lab, bench):
-    lab.plugins.clear()
-    lab.use("grids").of("grids", grid={"scales": [1, 4]})
-    assert "records" not in bench(*lab.arguments("board")).out, "a skip that is declared is no record yet"
-    bench(*lab.arguments("run", "--local", "-m", "prior"))
-    assert "all 2 are from store." in " ".join(bench(*lab.arguments("board")).out.split())
+def test_the_header_counts_records_and_not_what_was_never_run(sandbox, bench):
+    sandbox.plugins.clear()
+    sandbox.use("grids").of("grids", grid={"scales": [1, 4]})
+    assert "records" not in bench(*sandbox.arguments("board")).out, "a skip that is declared is no record yet"
+    bench(*sandbox.arguments("run", "--local", "-m", "prior"))
+    assert "all 2 are from store." in " ".join(bench(*sandbox.arguments("board")).out.split())
 
 
-def test_a_row_that_runs_once_is_compared_with_every_seed_of_a_published_one(lab, bench):
-    stranger(lab, deterministic=True)
-    bench(*lab.arguments("run", "--local", "-m", "stranger"))
-    assert len(lab.records()) == 2
-    said = bench(*lab.arguments("compare", "stranger", "tuned", "-k", "task=shift-0"))
+def test_a_row_that_runs_once_is_compared_with_every_seed_of_a_published_one(sandbox, bench):
+    stranger(sandbox, deterministic=True)
+    bench(*sandbox.arguments("run", "--local", "-m", "stranger"))
+    assert len(sandbox.records()) == 2
+    said = bench(*sandbox.arguments("compare", "stranger", "tuned", "-k", "task=shift-0"))
     assert re.search(r"stranger 0\.\d+ \(n=1\) +tuned 0\.\d+ \(n=2\)", said.out)
     (last,) = [x for x in said.out.splitlines() if "all_names:" in x]
     assert "over 2 seeds" in last
     assert "not judged" not in last
 
 
-def test_costs_of_two_machines_stay_apart(lab, bench):
-    stranger(lab)
-    bench(*lab.arguments("run", "--local", "-m", "stranger"))
-    text = bench(*lab.arguments("board", "--format", "markdown")).out
-    here = lab.records()[0].where["label"]
+def test_costs_of_two_machines_stay_apart(sandbox, bench):
+    stranger(sandbox)
+    bench(*sandbox.arguments("run", "--local", "-m", "stranger"))
+    text = bench(*sandbox.arguments("board", "--format", "markdown")).out
+    here = sandbox.records()[0].where["label"]
     assert re.search(
         rf"hardware\*\*: {re.escape(here)}, {ELSEWHERE}\. Costs are compared only within", text
     ) or (re.search(rf"hardware\*\*: {ELSEWHERE}, {re.escape(here)}\. Costs are compared only within", text))
@@ -219,63 +219,63 @@ def test_costs_of_two_machines_stay_apart(lab, bench):
     assert ELSEWHERE not in next(v for k, v in costs.items() if k.startswith("A stranger"))
 
 
-def test_what_is_run_again_here_counts_and_the_published_file_stays(lab, clone, bench):
+def test_what_is_run_again_here_counts_and_the_published_file_stays(sandbox, clone, bench):
     before = (clone / "laptop" / "names.jsonl").read_bytes()
-    copied = lab.copy("names")
-    lab.plugins.pop(0)
+    copied = sandbox.copy("names")
+    sandbox.plugins.pop(0)
     copied.write_text(copied.read_text().replace('"harmonic": 2 *', '"harmonic": 2.0 *'))
-    said = bench(*lab.arguments("plan"))
+    said = bench(*sandbox.arguments("plan"))
     assert "4 new (4 published), 6 stale (6 published)" in said.out, (
         "what failed with other code is to be run"
     )
-    said = bench(*lab.arguments("run", "--local", "--stale", "-m", "tuned"))
+    said = bench(*sandbox.arguments("run", "--local", "--stale", "-m", "tuned"))
     assert re.search(r"4 cells and stages ended in .*: 4 ok", said.out)
-    said = bench(*lab.arguments("plan"))
+    said = bench(*sandbox.arguments("plan"))
     assert "4 done, 4 new (4 published), 2 stale (2 published)" in said.out
-    key = lab.records()[0].key
-    assert ELSEWHERE not in bench("show", key, "--store", str(lab.store_folder)).out
+    key = sandbox.records()[0].key
+    assert ELSEWHERE not in bench("show", key, "--store", str(sandbox.store_folder)).out
     assert (clone / "laptop" / "names.jsonl").read_bytes() == before
 
 
-def test_a_published_cell_is_run_again_beside_its_numbers(lab, clone, bench):
+def test_a_published_cell_is_run_again_beside_its_numbers(sandbox, clone, bench):
     first = next(r for r in published(clone) if r["status"] == "ok")
-    said = bench(*lab.arguments("rerun", first["key"]))
+    said = bench(*sandbox.arguments("rerun", first["key"]))
     assert said.code == 0, said
     assert re.search(r"all_names .* same", said.out)
     assert "differs" not in said.out, "a published number has nine digits"
-    assert [r.key for r in lab.records()] == [first["key"]]
+    assert [r.key for r in sandbox.records()] == [first["key"]]
 
 
 # ------------------------------------------------------------------------------------------------- estimates
 
 
-def test_hours_rest_on_published_records_and_say_whose_machine_it_was(lab, clone, bench):
-    suite = json.loads(lab.suite.read_text())
+def test_hours_rest_on_published_records_and_say_whose_machine_it_was(sandbox, clone, bench):
+    suite = json.loads(sandbox.suite.read_text())
     suite["profiles"]["laptop"]["seeds"] = 3
-    lab.write(suite)
-    said = bench(*lab.arguments("plan", "-m", "tuned")).out.replace("\n", " ")
+    sandbox.write(suite)
+    said = bench(*sandbox.arguments("plan", "-m", "tuned")).out.replace("\n", " ")
     assert "2 to run: about 40 s on one worker, by past records of 2 of them" in said
     assert re.search(rf"\(2 of these on {ELSEWHERE}; this machine, .*, may differ\)", said)
 
 
-def test_hours_are_scaled_by_cells_that_ran_on_both_machines(lab, clone, bench):
+def test_hours_are_scaled_by_cells_that_ran_on_both_machines(sandbox, clone, bench):
     for seconds, raw in zip(
         (5.0, 15.0), (r for r in published(clone) if r["cell"]["row"] == "zero-shot"), strict=True
     ):
         raw["where"]["label"] = "This CPU × 2"
         raw["cost"]["run_s"] = seconds
-        lab.store().write(Record(**raw))
-    suite = json.loads(lab.suite.read_text())
+        sandbox.store().write(Record(**raw))
+    suite = json.loads(sandbox.suite.read_text())
     suite["profiles"]["laptop"]["seeds"] = 3
-    lab.write(suite)
-    plan = " ".join(bench(*lab.arguments("plan", "-m", "tuned")).out.split())
+    sandbox.write(suite)
+    plan = " ".join(bench(*sandbox.arguments("plan", "-m", "tuned")).out.split())
     assert "2 to run: about 20 s on one worker, by past records of 2 of them" in plan
     assert f"(2 of these on {ELSEWHERE}, whose times are multiplied with 0.5, as in 2 cells that" in plan
     here = environment()["label"]
     file = clone / "laptop" / "names.jsonl"
     file.write_text(file.read_text().replace(ELSEWHERE, here))
-    shutil.rmtree(lab.store_folder)
-    plan = " ".join(bench(*lab.arguments("plan", "-m", "tuned")).out.split())
+    shutil.rmtree(sandbox.store_folder)
+    plan = " ".join(bench(*sandbox.arguments("plan", "-m", "tuned")).out.split())
     assert plan.endswith("2 to run: about 40 s on one worker, by past records of 2 of them"), (
         "the same hardware"
     )
@@ -284,15 +284,15 @@ def test_hours_are_scaled_by_cells_that_ran_on_both_machines(lab, clone, bench):
 # --------------------------------------------------------------------------------------------- publish, tour
 
 
-def test_publishing_a_part_keeps_what_was_published(lab, clone, bench):
+def test_publishing_a_part_keeps_what_was_published(sandbox, clone, bench):
     file = clone / "laptop" / "names.jsonl"
     before, sidecars = (
         file.read_text().splitlines(),
         sorted(p.name for p in (clone / "laptop" / "names").iterdir()),
     )
     assert sidecars
-    bench(*lab.arguments("run", "--local", "--fresh", "-m", "zero-shot"))
-    said = bench(*lab.arguments("publish"))
+    bench(*sandbox.arguments("run", "--local", "--fresh", "-m", "zero-shot"))
+    said = bench(*sandbox.arguments("publish"))
     assert "names: 10 records" in said.out, said
     assert "left out" not in said.out
     after = file.read_text().splitlines()
@@ -302,21 +302,21 @@ def test_publishing_a_part_keeps_what_was_published(lab, clone, bench):
         "own ones in their place, the others letter by letter"
     )
     assert sorted(p.name for p in (clone / "laptop" / "names").iterdir()) == sidecars, "artifacts of both"
-    suite = json.loads(lab.suite.read_text())
+    suite = json.loads(sandbox.suite.read_text())
     suite["profiles"]["laptop"]["seeds"] = 1
-    lab.write(suite)
-    assert "names: 6 records" in bench(*lab.arguments("publish")).out, "what is not planned any more goes"
-    said = bench(*lab.arguments("publish", "--fresh", "--out", str(lab.folder / "own")))
+    sandbox.write(suite)
+    assert "names: 6 records" in bench(*sandbox.arguments("publish")).out, "what is not planned any more goes"
+    said = bench(*sandbox.arguments("publish", "--fresh", "--out", str(sandbox.folder / "own")))
     assert "not published, 4 new" in said.out
 
 
-def test_the_tour_reproduces_and_is_never_served(lab, clone, bench):
-    suite = json.loads(lab.suite.read_text())
+def test_the_tour_reproduces_and_is_never_served(sandbox, clone, bench):
+    suite = json.loads(sandbox.suite.read_text())
     suite["profiles"]["tour"] = {"seeds": 1}
     suite["tracks"]["names"]["tour"] = {}
-    lab.write(suite)
+    sandbox.write(suite)
     shutil.copytree(clone / "laptop", clone / "tour")
-    said = bench(*lab.arguments("tour", "--local", store=False))
+    said = bench(*sandbox.arguments("tour", "--local", store=False))
     assert re.search(r"6 cells and stages ended in .*: (2 failed, )?4 ok", said.out), said
     assert "all 6 are from results/tour" in " ".join(said.out.split())
     assert "names: reproduced 4 of 4 published laptop cells" in said.out
@@ -331,10 +331,10 @@ def csv_of(said) -> dict[str, list[str]]:
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def test_export_has_one_row_a_cell_whatever_became_of_it(lab, bench):
-    stranger(lab)
-    bench(*lab.arguments("run", "--local", "-m", "stranger", "-k", "seed=0"))
-    table = csv_of(bench(*lab.arguments("export")))
+def test_export_has_one_row_a_cell_whatever_became_of_it(sandbox, bench):
+    stranger(sandbox)
+    bench(*sandbox.arguments("run", "--local", "-m", "stranger", "-k", "seed=0"))
+    table = csv_of(bench(*sandbox.arguments("export")))
     assert list(table)[:6] == ["key", "track", "task", "task.shift", "row", "method"]
     assert len(set(table["key"])) == len(table["key"]) == 14
     assert Counter(zip(table["status"], table["layer"], strict=True)) == {
@@ -345,22 +345,22 @@ def test_export_has_one_row_a_cell_whatever_became_of_it(lab, bench):
     assert {"hp.shots", "metric.all_names", "cost.run_s", "started", "ended", "attempts", "commit"} <= set(
         table
     )
-    assert len(csv_of(bench(*lab.arguments("export", "-m", "tuned", "-k", "seed=1")))["key"]) == 2
+    assert len(csv_of(bench(*sandbox.arguments("export", "-m", "tuned", "-k", "seed=1")))["key"]) == 2
 
 
-def test_export_to_parquet_says_what_a_csv_says(lab, bench, monkeypatch):
+def test_export_to_parquet_says_what_a_csv_says(sandbox, bench, monkeypatch):
     pd = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
-    out = lab.folder / "deep" / "cells.parquet"
-    said = bench(*lab.arguments("export", "--format", "parquet", "--out", str(out)))
+    out = sandbox.folder / "deep" / "cells.parquet"
+    said = bench(*sandbox.arguments("export", "--format", "parquet", "--out", str(out)))
     assert (said.code, "10 cells" in said.err) == (0, True)
     whole = pd.read_parquet(out)
-    text = pd.read_csv(io.StringIO(bench(*lab.arguments("export")).out))
+    text = pd.read_csv(io.StringIO(bench(*sandbox.arguments("export")).out))
     assert list(whole) == list(text)
     assert whole["metric.all_names"].tolist() == pytest.approx(text["metric.all_names"].tolist(), nan_ok=True)
-    assert "name the file" in bench(*lab.arguments("export", "--format", "parquet")).err
+    assert "name the file" in bench(*sandbox.arguments("export", "--format", "parquet")).err
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    said = bench(*lab.arguments("export", "--format", "parquet", "--out", str(out)))
+    said = bench(*sandbox.arguments("export", "--format", "parquet", "--out", str(out)))
     assert (said.code, "pip install 'gridbench[paper]'" in said.err) == (2, True)
 
 
@@ -397,13 +397,13 @@ def test_columns_hold_censored_values_settings_and_what_has_no_type_of_its_own(t
     assert set(table["layer"]) == {"own"}
 
 
-def test_load_reads_the_published_records_too(lab, clone):
+def test_load_reads_the_published_records_too(sandbox, clone):
     import bench
 
-    table = bench.load(lab.store_folder)
+    table = bench.load(sandbox.store_folder)
     assert (len(table), set(table["layer"])) == (10, {"published"})
-    assert len(bench.load(lab.store_folder, published=False)) == 0
-    assert len(bench.load(lab.store_folder, profile="paper")) == 0
+    assert len(bench.load(sandbox.store_folder, published=False)) == 0
+    assert len(bench.load(sandbox.store_folder, profile="paper")) == 0
 
 
 # ------------------------------------------------------------------------------------------ the real records

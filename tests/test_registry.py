@@ -68,12 +68,12 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_plugin_with_a_mistake_is_an_error_that_names_the_file(name, tmp_path, lab):
+def test_a_plugin_with_a_mistake_is_an_error_that_names_the_file(name, tmp_path, sandbox):
     text, said = BAD[name]
     path = plugin(tmp_path, text) if text is not None else str(tmp_path / "mine.py")
-    lab.use("faults").plugins.append(path)
+    sandbox.use("faults").plugins.append(path)
     with pytest.raises(BenchError) as e:
-        lab.registry().rows("faults")
+        sandbox.registry().rows("faults")
     assert said in str(e.value)
     assert "mine" in str(e.value)
 

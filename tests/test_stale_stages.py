@@ -23,32 +23,34 @@ def mine(data, hp, ctx):
 
 
 @pytest.fixture
-def sampler(lab):
+def sampler(sandbox):
     """The stub, with the builders' numbers in files of their own that no cell loads."""
-    path = lab.copy("sampler")
+    path = sandbox.copy("sampler")
     text = path.read_text()
     for old, new in {
-        "import numpy as np\n": f"import sys\nsys.path.insert(0, {str(lab.folder)!r})\nimport numpy as np\n",
+        "import numpy as np\n": (
+            f"import sys\nsys.path.insert(0, {str(sandbox.folder)!r})\nimport numpy as np\n"
+        ),
         '    """One file:': '    import encoder_numbers\n\n    encoder_numbers.use()\n    """One file:',
         "rng.normal(mean, 10.0, 50)": "rng.normal(mean, __import__('bank_numbers').WIDTH, 50)",
     }.items():
         assert text.count(old) == 1
         text = text.replace(old, new)
     path.write_text(text)
-    (lab.folder / "encoder_numbers.py").write_text("def use():\n    return 1\n")
-    (lab.folder / "bank_numbers.py").write_text("WIDTH = 10.0\n")
-    lab.of("sampler", ranks_by="distance", grid={"targets": ["bright"]})
-    lab.run()
-    assert set(lab.states().values()) == {"done"}
-    return lab
+    (sandbox.folder / "encoder_numbers.py").write_text("def use():\n    return 1\n")
+    (sandbox.folder / "bank_numbers.py").write_text("WIDTH = 10.0\n")
+    sandbox.of("sampler", ranks_by="distance", grid={"targets": ["bright"]})
+    sandbox.run()
+    assert set(sandbox.states().values()) == {"done"}
+    return sandbox
 
 
-def causes(lab, row):
-    return next(list(c.causes) for c in lab.plan().cells if c.row == row)
+def causes(sandbox, row):
+    return next(list(c.causes) for c in sandbox.plan().cells if c.row == row)
 
 
-def banks(lab):
-    return {r.cell["shard"]: r for r in lab.records() if r.cell.get("stage") == "bank"}
+def banks(sandbox):
+    return {r.cell["shard"]: r for r in sandbox.records() if r.cell.get("stage") == "bank"}
 
 
 def test_readers_of_a_stage_that_other_code_built_are_stale_until_it_is_built_again(sampler):
@@ -116,18 +118,18 @@ def test_of_two_drivers_one_builds_a_stale_stage_again(sampler):
     assert one.ended != bank.replaces
 
 
-def test_the_method_that_asked_first_does_not_make_the_tracks_stage_stale(lab):
-    lab.use("sampler").of("sampler", ranks_by="distance", grid={"targets": ["bright"]})
-    mine = lab.folder / "mine.py"
+def test_the_method_that_asked_first_does_not_make_the_tracks_stage_stale(sandbox):
+    sandbox.use("sampler").of("sampler", ranks_by="distance", grid={"targets": ["bright"]})
+    mine = sandbox.folder / "mine.py"
     mine.write_text(MINE)
-    lab.plugins.append(str(mine))
-    lab.run("mine")
-    lab.run("full")
-    (encoder,) = [r for r in lab.records() if r.cell.get("stage") == "encoder"]
+    sandbox.plugins.append(str(mine))
+    sandbox.run("mine")
+    sandbox.run("full")
+    (encoder,) = [r for r in sandbox.records() if r.cell.get("stage") == "encoder"]
     assert encoder.status == "ok"
     mine.write_text(MINE.replace("shift = 0.0", "shift = 1.0"))
-    assert lab.states()["full"] == "done"
-    assert [c.partition(" changed")[0] for c in causes(lab, "mine")] == ["mine"]
+    assert sandbox.states()["full"] == "done"
+    assert [c.partition(" changed")[0] for c in causes(sandbox, "mine")] == ["mine"]
 
 
 def test_accepting_a_cell_accepts_the_stale_stages_that_it_reads(sampler, bench):

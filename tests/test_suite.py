@@ -83,14 +83,14 @@ MISTAKES = {
 
 
 @pytest.fixture
-def grids(lab):
-    lab.use("grids")
-    lab.write(GOOD)
-    return lab
+def grids(sandbox):
+    sandbox.use("grids")
+    sandbox.write(GOOD)
+    return sandbox
 
 
-def read(lab, profile="laptop", only=("grids",)):
-    return resolve(Suite.read(lab.suite), lab.registry(), profile, only)
+def read(sandbox, profile="laptop", only=("grids",)):
+    return resolve(Suite.read(sandbox.suite), sandbox.registry(), profile, only)
 
 
 @pytest.mark.parametrize("name", MISTAKES)

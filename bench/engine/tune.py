@@ -221,7 +221,7 @@ class _Feed(Searcher):
 
 
 class _Guard(Callback):
-    """Ends Tune's loop when asked to, and tells the sweep when a trial gets its worker."""
+    """Ends Tune's loop on request, and notifies the sweep when a trial gets its worker."""
 
     def __init__(self, feed: _Feed, abort: threading.Event) -> None:
         self.feed, self.abort = feed, abort

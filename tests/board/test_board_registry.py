@@ -49,31 +49,31 @@ def with_elements(*elements, **changes):
 
 
 @pytest.fixture
-def brought(lab, tmp_path):
+def plugin(sandbox, tmp_path):
     """A suite of the stub track ``names``, and a plugin file that the test writes."""
-    lab.use("names")
-    lab.of("names", ranks_by="base")
+    sandbox.use("names")
+    sandbox.of("names", ranks_by="base")
 
     def write(text):
         path = tmp_path / "shows.py"
         path.write_text(text)
-        lab.plugins.append(str(path))
+        sandbox.plugins.append(str(path))
         return path
 
-    return lab, write
+    return sandbox, write
 
 
-def test_a_plugin_shows_its_table_and_its_picture(brought, bench, tmp_path):
-    lab, write = brought
-    assert "Cells of each row" not in bench(*lab.arguments("board")).out
+def test_a_plugin_shows_its_table_and_its_picture(plugin, bench, tmp_path):
+    sandbox, write = plugin
+    assert "Cells of each row" not in bench(*sandbox.arguments("board")).out
     write(PLUGIN)
     for kind in ("terminal", "markdown"):
-        said = bench(*lab.arguments("board", "--format", kind))
+        said = bench(*sandbox.arguments("board", "--format", kind))
         assert said.code == 0
         assert "Cells of each row" in said.out
         assert "planned cells" in said.out
     page = tmp_path / "page" / "index.html"
-    assert bench(*lab.arguments("report", "--out", str(page))).code == 0
+    assert bench(*sandbox.arguments("report", "--out", str(page))).code == 0
     text = page.read_text()
     assert "Cells of each row" in text
     assert "<figcaption>How many cells each row has.</figcaption>" in text
@@ -102,11 +102,11 @@ def test_a_plugin_that_only_shows_costs_a_plan_nothing(tmp_path):
         ('draw(board, "cells"', 'draw(board, "states"', "shows.py:16: picture 'cells': the board has"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_plugin_is_said_with_its_place(brought, bench, tmp_path, old, new, said):
-    lab, write = brought
+def test_a_mistake_in_a_plugin_is_said_with_its_place(plugin, bench, tmp_path, old, new, said):
+    sandbox, write = plugin
     assert old in PLUGIN
     write(PLUGIN.replace(old, new))
-    found = bench(*lab.arguments("report", "--out", str(tmp_path / "index.html")))
+    found = bench(*sandbox.arguments("report", "--out", str(tmp_path / "index.html")))
     assert found.code == 2
     assert said in found.err.replace("\n", "")
 

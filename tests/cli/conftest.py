@@ -6,20 +6,20 @@ import pytest
 
 
 @pytest.fixture
-def grids(lab):
-    lab.copy("grids")
-    lab.of("grids", seeds=2, grid={"scales": [1, 4]})
-    return lab
+def grids(sandbox):
+    sandbox.copy("grids")
+    sandbox.of("grids", seeds=2, grid={"scales": [1, 4]})
+    return sandbox
 
 
 @pytest.fixture(scope="module")
-def swept(laboratory, tmp_path_factory):
+def swept(make_sandbox, tmp_path_factory):
     """The small grid, run once; a test works on a copy of its store."""
-    lab = laboratory(tmp_path_factory.mktemp("swept"))
-    lab.copy("grids")
-    lab.of("grids", seeds=2, grid={"scales": [1, 4]})
-    assert not lab.run().stopped
-    return lab
+    sandbox = make_sandbox(tmp_path_factory.mktemp("swept"))
+    sandbox.copy("grids")
+    sandbox.of("grids", seeds=2, grid={"scales": [1, 4]})
+    assert not sandbox.run().stopped
+    return sandbox
 
 
 @pytest.fixture

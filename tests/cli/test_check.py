@@ -49,17 +49,17 @@ SAID = {
 
 
 @pytest.fixture
-def mine(lab):
-    lab.use("faults", "sampler")
-    path = lab.folder / "mine.py"
+def mine(sandbox):
+    sandbox.use("faults", "sampler")
+    path = sandbox.folder / "mine.py"
     path.write_text(ROWS)
-    lab.of("faults")
-    return lab, path
+    sandbox.of("faults")
+    return sandbox, path
 
 
-def run(lab, path, **how) -> dict[str, Checked]:
-    registry = Registry(plugins=[*lab.plugins, str(path)])
-    return {c.row: c for c in check(Suite.read(lab.suite), registry, tracks=("faults",), **how)}
+def run(sandbox, path, **how) -> dict[str, Checked]:
+    registry = Registry(plugins=[*sandbox.plugins, str(path)])
+    return {c.row: c for c in check(Suite.read(sandbox.suite), registry, tracks=("faults",), **how)}
 
 
 def test_each_row_has_its_verdict(mine, monkeypatch):
@@ -81,25 +81,27 @@ def test_once_does_not_compare(mine):
     assert found["mine-random"].problems == ()
 
 
-def test_rows_with_stages_are_checked_on_one_task_and_share_what_is_built(lab):
-    path, log = lab.copy("sampler"), lab.folder / "built"
+def test_rows_with_stages_are_checked_on_one_task_and_share_what_is_built(sandbox):
+    path, log = sandbox.copy("sampler"), sandbox.folder / "built"
     builds = f"    with open({str(log)!r}, 'a') as f:\n        f.write(f'{{ctx.shard}} ')\n    mean = float("
     path.write_text(path.read_text().replace("    mean = float(", builds, 1))
-    lab.of("sampler", ranks_by="distance")
-    found = list(check(Suite.read(lab.suite), lab.registry(), tracks=("sampler",)))
+    sandbox.of("sampler", ranks_by="distance")
+    found = list(check(Suite.read(sandbox.suite), sandbox.registry(), tracks=("sampler",)))
     rows = ("full", "banked", "banked/no-bank", "untrained")
     assert [(c.row, c.problems) for c in found] == [(r, ()) for r in rows], "in their order"
     assert sorted(log.read_text().split()) == ["0", "1"]
 
 
-def test_a_stage_that_fails_is_named(lab):
-    path = lab.copy("sampler")
+def test_a_stage_that_fails_is_named(sandbox):
+    path = sandbox.copy("sampler")
     text = path.read_text()
     path.write_text(
         text.replace('"""One shard of a bank: samples around', 'raise OSError("no bank")\n    """x')
     )
-    lab.of("sampler", ranks_by="distance")
-    found = {c.row: c.problems for c in check(Suite.read(lab.suite), lab.registry(), tracks=("sampler",))}
+    sandbox.of("sampler", ranks_by="distance")
+    found = {
+        c.row: c.problems for c in check(Suite.read(sandbox.suite), sandbox.registry(), tracks=("sampler",))
+    }
     assert found["full"] == ()
     assert found["banked"] == (f"sampler · stage bank 1/2: failed: {path}:34: OSError: no bank",)
 
@@ -127,25 +129,25 @@ def mine(data, hp, ctx):
         ("return 1.0", None, "AnswerError: expected sample(n, generator), found float"),
     ],
 )  # fmt: skip
-def test_an_exception_names_the_innermost_line_of_the_plugin(lab, bench, body, line, said):
-    lab.use("sampler")
-    lab.of("sampler", ranks_by="distance")
-    file = lab.folder / "mine.py"
+def test_an_exception_names_the_innermost_line_of_the_plugin(sandbox, bench, body, line, said):
+    sandbox.use("sampler")
+    sandbox.of("sampler", ranks_by="distance")
+    file = sandbox.folder / "mine.py"
     file.write_text(BROKEN.replace("BODY", body))
-    found = bench(*lab.arguments("check", str(file), "-m", "mine", store=False))
+    found = bench(*sandbox.arguments("check", str(file), "-m", "mine", store=False))
     at = f"{file}:{line}: " if line else ""
     assert f"failed: {at}{said}" in found.out
     assert found.code == 1
 
 
-def test_only_the_rows_of_the_file_that_are_asked_for_are_checked(lab, bench):
-    lab.use("sampler")
-    lab.of("sampler", ranks_by="distance")
-    file = lab.folder / "mine.py"
+def test_only_the_rows_of_the_file_that_are_asked_for_are_checked(sandbox, bench):
+    sandbox.use("sampler")
+    sandbox.of("sampler", ranks_by="distance")
+    file = sandbox.folder / "mine.py"
     file.write_text(BROKEN.replace("BODY", "return None"))
 
     def checked(*words):
-        said = bench(*lab.arguments("check", str(file), *words, store=False))
+        said = bench(*sandbox.arguments("check", str(file), *words, store=False))
         return [x.split(" · ")[1].split()[0] for x in said.out.splitlines() if " · " in x], said
 
     assert checked()[0] == ["mine", "mine/other"]
@@ -156,11 +158,11 @@ def test_only_the_rows_of_the_file_that_are_asked_for_are_checked(lab, bench):
     assert "-m full: no row matches; there is mine, mine/other" in said.err, "a row, but not of this file"
 
 
-def test_what_is_neither_a_file_nor_a_track(lab, bench):
-    lab.use("sampler").of("sampler", ranks_by="distance")
+def test_what_is_neither_a_file_nor_a_track(sandbox, bench):
+    sandbox.use("sampler").of("sampler", ranks_by="distance")
     for subject, said in {
         "samplr": "there is no such file, and no track of that name; did you mean 'sampler'?",
         "mine.py": "bench check mine.py: there is no such file",
     }.items():
-        wrong = bench(*lab.arguments("check", subject, store=False))
+        wrong = bench(*sandbox.arguments("check", subject, store=False))
         assert (wrong.code, said in wrong.err) == (2, True), wrong

@@ -86,18 +86,20 @@ def test_run_says_what_was_done_and_then_that_nothing_is_left(grids, bench):
     assert "nothing to run (--stale runs 18 stale cells)" in again.out
 
 
-def test_failures_are_told_with_reason_and_key(lab, bench):
-    lab.use("faults").of("faults")
-    said = bench(*lab.arguments("run", "--local", "-m", "raises", "-m", "nan", "-m", "crashes", "-m", "fine"))
+def test_failures_are_told_with_reason_and_key(sandbox, bench):
+    sandbox.use("faults").of("faults")
+    said = bench(
+        *sandbox.arguments("run", "--local", "-m", "raises", "-m", "nan", "-m", "crashes", "-m", "fine")
+    )
     assert said.code == 0
     assert re.search(
         r"failed faults · size-1 · crashes · seed 0 .*crashed with SIGSEGV +\[[0-9a-f]{16}\]", said.out
     )
     assert re.search(r"diverged faults · size-1 · nan .*value is nan", said.out)
     assert re.search(r"4 cells and stages ended in .*: (\d \w+,? ?){3}", said.out)
-    again = bench(*lab.arguments("run", "--local", "-m", "raises"))
+    again = bench(*sandbox.arguments("run", "--local", "-m", "raises"))
     assert "nothing to run (--failed runs 1 failed cells)" in again.out
-    said = bench(*lab.arguments("plan", "-m", "raises"))
+    said = bench(*sandbox.arguments("plan", "-m", "raises"))
     assert "failed: ValueError: this <b>method</b> is broken (1)" in said.out
 
 
@@ -208,7 +210,7 @@ def mine(data, hp, ctx):
 @pytest.mark.parametrize(
     ("body", "code", "said"),
     [
-        ("return 0.7", 0, "1 rows checked, 0 with problems"),
+        ("return 0.7", 0, "1 row checked, 0 with problems"),
         ("return 'words'", 1, "unsupported operand"),
         ("raise ValueError('[no] markup')", 1, "mine.py:5: ValueError: [no] markup"),
         ("import os; return int.from_bytes(os.urandom(4), 'big') / 2**32", 1, "not the same twice"),

@@ -30,12 +30,12 @@ TRACK = WithNet()
 
 
 @pytest.fixture
-def net(lab):
-    stub = lab.copy("grids")
+def net(sandbox):
+    stub = sandbox.copy("grids")
     stub.write_text(stub.read_text() + EMBEDDED)
-    lab.of("grids")
-    (lab.folder / "net.bin").write_bytes(bytes(range(9)))
-    return lab
+    sandbox.of("grids")
+    (sandbox.folder / "net.bin").write_bytes(bytes(range(9)))
+    return sandbox
 
 
 def test_lists_size_digest_and_whether_the_recipe_is_todays(net, bench):

@@ -43,9 +43,9 @@ def test_a_track_of_ours_is_described_by_its_declarations(bench, name):
     assert ", ranks)" in said.out
 
 
-def test_a_track_that_declares_little_is_described_as_far_as_it_does(lab, bench):
-    lab.use("sampler").of("sampler", ranks_by="distance")
-    said = bench(*lab.arguments("check", "sampler", store=False))
+def test_a_track_that_declares_little_is_described_as_far_as_it_does(sandbox, bench):
+    sandbox.use("sampler").of("sampler", ranks_by="distance")
+    said = bench(*sandbox.arguments("check", "sampler", store=False))
     assert said.code == 0, said.err
     for text in (
         "sampler: A stub of image generation",
@@ -103,11 +103,11 @@ TRACK = Annotated_()
 '''
 
 
-def test_the_classes_that_load_returns_are_followed(lab, bench):
-    stub = lab.copy("sampler")
+def test_the_classes_that_load_returns_are_followed(sandbox, bench):
+    stub = sandbox.copy("sampler")
     stub.write_text(stub.read_text() + ANNOTATED)
-    lab.of("sampler", ranks_by="distance")
-    said = bench(*lab.arguments("check", "sampler", store=False))
+    sandbox.of("sampler", ranks_by="distance")
+    said = bench(*sandbox.arguments("check", "sampler", store=False))
     assert said.code == 0, said.err
     for text in (
         "data: Near (", "Close by. ``share``: of all.", "    share: Fraction", "data: Far (",

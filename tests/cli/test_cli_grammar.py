@@ -87,20 +87,20 @@ def test_every_option_and_command_says_what_it_is():
 
 
 @pytest.fixture
-def ran(lab, bench):
-    lab.copy("grids")
-    lab.of("grids", grid={"scales": [1, 4]})
-    assert bench(*lab.arguments("run", "--local", "-m", "single", "-m", "prior")).code == 0
-    return lab, bench
+def ran(sandbox, bench):
+    sandbox.copy("grids")
+    sandbox.of("grids", grid={"scales": [1, 4]})
+    assert bench(*sandbox.arguments("run", "--local", "-m", "single", "-m", "prior")).code == 0
+    return sandbox, bench
 
 
 @pytest.mark.parametrize("command", ["plan", "status", "board", "export"])
 def test_a_name_is_a_row_and_a_wildcard_a_family(ran, command):
-    lab, bench = ran
+    sandbox, bench = ran
     line = [command, *(["--format", "csv"] if command in ("board", "export") else [])]
 
     def rows(*words):
-        said = bench(*lab.arguments(*line, *words))
+        said = bench(*sandbox.arguments(*line, *words))
         assert said.code == 0, said.err
         known = ("single/wide", "multi/dnn", "multi/shared", "prior", "single")
         return {r for r in known if re.search(rf"(^|[ ,\"]){re.escape(r)}([ ,\"]|$)", said.out, re.M)}
@@ -122,31 +122,31 @@ def test_a_name_is_a_row_and_a_wildcard_a_family(ran, command):
     ],
 )
 def test_a_filter_that_selects_nothing_is_an_error(ran, command, words, said):
-    lab, bench = ran
+    sandbox, bench = ran
     more = ["--reason", "x"] if command == "accept" else []
-    wrong = bench(*lab.arguments(command, *words, *more))
+    wrong = bench(*sandbox.arguments(command, *words, *more))
     assert (wrong.code, said in wrong.err) == (2, True), wrong
 
 
 def test_published_and_fresh_exclude_each_other(ran):
-    lab, bench = ran
-    wrong = bench(*lab.arguments("board", "--published", "--fresh"))
+    sandbox, bench = ran
+    wrong = bench(*sandbox.arguments("board", "--published", "--fresh"))
     assert (wrong.code, "give one of the two" in wrong.err) == (2, True)
 
 
-def test_published_records_alone_and_the_store_alone(lab, bench, monkeypatch, tmp_path):
+def test_published_records_alone_and_the_store_alone(sandbox, bench, monkeypatch, tmp_path):
     """Each of the commands that read records reads the layer that is asked for."""
-    lab.use("grids").of("grids", grid={"scales": [4]})
-    bench(*lab.arguments("run", "--local", "-m", "single", "-m", "prior"))
+    sandbox.use("grids").of("grids", grid={"scales": [4]})
+    bench(*sandbox.arguments("run", "--local", "-m", "single", "-m", "prior"))
     folder = tmp_path / "results"
-    assert bench(*lab.arguments("publish", "--partial", "--out", str(folder / "laptop"))).code == 0
+    assert bench(*sandbox.arguments("publish", "--partial", "--out", str(folder / "laptop"))).code == 0
     for module in ("bench.cli.session", "bench.cli.sweep.tour", "bench.cli.records.accept"):
         monkeypatch.setattr(f"{module}.results_folder", lambda: folder)
-    lab.arguments = _with_store(lab, tmp_path / "empty")
-    keys = {r.cell["row"]: r.key for r in lab.records()}
+    sandbox.arguments = _with_store(sandbox, tmp_path / "empty")
+    keys = {r.cell["row"]: r.key for r in sandbox.records()}
 
     def done(*words):
-        return bench(*lab.arguments(*words))
+        return bench(*sandbox.arguments(*words))
 
     assert "2 done" in done("status").out
     assert "2 done" in done("status", "--published").out
@@ -163,17 +163,17 @@ def test_published_records_alone_and_the_store_alone(lab, bench, monkeypatch, tm
     assert (wrong.code, "no record of" in wrong.err) == (2, True)
 
 
-def _with_store(lab, folder):
-    """The lab's command lines on another store."""
+def _with_store(sandbox, folder):
+    """The sandbox's command lines on another store."""
 
     def arguments(*words):
-        return [*type(lab).arguments(lab, *words, store=False), "--store", str(folder)]
+        return [*type(sandbox).arguments(sandbox, *words, store=False), "--store", str(folder)]
 
     return arguments
 
 
 def test_compare_finds_the_one_track_that_has_both_rows(ran):
-    lab, bench = ran
-    assert bench(*lab.arguments("compare", "single", "prior", "-t", "grids")).code in (0, 1)
-    wrong = bench(*lab.arguments("compare", "single", "priro"))
+    sandbox, bench = ran
+    assert bench(*sandbox.arguments("compare", "single", "prior", "-t", "grids")).code in (0, 1)
+    wrong = bench(*sandbox.arguments("compare", "single", "priro"))
     assert (wrong.code, "has no row 'priro'; did you mean 'prior'?" in wrong.err) == (2, True), wrong

@@ -25,18 +25,18 @@ def narrow(bench, monkeypatch):
 
 
 @pytest.fixture
-def wide(lab):
+def wide(sandbox):
     """More tasks than a table holds; data that are missing in a folder of a long name."""
-    stub = lab.copy("grids")
+    stub = sandbox.copy("grids")
     text, why = stub.read_text(), "big.csv is not here; download it from nowhere"
     assert why in text
     stub.write_text(
-        text.replace(why, f"no file ratings.csv in {lab.folder / FOLDER}").replace(
+        text.replace(why, f"no file ratings.csv in {sandbox.folder / FOLDER}").replace(
             '"Small only"', '"Small-tasks-only-and-none-that-is-larger [bold]"'
         )
     )
-    lab.of("grids", seeds=2, grid={"scales": [1, 2, 3, 4, 10, 99]})
-    return lab
+    sandbox.of("grids", seeds=2, grid={"scales": [1, 2, 3, 4, 10, 99]})
+    return sandbox
 
 
 @pytest.mark.parametrize("width", WIDTHS)

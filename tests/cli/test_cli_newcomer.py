@@ -30,14 +30,14 @@ def test_a_newcomers_file_appears_on_the_board_of_a_stub(ran, tmp_path):
     assert {r.status for r in grids.records() if r.cell["row"] == "stranger"} == {"ok"}
 
 
-def definitions(lab, record) -> set[str]:
+def definitions(sandbox, record) -> set[str]:
     """Names of the definitions that a record is held to."""
-    listing = lab.store().artifacts.get(record.provenance["code"])
+    listing = sandbox.store().artifacts.get(record.provenance["code"])
     return {name for name, _ in unpack_listing(listing)}
 
 
 @pytest.mark.slow
-def test_a_newcomers_file_appears_on_the_board_of_a_real_track(lab, bench, tmp_path):
+def test_a_newcomers_file_appears_on_the_board_of_a_real_track(sandbox, bench, tmp_path):
     answer = (
         "import numpy as np\n"
         "    rate = np.full(len(data.test_x), data.click_rate)\n"
@@ -46,15 +46,15 @@ def test_a_newcomers_file_appears_on_the_board_of_a_real_track(lab, bench, tmp_p
     file = tmp_path / "stranger.py"
     file.write_text(NEWCOMER.format(track="embedding_scale", answer=answer))
     assert len(file.read_text().splitlines()) <= 20
-    common = ["-p", "smoke", "--plugin", str(file), "--store", str(lab.store_folder)]
+    common = ["-p", "smoke", "--plugin", str(file), "--store", str(sandbox.store_folder)]
     assert bench("check", str(file)).code == 0
     said = bench("run", "--local", "-t", "embedding_scale", "-m", "stranger", "-m", "prior", *common)
     assert said.code == 0, said
     said = bench("board", "-t", "embedding_scale", *common)
     assert "A stranger's baseline" in said.out
-    rows = {r.cell["row"]: r for r in lab.records()}
+    rows = {r.cell["row"]: r for r in sandbox.records()}
     assert rows["stranger"].metrics["auc"] == 0.5
-    assert {"stranger", "EmbeddingScale.load", "auc"} <= definitions(lab, rows["stranger"])
+    assert {"stranger", "EmbeddingScale.load", "auc"} <= definitions(sandbox, rows["stranger"])
 
 
 def test_an_installed_package_brings_a_row_whose_code_counts(grids, tmp_path):

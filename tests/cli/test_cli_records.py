@@ -4,11 +4,11 @@ import json
 import re
 
 
-def test_show_prints_a_record_and_as_json(lab, bench):
-    lab.use("faults").of("faults")
-    bench(*lab.arguments("run", "--local", "-m", "raises", "-m", "infinite", "-m", "retreats"))
-    keys = {row: r.key for row, r in lab.by_row().items()}
-    store = ["--store", str(lab.store_folder)]
+def test_show_prints_a_record_and_as_json(sandbox, bench):
+    sandbox.use("faults").of("faults")
+    bench(*sandbox.arguments("run", "--local", "-m", "raises", "-m", "infinite", "-m", "retreats"))
+    keys = {row: r.key for row, r in sandbox.by_row().items()}
+    store = ["--store", str(sandbox.store_folder)]
     said = bench("show", keys["raises"][:8], *store)
     assert said.code == 0
     for words in (
@@ -27,12 +27,12 @@ def test_show_prints_a_record_and_as_json(lab, bench):
     assert "no record of" in wrong.err
 
 
-def test_compare_pairs_the_examples_that_a_track_keeps(lab, bench):
-    lab.use("names").of("names", seeds=2, ranks_by="all_names")
-    lab.run("zero-shot", "tuned")
-    said = bench(*lab.arguments("compare", "tuned", "zero-shot"))
-    records = lab.records()
-    store = lab.store()
+def test_compare_pairs_the_examples_that_a_track_keeps(sandbox, bench):
+    sandbox.use("names").of("names", seeds=2, ranks_by="all_names")
+    sandbox.run("zero-shot", "tuned")
+    said = bench(*sandbox.arguments("compare", "tuned", "zero-shot"))
+    records = sandbox.records()
+    store = sandbox.store()
     means = {
         row: [
             store.artifacts.units(r.units["all_names"]).values.mean() for r in records if r.cell["row"] == row
@@ -45,7 +45,7 @@ def test_compare_pairs_the_examples_that_a_track_keeps(lab, bench):
     assert "groups" in line
     assert (
         "paired by example"
-        not in bench(*lab.arguments("compare", "tuned", "zero-shot", "--metric", "base")).out
+        not in bench(*sandbox.arguments("compare", "tuned", "zero-shot", "--metric", "base")).out
     )
 
 
@@ -88,19 +88,19 @@ def test_rerun_shows_old_and_new_numbers(ran):
     assert "no profile plans" in wrong.err
 
 
-def test_rerun_builds_stages_that_read_stages(lab, bench):
-    path = lab.copy("sampler")
-    lab.of("sampler", ranks_by="distance", grid={"targets": ["bright"]}, hp={"banked": {"weight": 0.1}})
+def test_rerun_builds_stages_that_read_stages(sandbox, bench):
+    path = sandbox.copy("sampler")
+    sandbox.of("sampler", ranks_by="distance", grid={"targets": ["bright"]}, hp={"banked": {"weight": 0.1}})
     text = path.read_text()
     path.write_text(text.replace("np.save(ctx.outdir", 'raise OSError("full")\n    np.save(ctx.outdir'))
-    bench(*lab.arguments("run", "--local", "-m", "banked"))
-    record = lab.by_row()["banked"]
+    bench(*sandbox.arguments("run", "--local", "-m", "banked"))
+    record = sandbox.by_row()["banked"]
     assert record.status == "skipped"
     path.write_text(text)
-    said = bench(*lab.arguments("rerun", record.key))
+    said = bench(*sandbox.arguments("rerun", record.key))
     assert said.code == 0, said.err
     assert "running sampler · stage bank 2/2" in said.out
-    assert lab.by_row()["banked"].status == "ok"
+    assert sandbox.by_row()["banked"].status == "ok"
 
 
 def test_accept_stamps_a_stale_record_and_the_board_says_so(ran):

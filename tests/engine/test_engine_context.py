@@ -1,4 +1,4 @@
-"""What a method holds in its hands: looks that change nothing, checkpoints that survive, its own folders."""
+"""What a method is given: snapshots that change nothing, checkpoints that survive, folders of its own."""
 
 import ast
 import logging
@@ -18,18 +18,18 @@ from bench.engine.context import RunContext, RunInputs, set_seed, undisturbed
 
 
 @pytest.mark.slow
-def test_a_look_changes_nothing_and_is_off_the_clock_and_a_killed_cell_goes_on(lab):
-    log = lab.folder / "log"
-    lab.use("watched")
+def test_a_look_changes_nothing_and_is_off_the_clock_and_a_killed_cell_goes_on(sandbox):
+    log = sandbox.folder / "log"
+    sandbox.use("watched")
     found = {}
     for name, run in {
         "plain": {"look": False},
         "looked": {"look": True, "opened": str(log)},
         "killed": {"look": True, "kill": "yes"},
     }.items():
-        lab.of("watched", run=run)
-        lab.run("trained")
-        found[name] = next(r for r in lab.records() if r.cell["run"] == _declared(run))
+        sandbox.of("watched", run=run)
+        sandbox.run("trained")
+        found[name] = next(r for r in sandbox.records() if r.cell["run"] == _declared(run))
     assert {r.status for r in found.values()} == {"ok"}
     weights = {k: r.metrics["weights"] for k, r in found.items()}
     assert weights["looked"] == weights["plain"], "bit by bit"
@@ -46,17 +46,17 @@ def _declared(run):
     return {k: v for k, v in run.items() if not (k == "look" and v)}
 
 
-def test_truth_is_opened_after_the_method_returned(lab):
-    log = lab.folder / "log"
-    lab.use("watched").of("watched", run={"look": False, "opened": str(log)})
-    lab.run("trained")
+def test_truth_is_opened_after_the_method_returned(sandbox):
+    log = sandbox.folder / "log"
+    sandbox.use("watched").of("watched", run={"look": False, "opened": str(log)})
+    sandbox.run("trained")
     assert log.read_text().split("\n")[:-1] == ["load", "run from 0", "return", "truth", "score"]
 
 
-def test_a_method_sees_its_own_folders_and_nothing_of_the_truth(lab):
-    lab.use("faults").of("faults", needs={"looks": {"cpu": 2}})
-    lab.run("looks")
-    record = lab.by_row()["looks"]
+def test_a_method_sees_its_own_folders_and_nothing_of_the_truth(sandbox):
+    sandbox.use("faults").of("faults", needs={"looks": {"cpu": 2}})
+    sandbox.run("looks")
+    record = sandbox.by_row()["looks"]
     assert record.status == "ok", record.error
     said = dict(line.split(" ", 1) for line in record.log if " " in line)
     workdir, inside = said["workdir"].split(" ")
@@ -72,13 +72,13 @@ def test_a_method_sees_its_own_folders_and_nothing_of_the_truth(lab):
     offered = set(ast.literal_eval(said["names"]))
     documented = {n for n in (*dir(Context), *Context.__annotations__) if not n.startswith("_")}
     assert documented <= offered
-    assert not {n for n in offered - documented if "truth" in n or "kept" in n}
+    assert not {n for n in offered - documented if "truth" in n}
 
 
-def test_a_checkpoint_that_could_not_be_read_back_is_refused_at_once(lab):
-    lab.use("watched").of("watched")
-    lab.run("array")
-    record = lab.by_row()["array"]
+def test_a_checkpoint_that_could_not_be_read_back_is_refused_at_once(sandbox):
+    sandbox.use("watched").of("watched")
+    sandbox.run("array")
+    record = sandbox.by_row()["array"]
     assert record.status == "failed"
     assert "tensors, numbers, strings" in record.error["message"]
 
@@ -221,18 +221,18 @@ def dies(data, hp, ctx):
     ("new", "starts_at"),
     [("return 1.0  # a comment\nUNUSED = 1\n", "3"), ("return 1.0 + 0\n", "0")],
 )
-def test_a_checkpoint_is_used_only_by_the_code_that_made_it(lab, new, starts_at):
-    flag, plugin = lab.folder / "starts", lab.folder / "dies.py"
+def test_a_checkpoint_is_used_only_by_the_code_that_made_it(sandbox, new, starts_at):
+    flag, plugin = sandbox.folder / "starts", sandbox.folder / "dies.py"
     plugin.write_text(DIES)
-    lab.use("faults").plugins.append(str(plugin))
-    lab.of("faults", run={"flag": str(flag)})
-    lab.run("dies")
-    assert lab.by_row()["dies"].status == "lost"
+    sandbox.use("faults").plugins.append(str(plugin))
+    sandbox.of("faults", run={"flag": str(flag)})
+    sandbox.run("dies")
+    assert sandbox.by_row()["dies"].status == "lost"
     assert flag.read_text().split() == ["0", "1", "2"]
     flag.write_text("")
     Path(f"{flag}.live").touch()
     assert DIES.count("return 1.0\n") == 1
     plugin.write_text(DIES.replace("return 1.0\n", new))
-    lab.run("dies")
-    assert lab.by_row()["dies"].status == "ok"
+    sandbox.run("dies")
+    assert sandbox.by_row()["dies"].status == "ok"
     assert flag.read_text().split() == [starts_at]

@@ -19,14 +19,14 @@ BIG = 200_000
 
 
 @pytest.fixture
-def leaves(lab):
-    lab.use("leaves").of("leaves", run={"flag": str(lab.folder / "flag")})
-    return lab
+def leaves(sandbox):
+    sandbox.use("leaves").of("leaves", run={"flag": str(sandbox.folder / "flag")})
+    return sandbox
 
 
-def alive(lab):
+def alive(sandbox):
     """Processes far away that are still there."""
-    pids = [int(f.read_text()) for f in lab.folder.glob("flag.*") if f.read_text().endswith(" ")]
+    pids = [int(f.read_text()) for f in sandbox.folder.glob("flag.*") if f.read_text().endswith(" ")]
     return [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE]
 
 
@@ -37,11 +37,11 @@ def wait_for(what, seconds=120):
         time.sleep(0.05)
 
 
-def size(lab, row):
+def size(sandbox, row):
     """Bytes of a row's record, as it is stored."""
     return sum(
         f.stat().st_size
-        for f in lab.store_folder.glob("records/*.json")
+        for f in sandbox.store_folder.glob("records/*.json")
         if orjson.loads(f.read_bytes())["cell"]["row"] == row
     )
 

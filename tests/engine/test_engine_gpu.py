@@ -22,11 +22,11 @@ def test_what_the_tracks_preload_leaves_cuda_to_the_forked_children():
 
 
 @pytest.fixture(scope="module")
-def ended(laboratory, tmp_path_factory):
-    lab = laboratory(tmp_path_factory.mktemp("cuda")).use("cuda")
-    lab.of("cuda")
-    lab.run()
-    return lab.by_row()
+def ended(make_sandbox, tmp_path_factory):
+    sandbox = make_sandbox(tmp_path_factory.mktemp("cuda")).use("cuda")
+    sandbox.of("cuda")
+    sandbox.run()
+    return sandbox.by_row()
 
 
 @pytest.mark.parametrize(("row", "value"), [("multiplies", 64.0), ("restores", 6.0)])

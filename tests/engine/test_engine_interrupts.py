@@ -21,26 +21,26 @@ CELLS = range(12)
 
 
 @pytest.fixture
-def sweep(lab):
+def sweep(sandbox):
     """Twelve cells; each waits until it is let go, and what it did is in ``log``."""
-    run = {"seconds": 0.0, "log": str(lab.folder / "log"), "until": str(lab.folder / "go-{i}")}
-    lab.use("slow").of("slow", grid={"cells": len(CELLS)}, run=run)
-    return lab
+    run = {"seconds": 0.0, "log": str(sandbox.folder / "log"), "until": str(sandbox.folder / "go-{i}")}
+    sandbox.use("slow").of("slow", grid={"cells": len(CELLS)}, run=run)
+    return sandbox
 
 
-def let_go(lab, cells=CELLS):
+def let_go(sandbox, cells=CELLS):
     for i in cells:
-        (lab.folder / f"go-{i}").touch()
+        (sandbox.folder / f"go-{i}").touch()
 
 
-def lines(lab):
-    path = lab.folder / "log"
+def lines(sandbox):
+    path = sandbox.folder / "log"
     return [x.split() for x in path.read_text().splitlines()] if path.exists() else []
 
 
-def said(lab, word="start"):
+def said(sandbox, word="start"):
     """How often each cell said that word."""
-    return Counter(int(i) for what, i, _ in lines(lab) if what == word)
+    return Counter(int(i) for what, i, _ in lines(sandbox) if what == word)
 
 
 def ended(process):
@@ -48,32 +48,32 @@ def ended(process):
     return process.returncode, out
 
 
-def gone(lab):
+def gone(sandbox):
     """Wait until no cell's process is alive."""
-    wait_for(lambda: not any(psutil.pid_exists(int(pid)) for *_, pid in lines(lab)), "a cell lives on")
+    wait_for(lambda: not any(psutil.pid_exists(int(pid)) for *_, pid in lines(sandbox)), "a cell lives on")
 
 
-def recorded(lab, *statuses):
-    return {int(r.cell["task"][1:]) for r in lab.records() if r.status in statuses}
+def recorded(sandbox, *statuses):
+    return {int(r.cell["task"][1:]) for r in sandbox.records() if r.status in statuses}
 
 
-def started_and_held(lab, how, done):
+def started_and_held(sandbox, how, done):
     """A driver that has recorded the cells ``done`` and has the next two under way, which are held."""
-    let_go(lab, done)
-    process = lab.start("run", *how, "--cpus", "2")
+    let_go(sandbox, done)
+    process = sandbox.start("run", *how, "--cpus", "2")
     # A cell starts on a place that another one left, and that one's record is written by then.
-    wait_for(lambda: len(said(lab)) == len(done) + 2 or process.poll() is not None)
+    wait_for(lambda: len(said(sandbox)) == len(done) + 2 or process.poll() is not None)
     return process
 
 
-def goes_on(lab, done):
+def goes_on(sandbox, done):
     """The same sweep again runs what is missing, and nothing of what is recorded."""
-    assert lab.store().problems == []
-    let_go(lab)
-    lab.run(cpus=2)
-    assert recorded(lab, "ok") == set(CELLS)
-    assert len(lab.records()) == len(CELLS)
-    assert all(said(lab)[i] == 1 for i in done), "no recorded cell runs a second time"
+    assert sandbox.store().problems == []
+    let_go(sandbox)
+    sandbox.run(cpus=2)
+    assert recorded(sandbox, "ok") == set(CELLS)
+    assert len(sandbox.records()) == len(CELLS)
+    assert all(said(sandbox)[i] == 1 for i in done), "no recorded cell runs a second time"
 
 
 @pytest.mark.slow

@@ -22,12 +22,12 @@ def told(records):
     }  # fmt: skip
 
 
-def test_every_status_as_without_ray(lab, ended_here):
-    lab.plugins, flag = ended_here.plugins, str(ended_here.folder / "flag")
-    lab.write(ended_here.suite.read_text())
-    sweep = lab.run(*ENDS, local=False, address="local", cpus=2)
+def test_every_status_as_without_ray(sandbox, ended_here):
+    sandbox.plugins, flag = ended_here.plugins, str(ended_here.folder / "flag")
+    sandbox.write(ended_here.suite.read_text())
+    sweep = sandbox.run(*ENDS, local=False, address="local", cpus=2)
     assert not sweep.stopped
-    records = lab.by_row()
+    records = sandbox.by_row()
     check_ends(records)
     assert left_over(flag) == []
     assert told(records) == told(ended_here.by_row())
@@ -48,10 +48,10 @@ def cluster(monkeypatch):
     cluster.shutdown()
 
 
-def test_a_node_that_goes_away_costs_an_attempt_and_no_cell(lab, cluster):
+def test_a_node_that_goes_away_costs_an_attempt_and_no_cell(sandbox, cluster):
     made, nodes = cluster
-    log, go = lab.folder / "log", lab.folder / "go"
-    lab.use("slow").of(
+    log, go = sandbox.folder / "log", sandbox.folder / "go"
+    sandbox.use("slow").of(
         "slow",
         grid={"cells": 6},
         run={"seconds": 0.0, "log": str(log), "until": str(go)},
@@ -76,9 +76,9 @@ def test_a_node_that_goes_away_costs_an_attempt_and_no_cell(lab, cluster):
             go.touch()  # no cell has ended before
 
     with beside(remove_it):
-        sweep = lab.run("half", local=False, address=made.address)
+        sweep = sandbox.run("half", local=False, address=made.address)
     assert not sweep.stopped
-    records = lab.records()
+    records = sandbox.records()
     assert len(records) == 6
     assert Counter(r.status for r in records) == {"ok": 6}
     assert sorted(r.attempts for r in records) == [1, 1, 1, 1, 2, 2], "two cells were on that node"

@@ -49,20 +49,20 @@ class Watch:
 
 
 @pytest.mark.parametrize("how", [LOCAL, RAY])
-def test_cells_share_the_memory_and_a_big_one_runs_alone(lab, pretend, how):
+def test_cells_share_the_memory_and_a_big_one_runs_alone(sandbox, pretend, how):
     """On 32 GB with 16 processors: three of 10 GB at once; one of 31 GB, which leaves the driver nothing."""
     pretend(32)
-    lab.use("slow")
-    run = {"seconds": 0.0, "log": str(lab.folder / "log"), "until": str(lab.folder / "go")}
-    lab.of("slow", grid={"cells": 6}, run=run, needs={"sleeps": {"mem_gb": 10}})
-    plan = lab.plan("sleeps")
+    sandbox.use("slow")
+    run = {"seconds": 0.0, "log": str(sandbox.folder / "log"), "until": str(sandbox.folder / "go")}
+    sandbox.of("slow", grid={"cells": 6}, run=run, needs={"sleeps": {"mem_gb": 10}})
+    plan = sandbox.plan("sleeps")
     plan.cells[2].needs = replace(plan.cells[2].needs, mem_gb=31)
     plan.cells[4].needs = replace(plan.cells[4].needs, mem_gb=40)
-    watch = Watch(lab.folder / "go", 3)
+    watch = Watch(sandbox.folder / "go", 3)
     from bench.engine.execute import execute
 
     where = {"local": True} if how else {"address": "local"}
-    sweep = execute(plan, lab.registry(), lab.store(), cpus=16, on_change=watch, **where)
+    sweep = execute(plan, sandbox.registry(), sandbox.store(), cpus=16, on_change=watch, **where)
     assert [e.status for e in sweep.ended] == ["ok"] * 5
     assert max(len(r) for r in watch.seen) == 3
     assert {tuple(r) for r in watch.seen if 31 in r} == {(31,)}
@@ -165,11 +165,13 @@ def test_what_is_asked_of_rays_memory():
 
 
 @pytest.mark.parametrize("jump", [-86400, 86400], ids=["back", "forward"])
-def test_a_clock_that_is_set_ends_no_budget(lab, monkeypatch, jump):
-    lab.use("slow").of("slow", grid={"cells": 3}, run={"seconds": 0.0, "log": str(lab.folder / "log")})
-    plan = lab.plan("sleeps")
-    todo, _ = units(plan, plan.to_run(), lab.registry(), failed=False)
-    sweep = Sweep(lab.store(), todo, deadline=time.monotonic() + 3600)
+def test_a_clock_that_is_set_ends_no_budget(sandbox, monkeypatch, jump):
+    sandbox.use("slow").of(
+        "slow", grid={"cells": 3}, run={"seconds": 0.0, "log": str(sandbox.folder / "log")}
+    )
+    plan = sandbox.plan("sleeps")
+    todo, _ = units(plan, plan.to_run(), sandbox.registry(), failed=False)
+    sweep = Sweep(sandbox.store(), todo, deadline=time.monotonic() + 3600)
     first = sweep.next()
     sweep.began(first.key)
     monkeypatch.setattr("time.time", lambda now=time.time: now() + jump)

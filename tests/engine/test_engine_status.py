@@ -58,7 +58,7 @@ def check_ends(records):
 
 
 def left_over(flag):
-    """Processes that the hanging methods of a lab started; they name its flag."""
+    """Processes that the hanging methods of a sandbox started; they name its flag."""
     words = [p.info["cmdline"] or [] for p in psutil.process_iter(["cmdline"])]
     return [w for w in words if flag in w]
 
@@ -73,68 +73,72 @@ def test_every_status_with_its_reason_limits_and_last_lines(ended_here):
     assert not list((ended_here.store_folder / "checkpoints").glob("*/*"))
 
 
-def hold(lab, *, cells=1, minutes=10.0):
+def hold(sandbox, *, cells=1, minutes=10.0):
     """Cells that wait until the file ``go`` is there, and say in ``log`` which process they are."""
-    run = {"seconds": 0.0, "log": str(lab.folder / "log"), "until": str(lab.folder / "go")}
-    lab.of("slow", grid={"cells": cells}, run=run, needs={"sleeps": {"minutes": minutes}})
+    run = {"seconds": 0.0, "log": str(sandbox.folder / "log"), "until": str(sandbox.folder / "go")}
+    sandbox.of("slow", grid={"cells": cells}, run=run, needs={"sleeps": {"minutes": minutes}})
 
 
-def begun(lab):
+def begun(sandbox):
     """The processes in which cells began, in the order of their beginning."""
-    log = lab.folder / "log"
+    log = sandbox.folder / "log"
     lines = [x.split() for x in log.read_text().splitlines()] if log.exists() else []
     return [int(pid) for word, _, pid in lines if word == "start"]
 
 
-def test_a_cell_killed_by_somebody_is_retried_and_a_terminated_one_too(lab):
-    hold(lab.use("slow"))
+def test_a_cell_killed_by_somebody_is_retried_and_a_terminated_one_too(sandbox):
+    hold(sandbox.use("slow"))
 
     def kill_twice():
         try:
             for attempt, number in enumerate((signal.SIGKILL, signal.SIGTERM)):
-                os.kill(wait_for(lambda n=attempt: begun(lab)[n:])[0], number)
-            wait_for(lambda: begun(lab)[2:])
+                os.kill(wait_for(lambda n=attempt: begun(sandbox)[n:])[0], number)
+            wait_for(lambda: begun(sandbox)[2:])
         finally:
-            (lab.folder / "go").touch()
+            (sandbox.folder / "go").touch()
 
     with beside(kill_twice):
-        lab.run("sleeps")
-    record = lab.by_row()["sleeps"]
-    assert len(begun(lab)) == 3
+        sandbox.run("sleeps")
+    record = sandbox.by_row()["sleeps"]
+    assert len(begun(sandbox)) == 3
     assert (record.status, record.attempts, record.metrics["value"]) == ("ok", 3, 0.0)
 
 
 @pytest.mark.slow
-def test_cells_whose_fork_server_is_killed_are_all_retried(lab):
+def test_cells_whose_fork_server_is_killed_are_all_retried(sandbox):
     """The first of them starts the next server before the others have looked. No cell can end before the
     server and its cells are gone, however slow the machine is: they wait for a file."""
-    hold(lab.use("slow"), cells=3)
+    hold(sandbox.use("slow"), cells=3)
 
     def kill_server():
         try:
-            cells = [psutil.Process(pid) for pid in wait_for(lambda: begun(lab)[2:] and begun(lab))]
+            cells = [psutil.Process(pid) for pid in wait_for(lambda: begun(sandbox)[2:] and begun(sandbox))]
             cells[0].parent().kill()
             assert psutil.wait_procs(cells, timeout=BOUND_S)[1] == []
         finally:
-            (lab.folder / "go").touch()  # cells that were never killed end too: the test fails, no hanging
+            (
+                sandbox.folder / "go"
+            ).touch()  # cells that were never killed end too: the test fails, no hanging
 
     with beside(kill_server):
-        lab.run(cpus=3)
-    assert {(r.status, r.attempts) for r in lab.records()} == {("ok", 2)}, [r.error for r in lab.records()]
+        sandbox.run(cpus=3)
+    assert {(r.status, r.attempts) for r in sandbox.records()} == {("ok", 2)}, [
+        r.error for r in sandbox.records()
+    ]
 
 
-def test_a_lower_limit_ends_a_cell_and_a_higher_one_makes_it_new_again(lab):
-    hold(lab.use("slow"), minutes=0.005)
-    lab.run("sleeps")
-    assert lab.by_row()["sleeps"].status == "timeout"
-    assert [c.state for c in lab.plan("sleeps").cells] == ["failed"]
-    hold(lab, minutes=0.004)
-    assert [c.state for c in lab.plan("sleeps").cells] == ["failed"], "a lower limit promises nothing"
-    hold(lab)
-    assert [c.state for c in lab.plan("sleeps").cells] == ["new"]
-    (lab.folder / "go").touch()
-    lab.run("sleeps")
-    assert [c.state for c in lab.plan("sleeps").cells] == ["done"]
+def test_a_lower_limit_ends_a_cell_and_a_higher_one_makes_it_new_again(sandbox):
+    hold(sandbox.use("slow"), minutes=0.005)
+    sandbox.run("sleeps")
+    assert sandbox.by_row()["sleeps"].status == "timeout"
+    assert [c.state for c in sandbox.plan("sleeps").cells] == ["failed"]
+    hold(sandbox, minutes=0.004)
+    assert [c.state for c in sandbox.plan("sleeps").cells] == ["failed"], "a lower limit promises nothing"
+    hold(sandbox)
+    assert [c.state for c in sandbox.plan("sleeps").cells] == ["new"]
+    (sandbox.folder / "go").touch()
+    sandbox.run("sleeps")
+    assert [c.state for c in sandbox.plan("sleeps").cells] == ["done"]
 
 
 STAGED = """
@@ -169,7 +173,7 @@ class T(Track):
     def tasks(self, grid): return [Task(name="one")]
     def load(self, task, run, inputs): return None
     def truth(self, task, run, inputs): return 1.0
-    def score(self, task, answer, kept, history): return Score(metrics={"value": answer})
+    def score(self, task, answer, truth, history): return Score(metrics={"value": answer})
     def smoke(self): return Grid(), Run()
 
 TRACK = T()
@@ -189,14 +193,14 @@ def alone(data, hp, ctx):
 """
 
 
-def test_a_failed_stage_skips_its_readers_until_it_works(lab):
-    plugin = lab.folder / "staged.py"
+def test_a_failed_stage_skips_its_readers_until_it_works(sandbox):
+    plugin = sandbox.folder / "staged.py"
     plugin.write_text(STAGED)
-    lab.plugins.append(str(plugin))
-    flag = lab.folder / "flag"
-    lab.of("staged", run={"flag": str(flag)})
-    lab.run()
-    records = lab.by_row()
+    sandbox.plugins.append(str(plugin))
+    flag = sandbox.folder / "flag"
+    sandbox.of("staged", run={"flag": str(flag)})
+    sandbox.run()
+    records = sandbox.by_row()
     assert records["stage:first"].status == "failed"
     assert records["stage:first"].error["message"] == "no flag, no stage"
     assert records["stage:second"].status == "skipped"
@@ -205,33 +209,33 @@ def test_a_failed_stage_skips_its_readers_until_it_works(lab):
         "the one that failed, not the one that could not start"
     )
     assert records["alone"].status == "ok"
-    assert {c.row: c.state for c in lab.plan().cells} == {
+    assert {c.row: c.state for c in sandbox.plan().cells} == {
         "reads": "failed",
         "more": "failed",
         "alone": "done",
     }
-    assert lab.run().ended == [], "what a failed stage holds back is not tried again by itself"
+    assert sandbox.run().ended == [], "what a failed stage holds back is not tried again by itself"
     flag.touch()
-    lab.run(failed=True)
-    records = lab.by_row()
+    sandbox.run(failed=True)
+    records = sandbox.by_row()
     assert records["reads"].status == "ok"
     assert records["reads"].provenance["stages"].keys() == {"first", "second"}
     assert records["more"].status == "failed"
     assert "did you mean 'second'?" in records["more"].error["message"]
 
 
-def test_a_fixed_stage_makes_its_readers_new(lab):
-    plugin = lab.folder / "staged.py"
+def test_a_fixed_stage_makes_its_readers_new(sandbox):
+    plugin = sandbox.folder / "staged.py"
     plugin.write_text(STAGED)
-    lab.plugins.append(str(plugin))
-    lab.of("staged", run={"flag": str(lab.folder / "flag")})
-    lab.run("reads")
+    sandbox.plugins.append(str(plugin))
+    sandbox.of("staged", run={"flag": str(sandbox.folder / "flag")})
+    sandbox.run("reads")
     plugin.write_text(STAGED.replace('raise RuntimeError("no flag, no stage")', "pass"))
-    plan = lab.plan("reads")
+    plan = sandbox.plan("reads")
     assert [c.state for c in plan.cells] == ["new"]
     assert {s.stage.name: s.state for s in plan.stages.values()} == {"first": "new", "second": "new"}
-    lab.run("reads")
-    assert lab.by_row()["reads"].status == "ok"
+    sandbox.run("reads")
+    assert sandbox.by_row()["reads"].status == "ok"
 
 
 SCORED = """
@@ -251,7 +255,7 @@ class T(Track):
     def tasks(self, grid): return [Task(name="one")]
     def load(self, task, run, inputs): return None
     def truth(self, task, run, inputs): return 1.0
-    def score(self, task, answer, kept, history): return answer
+    def score(self, task, answer, truth, history): return answer
     def smoke(self): return Settings(), Settings()
 
 TRACK = T()
@@ -268,16 +272,16 @@ ANSWERS = {
 }
 
 
-def test_a_score_that_cannot_be_kept_fails_its_cell_and_not_the_sweep(lab):
+def test_a_score_that_cannot_be_kept_fails_its_cell_and_not_the_sweep(sandbox):
     text = SCORED
     for name, (score, _) in ANSWERS.items():
         text += f"\n@method('scored', name='{name}')\ndef {name}(data, hp, ctx):\n    return Score({score})\n"
-    (lab.folder / "scored.py").write_text(text)
-    lab.plugins.append(str(lab.folder / "scored.py"))
-    lab.of("scored")
-    sweep = lab.run()
+    (sandbox.folder / "scored.py").write_text(text)
+    sandbox.plugins.append(str(sandbox.folder / "scored.py"))
+    sandbox.of("scored")
+    sweep = sandbox.run()
     assert not sweep.stopped
-    records = lab.by_row()
+    records = sandbox.by_row()
     for name, (_, said) in ANSWERS.items():
         assert records[name].status == ("failed" if said else "ok"), name
         assert said in records[name].error.get("message", ""), name

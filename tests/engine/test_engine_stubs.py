@@ -8,18 +8,18 @@ from bench.board.collect import boards
 from bench.board.text import csvout, markdown, terminal
 
 
-def shown(lab, tmp_path):
-    """The board of the lab's one track, as text of three renderers."""
-    (board,) = boards(lab.plan(), lab.store(), tmp_path / "published")
+def shown(sandbox, tmp_path):
+    """The board of the sandbox's one track, as text of three renderers."""
+    (board,) = boards(sandbox.plan(), sandbox.store(), tmp_path / "published")
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(terminal.render(board, width=160))
     return board, console.export_text(), markdown.render(board), csvout.render(board)
 
 
 @pytest.fixture
-def sampler(lab):
-    lab.use("sampler").of("sampler", seeds=2, ranks_by="distance")
-    return lab
+def sampler(sandbox):
+    sandbox.use("sampler").of("sampler", seeds=2, ranks_by="distance")
+    return sandbox
 
 
 @pytest.mark.slow
@@ -74,40 +74,40 @@ def test_a_sampler_of_the_wrong_shape_fails_with_words(sampler, tmp_path):
     assert "expected uint8 (64, 8, 8, 3), found (64, 8, 8)" in record.error["message"]
 
 
-def test_ensemble_with_series_units_censoring_and_a_split_per_seed(lab, tmp_path):
-    lab.use("ensemble").of("ensemble", seeds=2, ranks_by="crps")
-    sweep = lab.run()
+def test_ensemble_with_series_units_censoring_and_a_split_per_seed(sandbox, tmp_path):
+    sandbox.use("ensemble").of("ensemble", seeds=2, ranks_by="crps")
+    sweep = sandbox.run()
     assert {e.status for e in sweep.ended} == {"ok"}
-    records = {(r.cell["row"], r.cell["task"], r.cell["seed"]): r for r in lab.records()}
+    records = {(r.cell["row"], r.cell["task"], r.cell["seed"]): r for r in sandbox.records()}
     first, second = records["noisy", "wind", 0], records["noisy", "wind", 1]
     assert first.series["crps_by_lead"]["coords"]["lead"] == [1, 2, 3, 4]
     assert first.series["crps_by_lead"]["data"][3] > first.series["crps_by_lead"]["data"][0]
-    units = [lab.store().artifacts.units(r.units["crps"]) for r in (first, second)]
+    units = [sandbox.store().artifacts.units(r.units["crps"]) for r in (first, second)]
     assert list(units[0].ids) != list(units[1].ids), "each seed has its own test days"
     assert float(np.mean(units[0].values)) == pytest.approx(first.metrics["crps"], abs=2e-3)
-    other = lab.store().artifacts.units(records["level", "wind", 0].units["crps"])
+    other = sandbox.store().artifacts.units(records["level", "wind", 0].units["crps"])
     assert list(other.ids) == list(units[0].ids), "every method of one seed answers the same days"
     kinds = {type(r.metrics["useful_until"]) for r in records.values()}
     assert kinds == {dict, float}, "some methods stay useful to the last lead, some do not"
-    board, in_terminal, in_markdown, in_csv = shown(lab, tmp_path)
+    board, in_terminal, in_markdown, in_csv = shown(sandbox, tmp_path)
     assert board.rows[0].info.row in ("noisy", "level")
     assert "Noisy persistence · wide" in in_terminal
     assert "Persistence" in in_markdown
     assert in_csv.count("\n") > 4
 
 
-def test_names_asked_with_base_new_and_all(lab, tmp_path):
-    lab.use("names").of("names", seeds=2, ranks_by="harmonic")
-    lab.run()
-    records = {(r.cell["row"], r.cell["task"], r.cell["seed"]): r for r in lab.records()}
+def test_names_asked_with_base_new_and_all(sandbox, tmp_path):
+    sandbox.use("names").of("names", seeds=2, ranks_by="harmonic")
+    sandbox.run()
+    records = {(r.cell["row"], r.cell["task"], r.cell["seed"]): r for r in sandbox.records()}
     zero, tuned = records["zero-shot", "shift-0", 0], records["tuned", "shift-0", 0]
     assert zero.metrics["all_names"] <= min(zero.metrics["base"], zero.metrics["new"])
     assert tuned.metrics["new"] == zero.metrics["new"], "nothing was learnt of the new names"
     assert tuned.metrics["val_base"] is not None
-    assert lab.store().artifacts.units(zero.units["all_names"]).ids[0] == "img-0"
+    assert sandbox.store().artifacts.units(zero.units["all_names"]).ids[0] == "img-0"
     broken = records["memorised", "shift-0", 0]
     assert broken.status == "failed"
     assert "(120, 6)" in broken.error["message"]
-    board, in_terminal, _, _ = shown(lab, tmp_path)
+    board, in_terminal, _, _ = shown(sandbox, tmp_path)
     assert {r.info.row for r in board.rows if r.partial} == {"memorised"}
     assert "Zero-shot" in in_terminal

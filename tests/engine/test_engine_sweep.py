@@ -12,22 +12,22 @@ from bench.engine.forkserver import ForkServer
 from bench.engine.sweep import Sweep
 
 
-def planned(lab, **profile):
-    lab.use("faults").of("faults", **profile)
-    plan = lab.plan("fine", "raises", "fixed")
-    return units(plan, plan.to_run(), lab.registry(), failed=False)[0]
+def planned(sandbox, **profile):
+    sandbox.use("faults").of("faults", **profile)
+    plan = sandbox.plan("fine", "raises", "fixed")
+    return units(plan, plan.to_run(), sandbox.registry(), failed=False)[0]
 
 
 def named(unit):
     return (unit.job.cell["task"], unit.job.cell["seed"], unit.job.cell["row"])
 
 
-def test_blocks_in_order_and_the_longest_of_a_block_first(lab):
+def test_blocks_in_order_and_the_longest_of_a_block_first(sandbox):
     todo = [
         replace(u, seconds={"fine": 1.0, "raises": 9.0, "fixed": 4.0}[u.job.cell["row"]])
-        for u in planned(lab, seeds=2, grid={"sizes": [1, 2]})
+        for u in planned(sandbox, seeds=2, grid={"sizes": [1, 2]})
     ]
-    sweep, order = Sweep(lab.store(), todo), []
+    sweep, order = Sweep(sandbox.store(), todo), []
     while unit := sweep.next():
         order.append(named(unit))
     assert order == [
@@ -37,9 +37,9 @@ def test_blocks_in_order_and_the_longest_of_a_block_first(lab):
     ]  # fmt: skip
 
 
-def test_what_a_sweep_saw_counts_more_than_past_records(lab):
-    todo = [replace(u, seconds=5.0) for u in planned(lab, seeds=2, grid={"sizes": [1]})]
-    sweep = Sweep(lab.store(), todo)
+def test_what_a_sweep_saw_counts_more_than_past_records(sandbox):
+    todo = [replace(u, seconds=5.0) for u in planned(sandbox, seeds=2, grid={"sizes": [1]})]
+    sweep = Sweep(sandbox.store(), todo)
     assert sweep.remaining_s(1) == pytest.approx(25.0)
     assert sweep.remaining_s(2) == pytest.approx(12.5)
     first = sweep.next()
@@ -51,16 +51,16 @@ def test_what_a_sweep_saw_counts_more_than_past_records(lab):
     assert sweep.remaining_s(1) == pytest.approx(20.0 * len(like) + 5.0 * (4 - len(like)), abs=0.5)
 
 
-def test_nothing_is_claimed_of_what_was_never_seen(lab):
-    sweep = Sweep(lab.store(), planned(lab, seeds=1, grid={"sizes": [1]}))
+def test_nothing_is_claimed_of_what_was_never_seen(sandbox):
+    sweep = Sweep(sandbox.store(), planned(sandbox, seeds=1, grid={"sizes": [1]}))
     assert sweep.remaining_s(2) is None
 
 
 @pytest.mark.slow
-def test_two_drivers_build_a_stage_once_and_a_built_shard_is_kept(lab):
-    lab.use("sampler").of("sampler", ranks_by="distance", grid={"targets": ["bright"]})
-    plan = lab.plan()
-    todo, _ = units(plan, plan.to_run(), lab.registry(), failed=False)
+def test_two_drivers_build_a_stage_once_and_a_built_shard_is_kept(sandbox):
+    sandbox.use("sampler").of("sampler", ranks_by="distance", grid={"targets": ["bright"]})
+    plan = sandbox.plan()
+    todo, _ = units(plan, plan.to_run(), sandbox.registry(), failed=False)
     stages = [u for u in todo if u.job.kind == "stage"]
     assert [u.job.cell["stage"] for u in stages] == ["encoder", "bank", "bank"]
     server = ForkServer(("xarray",))
@@ -68,7 +68,7 @@ def test_two_drivers_build_a_stage_once_and_a_built_shard_is_kept(lab):
     got = []
 
     def drive():
-        got.append(run_unit_alone(stages[0], server, lab.store()))
+        got.append(run_unit_alone(stages[0], server, sandbox.store()))
 
     drivers = [threading.Thread(target=drive) for _ in range(3)]
     for d in drivers:
@@ -78,13 +78,13 @@ def test_two_drivers_build_a_stage_once_and_a_built_shard_is_kept(lab):
     assert {r.status for r in got} == {"ok"}
     assert len({r.started for r in got}) == 1, "one of them built it, the others took its record"
 
-    run_unit_alone(stages[2], server, lab.store())
-    again = lab.plan()
-    left, _ = units(again, again.to_run(), lab.registry(), failed=False)
+    run_unit_alone(stages[2], server, sandbox.store())
+    again = sandbox.plan()
+    left, _ = units(again, again.to_run(), sandbox.registry(), failed=False)
     assert [(u.job.cell["stage"], u.job.shard) for u in left if u.job.kind == "stage"] == [("bank", 0)]
-    sweep = execute(again, lab.registry(), lab.store(), local=True)
+    sweep = execute(again, sandbox.registry(), sandbox.store(), local=True)
     assert {e.status for e in sweep.ended} == {"ok"}
-    records = [r for r in lab.records() if r.kind == "cell"]
+    records = [r for r in sandbox.records() if r.kind == "cell"]
     assert all(
         r.cost["shared_s"].keys() == {"encoder", "bank"} for r in records if "bank" in r.provenance["stages"]
     )

@@ -53,7 +53,7 @@ class Turns(Track):
     def tasks(self, grid): return [Task(name=f"t{i:02}", params={"i": i}) for i in range(grid.cells)]
     def load(self, task, run, inputs): return task.params["i"], run.folder
     def truth(self, task, run, inputs): return 1.0
-    def score(self, task, answer, kept, history): return Score(metrics={"value": answer})
+    def score(self, task, answer, truth, history): return Score(metrics={"value": answer})
     def smoke(self): return Grid(), Run()
 
 TRACK = Turns()
@@ -89,21 +89,21 @@ def staged(data, hp, ctx):
 
 
 @pytest.fixture
-def turns(lab):
-    plugin = lab.folder / "turns.py"
+def turns(sandbox):
+    plugin = sandbox.folder / "turns.py"
     plugin.write_text(PLUGIN)
-    lab.plugins.append(str(plugin))
+    sandbox.plugins.append(str(plugin))
 
     def of(cells):
-        lab.of("turns", grid={"cells": cells}, run={"folder": str(lab.folder)})
-        return lab
+        sandbox.of("turns", grid={"cells": cells}, run={"folder": str(sandbox.folder)})
+        return sandbox
 
     return of
 
 
-def said(lab):
+def said(sandbox):
     """``(what, who)`` -> process numbers, in order."""
-    path = lab.folder / "log"
+    path = sandbox.folder / "log"
     out = {}
     for line in path.read_text().splitlines() if path.exists() else ():
         what, pid = line.rsplit(" ", 1)
@@ -127,65 +127,65 @@ def ended(process):
 
 @pytest.mark.parametrize("how", [LOCAL, RAY])
 def test_two_drivers_run_every_cell_once(turns, how):
-    lab = turns(24)
+    sandbox = turns(24)
     args = ["-m", "plain", "-m", "broken", "-k", "task=t0*|t10|t11"]
-    first = lab.start("run", *how, "--cpus", "2", *args)
-    wait_for(lambda: len(said(lab)) >= 2, first)
-    second = lab.start("run", "--local", "--cpus", "2", *args)
-    wait_for(lambda: len(said(lab)) >= 4, first, second)
-    (lab.folder / "go").touch()
+    first = sandbox.start("run", *how, "--cpus", "2", *args)
+    wait_for(lambda: len(said(sandbox)) >= 2, first)
+    second = sandbox.start("run", "--local", "--cpus", "2", *args)
+    wait_for(lambda: len(said(sandbox)) >= 4, first, second)
+    (sandbox.folder / "go").touch()
     for process in (first, second):
         code, out = ended(process)
         assert code == 0, out
         assert "24 cells and stages ended" in out, out
         assert "12 ok" in out, out
         assert "12 failed" in out, out
-    assert {what: len(pids) for what, pids in said(lab).items()} == {
+    assert {what: len(pids) for what, pids in said(sandbox).items()} == {
         f"{row} {i}": 1 for row in ("plain", "broken") for i in range(12)
     }
-    assert Counter(r.status for r in lab.records()) == {"ok": 12, "failed": 12}
-    assert not list((lab.store_folder / "locks").iterdir()), "locks of ended cells do not stay"
-    assert not list((lab.store_folder / "tmp").iterdir())
+    assert Counter(r.status for r in sandbox.records()) == {"ok": 12, "failed": 12}
+    assert not list((sandbox.store_folder / "locks").iterdir()), "locks of ended cells do not stay"
+    assert not list((sandbox.store_folder / "tmp").iterdir())
 
 
 @pytest.mark.parametrize("how", [LOCAL, RAY])
 def test_what_a_killed_driver_had_under_way_is_run_by_the_other(turns, how):
-    lab = turns(10)
-    first = lab.start("run", *how, "--cpus", "2", "-m", "plain")
-    wait_for(lambda: len(said(lab)) >= 2, first)
-    had = said(lab)
-    second = lab.start("run", "--local", "--cpus", "2", "-m", "plain")
-    wait_for(lambda: len(said(lab)) >= 4, first, second)
+    sandbox = turns(10)
+    first = sandbox.start("run", *how, "--cpus", "2", "-m", "plain")
+    wait_for(lambda: len(said(sandbox)) >= 2, first)
+    had = said(sandbox)
+    second = sandbox.start("run", "--local", "--cpus", "2", "-m", "plain")
+    wait_for(lambda: len(said(sandbox)) >= 4, first, second)
     first.kill()
     ended(first)
     wait_for(lambda: not any(psutil.pid_exists(p) for pids in had.values() for p in pids), second)
-    (lab.folder / "go").touch()
+    (sandbox.folder / "go").touch()
     code, out = ended(second)
     assert code == 0, out
-    assert {r.status for r in lab.records()} == {"ok"}
-    assert len(lab.records()) == 10
-    assert {what: len(pids) for what, pids in said(lab).items()} == {
+    assert {r.status for r in sandbox.records()} == {"ok"}
+    assert len(sandbox.records()) == 10
+    assert {what: len(pids) for what, pids in said(sandbox).items()} == {
         f"plain {i}": 2 if f"plain {i}" in had else 1 for i in range(10)
     }
 
 
 @pytest.mark.slow
 def test_a_driver_does_other_cells_while_another_builds_a_stage(turns):
-    lab = turns(2)
-    first = lab.start("run", "--local", "--cpus", "1", "-m", "staged")
-    wait_for(lambda: "build shared" in said(lab), first)
-    second = lab.start("run", "--local", "--cpus", "1", "-m", "plain", "-m", "staged")
-    (lab.folder / "go").touch()
-    wait_for(lambda: {"plain 0", "plain 1"} <= said(lab).keys(), first, second)
-    assert set(said(lab)) == {"build shared", "plain 0", "plain 1"}
-    (lab.folder / "stage").touch()
+    sandbox = turns(2)
+    first = sandbox.start("run", "--local", "--cpus", "1", "-m", "staged")
+    wait_for(lambda: "build shared" in said(sandbox), first)
+    second = sandbox.start("run", "--local", "--cpus", "1", "-m", "plain", "-m", "staged")
+    (sandbox.folder / "go").touch()
+    wait_for(lambda: {"plain 0", "plain 1"} <= said(sandbox).keys(), first, second)
+    assert set(said(sandbox)) == {"build shared", "plain 0", "plain 1"}
+    (sandbox.folder / "stage").touch()
     for process in (first, second):
         code, out = ended(process)
         assert code == 0, out
-    assert {len(pids) for pids in said(lab).values()} == {1}
-    assert {r.status for r in lab.records()} == {"ok"}
-    assert len(lab.records()) == 5
-    staged = [r for r in lab.records() if r.cell.get("row") == "staged"]
+    assert {len(pids) for pids in said(sandbox).values()} == {1}
+    assert {r.status for r in sandbox.records()} == {"ok"}
+    assert len(sandbox.records()) == 5
+    staged = [r for r in sandbox.records() if r.cell.get("row") == "staged"]
     assert all(r.cost["shared_s"].keys() == {"shared"} for r in staged)
 
 
@@ -196,10 +196,10 @@ def test_a_driver_does_other_cells_while_another_builds_a_stage(turns):
 def two(turns, monkeypatch):
     """Two sweeps over four planned cells on one store, opened by each, that ask again at once."""
     monkeypatch.setattr(claims, "RETRY_S", 0.0)
-    lab = turns(4)
-    plan = lab.plan("plain")
-    todo, _ = units(plan, plan.to_run(), lab.registry(), failed=False)
-    both = Sweep(lab.store(), list(todo)), Sweep(lab.store(), list(todo))
+    sandbox = turns(4)
+    plan = sandbox.plan("plain")
+    todo, _ = units(plan, plan.to_run(), sandbox.registry(), failed=False)
+    both = Sweep(sandbox.store(), list(todo)), Sweep(sandbox.store(), list(todo))
     yield both
     for sweep in both:
         sweep.claims.close()
@@ -307,10 +307,10 @@ def test_records_in_a_store_that_is_not_the_drivers_are_no_results(turns, bench,
     from bench.engine import tune
 
     monkeypatch.setattr(tune, "VISIBLE_WITHIN_S", 2.0)
-    lab = turns(8)
-    (lab.folder / "go").touch()
+    sandbox = turns(8)
+    (sandbox.folder / "go").touch()
     url = "memory://apart"
-    said = bench(*lab.arguments("run", "-m", "plain", store=False), "--store", url, "--cpus", "2")
+    said = bench(*sandbox.arguments("run", "-m", "plain", store=False), "--store", url, "--cpus", "2")
     assert said.code == 2, said
     words = " ".join(said.err.split())
     for part in (

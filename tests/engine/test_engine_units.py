@@ -32,27 +32,27 @@ def calls(monkeypatch):
     return count
 
 
-def planned(lab, registry):
-    plan = make_plan(Suite.read(lab.suite), registry, lab.store(), "laptop")
+def planned(sandbox, registry):
+    plan = make_plan(Suite.read(sandbox.suite), registry, sandbox.store(), "laptop")
     return plan, units(plan, plan.to_run(), registry, failed=False)[0]
 
 
-def test_data_are_identified_once_a_task_before_the_first_cell(lab, calls, monkeypatch):
+def test_data_are_identified_once_a_task_before_the_first_cell(sandbox, calls, monkeypatch):
     monkeypatch.setenv("GRIDS_FINGERPRINT", "of today")
-    lab.use("grids").of("grids", seeds=3, grid={"scales": [1, 4]})
-    registry = lab.registry()
+    sandbox.use("grids").of("grids", seeds=3, grid={"scales": [1, 4]})
+    registry = sandbox.registry()
     counts = calls(registry.track("grids"), "fingerprint", "missing", "stages")
-    _, todo = planned(lab, registry)
+    _, todo = planned(sandbox, registry)
     assert len(todo) > 20
     assert counts == {"fingerprint": 2, "missing": 2, "stages": 2}
     assert {u.data for u in todo} == {"of today"}
 
 
-def test_stages_are_declared_once_a_task_before_the_first_cell(lab, calls):
-    lab.use("sampler").of("sampler", seeds=3, ranks_by="distance", grid={"targets": ["bright", "dark"]})
-    registry = lab.registry()
+def test_stages_are_declared_once_a_task_before_the_first_cell(sandbox, calls):
+    sandbox.use("sampler").of("sampler", seeds=3, ranks_by="distance", grid={"targets": ["bright", "dark"]})
+    registry = sandbox.registry()
     counts = calls(registry.track("sampler"), "fingerprint", "stages")
-    plan, todo = planned(lab, registry)
+    plan, todo = planned(sandbox, registry)
     assert counts == {"fingerprint": 2, "stages": 2}
     for c in plan.cells:
         (unit,) = [u for u in todo if u.key == c.key]
@@ -60,20 +60,20 @@ def test_stages_are_declared_once_a_task_before_the_first_cell(lab, calls):
         assert unit.stages == tuple(k for s in may_read for k in shard_keys(s))
 
 
-def test_data_that_are_missing_have_no_identity(lab, calls):
-    lab.use("grids").of("grids", grid={"scales": [99]})
-    registry = lab.registry()
+def test_data_that_are_missing_have_no_identity(sandbox, calls):
+    sandbox.use("grids").of("grids", grid={"scales": [99]})
+    registry = sandbox.registry()
     counts = calls(registry.track("grids"), "fingerprint", "missing")
-    plan, todo = planned(lab, registry)
+    plan, todo = planned(sandbox, registry)
     assert todo == []
     assert counts == {"missing": 1}
     assert {c.state for c in plan.cells} == {"blocked"}
     assert {u.data for u in units(plan, plan.cells, registry, failed=False)[0]} == {""}
 
 
-def test_a_unit_says_everything_once_in_its_job(lab):
-    lab.use("sampler").of("sampler", ranks_by="distance", grid={"targets": ["bright"]})
-    plan, todo = planned(lab, lab.registry())
+def test_a_unit_says_everything_once_in_its_job(sandbox):
+    sandbox.use("sampler").of("sampler", ranks_by="distance", grid={"targets": ["bright"]})
+    plan, todo = planned(sandbox, sandbox.registry())
     cells = {c.key: c for c in plan.cells}
     for unit in todo:
         job = unit.job

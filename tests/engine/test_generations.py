@@ -12,14 +12,14 @@ from bench.engine.worker import LOST_RETRIES
 
 
 @pytest.fixture
-def grids(lab):
-    lab.use("grids")
-    lab.of("grids", grid={"scales": [4]})
-    return lab
+def grids(sandbox):
+    sandbox.use("grids")
+    sandbox.of("grids", grid={"scales": [4]})
+    return sandbox
 
 
-def of(lab, row):
-    (record,) = [r for r in lab.records() if r.cell.get("row") == row]
+def of(sandbox, row):
+    (record,) = [r for r in sandbox.records() if r.cell.get("row") == row]
     return record
 
 

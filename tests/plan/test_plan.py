@@ -17,10 +17,10 @@ CORE = ["single", "single/wide", "multi/dnn", "prior", "small"]
 
 
 @pytest.fixture
-def grids(lab):
-    lab.copy("grids")
-    lab.of("grids", seeds=2, grid={"scales": [1, 4]})
-    return lab
+def grids(sandbox):
+    sandbox.copy("grids")
+    sandbox.of("grids", seeds=2, grid={"scales": [1, 4]})
+    return sandbox
 
 
 def keys(plan):
@@ -34,9 +34,9 @@ def states(plan):
 # ------------------------------------------------------------------------------------------------------ order
 
 
-def test_order_is_balanced_over_tracks_seeds_and_ablations(lab):
-    lab.use("grids", "faults")
-    lab.write(
+def test_order_is_balanced_over_tracks_seeds_and_ablations(sandbox):
+    sandbox.use("grids", "faults")
+    sandbox.write(
         {
             "profiles": {"laptop": {"seeds": 2}},
             "tracks": {
@@ -49,7 +49,7 @@ def test_order_is_balanced_over_tracks_seeds_and_ablations(lab):
             },
         }
     )
-    plan = lab.plan("single*", "multi/*", "prior", "fine", "raises")
+    plan = sandbox.plan("single*", "multi/*", "prior", "fine", "raises")
     blocks = []
     for c in plan.cells:
         at = (c.cell.track, c.task.name, c.cell.seed, c.core)
@@ -258,7 +258,7 @@ def test_filters(grids):
         "pri": "-m pri: no row matches; 'pri*' would select prior",
         "multi": "-m multi: no row matches; its variants are rows: 'multi/*'",
         "mine": "no row matches; there is multi/dnn, multi/shared, prior, single, single/wide, small"
-        " (the rows of a file of your own are there with --plugin FILE)",
+        " (rows of a file of your own need --plugin FILE)",
     }.items():
         with pytest.raises(BenchError, match=re.escape(said)):
             grids.plan(bad)
@@ -319,9 +319,11 @@ def test_estimates_rest_on_the_row_on_the_task_then_the_row_then_the_method(grid
 # ------------------------------------------------------------------------------------------------------ large
 
 
-def test_ten_thousand_cells_are_enumerated_once_each(lab):
-    lab.use("grids").of("grids", seeds=100, grid={"scales": list(range(1, 26))})
-    plan = make_plan(Suite.read(lab.suite), Registry(plugins=lab.plugins), None, "laptop", tracks=["grids"])
+def test_ten_thousand_cells_are_enumerated_once_each(sandbox):
+    sandbox.use("grids").of("grids", seeds=100, grid={"scales": list(range(1, 26))})
+    plan = make_plan(
+        Suite.read(sandbox.suite), Registry(plugins=sandbox.plugins), None, "laptop", tracks=["grids"]
+    )
     # Per task and seed: single, single/wide, multi/dnn, multi/shared, small; prior once a task.
     assert len(plan.cells) == 25 * (100 * 5 + 1)
     assert len({c.key for c in plan.cells}) == len(plan.cells) - 100, "multi/dnn at 1x is single"
@@ -334,14 +336,14 @@ def test_a_filter_term_may_name_several_values():
     assert wanted.terms == [("scale", ["1", "4"]), ("seed", ["0"])]
 
 
-def test_a_deterministic_row_runs_on_every_split_that_its_track_draws(lab):
-    text = (lab.copy("faults")).read_text()
-    lab.of("faults", seeds=3)
-    assert [c.cell.seed for c in lab.plan("fixed").cells] == [0]
-    (lab.folder / "faults.py").write_text(
+def test_a_deterministic_row_runs_on_every_split_that_its_track_draws(sandbox):
+    text = (sandbox.copy("faults")).read_text()
+    sandbox.of("faults", seeds=3)
+    assert [c.cell.seed for c in sandbox.plan("fixed").cells] == [0]
+    (sandbox.folder / "faults.py").write_text(
         text.replace('name = "faults"\n', 'name = "faults"\n    split_per_seed = True\n')
     )
-    assert [c.cell.seed for c in lab.plan("fixed").cells] == [0, 1, 2]
+    assert [c.cell.seed for c in sandbox.plan("fixed").cells] == [0, 1, 2]
 
 
 def test_stages_are_declared_once_a_task_however_many_rows_read_them(monkeypatch):

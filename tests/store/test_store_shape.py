@@ -173,7 +173,7 @@ def test_what_is_nested_too_deeply_is_set_aside(sealed, depth):
 
 
 @pytest.fixture
-def commands(lab, monkeypatch):
+def commands(sandbox, monkeypatch):
     """What plan, status, board, report and show do with a store, as a function of it; and the cells planned.
     Pictures are made up to the last step: that matplotlib writes what was drawn is not asked here, and slow.
     """
@@ -193,16 +193,16 @@ def commands(lab, monkeypatch):
     from bench.plan import estimate, make_plan
     from bench.suite import Suite
 
-    lab.use("grids")
-    lab.of("grids", grid={"scales": [1, 4]})
-    suite, registry = Suite.read(lab.suite), lab.registry()
+    sandbox.use("grids")
+    sandbox.of("grids", grid={"scales": [1, 4]})
+    suite, registry = Suite.read(sandbox.suite), sandbox.registry()
     quiet = Console(quiet=True, width=120)
 
     def look(store: Any) -> None:
         plan = make_plan(suite, registry, store, "laptop")
         estimate(plan.cells)
         quiet.print(status._matrix(plan, "grids"))
-        (board,) = boards(plan, store, lab.folder)
+        (board,) = boards(plan, store, sandbox.folder)
         for text in (terminal.render(board, width=100), markdown.render(board), csvout.render(board)):
             assert text
         assert render([board])

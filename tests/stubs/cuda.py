@@ -33,7 +33,7 @@ class Cuda(Track):
     def truth(self, task, run, inputs):
         return None
 
-    def score(self, task, answer, kept, history):
+    def score(self, task, answer, truth, history):
         import torch
 
         torch.randn(7, device="cuda")  # an evaluation that draws: the method's own draws stay as they are

@@ -57,18 +57,18 @@ class Ensemble(Track):
         days, test = _world(task, run, inputs.seed)
         return days[test], test
 
-    def score(self, task, answer, kept, history):
+    def score(self, task, answer, truth, history):
         import xarray as xr
 
-        truth, days = kept
+        observed, days = truth
         wanted = ("member", "day", "lead", "y", "x")
         if not isinstance(answer, xr.DataArray) or set(answer.dims) != set(wanted):
             found = getattr(answer, "dims", type(answer).__name__)
             raise AnswerError(f"expected a DataArray over {', '.join(wanted)}, found {found}")
         members = answer.transpose(*wanted).values
-        if members.shape[1:] != truth.shape:
-            raise AnswerError(f"expected (member, {truth.shape}), found {members.shape}")
-        error = np.abs(members - truth).mean(0)
+        if members.shape[1:] != observed.shape:
+            raise AnswerError(f"expected (member, {observed.shape}), found {members.shape}")
+        error = np.abs(members - observed).mean(0)
         spread = np.abs(members[:, None] - members[None]).mean((0, 1)) / 2
         crps = (error - spread).mean((2, 3))  # (day, lead)
         by_lead = xr.DataArray(crps.mean(0), dims=["lead"], coords={"lead": np.arange(1, crps.shape[1] + 1)})

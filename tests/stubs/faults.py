@@ -37,10 +37,10 @@ class Faults(Track):
     def truth(self, task, run, inputs):
         return 1.0
 
-    def score(self, task, answer, kept, history):
+    def score(self, task, answer, truth, history):
         if not isinstance(answer, float | int):
             raise AnswerError(f"expected a number, found {type(answer).__name__}")
-        return Score(metrics={"value": answer * kept, "size": float(task.params["size"])})
+        return Score(metrics={"value": answer * truth, "size": float(task.params["size"])})
 
     def smoke(self):
         return Grid(), Run()

@@ -50,7 +50,7 @@ class Grids(Track):
     def truth(self, task, run, inputs):
         return 1.0
 
-    def score(self, task, answer, kept, history):
+    def score(self, task, answer, truth, history):
         return Score(metrics={"value": answer, "loss": 1.0 - answer, "size": float(task.params["scale"])})
 
     def smoke(self):

@@ -39,7 +39,7 @@ class Leaves(Track):
     def truth(self, task, run, inputs):
         return 1.0
 
-    def score(self, task, answer, kept, history):
+    def score(self, task, answer, truth, history):
         return Score(metrics={"value": answer})
 
     def smoke(self):

@@ -61,8 +61,8 @@ class Names(Track):
             "val": _images(NAMES[:3], run.per_class, 0.0, 2),
         }
 
-    def score(self, task, answer, kept, history):
-        images, labels = kept["test"]
+    def score(self, task, answer, truth, history):
+        images, labels = truth["test"]
 
         def right(x, y, names):
             logits = np.asarray(answer(x, names))
@@ -74,7 +74,7 @@ class Names(Track):
         base = right(images[old], labels[old], NAMES[:3])
         new = right(images[~old], labels[~old] - 3, NAMES[3:])
         every = right(images, labels, NAMES)
-        val = right(*kept["val"], NAMES[:3]).mean()
+        val = right(*truth["val"], NAMES[:3]).mean()
         b, n = base.mean(), new.mean()
         metrics = {"harmonic": 2 * b * n / max(b + n, 1e-9), "base": b, "new": n, "all_names": every.mean()}
         units = {"all_names": Units(ids=np.array([f"img-{i}" for i in range(len(every))]), values=every)}

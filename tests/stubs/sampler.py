@@ -1,4 +1,4 @@
-"""A stub of image generation: a sampler is scored from kept statistics, and looked at while it is trained.
+"""A stub of image generation: a sampler is scored from stored statistics, and evaluated while it is trained.
 
 Stages: ``encoder`` (the track's) writes a file; ``bank`` (a method's) is built in two shards that read it.
 """
@@ -67,13 +67,13 @@ class Sampler(Track):
     def truth(self, task, run, inputs):
         return {"mean": task.params["target"], "samples": run.samples, "steps": run.steps}
 
-    def score(self, task, answer, kept, history):
+    def score(self, task, answer, truth, history):
         if not callable(answer):
             raise AnswerError(f"expected sample(n, generator), found {type(answer).__name__}")
-        images = answer(kept["samples"], np.random.default_rng(0))
-        if images.dtype != np.uint8 or images.shape != (kept["samples"], SIDE, SIDE, 3):
-            raise AnswerError(f"expected uint8 ({kept['samples']}, {SIDE}, {SIDE}, 3), found {images.shape}")
-        distance = abs(float(images.mean()) - kept["mean"])
+        images = answer(truth["samples"], np.random.default_rng(0))
+        if images.dtype != np.uint8 or images.shape != (truth["samples"], SIDE, SIDE, 3):
+            raise AnswerError(f"expected uint8 ({truth['samples']}, {SIDE}, {SIDE}, 3), found {images.shape}")
+        distance = abs(float(images.mean()) - truth["mean"])
         reached = [s.step for s in history if s.metrics["distance"] < 10]
         import xarray as xr
 
@@ -82,7 +82,7 @@ class Sampler(Track):
             dims=["step"],
             coords={"step": [s.step for s in history]},
         )
-        steps = float(min(reached)) if reached else Censored(float(kept["steps"]))
+        steps = float(min(reached)) if reached else Censored(float(truth["steps"]))
         views = {"samples": np.concatenate(list(images[:4]), axis=1)}
         return Score(metrics={"distance": distance, "steps_to": steps}, series={"way": way}, views=views)
 

@@ -37,7 +37,7 @@ class Slow(Track):
     def truth(self, task, run, inputs):
         return 1.0
 
-    def score(self, task, answer, kept, history):
+    def score(self, task, answer, truth, history):
         return Score(metrics={"value": answer})
 
     def smoke(self):

@@ -1,4 +1,4 @@
-"""A track with torch: what a look at a model does to it, what a checkpoint keeps, what a method can see."""
+"""A track with torch: what an evaluation does to a model, what a checkpoint holds, what a method can see."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class Watched(Track):
         note(run, "truth")
         return run
 
-    def score(self, task, answer, kept, history):
+    def score(self, task, answer, truth, history):
         """Draws from everything that can be drawn from, and leaves the model in another mode."""
         import random
 
         import numpy as np
         import torch
 
-        note(kept, "score")
+        note(truth, "score")
         net = answer
         net.eval()
         drawn = random.random() + np.random.rand() + float(torch.rand(1))

@@ -168,19 +168,19 @@ def _state(board: Board) -> Note:
 def _records(board: Board) -> list[Note]:
     """Where the records are from: published with the code, or the user's own store."""
     layers = {s.key: s.layer for s in board.slots if s.layer}
-    total, theirs = len(layers), sum(layer == PUBLISHED for layer in layers.values())
+    total, published = len(layers), sum(layer == PUBLISHED for layer in layers.values())
     if not total or not board.spec.source:
         return []
-    source, own = board.spec.source, total - theirs
+    source, own = board.spec.source, total - published
     if not own:
         return [Note("records", "all records published", f"all {total:,} are the published ones.")]
-    if not theirs:
+    if not published:
         return [Note("records", f"records of {source}", f"all {total:,} are from {source}.")]
     verb = "is" if own == 1 else "are"
     return [
         Note(
             "records",
-            f"{theirs:,} of {total:,} records published",
-            f"{theirs:,} of {total:,} are the published ones; {own:,} {verb} from {source}.",
+            f"{published:,} of {total:,} records published",
+            f"{published:,} of {total:,} are the published ones; {own:,} {verb} from {source}.",
         )
     ]

@@ -100,5 +100,5 @@ def _report(done: Iterable[Checked], registry: Registry) -> None:
     for text in registry.problems:
         errors.print(f"[red]✗[/] {escape(text)}", soft_wrap=True)
     bad += len(registry.problems)
-    console.print(f"{count} rows checked, {bad} with problems")
+    console.print(f"{count} {'row' if count == 1 else 'rows'} checked, {bad} with problems")
     raise typer.Exit(1 if bad or not count else 0)

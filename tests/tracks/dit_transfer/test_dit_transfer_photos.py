@@ -320,23 +320,23 @@ def test_other_weights_than_the_published_make_no_fid(brought, monkeypatch):
 
 
 @pytest.mark.parametrize("row", [full, diff_tuning], ids=lambda f: f.__name__)
-def test_a_whole_cell(row, lab, encoded, features, bank_folder, monkeypatch):
+def test_a_whole_cell(row, sandbox, encoded, features, bank_folder, monkeypatch):
     run = {
         k: getattr(RUN, k)
         for k in ("steps", "batch", "samples", "chain", "bank", "weights", "vae", "inception")
     }
     mine = {"ranks_by": "fid", "laptop": {"grid": {"targets": [TARGET]}, "run": {**run, "switches": [500]}}}
-    lab.write({"profiles": {"laptop": {"seeds": 1}}, "tracks": {"dit_transfer": mine}})
-    store = Store.open(lab.store_folder)
+    sandbox.write({"profiles": {"laptop": {"seeds": 1}}, "tracks": {"dit_transfer": mine}})
+    store = Store.open(sandbox.store_folder)
     declared = (*TRACK.stages(task(), RUN), *stages.bank(task(), RUN))
     for stage, folder in zip(declared, (encoded, features, bank_folder), strict=True):
         for shard in range(stage.shards):
             made = folder if stage.shards == 1 else folder / str(shard)
-            copy = shutil.copytree(made, lab.folder / stage.name / str(shard))  # a store uses it up
+            copy = shutil.copytree(made, sandbox.folder / stage.name / str(shard))  # a store uses it up
             store.artifacts.put_stage(stage.address, shard, copy)
     drawn, draw = [], scoring.sampled
     monkeypatch.setattr(scoring, "sampled", lambda *given: drawn.append(draw(*given)) or drawn[-1])
-    tried = bench.try_method(row, "dit_transfer", suite=lab.suite, store=lab.store_folder)
+    tried = bench.try_method(row, "dit_transfer", suite=sandbox.suite, store=sandbox.store_folder)
     found = tried.score.metrics
     assert tried.task == TARGET
     (pictures,) = drawn
