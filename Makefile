@@ -17,7 +17,7 @@ run: $(VENV)/.run
 test: $(VENV)/.dev
 	$(PYTEST)
 
-# The tests that take no time: about a minute.
+# The fast tests: about a minute.
 fast: $(VENV)/.dev
 	$(PYTEST) -m "not slow and not perf"
 
@@ -34,11 +34,11 @@ check: $(VENV)/.dev
 perf: $(VENV)/.dev
 	$(BIN)/python -m pytest -m perf -s tests/perf
 
-# What only a GPU can show, in ten minutes: its tests, the smoke profile on it, training steps. Goes on where it was.
+# What only a GPU can show, in ten minutes: its tests, the smoke profile on it, training steps. A second call resumes.
 gpu: $(VENV)/.dev
 	$(BIN)/python scripts/gpu.py
 
-# What a GPU machine without network lacks, as wheels; says how to install them and run the same there.
+# Gathers what a GPU machine without network lacks, as wheels, and says how to install them there.
 gpu-wheels: $(VENV)/.dev
 	$(BIN)/python scripts/wheels_for_gpu.py
 

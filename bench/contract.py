@@ -220,7 +220,7 @@ class Track(ABC):
     Grid: ClassVar[type]
     Run: ClassVar[type]
     split_per_seed: ClassVar[bool] = False
-    #: Constants of the track's own modules out of which `recipe` chooses; records keep what it chose.
+    #: Constants of the track's own modules out of which `recipe` chooses; records hold what it chose.
     by_value: ClassVar[tuple[str, ...]] = ()
     #: Heavy libraries that the engine imports once, in its fork server, for all cells; without, every cell
     #: does (xarray: 0.5 s). Only libraries: a module of ours would count as a source of every cell.

@@ -28,7 +28,7 @@ class Weights(NamedTuple):
         return missing(what, {self.distribution: (self.file,)}, extra)
 
     def path(self) -> Path:
-        """Where they lie.
+        """The file or folder of the weights.
 
         Raises:
             BenchError: they are not installed; says the command that helps.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bench.tracks.dit_transfer.data import TransferData
     from bench.tracks.dit_transfer.training import Batch
 
-#: Exponents that the authors launched (sheet §9); 1 is the default.
+#: Exponents in the launch scripts of the released code; 1 is the default.
 POWERS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.05, 1.1, 1.3, 1.5)
 
 

@@ -1,4 +1,4 @@
-"""Ablations of multi-embedding, on DCNv2: its sets made alike, or kept apart. Where h^(m), M, K are its own.
+"""Ablations of multi-embedding, on DCNv2: its sets made alike, or made different. h^(m), M, K as in its file.
 
 Source: Guo et al., On the Embedding Collapse when Scaling up Recommendation Models, 2024; what the paper's
 text does not say is from the released code (thuml/Multi-Embedding).

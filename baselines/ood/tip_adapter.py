@@ -34,7 +34,7 @@ def tip_adapter(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str,
 
 @method("ood", name="Tip-Adapter-F", hp={"lr": 1e-3}, stages=frozen_features, ref=_REF)
 def tip_adapter_f(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
-    """Its keys trained by cross-entropy, at alpha = 1 and beta = 5.5; then both are searched."""
+    """The keys are trained by cross-entropy, at alpha = 1 and beta = 5.5; then both are searched."""
     import torch
     import torch.nn.functional as F
 

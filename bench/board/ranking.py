@@ -128,8 +128,8 @@ class Ranking:
         return p, one.sd[order, 0]
 
     def _best_cells(self) -> Bools:
-        """Within each task: Welch's test over seeds against the best core row, Holm over the task's pairs; of
-        two deterministic rows the better value.
+        """The best cells within each task: by Welch's test over seeds against the best core row, with Holm's
+        correction over the task's pairs; of two deterministic rows the one with the better value.
         """
         m, fixed = self._means, self._arrays.deterministic
         best = np.zeros(m.mean.shape, bool)

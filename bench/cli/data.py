@@ -134,7 +134,7 @@ def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
         )
     for d in _named(names):
         if not d.prepared:
-            raise BenchError(f"{d.name} needs no preparation: it ships inside a package")
+            raise BenchError(f"{d.name} needs no preparation")
     for d in _named(names):
         with _progress() as report:
             manifest = d.open().prepare(report, partial=partial, again=again)

@@ -105,12 +105,12 @@ class Unit:
 
     @property
     def key(self) -> str:
-        """Key of its record."""
+        """Key of the record that the job makes."""
         return self.job.key
 
     @property
     def needs(self) -> Needs:
-        """Its limits and the resources that it asks for."""
+        """Limits of the job, and the resources that it needs."""
         return self.job.needs
 
 

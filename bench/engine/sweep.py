@@ -205,7 +205,7 @@ class Sweep:
         self.on_change(self)
 
     def stop(self, why: str) -> None:
-        """Start nothing more."""
+        """Start no more units."""
         self.stopped = self.stopped or why
 
     def fail(self, error: BaseException) -> None:

@@ -134,7 +134,7 @@ class Details(Protocol):
     """
 
     def units(self, name: str) -> Units:
-        """Per-example scores."""
+        """Per-example scores by the name that a record gives them."""
 
     def view(self, name: str) -> np.ndarray:
         """A picture, uint8 (height, width, 3)."""

@@ -33,7 +33,7 @@ def separation(board: Board) -> str:
 
 
 def groups(board: Board) -> Note:
-    """By which tests rows were separated, and what these tests hold for."""
+    """The note that says by which tests rows were separated, and what these tests hold for."""
     tasks = len(board.counted)
     if not board.ranking.grouped:
         why = "no task has a result" if not tasks else "one seed and one task"
@@ -65,7 +65,7 @@ def groups(board: Board) -> Note:
 
 
 def power(board: Board) -> Note:
-    """Which difference the tests could find, and how many seeds would separate the two best rows."""
+    """The note that says which difference tests could find, and how many seeds would separate the best two."""
     ranking = board.ranking
     d = ranking.detectable()
     if d is None:

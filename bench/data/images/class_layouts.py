@@ -91,7 +91,7 @@ def _randomly_split(name: str, found: Sequence[tuple[str, str, int]], called: Ca
 
 
 def _artbench(name: str, progress: Progress) -> Images:
-    """``{train,test}/<class>/*``."""
+    """ArtBench: ``{train,test}/<class>/*``."""
     folder, parts = CATALOG[name].folder, (TRAIN, TEST)
     classes, other = (subfolders(folder / part) for part in parts)
     for first, second, part in ((classes, other, TEST), (other, classes, TRAIN)):

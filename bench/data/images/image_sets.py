@@ -215,7 +215,7 @@ class SplitTwice:
     splits: tuple[ImageSet, ...]
 
     def here(self) -> tuple[ImageSet, ...]:
-        """Those whose files are here; all if no files are."""
+        """The data sets whose files are here; all of them if there are no files."""
         return tuple(s for s in self.splits if s.absent() is None) or self.splits
 
     def missing(self) -> str | None:

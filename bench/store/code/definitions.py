@@ -189,7 +189,7 @@ class _Stripped(ast.NodeTransformer):
         return ".".join((*root, *chain[1:]))
 
     def _declares(self, node: ast.AST) -> bool:
-        """``method(…)``, or ``method(…)(function)``."""
+        """Whether a call is ``method(…)``, or ``method(…)(function)``."""
         if not isinstance(node, ast.Call):
             return False
         return self._called(node) == "bench.contract.method" or self._declares(node.func)

@@ -147,7 +147,7 @@ class LayeredArtifacts:
             return self._own.get(name)
 
     def units(self, name: str) -> Units:
-        """Per-example scores."""
+        """Per-example scores by the name that a record gives them."""
         return unpack_units(self.get(name), name)
 
     def view(self, name: str) -> np.ndarray:

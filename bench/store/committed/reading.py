@@ -33,7 +33,7 @@ class Sidecars:
         raise BenchError(f"no artifact {name} beside the records in {self._folder}")
 
     def units(self, name: str) -> Units:
-        """Per-example scores."""
+        """Per-example scores by the name that a record gives them."""
         return unpack_units(self.get(name), name)
 
     def view(self, name: str) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Settings of the track. Of the paper's set-up only what its released code and sourced cards say is certain.
+"""Settings of the track. Only what the paper's released code and model cards say is certain.
 
-Source: Diff-Tuning (arXiv 2406.00773) and its released code (sheet §3). How pictures were sampled and
+Source: Diff-Tuning (arXiv 2406.00773) and its released code. How pictures were sampled and
 compared (sampler, steps, guidance, number, size of the bank) could not be read: `PAPER` says what is assumed.
 """
 

@@ -4,7 +4,7 @@ AdamW without weight decay at a constant learning rate, under autocast to bfloat
 by `bench.tracks.dit_transfer.nets.tuning`, what is minimised by the loss that a row hands to `fit`: two
 choices that know nothing of each other.
 
-Source: the released code of Diff-Tuning (sheet §3).
+Source: the released code of Diff-Tuning.
 """
 
 from __future__ import annotations

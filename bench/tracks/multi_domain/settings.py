@@ -1,7 +1,7 @@
 """Settings of the track. What a data set is trained with is assumed: the paper's settings were not found.
 
 Source: D-Train (arXiv 2309.10302). Of its set-up only the three phases, the four data sets and the two scores
-(average and worst domain) could be read; every number here is a choice of this suite.
+(average and worst domain) could be read; every number here is a choice of this project.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Recipe:
 # .44 after 60 with 3e-4. It is 60, so that a cell takes half a minute: no row's network is trained out.
 _DIGITS = Recipe(network="cnn", batch=64, steps=450, lr=3e-3, head_lr=3e-3)
 _TABLE = Recipe(network="fields", batch=512, steps=600, lr=1e-2, hidden=(64, 32))
-#: Steps of DomainNet: as many as ForkMerge's released code takes in its joint phase (20 x 2,500; sheet §7).
+#: Steps of DomainNet: as many as ForkMerge's released code takes in its joint phase (20 x 2,500).
 _PHOTOS = Recipe(
     network="resnet50",
     batch=48,

@@ -38,7 +38,7 @@ class MultiDomain(SourcedTrack):
     if it likes, ``"parameters"``, how many numbers answering takes for all domains together.
 
     A domain's score is its class-balanced accuracy (images) or its AUC (tables). AUC is no mean over rows, so
-    tables keep no units, and their rows are compared over seeds.
+    tables have no units, and their rows are compared over seeds.
     """
 
     name = "multi_domain"

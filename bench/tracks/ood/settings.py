@@ -11,7 +11,7 @@ from typing import Literal
 
 from bench.tracks.common.recipes import overridden
 
-#: The data sets of the laptop's tasks, with the encoder made in this suite; all others are the papers'.
+#: The data sets of the laptop's tasks, with the encoder made in this project; all others are the papers'.
 LAPTOP = ("emoji", "stamps")
 Setting = Literal["shift", "open", "wild", "variant"]
 
@@ -78,7 +78,7 @@ _OPEN = Recipe(beta=0.1)
 # of shift-noto .38, .41, .31, of open-openmoji .50, .39, .31, over wild-noto and wild-openmoji .37 and .31.
 # 60 to 240 steps make no difference that 150 pictures of validation could show. Margin, beta: the paper's.
 _EMOJI = Recipe(lr=1e-4, steps=60)
-#: (setting, data set) -> recipe of the released scripts, sheet §2. ImageNet's variants: no script was
+#: (setting, data set) -> recipe of the released scripts. ImageNet's variants: no script was
 #: released, so they are assumed to be those of ImageNet in the open-class setting. Emoji: the laptop's own.
 RECIPES: Mapping[tuple[Setting, str], Recipe] = {
     **{("shift", d): Recipe() for d in ("pacs", "vlcs", "terra-incognita")},

@@ -220,7 +220,7 @@ def test_it_learns(tmp_path):
 
 # ----------------------------------------------------------------------------------------------- the recipes
 
-#: The released scripts, sheet §2: (setting, data sets) -> batch, lr, steps, lambda, beta.
+#: The released scripts: (setting, data sets) -> batch, lr, steps, lambda, beta.
 SHEET = [
     ("shift", "pacs vlcs terra-incognita", 36, 5e-6, 5_000, 0.3, 0.5),
     ("shift", "office-home", 36, 1e-5, 5_000, 0.3, 0.5),

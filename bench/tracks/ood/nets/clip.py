@@ -1,6 +1,6 @@
 """Dual encoders: pictures and texts in one space, scored by the cosine between them.
 
-`lite` is made in this suite from two small towers that ship in packages (CLIP-style, never called CLIP);
+`lite` is made in this project from two small towers that ship in packages (CLIP-style, never called CLIP);
 `vit_b16` is CLIP's own from a file that the user has. Both are open_clip models behind one class, so that
 fine-tuning, adapters and prompt learning are written once. Nothing is ever downloaded.
 
@@ -244,7 +244,7 @@ class DualEncoder(nn.Module):
     # ------------------------------------------------------------------------------------------------- files
 
     def trained(self) -> dict[str, Tensor]:
-        """What training in this suite may have changed, by name: image tower, projections, scale."""
+        """What training in this project may have changed, by name: image tower, projections, scale."""
         tensors = {f"visual.{k}": v for k, v in self.visual.state_dict().items()}
         tensors |= {f"text.projection.{k}": v for k, v in self.text.projection().items()}
         return tensors | {"logit_scale": torch.tensor(self.logit_scale)}
@@ -291,7 +291,7 @@ def with_context(embeddings: Tensor, mask: Tensor, context: Tensor) -> tuple[Ten
     )
 
 
-# ------------------------------------------------------------------------------------------ the suite's own
+# ---------------------------------------------------------------------------------------- the project's own
 
 
 def lite(weights: Path | None = None, *, dim: int = 256) -> DualEncoder:

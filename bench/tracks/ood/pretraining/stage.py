@@ -1,4 +1,4 @@
-"""The contrastive pre-training of the suite's own dual encoder: a stage.
+"""The contrastive pre-training of the project's own dual encoder: a stage.
 
 What comes out is CLIP-style and is never called CLIP. `SEEN` says what it has been shown; no picture of an
 evaluation family is among it, in any style, and of the emoji styles only Twemoji.

@@ -91,7 +91,7 @@ def fingerprint(task: Task, run: Run) -> str:
 
 
 def encoder(run: Run) -> DualEncoder:
-    """EfficientNet-Lite0 and MiniLM, as the pre-training of this suite left them."""
+    """EfficientNet-Lite0 and MiniLM, as the pre-training of this project left them."""
     from bench.tracks.ood.nets import clip
 
     return clip.lite(WEIGHTS)
