@@ -18,7 +18,7 @@ from bench.engine.context import RunContext, RunInputs, set_seed, undisturbed
 
 
 @pytest.mark.slow
-def test_a_look_changes_nothing_and_is_off_the_clock_and_a_killed_cell_goes_on(sandbox):
+def test_a_snapshot_changes_nothing_and_is_off_the_clock_and_a_killed_cell_goes_on(sandbox):
     log = sandbox.folder / "log"
     sandbox.use("watched")
     found = {}

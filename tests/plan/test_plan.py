@@ -13,7 +13,6 @@ from bench.registry import Registry
 from bench.suite import Suite
 
 ROOT = Path(__file__).resolve().parents[2]
-CORE = ["single", "single/wide", "multi/dnn", "prior", "small"]
 
 
 @pytest.fixture

@@ -92,25 +92,6 @@ def killed(data, hp, ctx):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@method("faults", name="Killed once", needs=Needs(minutes=1))
-def killed_once(data, hp, ctx):
-    """Goes on from its checkpoint; the flag file counts its starts."""
-    state = ctx.restore()
-    step, total = (state["step"], state["total"]) if state else (0, 0.0)
-    import random
-
-    with Path(data["flag"]).open("a") as f:
-        f.write(f"start at {step}\n")
-    for i in range(step, 6):
-        total += random.random()
-        ctx.report(step=i)
-        if i == 2:
-            ctx.checkpoint({"step": i + 1, "total": total})
-            if state is None and data["flag"].endswith("kill"):
-                os.kill(os.getpid(), signal.SIGKILL)
-    return total
-
-
 @method("faults", name="Crashes")
 def crashes(data, hp, ctx):
     os.kill(os.getpid(), signal.SIGSEGV)

@@ -65,7 +65,7 @@ def groups(board: Board) -> Note:
 
 
 def power(board: Board) -> Note:
-    """The note that says which difference tests could find, and how many seeds would separate the best two."""
+    """The note that says which difference tests could find, and how many seeds would separate the best."""
     ranking = board.ranking
     d = ranking.detectable()
     if d is None:

@@ -74,7 +74,7 @@ def encode(ctx: StageContext) -> None:
 def bank(task: Task, run: Run) -> Sequence[Stage]:
     """The stage in which the pre-trained network, before any tuning, samples pictures of all its classes.
 
-    Source: Diff-Tuning (arXiv 2406.00773). The bank's size and sampler could not be read: pictures are sampled
-    as for the scorer, `Recipe.bank` of them.
+    Source: Diff-Tuning (arXiv 2406.00773). The bank's size and sampler could not be read: pictures are
+    sampled as for the scorer, `Recipe.bank` of them.
     """
     return source_of(task).bank_stages(task, run)
