@@ -1,4 +1,4 @@
-"""``make gpu`` without a GPU: what it says, the whole way in small sizes, and what a machine is brought."""
+"""``make gpu`` without a GPU: what it says, the whole way in small sizes, and what is copied to a machine."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def run(*words, python=sys.executable):
 
 
 def bare(folder):
-    """A Python that has what a bare GPU machine has and what it is brought, and nothing else: links."""
+    """A Python that has what a bare GPU machine has and what is copied to it, and nothing else: links."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     into = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
     todo, seen = [*wheels.PRESENT, *TESTING, *wheels.lacking()], set()
@@ -60,7 +60,7 @@ def test_without_a_gpu_it_says_so_at_once_and_leaves_nothing(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_the_whole_way_in_small_sizes_without_ray_and_on_again(tmp_path):
-    """In a Python that has only what a bare GPU machine has, so that what it is brought is enough."""
+    """In a Python that has only what a bare GPU machine has, so that what is copied to it is enough."""
     python, out = bare(tmp_path / "venv"), tmp_path / "gpu.json"
     absent = subprocess.run([python, "-c", "import ray"], capture_output=True, text=True)
     assert "No module named 'ray'" in absent.stderr
