@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from bench.data.catalog import CATALOG
+from bench.data.drawings import stamps
 from bench.data.source import DataSource
 from bench.errors import BenchError
 
@@ -16,6 +17,9 @@ from bench.errors import BenchError
 @pytest.fixture(autouse=True)
 def data(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    monkeypatch.setattr(
+        stamps, "INSTALLED", tmp_path / "not-installed"
+    )  # whether Debian's package is here or not
     return tmp_path
 
 

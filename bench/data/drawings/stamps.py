@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import packages
 from bench.contract import BenchError, Needs, Stage, StageContext, digest
 from bench.data.catalog import CATALOG
 from bench.data.columns import Columns
@@ -129,6 +130,8 @@ def data_source(name: str) -> DataSource:
 
 def missing() -> str | None:
     """Why the stamps cannot be read here and what to do about it, or None."""
+    if why := packages.missing("stamps", {"resvg-py": ()}):
+        return why
     if _chosen(folder()):
         return None
     brought = CATALOG["stamps"].folder

@@ -171,7 +171,7 @@ def test_fingerprint_and_missing(monkeypatch, tmp_path):
     assert TRACK.fingerprint(TASK, run) != before
     gone = dataclasses.replace(tabular.SOURCES["flights"], distribution="no-such-distribution")
     monkeypatch.setattr(tabular, "SOURCES", {"flights": gone})
-    assert "pip install no-such-distribution" in TRACK.missing(TASK, run)
+    assert "package 'no-such-distribution' is not installed: pip install" in TRACK.missing(TASK, run)
     with pytest.raises(BenchError, match="not installed"):
         TRACK.load(TASK, run, None)
 

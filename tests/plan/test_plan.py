@@ -12,7 +12,7 @@ from bench.plan import Filter, estimate, make_plan
 from bench.registry import Registry
 from bench.suite import Suite
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CORE = ["single", "single/wide", "multi/dnn", "prior", "small"]
 
 
