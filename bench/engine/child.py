@@ -253,7 +253,7 @@ def _packed(score: Score, track: Track, ranks_by: str) -> dict[str, Any]:
     known = {m.name for m in track.metrics}
     for name in score.metrics:
         if name.removeprefix("val_") not in known:
-            raise AnswerError(f"track {track.name} scored {name!r}, which its metrics do not declare")
+            raise AnswerError(f"track {track.name} scored {name!r}, which it does not declare")
     if score.metrics.get(ranks_by) is None:
         raise AnswerError(f"the ranking metric {ranks_by!r} has no value")
     metrics = {k: plain(v) for k, v in score.metrics.items()}
