@@ -1,7 +1,8 @@
 """The contract of methods as a test of registered rows on the smoke profile, as `bench check` runs it.
 
-A row passes if it answers in the shape that the track expects, its ranking metric is a finite number, and the
-same seed gives the same answer twice. A row that says why it skips the smoke task passes with that reason.
+A row passes if it answers in the shape that the track expects, its ranking metric is a finite number, every
+metric that the track declares has a value, and the same seed gives the same answer twice. A row that says why
+it skips the smoke task passes with that reason.
 """
 
 from __future__ import annotations
@@ -117,6 +118,11 @@ def _judge(runs: list[Record], track: Track) -> tuple[tuple[str, ...], tuple[str
             return (_how(r),), ()
     costs = {m.name for m in track.metrics if m.kind == "cost"}  # a speed may differ
     problems = [
+        f"the track declares the metric {m.name}, but its score has none (None: it does not apply)"
+        for m in track.metrics
+        if m.name not in runs[0].metrics
+    ]
+    problems += [
         f"not the same twice: {name} was {runs[0].metrics[name]!r}, then {r.metrics[name]!r}"
         for r in runs[1:]
         for name in runs[0].metrics

@@ -3,7 +3,8 @@
 Tracks: ``bench/tracks/<name>/track.py`` with ``TRACK``. Methods: every file of ``methods/`` and
 ``baselines/<track>/``, the installed entry points ``bench.methods``, and files named with ``--plugin``. A
 plugin is code, so it is read only if the user named or installed it. A file of ours that cannot be read is
-reported and skipped; a plugin that the user named and that cannot be read is an error.
+reported and skipped; one that the user named and that cannot be read is an error. A file of ``methods/`` or
+``baselines/`` that is named with ``--plugin`` is what it is without.
 """
 
 from __future__ import annotations
@@ -94,6 +95,17 @@ def _folder(name: str) -> list[Path]:
     return [p for base in bench.__path__ if (p := Path(base) / name).is_dir()]
 
 
+def _module_of_ours(path: Path) -> str:
+    """The module of a file in ``methods/`` or ``baselines/``, which is found without being named; "" of any
+    other file.
+    """
+    for base in (Path(p).resolve() for p in bench.__path__):
+        parts = path.relative_to(base).with_suffix("").parts if path.is_relative_to(base) else ()
+        if parts and parts[0] in ("methods", "baselines"):
+            return ".".join(("bench", *parts))
+    return ""
+
+
 #: Attributes under which decorators leave what a function was declared as: methods, and what boards show.
 METHODS, ELEMENTS = "__bench_methods__", "__bench_elements__"
 
@@ -133,8 +145,35 @@ def near_rows(pattern: str, rows: Iterable[str]) -> str:
 def mistake(error: BaseException, file: str) -> str:
     """The message for a file that cannot be imported, with the line of the error."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
-    at = error.lineno if isinstance(error, SyntaxError) else (lines[-1] if lines else None)
+    at = lines[-1] if lines else None
+    if isinstance(error, SyntaxError):  # of this file, or of one that it imports
+        file, at = error.filename or file, error.lineno
     return f"{file}{f':{at}' if at else ''}: {type(error).__name__}: {error}"
+
+
+#: What `Track` leaves to each track to set.
+_SET_BY_TRACKS = ("name", "metrics", "reference", "Grid", "Run")
+
+
+def _whole(track: Track, file: str) -> Track:
+    """The track, if it sets all that a track has to; `BenchError` with what it lacks if it does not."""
+    if lacks := [name for name in _SET_BY_TRACKS if not hasattr(track, name)]:
+        raise BenchError(f"{file}: {type(track).__name__} does not set {', '.join(lacks)}")
+    return track
+
+
+def _track_of_ours(name: str, origin: Origin) -> Track:
+    """The track in the folder of that name; `BenchError` with the place of a mistake in it."""
+    file = str(next(p for d in _folder("tracks") if (p := d / name / "track.py").is_file()))
+    try:
+        track = getattr(origin.load(), "TRACK", None)
+    except Exception as e:
+        raise BenchError(mistake(e, file)) from e
+    if not isinstance(track, Track):
+        raise BenchError(f"{file}: it sets no TRACK; expected TRACK = …(), an instance of the track's class")
+    if _whole(track, file).name != name:
+        raise BenchError(f"{file}: the track is named {track.name!r}; expected {name!r}, as its folder is")
+    return track
 
 
 @dataclass(slots=True)
@@ -166,7 +205,7 @@ class Registry:
                 raise BenchError(f"no track {name!r}{nearest(name, self.track_names())}")
             if name not in self._tracks:
                 origin = Origin(module=f"bench.tracks.{name}.track")
-                self._tracks[name] = (origin.load().TRACK, origin)
+                self._tracks[name] = (_track_of_ours(name, origin), origin)
         return self._tracks[name]
 
     def rows(self, track: str) -> dict[str, Found]:
@@ -180,6 +219,7 @@ class Registry:
                 self._add(track, found)
             for found in self._plugin_methods():
                 self._add(track, found)
+            self._check_reference(track)
         return self._rows[track]
 
     def row(self, track: str, row: str) -> Found:
@@ -205,7 +245,8 @@ class Registry:
         """Name -> place of all code that is not ours, for provenance; a name is ``plugin:<file>`` or that of
         a package.
         """
-        files = {f"plugin:{Path(p).name}": Path(p).resolve() for p in self.plugins}
+        paths = [Path(p).resolve() for p in self.plugins]
+        files = {f"plugin:{p.name}": p for p in paths if not _module_of_ours(p)}
         for found in self._plugin_methods():
             files |= found.origin.code
         return files
@@ -230,6 +271,14 @@ class Registry:
                 self.problems.append(f"not read: {mistake(e, str(path))}")
         return found
 
+    def _check_reference(self, track: str) -> None:
+        """Report a reference that is no row: boards would lack the differences to it without a word."""
+        reference, rows = self.track(track).reference, self._rows[track]
+        if reference not in rows:
+            self.problems.append(
+                f"track {track}: its reference {reference!r} is no row{nearest(reference, rows)}"
+            )
+
     def _add(self, track: str, found: Found) -> None:
         if found.method.track != track:
             return
@@ -251,7 +300,10 @@ class Registry:
             path = Path(given).resolve()
             if not path.is_file():
                 raise BenchError(f"--plugin {given}: no such file")
-            places.append((Origin(file=str(path)), str(path)))
+            if module := _module_of_ours(path):
+                self._read_ours(Origin(module=module), path)
+            else:
+                places.append((Origin(file=str(path)), str(path)))
         for point in entry_points(group="bench.methods"):
             places.append((Origin(module=point.value.partition(":")[0]), f"entry point {point.name}"))
         read = [(origin, where, self._declared(origin, where)) for origin, where in places]
@@ -264,6 +316,13 @@ class Registry:
                         origin, f"{where}: no track {m.track!r}{nearest(m.track, self.track_names())}"
                     )
         return self._from_plugins
+
+    def _read_ours(self, origin: Origin, path: Path) -> None:
+        """Make sure that a file of ours that the user named can be read; its folder brings its rows."""
+        try:
+            origin.load()
+        except Exception as e:
+            raise BenchError(mistake(e, str(path))) from e
 
     def _declared(self, origin: Origin, where: str) -> list[Method]:
         """Methods of a plugin or an entry point. A track that it declares is added to the registry."""
@@ -278,7 +337,7 @@ class Registry:
         self._modules.append(module)
         methods, track = methods_in(module), getattr(module, "TRACK", None)
         if isinstance(track, Track):
-            self._tracks[track.name] = (track, origin)
+            self._tracks[_whole(track, where).name] = (track, origin)
         elif not methods and not declared_in(module, ELEMENTS):
             self._mistaken(
                 origin,

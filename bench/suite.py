@@ -300,9 +300,10 @@ def resolve(suite: Suite, registry: Registry, profile: str, only: Sequence[str] 
     names = [n for n in (*suite.tracks, *of_plugins) if not only or n in only]
     planned = [p for n in names if (p := _resolve_track(suite, registry, n, profile)) is not None]
     if only and not planned:
-        has = sorted({p for n in only if n in suite.tracks for p in suite.tracks[n].profiles})
+        has = sorted({"smoke", *(p for n in only if n in suite.tracks for p in suite.tracks[n].profiles)})
         raise BenchError(
             f"{suite.path}: {', '.join(only)} has no profile {profile!r}; it has {', '.join(has)}"
+            f" (profiles of a track are keys below tracks.{only[0]} there)"
         )
     return planned
 

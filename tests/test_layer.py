@@ -117,6 +117,7 @@ def test_every_command_that_shows_sees_the_published_records(sandbox, clone, ben
         said = bench(*line)
         assert said.code == 0, (name, said)
         assert wanted in said.out, (name, said.out)
+    assert (clone / "LEADERBOARD.md").exists() is False, "it holds the boards of our own suite, and no other"
     one = bench(
         *sandbox.arguments("board", "-m", first["cell"]["row"], "-k", f"seed=0,task={first['cell']['task']}")
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import bench.tracks
 from bench.contract import BenchError
 from bench.errors import nearest
 from bench.registry import Registry
@@ -116,6 +117,70 @@ def test_a_broken_file_of_ours_is_told_once_and_skipped(newcomer, folder):
     assert {"good-one", "prior"} <= set(registry.rows("embedding_scale"))
     (problem,) = registry.problems
     assert problem == f"not read: {broken}:2: ValueError: broken"
+
+
+def test_a_file_of_ours_that_is_named_is_what_it_is_without():
+    file = ROOT / "baselines" / "embedding_scale" / "prior.py"
+    registry = Registry(plugins=[file])
+    found = registry.row("embedding_scale", "prior")
+    assert (found.role, found.origin.module) == ("baseline", "bench.baselines.embedding_scale.prior")
+    assert registry.plugin_files() == {}
+    assert list(registry.rows("embedding_scale")) == list(Registry().rows("embedding_scale"))
+
+
+def test_a_broken_file_of_ours_that_is_named_is_an_error(newcomer):
+    broken = newcomer("baselines/embedding_scale/broken_one.py", "x = 1\nraise ValueError('broken')\n")
+    with pytest.raises(BenchError, match=re.escape(f"{broken}:2: ValueError: broken")):
+        Registry(plugins=[broken]).rows("embedding_scale")
+
+
+TRACK = """from bench.contract import Track
+class Small(Track):
+    name, reference, metrics, Grid, Run = "small", "fine", (), int, int
+    def tasks(self, grid): return []
+    def load(self, task, run, inputs): return None
+    def truth(self, task, run, inputs): return None
+    def score(self, task, answer, truth, history): return None
+    def smoke(self): return 0, 0
+TRACK = Small()
+"""
+
+
+@pytest.fixture
+def tracks(newcomer, tmp_path, monkeypatch):
+    """As `newcomer`, and tracks may be laid there too."""
+    monkeypatch.setattr(bench.tracks, "__path__", [*bench.tracks.__path__, str(tmp_path / "tree" / "tracks")])
+    yield newcomer
+    for name in ("bench.tracks.small", "bench.baselines.small"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("TRACK = Small()", "SMALL = Small()", ": it sets no TRACK; expected TRACK = …()"),
+        ("TRACK = Small()", "TRACK = Small", ": it sets no TRACK; expected TRACK = …()"),
+        ('"small"', '"smal"', ": the track is named 'smal'; expected 'small', as its folder is"),
+        ("name, reference,", "name, other,", ": Small does not set reference"),
+        ("def smoke", "def smok", ":9: TypeError: Can't instantiate abstract class Small"),
+        ("class Small(Track):", "class Small(Track)", ":2: SyntaxError: expected ':'"),
+    ],
+)
+def test_a_mistake_in_a_track_names_its_file(tracks, old, new, said):
+    assert old in TRACK
+    file = tracks("tracks/small/track.py", TRACK.replace(old, new))
+    registry = Registry()
+    assert "small" in registry.track_names()
+    with pytest.raises(BenchError, match=re.escape(f"{file}{said}")):
+        registry.track("small")
+
+
+def test_a_reference_that_is_no_row_is_reported(tracks):
+    tracks("tracks/small/track.py", TRACK)
+    tracks("baselines/small/fin.py", ROW.format(track="small", id="fin"))
+    registry = Registry()
+    assert list(registry.rows("small")) == ["fin"]
+    assert registry.problems == ["track small: its reference 'fine' is no row; did you mean 'fin'?"]
 
 
 @pytest.mark.parametrize("words", [("plan",), ("board",), ("status",)])

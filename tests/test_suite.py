@@ -151,7 +151,7 @@ def test_unknown_words_of_the_command_line(grids, profile, only, said):
 def test_a_track_without_the_profile_is_left_out_and_named_if_asked_for(grids):
     grids.write(GOOD.replace("    tour:\n      run: *run\n", ""))
     assert read(grids, "tour", ()) == []
-    with pytest.raises(BenchError, match=re.escape("grids has no profile 'tour'; it has laptop")):
+    with pytest.raises(BenchError, match=re.escape("grids has no profile 'tour'; it has laptop, smoke (")):
         read(grids, "tour")
 
 

@@ -85,7 +85,8 @@ class Options:
         list[str],
         typer.Option(
             "--plugin", metavar="FILE", rich_help_panel=RECORDS,
-            help="A Python file that declares methods of your own. May be repeated.",
+            help="A Python file of your own that declares methods, a track, or pictures and tables of boards."
+            " May be repeated.",
         ),
     ] = field(default_factory=list)  # fmt: skip
     local: Annotated[

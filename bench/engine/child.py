@@ -44,7 +44,7 @@ def main(job: Job, folder: str, pipe: Connection) -> None:
             _flush()
             send("result", result)
         except BaseException as e:  # a SystemExit of the method is an answer too
-            error = _error(e, job.method.path)
+            error = _error(e, (job.method.path, job.track.path))
             _flush()
             send("error", error)
         code = 0
@@ -297,9 +297,12 @@ def _points(what: str, curve: Curve) -> list[dict[str, Any]]:
     return curve.points
 
 
-def _error(error: BaseException, file: str) -> dict[str, Any]:
-    """An exception as plain values: its type, message and last lines, the line of ``file`` (where the method
-    is defined) at which it was raised, and whether it means out of memory.
+def _error(error: BaseException, files: tuple[str, str]) -> dict[str, Any]:
+    """An exception as plain values: its type, message and last lines, the line at which it was raised, and
+    whether it means out of memory.
+
+    The line is the innermost one in the file of the method, else in that of the track; ``files`` are these
+    two. What a track says of an answer (`AnswerError`) is not about the track's own lines.
 
     Its class may be anybody's: the message may be of any length, may not be UTF-8, and making it may fail.
     """
@@ -312,13 +315,15 @@ def _error(error: BaseException, file: str) -> dict[str, Any]:
         lines = "".join(traceback.format_exception(error)).splitlines()[-LINES:]
     except Exception as e:
         lines = [f"(its traceback cannot be shown: {type(e).__name__})"]
-    numbers = [n for frame, n in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
+    frames = [(f.f_code.co_filename, n) for f, n in traceback.walk_tb(error.__traceback__)]
+    blamed = files[:1] if isinstance(error, AnswerError) else files
+    at = next((f"{file}:{n}" for file in blamed for raised, n in reversed(frames) if raised == file), "")
     memory = isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text
     where = "device" if name == "OutOfMemoryError" else "host"
     return {
         "type": utf8(name, TYPE),
         "message": utf8(text, MESSAGE),
         "last_lines": [utf8(line, LINE) for line in lines],
-        "at": utf8(f"{file}:{numbers[-1]}", MESSAGE) if numbers else "",
+        "at": utf8(at, MESSAGE),
         "oom": where if memory else "",
     }

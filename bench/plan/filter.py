@@ -47,8 +47,10 @@ class Filter:
                 )
             raise BenchError(f"-m {pattern}: no row matches{near_rows(pattern, rows)}")
 
-    def check_cells(self, tasks: Sequence[Task], seeds: Iterable[int]) -> None:
-        """Raise `BenchError` for a name that no task knows, and for a value that no task or seed has."""
+    def check_cells(self, tasks: Sequence[Task], seeds: Iterable[int], profile: str) -> None:
+        """Raise `BenchError` for a name that no task of the profile knows, and for a value that no task or
+        seed of it has.
+        """
         values: dict[str, dict[str, None]] = {"task": {}, "seed": dict.fromkeys(map(str, seeds))}
         for task in tasks:
             for name, value in {**task.params, "task": task.name}.items():
@@ -60,7 +62,8 @@ class Filter:
             for pattern in patterns:
                 if not any(fnmatchcase(v, pattern) for v in values[name]):
                     near = nearest(pattern.strip("*"), values[name])
-                    raise BenchError(f"-k {self.expression}: no {name} is {pattern!r}{near}")
+                    where = f" (in the profile {profile})"
+                    raise BenchError(f"-k {self.expression}: no {name} is {pattern!r}{near}{where}")
 
     def nothing(self, chosen: Sequence[TrackPlan]) -> str:
         """What to say if each part of the filter selects something, and no cell all of them."""

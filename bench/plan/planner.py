@@ -58,7 +58,8 @@ def make_plan(
     tasks = {p.track.name: _tasks(p) for p in chosen}
     rows = [r for p in chosen for r in (*p.core, *p.ablations)]
     wanted.check_rows(rows, [r for p in chosen for r in registry.rows(p.track.name)])
-    wanted.check_cells([t for ts in tasks.values() for t in ts], {s for p in chosen for s in p.seeds})
+    seeds = {s for p in chosen for s in p.seeds}
+    wanted.check_cells([t for ts in tasks.values() for t in ts], seeds, profile)
     cells: list[PlannedCell] = []
     blocks = [list(_blocks(p, tasks[p.track.name], registry, wanted)) for p in chosen]
     for ablation in (False, True):

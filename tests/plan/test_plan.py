@@ -247,7 +247,7 @@ def test_filters(grids):
         "scale=1|7": "no scale is '7'; there is 1, 4",
         "seed=2": "no seed is '2'; there is 0, 1",
         "flihgts-4x": "no task is '*flihgts-4x*'; did you mean 'flights-4x'?",
-        "4x|hotels": "no task is '*hotels*'; there is flights-1x, flights-4x",
+        "4x|hotels": "no task is '*hotels*'; there is flights-1x, flights-4x (in the profile laptop)",
         "task=*-4x,scale=1": "no cell is selected by -k task=*-4x,scale=1 together",
     }.items():
         with pytest.raises(BenchError, match=re.escape(said)):

@@ -23,14 +23,31 @@ def command(
         Path | None, typer.Option("--out", help="Where to write it (default: results/index.html).")
     ] = None,
 ) -> None:
-    """Write the leaderboards as one page, results/index.html, and as markdown, results/LEADERBOARD.md."""
+    """Write the leaderboards as one page, results/index.html, and as markdown, results/LEADERBOARD.md.
+
+    The markdown in results/ is committed: a report of other boards than those (-t, -m, -k, -p, --suite,
+    --plugin) leaves it as it is. With --out both are written into that folder.
+    """
     from bench.board.text import markdown
 
     made = Session.open(options).boards()
     page = write_site(made, out or home() / "results" / "index.html")
+    if out is None and not _is_whole(options):
+        console.print(f"{escape(str(page))} (LEADERBOARD.md, which holds all boards, stays as it is)")
+        return
     table = page.with_name("LEADERBOARD.md")
     table.write_text("\n\n".join(markdown.render(b) for b in made) + "\n", encoding="utf-8")
     console.print(f"{escape(str(page))} and {escape(table.name)}")
+
+
+#: Options that choose what a report shows.
+_CHOOSE = ("profile", "track", "method", "filter", "suite", "plugin")
+
+
+def _is_whole(options: Options) -> bool:
+    """Whether the report is of all boards that `bench.yaml` has for the default profile."""
+    default = Options()
+    return all(getattr(options, name) == getattr(default, name) for name in _CHOOSE)
 
 
 def write_site(made: list[Board], path: Path) -> Path:

@@ -12,7 +12,7 @@ from bench.cli.console import console, duration, errors, escape
 from bench.cli.options import Options, takes
 from bench.errors import BenchError, nearest
 from bench.plan import Filter
-from bench.registry import Registry
+from bench.registry import ELEMENTS, Registry, declared_in
 from bench.suite import Suite
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def command(
 
         for part in describe(registry, subject, Suite.read(options.suite)):
             console.print(part, soft_wrap=True)
+        _print_problems(registry)
         return
     tracks, rows = options.track, options.method
     if subject:
@@ -71,19 +72,33 @@ def _of_file(
             f"bench check {file}: there is no such file, and no track of that name"
             f"{nearest(file, registry.track_names())}"
         )
-    path = str(Path(file).resolve())
+    path = Path(file).resolve()
     found = {
-        t: [r for r, f in registry.rows(t).items() if f.origin.file == path]
+        t: [r for r, f in registry.rows(t).items() if Path(f.origin.path).resolve() == path]
         for t in registry.track_names()
         if t in tracks or not tracks
     }
     declared = [r for rows in found.values() for r in rows]
     if not declared:
-        where = f" of {', '.join(tracks)}" if tracks else " of a track that there is"
-        raise BenchError(f"{file}: it declares no method{where}")
+        raise BenchError(f"{file}: {_no_method(registry, path, tracks)}")
     wanted = Filter(patterns)
     wanted.check_rows(declared)
     return [t for t, rows in found.items() if any(map(wanted.row, rows))], list(filter(wanted.row, declared))
+
+
+def _no_method(registry: Registry, path: Path, tracks: list[str]) -> str:
+    """Why there is nothing to check in a file that could be read, and how what it declares is seen."""
+    if tracks:
+        return f"it declares no method of {', '.join(tracks)}"
+    module = next((m for m in registry.plugin_modules() if m.__file__ == str(path)), None)
+    if module is not None and declared_in(module, ELEMENTS):
+        return "it declares no method; its pictures and tables are shown by bench report --plugin FILE"
+    if module is not None and hasattr(module, "TRACK"):
+        name = module.TRACK.name
+        return (
+            f"it declares no method of the track {name}; what one is given: bench check {name} --plugin FILE"
+        )
+    return "it declares no method of a track that there is; baselines/<track>/ holds methods of that track"
 
 
 def _report(done: Iterable[Checked], registry: Registry) -> None:
@@ -97,8 +112,12 @@ def _report(done: Iterable[Checked], registry: Registry) -> None:
             console.print(f"    [red]{escape(text)}[/]", soft_wrap=True)
         for text in c.notes:
             console.print(f"    [dim]{escape(text)}[/]", soft_wrap=True)
-    for text in registry.problems:
-        errors.print(f"[red]✗[/] {escape(text)}", soft_wrap=True)
+    _print_problems(registry)
     bad += len(registry.problems)
     console.print(f"{count} {'row' if count == 1 else 'rows'} checked, {bad} with problems")
     raise typer.Exit(1 if bad or not count else 0)
+
+
+def _print_problems(registry: Registry) -> None:
+    for text in registry.problems:
+        errors.print(f"[red]✗[/] {escape(text)}", soft_wrap=True)
