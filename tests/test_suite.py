@@ -47,8 +47,8 @@ MISTAKES = {
         '[single, "multi/*"]',
         '[sinlge, "multi/*"]',
         9,
-        "no row of track grids matches 'sinlge'; did you mean 'single'? (the rows of a file of your own are "
-        "there with --plugin FILE)",
+        "no row of track grids matches 'sinlge'; did you mean 'single'? (rows of a file of your own need "
+        "--plugin FILE)",
     ),
     "ablation": ('["single/wide"]', '["single/wied"]', 9, "did you mean 'single/wide'?"),
     "grid key": (

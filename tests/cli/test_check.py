@@ -176,25 +176,27 @@ def test_a_baseline_that_lies_in_its_folder_is_checked_by_its_file(bench):
     found = bench("check", ROOT / "baselines" / "embedding_scale" / "prior.py")
     assert (found.code, found.err) == (0, "")
     assert "embedding_scale · prior" in found.out
-    assert "1 rows checked, 0 with problems" in found.out
+    assert "1 row checked, 0 with problems" in found.out
 
 
-def test_a_metric_that_is_declared_and_not_scored_is_a_problem(lab):
-    path = lab.copy("faults")
+def test_a_metric_that_is_declared_and_not_scored_is_a_problem(sandbox):
+    path = sandbox.copy("faults")
     more = 'Metric(name="halves", better="higher"), Metric(name="size",'
     path.write_text(path.read_text().replace('Metric(name="size",', more))
-    lab.of("faults")
-    (found,) = check(Suite.read(lab.suite), lab.registry(), tracks=("faults",), rows=("fine",), twice=False)
+    sandbox.of("faults")
+    (found,) = check(
+        Suite.read(sandbox.suite), sandbox.registry(), tracks=("faults",), rows=("fine",), twice=False
+    )
     said = "the track declares the metric halves, but its score has none (None: it does not apply)"
     assert found.problems == (said,)
 
 
-def test_an_exception_in_the_track_names_the_line_of_the_track(lab, bench):
-    path = lab.copy("faults")
+def test_an_exception_in_the_track_names_the_line_of_the_track(sandbox, bench):
+    path = sandbox.copy("faults")
     text = path.read_text().replace('return {"size": task', 'return 1 / 0 and {"size": task')
     path.write_text(text)
-    lab.of("faults")
-    found = bench(*lab.arguments("check", "-t", "faults", "-m", "fine", store=False))
+    sandbox.of("faults")
+    found = bench(*sandbox.arguments("check", "-t", "faults", "-m", "fine", store=False))
     line = 1 + next(i for i, x in enumerate(text.splitlines()) if "1 / 0" in x)
     assert f"failed: {path}:{line}: ZeroDivisionError: division by zero" in found.out
 
@@ -208,9 +210,9 @@ def test_an_exception_in_the_track_names_the_line_of_the_track(lab, bench):
          "it declares no method of the track bare; what one is given: bench check bare --plugin FILE"),
     ],
 )  # fmt: skip
-def test_a_file_without_a_method_says_where_what_it_declares_is_seen(lab, bench, text, said):
-    file = lab.folder / "mine.py"
+def test_a_file_without_a_method_says_where_what_it_declares_is_seen(sandbox, bench, text, said):
+    file = sandbox.folder / "mine.py"
     file.write_text(text)
-    lab.use("faults").of("faults")
-    found = bench(*lab.arguments("check", str(file), store=False))
+    sandbox.use("faults").of("faults")
+    found = bench(*sandbox.arguments("check", str(file), store=False))
     assert (found.code, f"mine.py: {said}" in found.err) == (2, True), found

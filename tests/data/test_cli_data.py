@@ -60,7 +60,7 @@ def test_check_of_all_says_each_and_fails_if_one_is_missing(data):
         (("chek",), "did you mean 'check'"),
         (("prepare",), "which\\? criteo, avazu"),
         (("prepare", "creteo"), "did you mean 'criteo'"),
-        (("prepare", "flights"), "ships inside a package"),
+        (("prepare", "flights"), "needs no preparation"),
         (("check", "flihgts"), "did you mean 'flights'"),
         (("list", "criteo"), "takes no names"),
     ],
