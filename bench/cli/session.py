@@ -13,7 +13,6 @@ from bench.registry import Registry
 from bench.store.committed.layers import Layered, committed_records, home, results_folder
 from bench.store.committed.reading import load_committed
 from bench.store.records import Store
-from bench.store.summaries import match_key
 from bench.suite import Suite
 
 if TYPE_CHECKING:
@@ -96,10 +95,3 @@ def records_of_all_profiles(store: Store, options: Options) -> Store | Layered |
             raise BenchError(f"--published: there is no published record in {results_folder()}")
         return under
     return store if under is None else Layered(store, under)
-
-
-def find_key(records: Store | Layered | CommittedRecords, start: str) -> str:
-    """The one key that begins with ``start``; `BenchError` with the nearest if there is none or several."""
-    if isinstance(records, Store | Layered):
-        return records.match(start)
-    return match_key(records.summaries(), start, "the published records")

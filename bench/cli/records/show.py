@@ -12,7 +12,7 @@ from rich.table import Table
 from bench.cli.console import console, duration, escape
 from bench.cli.options import Options, takes
 from bench.cli.records.why import KeyArgument
-from bench.cli.session import find_key, open_store, records_of_all_profiles
+from bench.cli.session import open_store, records_of_all_profiles
 from bench.contract import BenchError, Record
 
 
@@ -28,7 +28,7 @@ def command(
     """Show one cell: what it was, how it ended, its numbers, its curve, where it ran, its last log lines."""
     own = open_store(options)
     opened = records_of_all_profiles(own, options)
-    key = find_key(opened, key)
+    key = opened.match(key)
     record = opened.read(key)
     if record is None:
         raise BenchError(f"the record of {key} was not one: {'; '.join(opened.problems[-1:])}")

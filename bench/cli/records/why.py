@@ -8,7 +8,7 @@ import typer
 
 from bench.cli.console import console, escape
 from bench.cli.options import Options, takes
-from bench.cli.session import Session, find_key, records_of_all_profiles
+from bench.cli.session import Session, records_of_all_profiles
 from bench.plan import PlannedCell, make_plan
 from bench.store.summaries import RecordSummary
 
@@ -24,7 +24,7 @@ def command(options: Options, key: KeyArgument) -> None:
     """
     session = Session.open(options)
     records = records_of_all_profiles(session.store, options)
-    head = records.summaries()[find_key(records, key)]
+    head = records.summaries()[records.match(key)]
     planned = find(session, head.key)
     if planned is not None:
         console.print(f"planned today: {escape(str(planned.cell))}, state {planned.state}")

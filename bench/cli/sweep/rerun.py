@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.cli.console import console, duration, escape
 from bench.cli.options import Options, takes
 from bench.cli.records.why import KeyArgument, find
-from bench.cli.session import Session, find_key, records_of_all_profiles
+from bench.cli.session import Session, records_of_all_profiles
 from bench.contract import BenchError
 
 
@@ -20,7 +20,7 @@ def command(options: Options, key: KeyArgument) -> None:
 
     session = Session.open(options)
     records = records_of_all_profiles(session.store, options)
-    match = find_key(records, key)
+    match = records.match(key)
     published = bool(records.summaries()[match].layer)
     old = records.read(match)
     planned = find(session, match)

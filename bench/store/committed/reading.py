@@ -11,7 +11,7 @@ from bench.store.artifacts import check_artifact, check_content, unpack_units, u
 from bench.store.encoding import NewerError, check_shape, parse, record_of
 from bench.store.files import LocalFiles
 from bench.store.shape import ShapeError
-from bench.store.summaries import PUBLISHED, RecordSummary, StringTable, summary_of
+from bench.store.summaries import PUBLISHED, RecordSummary, StringTable, match_key, summary_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,6 +86,12 @@ class CommittedRecords:
     def summaries(self) -> dict[str, RecordSummary]:
         """Key -> summary of its record."""
         return dict(self._summaries)
+
+    def match(self, start: str) -> str:
+        """The one key that starts with ``start``; `BenchError` with the nearest if there is none or
+        several.
+        """
+        return match_key(self._summaries, start, "the published records")
 
     def read(self, key: str) -> Record | None:
         """The whole record of a key, None if there is none; `BenchError` if its file was changed

@@ -12,6 +12,7 @@ import torch
 from bench.contract import Score
 from bench.engine.context import RunContext, set_seed
 from bench.nn.diffusion import to_pictures
+from bench.registry import methods_in
 from bench.tracks.dit_transfer import stages
 from bench.tracks.dit_transfer.data import Pixels, TransferData
 from bench.tracks.dit_transfer.nets.dit import DiT, DiTConfig
@@ -27,12 +28,7 @@ FILES = (
         )
     ),
 )  # fmt: skip
-METHODS = {
-    m.id: m
-    for file in FILES
-    for v in vars(importlib.import_module(f"bench.{file}")).values()
-    for m in getattr(v, "__bench_methods__", ())
-}
+METHODS = {m.id: m for file in FILES for m in methods_in(importlib.import_module(f"bench.{file}"))}
 ROWS = {row: m for m in METHODS.values() for row in m.rows()}
 SIDE, N, BANK = 8, 45, 17
 CLASSES = ("dark", "dim", "dusky")

@@ -11,6 +11,7 @@ import pytest
 
 from bench.contract import AnswerError, BenchError, Method, Task, method
 from bench.data.tables import tabular
+from bench.registry import methods_in
 from bench.tracks.common.fields import encode_fields
 from bench.tracks.common.metrics import auc
 from bench.tracks.embedding_scale.data import CtrData, Truth
@@ -54,7 +55,7 @@ class FakeContext:
 
 def declared(module: str) -> Method:
     found = importlib.import_module(module)
-    (one,) = [m for v in vars(found).values() for m in getattr(v, "__bench_methods__", ())]
+    (one,) = methods_in(found)
     return one
 
 

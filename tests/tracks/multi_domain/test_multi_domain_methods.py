@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from bench.contract import BenchError
+from bench.registry import methods_in
 from bench.tracks.multi_domain import sampling, training
 from bench.tracks.multi_domain.nets import heads
 from bench.tracks.multi_domain.nets.heads import MultiHead, Plain, Separate
@@ -28,7 +29,7 @@ FILES = [
         for m in pkgutil.iter_modules(BASELINES.__path__)
     ),
 ]
-METHODS = {m.id: m for f in FILES for v in vars(f).values() for m in getattr(v, "__bench_methods__", ())}
+METHODS = {m.id: m for f in FILES for m in methods_in(f)}
 ROWS = [row for m in METHODS.values() for row in m.rows()]
 
 

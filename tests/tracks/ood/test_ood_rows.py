@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 
 from bench.contract import Task
 from bench.nn import averaging
+from bench.registry import methods_in
 from bench.tracks.ood import settings, training
 from bench.tracks.ood.nets import heads
 from bench.tracks.ood.nets.clip import with_context
@@ -31,12 +32,7 @@ FILES = (
         )
     ),
 )  # fmt: skip
-METHODS = {
-    m.id: m
-    for file in FILES
-    for v in vars(importlib.import_module(f"bench.{file}")).values()
-    for m in getattr(v, "__bench_methods__", ())
-}
+METHODS = {m.id: m for file in FILES for m in methods_in(importlib.import_module(f"bench.{file}"))}
 #: Rows with a linear head know only the names of their training.
 HEADS = ("linear-probe", "erm", "lp-ft")
 FROZEN = ("zero-shot", "linear-probe", "coop", "cocoop", "clip-adapter", "tip-adapter", "tip-adapter-f")
