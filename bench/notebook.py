@@ -95,10 +95,11 @@ def try_method(
     def scorer(answer: Any, history: list[Snapshot]) -> Score:
         return chosen.score(picked, answer, chosen.truth(picked, run, inputs), history)
 
-    set_seed(seed)
+    stream = picked.stream(seed)
+    set_seed(stream)
     with tempfile.TemporaryDirectory(prefix="bench-try-") as folder:
         log = logging.getLogger("bench.method")
-        ctx = RunContext(seed, device, device == "cuda", Path(folder), run, log, scorer, stages)
+        ctx = RunContext(stream, device, device == "cuda", Path(folder), run, log, scorer, stages)
         ctx.start_clock()
         clock = time.monotonic()
         answer = fn(given, _hp(declared, hp), ctx)

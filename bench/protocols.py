@@ -45,8 +45,8 @@ class StageContext(Protocol):
 class Context(Protocol):
     """Everything that a method may use beside its data and hyper-parameters.
 
-    ``seed``: seeds were already set for random, numpy and torch; use it for your own generators. ``device``:
-    ``cpu`` or ``cuda``. ``amp``: whether mixed precision is wanted. ``workdir``: an empty folder, gone
+    ``seed``: random, numpy and torch were already seeded with it; use it for your own generators. It is a
+    number made from the cell's seed and the task's data set (`Task.stream`). ``device``: ``cpu`` or ``cuda``. ``amp``: whether mixed precision is wanted. ``workdir``: an empty folder, gone
     afterwards. ``run``: the track's run settings.
     """
 

@@ -183,9 +183,10 @@ def _cell(job: Job, folder: Path, send: _Sender) -> dict[str, Any]:
     clock = time.monotonic()
     given = track.load(job.task, run, inputs)
     cost = {"load_s": time.monotonic() - clock}
-    set_seed(job.seed)
+    stream = job.task.stream(job.seed)
+    set_seed(stream)
     ctx = RunContext(
-        job.seed,
+        stream,
         job.device,
         job.device == "cuda",
         folder / "work",
