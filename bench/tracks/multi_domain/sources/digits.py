@@ -72,13 +72,22 @@ def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
         train = np.sort(np.concatenate(few))
     return Splits(
         kind="images", domains=digits.DOMAINS, classes=10, y=y, domain=domain, ids=found.id,
-        # Digits that people wrote have no group: each is one of its own.
-        groups=np.where(found.group == "", found.id, found.group),
+        groups=_groups(found),
         train=thinned_by_domain(train, domain, run.rows),
         val=thinned_by_domain(np.flatnonzero(split == "val"), domain, run.rows),
         test=thinned_by_domain(np.flatnonzero(split == "test"), domain, run.rows),
         inputs=partial(_inputs, found.images),
     )  # fmt: skip
+
+
+def _groups(found: digits.Digits) -> np.ndarray:
+    """What digits that are not independent have in common, (n,): renderings are of one digit of one font.
+
+    Not its family: test digits are of two, and from two nobody learns how much families differ. Digits that
+    people wrote are each a group of their own, since it is not known who wrote which.
+    """
+    glyph = np.array([i.rpartition("/")[0] for i in found.id])
+    return np.where(found.group == "", found.id, glyph)
 
 
 def _exchanged(found: digits.Digits) -> np.ndarray:

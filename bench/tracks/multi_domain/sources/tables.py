@@ -63,10 +63,15 @@ def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
 
 
 def _clusters(dataset: str, events: tabular.Events) -> np.ndarray:
-    """What rows that are not independent have in common, (n,) strings: the student, or the day."""
-    found = events.columns[CLUSTERS[dataset]] if dataset in CLUSTERS else events.day
-    assert found is not None
-    return found.astype(str)
+    """What rows that are not independent have in common, (n,) strings: the student, or the day.
+
+    Clusters are told apart over all data sets of a board, so numbers say what they count.
+    """
+    if dataset in CLUSTERS:
+        column = CLUSTERS[dataset]
+        return np.char.add(f"{column}/", events.columns[column].astype(str))
+    assert events.day is not None
+    return events.day.astype(str)
 
 
 def _inputs(x: np.ndarray, rows: np.ndarray) -> Examples:
