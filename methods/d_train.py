@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from bench.contract import Context, method
+from bench.contract import Context, Space, method
 
 if TYPE_CHECKING:
     from bench.tracks.multi_domain.data import MultiDomainData
@@ -26,17 +26,22 @@ def divided(steps: int, shares: Sequence[int]) -> list[int]:
 @method(
     "multi_domain",
     name="D-Train",
-    hp={"shares": [1, 1, 1], "experts": 0},
+    hp={
+        "shares": [1, 1, 1],
+        "phase_3": Space(default="balanced", choices=("balanced", "natural")),
+        "experts": 0,
+    },
     variants={
         "no-pre-train": {"shares": [0, 1, 1]},
         "no-post-train": {"shares": [1, 0, 1]},
         "no-fine-tune": {"shares": [1, 1, 0]},
+        "natural-phase-3": {"phase_3": "natural"},
         "mmoe": {"experts": 4},
     },
     ref="Wang et al., Decoupled Training: Return of Frustratingly Easy Multi-Domain Learning, AAAI 2024",
 )
 def d_train(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
-    """Three phases over the same batches as every row's, ``shares`` of the steps each:
+    """Three phases over as many batches as every row's, ``shares`` of the steps each:
 
         1. pre-train:   min over psi, h_0        sum_t sum_i L(h_0(psi(x_ti)), y_ti)    the root model
         2. post-train:  min over psi, h_1..h_T   sum_t sum_i L(h_t(psi(x_ti)), y_ti)    from h_t = h_0
@@ -46,7 +51,13 @@ def d_train(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[
     phase has a fresh optimiser, whose rate falls to 0 within it. On top of MMoE (``experts`` > 0), psi is its
     experts and gates; there is one gate for all in phase 1, of which phase 2 gives each domain a copy.
 
-    Assumed, as the paper's text could not be read: the shares, the copies in phase 2, fresh optimisers.
+    Phases 1 and 2 train on batches with natural shares of the domains, as every row does. Heads are tuned
+    independently of each other, so in phase 3 a batch has equally many rows of each domain: with natural
+    shares (``phase_3``) the steps of a head would depend on how large the other domains are, and a domain
+    with a hundredth of all examples would have less than a row a step.
+
+    Assumed, as the paper's text could not be read: the shares, the copies in phase 2, fresh optimisers, what
+    the batches of phase 3 hold.
     """
     from bench.tracks.multi_domain import training
     from bench.tracks.multi_domain.nets.experts import Experts
@@ -67,7 +78,7 @@ def d_train(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[
     phases = [
         Phase(steps=pre, end=evaluate),
         Phase(steps=post, begin=lambda: net.split(T), end=evaluate),
-        Phase(steps=tune, part=lambda: net.heads, end=evaluate),
+        Phase(steps=tune, part=lambda: net.heads, end=evaluate, shares=hp["phase_3"]),
     ]
     done = training.fit(net, training.mean_loss(net), data, ctx, phases=phases)
     return answers[-1] if done else training.answer(net, data, ctx)

@@ -22,5 +22,6 @@ def balanced(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict
 
     body = data.body()
     net = MultiHead(Plain(body), [body.head() for _ in data.domains])
-    training.fit(net, training.mean_loss(net), data, ctx, shares="balanced")
+    every_step = training.Phase(steps=data.recipe.steps, shares="balanced")
+    training.fit(net, training.mean_loss(net), data, ctx, phases=[every_step])
     return training.answer(net, data, ctx)

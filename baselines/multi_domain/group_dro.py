@@ -40,5 +40,6 @@ def group_dro(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dic
     def loss(batch: Batch) -> Tensor:
         return q(training.losses(net(batch.x, batch.domain), batch.y), batch.domain)
 
-    training.fit(torch.nn.ModuleList([net, q]), loss, data, ctx, shares="balanced")
+    every_step = training.Phase(steps=data.recipe.steps, shares="balanced")
+    training.fit(torch.nn.ModuleList([net, q]), loss, data, ctx, phases=[every_step])
     return training.answer(net, data, ctx)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -80,8 +80,8 @@ class Truth:
 
     ``val_y``, ``val_domain``: (n,) labels and domains of the validation examples, integers from 0 on;
     ``test_y``, ``test_domain``: of the m test examples. ``test_ids``: (m,) strings, unique; the same picture
-    has the same id for every method. ``test_groups``: (m,) strings, see `Labelled`. Both are None
-    for a table.
+    has the same id for every method; None for a table. ``test_groups``: (m,) strings or integers, see
+    `Labelled`.
     """
 
     kind: Kind
@@ -99,10 +99,10 @@ class Truth:
 class Splits:
     """A task's data before it is divided between `MultiDomainData` and `Truth`.
 
-    ``y``, ``domain``: (n,) labels and domains of all examples, integers of any size; ``ids``, ``groups``:
-    (n,) strings, of pictures. ``train``, ``val``, ``test``: positions in them. ``inputs``: gives the examples
-    at some positions (k,). ``cardinalities``: how many values each field of a table has. ``weights``: the
-    file that the network starts from, where it is the user's.
+    ``y``, ``domain``: (n,) labels and domains of all examples, integers of any size; ``ids``: (n,) strings,
+    of pictures; ``groups``: (n,) strings or integers, see `Labelled`. ``train``, ``val``, ``test``: positions
+    in them. ``inputs``: gives the examples at some positions (k,). ``cardinalities``: how many values each
+    field of a table has. ``weights``: the file that the network starts from, where it is the user's.
     """
 
     kind: Kind
@@ -118,6 +118,15 @@ class Splits:
     groups: np.ndarray | None = None
     cardinalities: tuple[int, ...] = ()
     weights: Path | None = None
+
+    def shuffled_test(self) -> Splits:
+        """The same with the test examples in an order that says nothing.
+
+        Sources give them by label, by day or by how they were drawn, which is no business of a method's. The
+        order is fixed: it depends on nothing but how many there are, so tasks with the same test examples
+        have them in the same order.
+        """
+        return replace(self, test=np.random.default_rng(0).permutation(self.test))
 
     def labelled(self, rows: np.ndarray) -> Labelled:
         """The examples at the positions (k,), with their labels."""

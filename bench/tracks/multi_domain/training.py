@@ -60,13 +60,15 @@ class Phase:
     killed cell comes past this phase again; it may change the network, and must draw nothing at random.
     ``part``: gives, when the phase begins, the part of the network that is trained; None: all of it.
     Everything else is in evaluation mode and without gradients, so that neither a weight nor a statistic of
-    it changes. ``end``: called with the number of steps done, in this phase and those before.
+    it changes. ``end``: called with the number of steps done, in this phase and those before. ``shares``: of
+    the domains in a batch; see `bench.tracks.multi_domain.sampling`.
     """
 
     steps: int
     begin: Callable[[], None] = lambda: None
     part: Callable[[], nn.Module] | None = None
     end: Callable[[int], None] = _nothing
+    shares: Shares = "natural"
 
 
 def fit(
@@ -76,7 +78,6 @@ def fit(
     ctx: Context,
     *,
     phases: Sequence[Phase] = (),
-    shares: Shares = "natural",
 ) -> bool:
     """Train ``net`` in place for the steps of the recipe, in one phase unless several are given.
 
@@ -88,7 +89,6 @@ def fit(
         data: what is trained on.
         ctx: of the cell.
         phases: their steps add up to the recipe's.
-        shares: of the domains in a batch; see `bench.tracks.multi_domain.sampling`.
 
     Returns:
         whether the training came to its end.
@@ -106,7 +106,7 @@ def fit(
         if not steps or (state is not None and number < state["phase"]):
             continue
         mine = state if state is not None and number == state["phase"] else None
-        if not _phase(net, loss, data, ctx, phase, steps, shares, number, mine):
+        if not _phase(net, loss, data, ctx, phase, steps, number, mine):
             return False
         phase.end(steps.stop)
     return True
@@ -119,7 +119,6 @@ def _phase(
     ctx: Context,
     phase: Phase,
     steps: range,
-    shares: Shares,
     number: int,
     state: dict[str, Any] | None,
 ) -> bool:
@@ -154,7 +153,7 @@ def _phase(
     part.train()
     for p in frozen:
         p.requires_grad_(False)
-    engine.run(_batches(data, ctx, range(engine.done, steps.stop), shares), step)
+    engine.run(_batches(data, ctx, range(engine.done, steps.stop), phase.shares), step)
     for p in frozen:
         p.requires_grad_(True)
     return engine.finite

@@ -39,6 +39,7 @@ def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
     train, val, test = np.split(np.arange(len(log.y)), np.cumsum(log.manifest.parts)[:-1])
     return Splits(
         kind="table", domains=log.manifest.domains, classes=2, y=log.y, domain=log.domain,
+        groups=log.x[:, 0],
         train=thinned_by_domain(train, log.domain, run.rows),
         val=thinned_by_domain(val, log.domain, run.rows),
         test=thinned_by_domain(test, log.domain, run.rows),
@@ -47,6 +48,6 @@ def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
 
 
 def _inputs(x: np.ndarray, rows: np.ndarray) -> Examples:
-    # A whole part stays a map; `thinned` may have picked some of its rows.
-    whole = len(rows) and rows[-1] - rows[0] + 1 == len(rows)
+    # A whole part in order stays a map; `thinned` picks some of its rows, and test rows are shuffled.
+    whole = len(rows) and bool((np.diff(rows) == 1).all())
     return Arrays(x[rows[0] : rows[-1] + 1] if whole else x[rows])

@@ -21,6 +21,8 @@ from bench.tracks.multi_domain.settings import Run
 
 #: Data set -> the column that is its domain, and what stands before a value in a domain's name.
 COLUMNS: Mapping[str, tuple[str, str]] = {"insteval": ("dept", "dept-"), "flights": ("origin", "")}
+#: Data set -> the column whose equal values make rows depend on each other; without one, their day does.
+CLUSTERS: Mapping[str, str] = {"insteval": "student"}
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
@@ -53,11 +55,23 @@ def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
     x, cardinalities = encode_fields(fields, train, events.rare)
     return Splits(
         kind="table", domains=tuple(f"{prefix}{n}" for n in names), classes=2,
-        y=events.label.astype(np.int64), domain=domain,
+        y=events.label.astype(np.int64), domain=domain, groups=_clusters(dataset, events),
         train=thinned_by_domain(train, domain, run.rows), val=thinned_by_domain(val, domain, run.rows),
         test=thinned_by_domain(test, domain, run.rows),
         inputs=partial(_inputs, x), cardinalities=cardinalities,
     )  # fmt: skip
+
+
+def _clusters(dataset: str, events: tabular.Events) -> np.ndarray:
+    """What rows that are not independent have in common, (n,) strings: the student, or the day.
+
+    Clusters are told apart over all data sets of a board, so numbers say what they count.
+    """
+    if dataset in CLUSTERS:
+        column = CLUSTERS[dataset]
+        return np.char.add(f"{column}/", events.columns[column].astype(str))
+    assert events.day is not None
+    return events.day.astype(str)
 
 
 def _inputs(x: np.ndarray, rows: np.ndarray) -> Examples:
