@@ -68,7 +68,8 @@ class Recipe:
 # digits .975 with rates of 1e-3 and 300 steps, .982 with 3e-3 and 450; InstEval .673 with 300 steps, .662
 # with 600; flights .646 with 600, .636 with 1,200; tables at 3e-3 and 3e-2 differ by .002 at most. Emoji
 # (shared bottom alone): .52 after 120 steps at 48 pixels or 240 at 32, at 2e-4; .48 at 5e-4; chance at 1e-3;
-# .44 after 60 with 3e-4. It is 240, so that a phase of D-Train has 80.
+# .44 after 60 with 3e-4; .56 after 240. It is 240, so that each of D-Train's phases has 80 (digits have 150,
+# tables 100 and 200): with 60 a phase had 20.
 _DIGITS = Recipe(network="cnn", batch=64, steps=450, lr=3e-3, head_lr=3e-3)
 _TABLE = Recipe(network="fields", batch=512, steps=600, lr=1e-2, hidden=(64, 32))
 #: Steps of DomainNet: as many as ForkMerge's released code takes in its joint phase (20 x 2,500).

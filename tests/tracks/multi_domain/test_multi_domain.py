@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from bench import stats
 from bench.board.paper_figures import read_paper_figures
 from bench.contract import AnswerError, BenchError, Task
+from bench.registry import Registry
 from bench.suite import Suite
 from bench.tracks.common.metrics import balanced_accuracy
 from bench.tracks.multi_domain import metrics, settings
@@ -32,10 +34,26 @@ def grid(profile):
 
 
 def test_the_tasks_of_both_profiles():
-    assert [t.name for t in TRACK.tasks(grid("laptop"))] == [
-        "emoji", "digits", "digits-unequal", "insteval", "flights",
+    assert [(t.name, t.data, t.group) for t in TRACK.tasks(grid("laptop"))] == [
+        ("emoji", "emoji", "pictures"),
+        ("digits", "digits", "pictures"),
+        ("digits-unequal", "digits", "pictures"),
+        ("digits-conflict", "digits", "pictures"),
+        ("insteval", "insteval", "tables"),
+        ("flights", "flights", "tables"),
+    ]
+    assert [(t.name, t.group) for t in TRACK.tasks(grid("paper"))] == [
+        ("office-home", "pictures"), ("domain-net", "pictures"), ("fmow", "pictures"), ("amazon", "tables"),
     ]  # fmt: skip
-    assert [t.name for t in TRACK.tasks(grid("paper"))] == ["office-home", "domain-net", "fmow", "amazon"]
+
+
+def test_the_claims_are_about_rows_and_tasks_that_there_are():
+    rows = set(Registry().rows("multi_domain"))
+    tasks = [t.name for t in TRACK.tasks(grid("laptop"))]
+    for claim in TRACK.claims:
+        assert {*claim.rows, *claim.over} <= rows
+        assert all(fnmatch.filter(tasks, pattern) for pattern in claim.tasks)
+        assert claim.paper is None, "no figure of the paper could be sourced"
 
 
 def test_a_mistake_in_the_grid_names_the_nearest():
@@ -67,6 +85,7 @@ def test_the_board_names_what_is_assumed_and_what_is_a_proxy():
     laptop = TRACK.notes(TRACK.tasks(grid("laptop")))
     assert "the three phases" in laptop["assumed"]
     assert "no recommender's log" in laptop["flights"]
+    assert "real digits with permuted labels" in laptop["digits-conflict"]
     assert "amazon" not in laptop
     assert TRACK.notes(TRACK.tasks(grid("paper")))["amazon"].startswith("a proxy")
 
@@ -110,12 +129,13 @@ def images(n=60, seed=0):
     )  # fmt: skip
 
 
-def table(n=40):
+def table(n=40, clusters=0):
     y = np.tile([0, 1], n // 2)
     domain = np.repeat([0, 1], n // 2)
     return Truth(
         kind="table", domains=("a", "b"), classes=2, val_y=y, val_domain=domain, test_y=y,
-        test_domain=domain, test_ids=None, test_groups=None,
+        test_domain=domain, test_ids=None,
+        test_groups=np.array([f"day-{i % clusters}" for i in range(n)]) if clusters else None,
     )  # fmt: skip
 
 
@@ -149,9 +169,32 @@ def test_the_units_mean_the_metric_and_know_their_families():
     score = TRACK.score(IMAGES, answer(truth, guess), truth, ())
     units = score.units["average"]
     assert units.values.mean() == pytest.approx(score.metrics["average"])
-    assert (units.values[guess != truth.test_y] == 0).all()
-    assert units.ids is truth.test_ids
-    assert units.groups is truth.test_groups
+    of = dict(zip(units.ids.tolist(), units.values.tolist(), strict=True))
+    wrong = truth.test_ids[guess != truth.test_y].tolist()
+    assert [of[i] for i in wrong] == [0] * len(wrong)
+    assert dict(zip(units.ids, units.groups, strict=True)) == dict(
+        zip(truth.test_ids, truth.test_groups, strict=True)
+    )
+
+
+@pytest.mark.parametrize("kind", ["images", "table"])
+def test_neither_metrics_nor_units_depend_on_the_order_of_the_examples(kind):
+    truth = images() if kind == "images" else table(clusters=7)
+    random = np.random.default_rng(4)
+    p = random.dirichlet(np.ones(3), 60) if kind == "images" else random.random(40)
+    order = random.permutation(len(p))
+    moved = {
+        f.name: None if (v := getattr(truth, f.name)) is None else v[order]
+        for f in dataclasses.fields(truth)
+        if f.name.startswith("test_")
+    }
+    val = answer(truth)["val"] if kind == "images" else truth.val_y * 0.5
+    here = TRACK.score(IMAGES, {"val": val, "test": p}, truth, ())
+    there = TRACK.score(IMAGES, {"val": val, "test": p[order]}, dataclasses.replace(truth, **moved), ())
+    assert there.metrics == pytest.approx(here.metrics, nan_ok=True)
+    a, b = here.units["average"], there.units["average"]
+    assert a.ids.tolist() == b.ids.tolist()
+    assert a.values == pytest.approx(b.values)
 
 
 def test_a_table_is_scored_by_auc_of_each_domain():
@@ -166,7 +209,30 @@ def test_a_table_is_scored_by_auc_of_each_domain():
     assert score.units == {}
 
 
-@pytest.mark.parametrize("truth", [images(), table()], ids=["images", "table"])
+def test_the_units_of_a_table_are_clusters_whose_mean_is_the_mean_of_the_areas():
+    """Against the definition: the influence of each row on its domain's area, added up by cluster."""
+    truth = table(60, clusters=9)
+    p = np.round(np.random.default_rng(2).random(60), 1)  # with ties
+    units = TRACK.score(TABLE, {"val": truth.val_y * 0.5, "test": p}, truth, ()).units["average"]
+    share = np.zeros(60)
+    areas = []
+    for d in range(2):
+        one, zero = (np.flatnonzero((truth.test_domain == d) & (truth.test_y == y)) for y in (1, 0))
+        wins = (p[one][:, None] > p[zero]) + 0.5 * (p[one][:, None] == p[zero])
+        areas.append(wins.mean())
+        share[one] = (wins.mean(1) - areas[-1]) / len(one) / 2
+        share[zero] = (wins.mean(0) - areas[-1]) / len(zero) / 2
+    names = sorted(set(truth.test_groups.tolist()))
+    assert units.ids.tolist() == names
+    assert units.groups is None
+    added = [share[truth.test_groups == g].sum() for g in names]
+    assert units.values == pytest.approx(np.mean(areas) + 9 * np.array(added))
+    assert units.values.mean() == pytest.approx(np.mean(areas))
+
+
+@pytest.mark.parametrize(
+    "truth", [images(), table(), table(clusters=5)], ids=["images", "table", "table with clusters"]
+)
 def test_what_is_not_finite_diverges(truth):
     p = answer(truth) if truth.kind == "images" else {"val": truth.val_y * 0.5, "test": truth.test_y * 0.5}
     p["test"] = p["test"].astype(float)
@@ -218,8 +284,8 @@ def test_what_is_kept_has_no_field_that_a_method_is_given():
     assert not {"test_y", "y"} & {f.name for f in dataclasses.fields(MultiDomainData)}
 
 
-def test_digits_of_equal_and_unequal_domains_are_one_observation():
-    every = ("emoji", "digits", "digits-unequal", "insteval", "flights")
+def test_all_tasks_on_digits_are_one_observation():
+    every = ("emoji", "digits", "digits-unequal", "digits-conflict", "insteval", "flights")
     of = stats.samples(TRACK.tasks(settings.Grid(datasets=every)), TRACK.axis)
-    assert of["digits"] == of["digits-unequal"]
+    assert of["digits"] == of["digits-unequal"] == of["digits-conflict"]
     assert len(set(of.values())) == 4

@@ -12,6 +12,7 @@ import rating_reference
 
 from bench.contract import BenchError
 from bench.data.catalog import CATALOG
+from bench.data.drawings import digits as drawings
 from bench.data.images import fmow, image_folders, image_sets
 from bench.data.tables import ratings, tabular
 from bench.tracks.common.fields import encode_fields
@@ -74,7 +75,9 @@ def test_digits_have_three_domains_whose_parts_share_nothing(digits):
 
 
 def test_no_family_of_fonts_lies_in_two_parts_and_writers_stay_together(digits):
-    families = [{g for g in s if "/" not in g} for s in groups(digits)]
+    font = {f: family for family, fonts in drawings.FAMILIES.items() for f in fonts}
+    of = [digits.groups[getattr(digits, p)].tolist() for p in SPLITS]
+    families = [{font[g.split("/")[1]] for g in part if g.startswith("fonts/")} for part in of]
     assert apart(families)
     assert set().union(*families) == set(digits_task.FAMILIES)
     # UCI's rows stand writer by writer: every part is one stretch of them.
@@ -93,6 +96,61 @@ def test_unequal_digits_differ_in_training_alone(digits):
     for d in range(3):
         n = np.bincount(unequal.y[unequal.train[unequal.domain[unequal.train] == d]])
         assert n.min() == n.max()
+
+
+def test_renderings_of_a_glyph_are_a_group_and_written_digits_are_none(digits):
+    sizes_of = dict(zip(*np.unique(digits.groups, return_counts=True), strict=True))
+    assert {n for g, n in sizes_of.items() if g.startswith("fonts/")} == {drawings.RENDERED}
+    assert {n for g, n in sizes_of.items() if not g.startswith("fonts/")} == {1}
+    test = set(digits.groups[digits.test[digits.domain[digits.test] == 2]].tolist())
+    assert len(test) == 8 * 10  # so many that their spread can be estimated; there are two families
+
+
+def test_conflicting_digits_have_the_pictures_of_unequal_ones_and_exchange_three_labels(digits):
+    unequal, conflict = (
+        digits_task.splits(task(f"digits-{n}"), settings.Run(), INPUTS) for n in ("unequal", "conflict")
+    )
+    for p in SPLITS:
+        assert np.array_equal(getattr(conflict, p), getattr(unequal, p))
+    assert np.array_equal(conflict.ids, digits.ids)
+    means = []
+    for d, name in enumerate(conflict.domains):
+        mine = conflict.domain == d
+        pairs = set(zip(digits.y[mine].tolist(), conflict.y[mine].tolist(), strict=True))
+        means.append(dict(pairs))
+        assert len(pairs) == len(means[-1]) == 10, "a digit has one label in a domain"
+        assert sorted(means[-1].values()) == list(range(10)), "and a label one digit"
+        assert {a for a, b in pairs if a != b} == set(digits_task.EXCHANGED[name])
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert sum(means[a][digit] != means[b][digit] for digit in range(10)) == 6
+
+
+@pytest.mark.parametrize("name", ["digits", "insteval", "flights"])
+def test_the_order_of_test_examples_says_nothing_of_their_labels(name):
+    truth = TRACK.truth(task(name), settings.Run(), INPUTS)
+    n = len(truth.test_y)
+    for what in (truth.test_y, truth.test_domain):
+        same = (what[1:] == what[:-1]).mean()
+        chance = np.square(np.bincount(what) / n).sum()
+        assert abs(same - chance) < 5 / np.sqrt(n)  # in their sources' order: .9 of digits
+
+
+def test_tasks_on_digits_have_their_test_pictures_in_one_order():
+    first, *others = (
+        TRACK.truth(task(name), settings.Run(), INPUTS)
+        for name in ("digits", "digits-unequal", "digits-conflict")
+    )
+    for other in others:
+        assert np.array_equal(first.test_ids, other.test_ids)
+
+
+def test_test_pictures_lie_at_the_places_of_their_ids():
+    data, truth = (f(task("digits"), settings.Run(rows=30), INPUTS) for f in (TRACK.load, TRACK.truth))
+    found = drawings.read()
+    place = {i: k for k, i in enumerate(found.id.tolist())}
+    at = [place[i] for i in truth.test_ids.tolist()]
+    assert np.array_equal(data.test.inputs.read(np.arange(len(at))), found.images[at])
+    assert np.array_equal(truth.test_y, found.y[at])
 
 
 def test_what_a_method_is_given_and_what_is_kept_are_of_the_same_rows():
@@ -177,6 +235,13 @@ def test_flights_are_split_by_time_in_every_airport():
         assert of[0].max() < of[1].min()
         assert of[1].max() < of[2].min()
     assert sum(map(sum, sizes(splits).values())) == 327_346
+    assert len(set(splits.groups[splits.test].tolist())) == 36, "days"
+
+
+def test_rows_of_a_student_are_a_cluster_whatever_the_department():
+    splits = table_task.splits(task("insteval"), settings.Run(), INPUTS)
+    student = tabular.read("insteval").columns["student"]
+    assert splits.groups.tolist() == [f"student/{s}" for s in student.tolist()]
 
 
 def test_the_vocabulary_is_of_training():

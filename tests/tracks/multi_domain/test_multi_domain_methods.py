@@ -204,7 +204,7 @@ def test_the_third_phase_leaves_all_that_is_shared_bit_for_bit(make, experts, tm
     data, _ = make((50, 30), steps=12, batch=16)
     ctx, _ = toy.context(tmp_path)
     watched = Looks(monkeypatch, ctx)
-    METHODS["d-train"].fn(data, {"shares": [1, 1, 1], "experts": experts}, ctx)
+    METHODS["d-train"].fn(data, {**METHODS["d-train"].hp_of("d-train"), "experts": experts}, ctx)
     (first, root), (second, post), (third, tuned) = watched.looks
     assert (first, second, third) == (4, 8, 12)
     psi = [k for k in post if k.startswith("psi.")]
@@ -218,6 +218,22 @@ def test_the_third_phase_leaves_all_that_is_shared_bit_for_bit(make, experts, tm
     changed = {k for k in psi if k in root and not torch.equal(root[k], post[k])}
     assert any("table" in k or "running_mean" in k for k in changed)
     assert sum(k.startswith("heads.0.") for k in root) * 2 == len(heads)
+
+
+@pytest.mark.parametrize(
+    ("row", "third"),
+    [("d-train", "balanced"), ("d-train/mmoe", "balanced"), ("d-train/natural-phase-3", "natural")],
+)
+def test_only_the_third_phase_has_as_many_rows_of_each_domain(row, third, tmp_path, monkeypatch):
+    asked = []
+
+    def batches(data, shares, seed):
+        asked.append(shares)
+        return sampling.batches(data, shares, seed)
+
+    monkeypatch.setattr(training, "batches", batches)
+    run(row, toy.table((50, 10), steps=12)[0], tmp_path)
+    assert asked == ["natural", "natural", third]
 
 
 def test_heads_are_tuned_independently(tmp_path):
@@ -241,7 +257,8 @@ def test_heads_are_tuned_independently(tmp_path):
 @pytest.mark.parametrize(
     ("row", "looks"),
     [("d-train", [4, 8, 12]), ("d-train/no-pre-train", [6, 12]), ("d-train/no-post-train", [6, 12]),
-     ("d-train/no-fine-tune", [6, 12]), ("d-train/mmoe", [4, 8, 12])],
+     ("d-train/no-fine-tune", [6, 12]), ("d-train/natural-phase-3", [4, 8, 12]),
+     ("d-train/mmoe", [4, 8, 12])],
 )  # fmt: skip
 def test_a_look_at_the_end_of_every_phase_and_the_last_is_the_answer(row, looks, tmp_path):
     data, _ = toy.table((50, 30), steps=12)
@@ -255,7 +272,7 @@ def test_without_the_second_phase_heads_part_only_in_the_third(tmp_path, monkeyp
     data, _ = toy.table((50, 30), steps=12)
     ctx, _ = toy.context(tmp_path)
     watched = Looks(monkeypatch, ctx)
-    METHODS["d-train"].fn(data, {"shares": [1, 0, 1], "experts": 0}, ctx)
+    METHODS["d-train"].fn(data, METHODS["d-train"].hp_of("d-train/no-post-train"), ctx)
     (_, root), (_, tuned) = watched.looks
     assert all(torch.equal(root[k], tuned[k]) for k in root if k.startswith("psi."))
     assert not torch.equal(tuned["heads.0.0.weight"], tuned["heads.1.0.weight"])
