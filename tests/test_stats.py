@@ -207,26 +207,26 @@ def test_paired_by_example_does_not_judge_without_spread():
 def test_detectable_like_a_comparison_is_that_of_its_spread():
     d = np.random.default_rng(7).normal(0, 2, 80)
     c = stats.paired_by_example([(d, np.arange(80))], better="higher")
-    assert stats.detectable_like(c) == pytest.approx(stats.detectable(d.std(ddof=1), 80))
+    assert stats.detectable_like(c) == pytest.approx(stats.pairs.detectable(d.std(ddof=1), 80))
     assert stats.detectable_like(stats.paired_by_example([(d[:1], d[:1])], better="higher")) is None
 
 
 def test_detectable_difference_has_the_power_it_promises():
     rng = np.random.default_rng(5)
-    d = stats.detectable(1.0, 8)
+    d = stats.pairs.detectable(1.0, 8)
     x = rng.normal(d, 1, (20000, 8))
     assert np.mean(ss.ttest_1samp(x, 0, axis=1).pvalue < 0.05) == pytest.approx(0.8, abs=0.012)
-    e = stats.detectable_over_seeds(1.0, 4)
+    e = stats.pairs.detectable_over_seeds(1.0, 4)
     a, b = rng.normal(e, 1, (20000, 4)), rng.normal(0, 1, (20000, 4))
     assert np.mean(ss.ttest_ind(a, b, axis=1).pvalue < 0.05) == pytest.approx(0.8, abs=0.012)
-    assert stats.detectable(1.0, 1) is None
-    assert stats.detectable_over_seeds(1.0, 1) is None
+    assert stats.pairs.detectable(1.0, 1) is None
+    assert stats.pairs.detectable_over_seeds(1.0, 1) is None
 
 
 def test_seeds_needed_in_one_task_reaches_the_power():
-    need = stats.seeds_needed(np.array([[1.0, 2.0, 3.0]]), np.array([[0.0, 1.0, 2.0]]))
+    need = stats.pairs.seeds_needed(np.array([[1.0, 2.0, 3.0]]), np.array([[0.0, 1.0, 2.0]]))
     assert need.seeds == 17  # two-sample t, effect of one sd: the textbook's 17 a group
-    near = stats.seeds_needed(np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 2.0, 3.001]]))
+    near = stats.pairs.seeds_needed(np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 2.0, 3.001]]))
     assert near.seeds is None
     assert "1,000" in near.why
 
@@ -234,13 +234,13 @@ def test_seeds_needed_in_one_task_reaches_the_power():
 def test_no_number_of_seeds_helps_where_methods_react_differently_to_tasks():
     rng = np.random.default_rng(6)
     a = rng.normal(0, 1, (4, 1)) + rng.normal(0, 0.01, (4, 3)) + 0.3
-    need = stats.seeds_needed(a, rng.normal(0, 0.01, (4, 3)))
+    need = stats.pairs.seeds_needed(a, rng.normal(0, 0.01, (4, 3)))
     assert need.seeds is None
     assert "no number of seeds" in need.why
     b = rng.normal(0, 1, (8, 3))
-    more = stats.seeds_needed(b, b - 0.6 + rng.normal(0, 1, (8, 3)))
+    more = stats.pairs.seeds_needed(b, b - 0.6 + rng.normal(0, 1, (8, 3)))
     assert more.seeds is None or more.seeds >= 1
-    assert "one seed" in stats.seeds_needed(np.ones((2, 1)), np.zeros((2, 1))).why
+    assert "one seed" in stats.pairs.seeds_needed(np.ones((2, 1)), np.zeros((2, 1))).why
 
 
 @pytest.mark.parametrize(
