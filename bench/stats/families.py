@@ -100,15 +100,16 @@ class Family:
 
         self._load = np.minimum(np.asarray(loadings, float), math.sqrt(_CLOSEST))
         self._df, self._share = np.asarray(df, float), np.asarray(share, float)
-        z, self._weight = np.polynomial.hermite_e.hermegauss(9)
+        z, self._weight = np.polynomial.hermite_e.hermegauss(11)
         self._weight = self._weight / self._weight.sum()
         shared = _scaled_chi2(z, np.array([df_share]))
         own = _scaled_chi2(z, np.asarray(df_rest, float))
         # The estimated standard error over the true one: (nodes of the shared estimate, of the own one, k).
         self._se = np.sqrt(self._share * shared[:, None] + (1 - self._share) * own[None])
-        at = np.linspace(-18.0, 1.5, 20)
+        at = np.linspace(-10.0, 1.5, 14)
         self._low, self._high = float(at[0]), float(at[-1])
-        self._curve = PchipInterpolator(at, _loglog([self._any(p) for p in _back(at)]))
+        found = np.minimum([max(self._any(p), p) for p in _back(at)], 1 - 1e-12)
+        self._curve = PchipInterpolator(at, _loglog(found))
 
     def adjust(self, p: float) -> float:
         """The chance that, with all differences 0, some comparison has an uncorrected p as small as this."""
