@@ -182,11 +182,11 @@ class Ranking:
             return None
         spread = float(np.sqrt(np.median(np.square(sd))))
         if self.unit != "seeds":
-            return stats.detectable(spread, len(self.samples), level=level)
-        return stats.detectable_over_seeds(spread, len(self._arrays.seeds), level=level)
+            return stats.pairs.detectable(spread, len(self.samples), level=level)
+        return stats.pairs.detectable_over_seeds(spread, len(self._arrays.seeds), level=level)
 
     @property
-    def runner_up(self) -> tuple[int, int, stats.Needed] | None:
+    def runner_up(self) -> tuple[int, int, stats.pairs.Needed] | None:
         """The two best rows and how many seeds would separate them; None if they are separated already."""
         if not self.grouped or self.order[1] not in self.leaders:
             return None
@@ -194,4 +194,4 @@ class Ranking:
         every = self._arrays.values(self._arrays.metric.name)[0]
         tests = self.samples if self.unit != "seeds" else (self.tally.tasks,)
         v = np.stack([every[:, list(t)].mean(1) for t in tests], axis=1)
-        return a, b, stats.seeds_needed(v[a], v[b], level=self.corrected_level)
+        return a, b, stats.pairs.seeds_needed(v[a], v[b], level=self.corrected_level)

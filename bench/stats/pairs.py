@@ -1,11 +1,4 @@
-"""Intervals, tests, tie groups and power: numbers in, tables out; no input or output, no board.
-
-Two questions are answered separately, because their samples differ. *Within a task* the seeds are the sample
-(or the examples, where the track records per-example scores). *Across tasks* the tasks are the sample: every
-test works on one difference a task, and tasks that are points of one curve count as one (`samples`). Pooling
-task × seed as if they were independent separates two equal rows in 16 to 27 % of simulations once methods
-react differently to tasks (``tests/perf/test_stats_sim.py``).
-"""
+"""The tests that boards used before `bench.stats.contrasts`; only what has not moved to it yet calls them."""
 
 from __future__ import annotations
 
@@ -19,102 +12,27 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.contract import Better, Task, canonical
+from bench.stats.estimates import (
+    LEVEL,
+    POWER,
+    ROUNDING,
+    Array,
+    Bools,
+    Estimate,
+    t_quantile,
+    two_sided,
+)
+from bench.stats.families import holm
 
-Array = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Bound = Literal["", "≥", "≤"]
 #: What the observations of a test are; a curve is the mean of the tasks along a track's axis.
 Unit = Literal["tasks", "curves", "seeds", "examples"]
 Verdict = Literal["better", "worse", "different", "no difference shown", "not judged"]
 
-LEVEL = 0.95
-POWER = 0.80
 #: With fewer independent tasks than this, tests are over seeds and speak for these tasks alone.
 FEW = 5
 _MAX_SEEDS = 1000
-# Spread below this fraction of the values is rounding, not variation: a t ratio on it would mean nothing.
-_ROUNDING = 1e-12
 # Just under the normal quantile: no t quantile at 5 % is smaller.
 _NEVER = 1.95
-
-
-# ------------------------------------------------------------------------------------------------- estimates
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean over observations, with the half-width of its 95 % t interval.
-
-    ``half`` is None where there is none: below two observations, for a deterministic row (one observation by
-    definition) and when every value was censored. ``bound`` is ``≥`` or ``≤`` when a censored value is in the
-    mean, which is then a restricted mean. ``sd`` is over observations.
-    """
-
-    mean: float
-    half: float | None
-    n: int
-    sd: float | None = None
-    bound: Bound = ""
-    deterministic: bool = False
-
-    def holds(self, value: float) -> bool:
-        """Whether ``value`` lies in the interval; False when there is no interval."""
-        return self.half is not None and abs(value - self.mean) <= self.half
-
-
-def t_quantile(df: npt.ArrayLike, level: float = LEVEL) -> Array:
-    """Two-sided quantile of Student's t: the ``t`` with ``P(|T| <= t) = level``; NaN where ``df < 1``."""
-    from scipy.special import stdtrit
-
-    df = np.asarray(df, float)
-    return np.asarray(stdtrit(np.where(df >= 1, df, np.nan), 0.5 + level / 2), float)
-
-
-def two_sided(t: npt.ArrayLike, df: npt.ArrayLike) -> Array:
-    """Two-sided p-value of a t ratio; NaN where ``t`` or ``df`` is."""
-    from scipy.special import stdtr
-
-    return np.asarray(2 * stdtr(df, -np.abs(np.asarray(t, float))), float)
-
-
-def half_width(sd: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL) -> Array:
-    """Half-width of the t interval of a mean of ``n`` observations with that ``sd``; NaN below two."""
-    n = np.asarray(n, float)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(t_quantile(n - 1, level) * np.asarray(sd, float) / np.sqrt(n))
-
-
-def split_value(raw: Any) -> tuple[float, bool]:
-    """A record's metric as (number, censored): ``{"bound": x}`` is (x, True), None is (NaN, False)."""
-    if raw is None:
-        return math.nan, False
-    if isinstance(raw, Mapping):
-        return float(raw["bound"]), True
-    return float(raw), False
-
-
-def beyond(better: Better) -> Bound:
-    """On which side of its bound a censored value lies: the worse one (a step never reached: ≥ budget)."""
-    return "≤" if better == "higher" else "≥"
-
-
-def estimate(values: Iterable[Any], *, better: Better = "higher", deterministic: bool = False) -> Estimate:
-    """Mean of the values that are there, with its t interval; censored ones enter at their bound.
-
-    ``values``: a record's metric each (number, None or ``{"bound": x}``); None and NaN are left out. Without
-    any value the mean is NaN and ``n`` 0.
-    """
-    pairs = [(v, c) for v, c in map(split_value, values) if not math.isnan(v)]
-    if not pairs:
-        return Estimate(math.nan, None, 0, deterministic=deterministic)
-    x = np.array([v for v, _ in pairs])
-    bound: Bound = beyond(better) if any(c for _, c in pairs) else ""
-    if deterministic or len(x) < 2:
-        return Estimate(float(x.mean()), None, 1, None, bound, deterministic)
-    sd = float(x.std(ddof=1))
-    half = None if all(c for _, c in pairs) else float(half_width(sd, len(x)))
-    return Estimate(float(x.mean()), half, len(x), sd, bound)
-
 
 # --------------------------------------------------------------------------------------------- single tests
 
@@ -138,7 +56,7 @@ class Comparison:
 
 
 def _no_spread(d: Array, scale: Array) -> bool:
-    return bool(np.ptp(d) <= _ROUNDING * max(float(np.abs(scale).max(initial=0.0)), 1e-300))
+    return bool(np.ptp(d) <= ROUNDING * max(float(np.abs(scale).max(initial=0.0)), 1e-300))
 
 
 def paired(a: npt.ArrayLike, b: npt.ArrayLike, *, better: Better, unit: Unit) -> Comparison:
@@ -156,7 +74,7 @@ def paired(a: npt.ArrayLike, b: npt.ArrayLike, *, better: Better, unit: Unit) ->
         return Comparison(diff, None, n, unit, None, "not judged", wins, f"{n} of at least 2 {unit}")
     diff = float(d.mean())
     if _no_spread(d, np.concatenate([a, b])):
-        if abs(diff) <= _ROUNDING * float(np.abs(a).max()):
+        if abs(diff) <= ROUNDING * float(np.abs(a).max()):
             return Comparison(0.0, 0.0, n, unit, 1.0, "no difference shown", 0)
         return Comparison(
             diff, None, n, unit, None, "not judged", wins, f"the same difference in all {n} {unit}"
@@ -184,7 +102,7 @@ def welch(a: Estimate, b: Estimate, *, better: Better) -> Comparison:
         return Comparison(diff, None, n, "seeds", None, "not judged", wins, "fewer than 2 seeds")
     sides = [((e.sd or 0.0) ** 2 / e.n, e.n - 1) for e in (a, b)]
     var = sum(v for v, _ in sides)
-    if math.sqrt(var) <= _ROUNDING * max(abs(a.mean), abs(b.mean)):
+    if math.sqrt(var) <= ROUNDING * max(abs(a.mean), abs(b.mean)):
         return Comparison(diff, None, n, "seeds", None, "not judged", wins, "no spread over seeds")
     df = var**2 / sum(v**2 / f for v, f in sides if v)
     p = float(two_sided(diff / math.sqrt(var), df))
@@ -198,7 +116,7 @@ def exact_pair(a: float, b: float) -> float:
     Nothing is drawn, so nothing is tested: whoever runs the two again finds the same difference. That says
     nothing of other tasks or test sets, which is what tests over tasks and over examples are for.
     """
-    return 1.0 if abs(a - b) <= _ROUNDING * max(abs(a), abs(b)) else 0.0
+    return 1.0 if abs(a - b) <= ROUNDING * max(abs(a), abs(b)) else 0.0
 
 
 def _verdict(diff: float, p: float, better: Better) -> Verdict:
@@ -232,7 +150,7 @@ def paired_by_example(parts: Sequence[tuple[Array, npt.NDArray[Any]]], *, better
         return Comparison(diff, None, n, "examples", None, "not judged", wins, f"{n} of at least 2 examples")
     total = np.bincount(at, weights=np.concatenate(moved), minlength=n)
     se = math.sqrt(n / (n - 1) * float(np.square(total).sum()))
-    if se <= _ROUNDING * max(float(np.abs(d).max()), 1e-300):
+    if se <= ROUNDING * max(float(np.abs(d).max()), 1e-300):
         same: Verdict = "no difference shown" if diff == 0 else "not judged"
         return Comparison(diff, None, n, "examples", 1.0 if diff == 0 else None, same, wins, "no spread")
     p = float(two_sided(diff / se, n - 1))
@@ -315,19 +233,6 @@ def compare(
 # ------------------------------------------------------------------------------- many rows: who is separable
 
 
-def holm(p: npt.ArrayLike) -> Array:
-    """Holm's adjusted p-values, in the order given; NaN (a comparison that could not be made) stays NaN.
-
-    Holm (1979): sort, multiply the i-th smallest of m by m − i + 1, keep the running maximum, cap at 1.
-    """
-    p = np.asarray(p, float)
-    out = np.full(p.shape, np.nan)
-    made = np.flatnonzero(~np.isnan(p))
-    order = made[np.argsort(p[made], kind="stable")]
-    out[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
-    return out
-
-
 def adjusted(comparisons: Iterable[Comparison]) -> list[float | None]:
     """Holm's adjusted p of each of several comparisons; None of one that was not judged."""
     found = holm([math.nan if c.p is None else c.p for c in comparisons])
@@ -355,7 +260,7 @@ def welch_pairs(mean: Array, sd: Array, n: Array, exact: Bools) -> Array:
     k = len(mean)
     i, j = np.triu_indices(k, 1)
     var = np.where(exact, 0.0, np.where(n >= 2, np.square(sd) / np.maximum(n, 1), np.nan))
-    var = np.where(var <= np.square(_ROUNDING * np.abs(mean)), 0.0 * var, var)
+    var = np.where(var <= np.square(ROUNDING * np.abs(mean)), 0.0 * var, var)
     with np.errstate(invalid="ignore", divide="ignore"):
         part = np.where(exact, 0.0, np.square(var) / (n - 1))
         total = var[i] + var[j]
@@ -381,7 +286,7 @@ def task_pairs(means: Array) -> tuple[Array, Array]:
         d = means[i] - means[i + 1 :]
         diff = d.mean(1)
         s = d.std(1, ddof=1) if tasks > 1 else np.full(len(d), np.nan)
-        s = np.where(s <= _ROUNDING * np.abs(means[i]).max(), 0.0, s)
+        s = np.where(s <= ROUNDING * np.abs(means[i]).max(), 0.0, s)
         with np.errstate(invalid="ignore", divide="ignore"):
             q = two_sided(diff / (s / math.sqrt(tasks)), max(tasks - 1, 1))
         p.append(np.where(s == 0, np.where(diff == 0, 1.0, np.nan), q))
@@ -498,22 +403,3 @@ def _has_spread(x: Array) -> bool:
 def _seed_variance(x: Array) -> Array:
     x = x[(~np.isnan(x)).sum(1) >= 2]
     return np.asarray(np.nanvar(x, axis=1, ddof=1))
-
-
-# -------------------------------------------------------------------------------------------- along an axis
-
-
-def geometric(x: Sequence[float]) -> bool:
-    """Whether an axis is read in doublings: positive, spanning a factor of 4 or more, not equally spaced."""
-    v = np.unique(np.asarray(x, float))
-    if len(v) < 2 or v[0] <= 0 or v[-1] / v[0] < 4:
-        return False
-    steps = np.diff(v)
-    return len(v) == 2 or not np.allclose(steps, steps[0])
-
-
-def slope(x: npt.ArrayLike, y: npt.ArrayLike, *, doubling: bool) -> Array:
-    """Least-squares slope of ``y`` (…, points) on ``x`` (points,), a doubling of x or a unit of x."""
-    x = np.log2(np.asarray(x, float)) if doubling else np.asarray(x, float)
-    c = x - x.mean()
-    return np.asarray((np.asarray(y, float) * c).sum(-1) / np.square(c).sum())
