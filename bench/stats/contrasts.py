@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from bench.stats import examples
 from bench.stats.estimates import ROUNDING, Array, t_quantile, two_sided
 from bench.stats.rows import RowMean, Source
 
@@ -37,26 +40,27 @@ class Contrast:
 
 
 def contrast(parts: Sequence[tuple[float, RowMean]]) -> Contrast:
-    """The sum of coefficient × row mean; a row that comes several times counts once, with its summed
-    coefficient.
+    """The sum of coefficient × row mean; a row that comes several times counts with its summed coefficient.
 
-    Its variance is the sum of the rows' own sources (over seeds), as in Welch's test, plus, where scores by
-    example are kept, the cluster-robust variance of the contrast by cluster of examples: G / (G - 1) times
-    the sum of squares of what each of the G clusters contributes, over all data sets together, with G - 1
-    degrees of freedom (Liang and Zeger, Biometrika 1986). Satterthwaite's degrees of freedom are those of the
-    sum.
+    Without scores by example its variance is the sum of the rows' own over seeds, as in Welch's test: it
+    speaks of these test sets. With them it is that over examples plus what seeds add beyond it
+    (`bench.stats.examples`). Satterthwaite's degrees of freedom are those of the sum.
     """
     rows = merged(parts)
-    diff = sum(c * r.mean for c, r in rows)
-    if (why := _cannot(rows)) != "":
+    diff, scale = sum(c * r.mean for c, r in rows), max(abs(c * r.mean) for c, r in rows)
+    if (why := _cannot([r for _, r in rows])) != "":
         return Contrast(diff, None, None, None, None, why)
     if all(not r.sources and r.clusters is None for _, r in rows):
-        scale = max(abs(c * r.mean) for c, r in rows)
         return Contrast(diff, None, None, None, float(abs(diff) <= ROUNDING * scale), "exact values")
-    sources = [Source(c * c * s.variance, s.df) for c, r in rows for s in r.sources]
-    if rows[0][1].clusters is not None:
-        sources.append(_by_cluster(rows))
-    return _tested(diff, sources, max(abs(c * r.mean) for c, r in rows))
+    var, df = satterthwaite(sources(rows))
+    if math.isnan(var):
+        return Contrast(diff, None, None, None, None, "fewer than 2 shared seeds")
+    if math.sqrt(var) <= ROUNDING * scale:
+        if abs(diff) <= ROUNDING * scale:
+            return Contrast(0.0, None, None, None, 1.0, "the same values")
+        return Contrast(diff, None, None, None, None, "no spread over seeds or examples")
+    se = math.sqrt(var)
+    return Contrast(diff, se, df, float(t_quantile(df)) * se, float(two_sided(diff / se, df)))
 
 
 def merged(parts: Sequence[tuple[float, RowMean]]) -> list[tuple[float, RowMean]]:
@@ -64,55 +68,85 @@ def merged(parts: Sequence[tuple[float, RowMean]]) -> list[tuple[float, RowMean]
     found: dict[int, tuple[float, RowMean]] = {}
     for c, r in parts:
         found[id(r)] = (found[id(r)][0] + c if id(r) in found else c, r)
-    return [(c, r) for c, r in found.values() if c != 0] or list(found.values())[:1]
+    return list(found.values())
 
 
-def _cannot(rows: Sequence[tuple[float, RowMean]]) -> str:
-    """Why these rows cannot be compared, or ""."""
-    if named := next((r.why for _, r in rows if r.why), ""):
-        return named
-    if not all(r.known for _, r in rows):
-        return "fewer than 2 seeds"
-    if any(r.clusters is not None and len(r.clusters) < 2 for _, r in rows):
-        return "fewer than 2 clusters of examples"
-    if len({r.clusters is None for _, r in rows}) > 1:
-        return "only some of these rows have scores by example"
-    return ""
-
-
-def _by_cluster(rows: Sequence[tuple[float, RowMean]]) -> Source:
-    total: dict[str, float] = {}
-    for c, r in rows:
-        for g, u in (r.clusters or {}).items():
-            total[g] = total.get(g, 0.0) + c * u
-    n = len(total)
-    return Source(n / (n - 1) * math.fsum(u * u for u in total.values()), n - 1)
-
-
-def _tested(diff: float, sources: Sequence[Source], scale: float) -> Contrast:
-    var = sum(s.variance for s in sources)
-    if math.sqrt(var) <= ROUNDING * scale:
-        if abs(diff) <= ROUNDING * scale:
-            return Contrast(0.0, None, None, None, 1.0, "the same values")
-        return Contrast(diff, None, None, None, None, "no spread over seeds or examples")
-    se, df = math.sqrt(var), satterthwaite(sources)[1]
-    return Contrast(diff, se, df, float(t_quantile(df)) * se, float(two_sided(diff / se, df)))
+def sources(rows: Sequence[tuple[float, RowMean]]) -> list[Source]:
+    """The sources of chance in a contrast of rows that are each there once."""
+    if rows[0][1].clusters is None:
+        return [Source(c * c * s.variance, s.df) for c, r in rows for s in r.sources]
+    return examples.sources(examples.align([r for _, r in rows]).sum([c for c, _ in rows]))
 
 
 def satterthwaite(sources: Sequence[Source]) -> tuple[float, float]:
     """Variance of a sum of independent sources, and its degrees of freedom: infinite where it is 0."""
-    var = sum(s.variance for s in sources)
-    parts = sum(s.variance**2 / s.df for s in sources)
-    return var, (var**2 / parts if parts else math.inf)
+    rest = sum(s.variance for s in sources if s.total is not None)
+    var = sum(s.variance for s in sources if s.total is None) + max(rest, 0.0)
+    noise = sum((s.variance if s.total is None else s.total) ** 2 / s.df for s in sources)
+    return (math.nan if math.isnan(rest) else var), (var**2 / noise if noise else math.inf)
+
+
+def _cannot(rows: Sequence[RowMean]) -> str:
+    """Why these rows cannot be compared, or ""."""
+    if named := next((r.why for r in rows if r.why), ""):
+        return named
+    if not all(r.known for r in rows):
+        return "fewer than 2 seeds"
+    if len({r.clusters is None for r in rows}) > 1:
+        return "only some of these rows have scores by example"
+    if len({frozenset(r.clusters or {}) for r in rows}) > 1:
+        return "scores by example on different data sets"
+    if any(s.influence.shape[1] < 2 for r in rows for s in (r.clusters or {}).values()):
+        return "fewer than 2 clusters of examples"
+    return ""
 
 
 def all_pairs(rows: Sequence[RowMean]) -> Array:
-    """Uncorrected p of every pair of rows, (k, k), NaN where a pair was not judged and on the diagonal."""
-    import numpy as np
+    """Uncorrected p of every pair of rows, (k, k), NaN where a pair was not judged and on the diagonal.
 
+    Each is the p of the `contrast` of the two rows.
+    """
+    if any(r.clusters is not None for r in rows):
+        return _pairs_by_example(rows)
+    k = len(rows)
+    mean = np.array([r.mean if r.known else np.nan for r in rows])
+    exact = np.array([not r.sources for r in rows], bool)
+    var = np.array([sum(s.variance for s in r.sources) for r in rows], float)
+    noise = np.array([sum(s.variance**2 / s.df for s in r.sources) for r in rows], float)
+    i, j = np.triu_indices(k, 1)
+    p = _p(mean[i], mean[j], var[i] + var[j], noise[i] + noise[j])
+    different = exact[i] & exact[j] & np.isnan(p) & ~np.isnan(mean[i] + mean[j])
+    p[different] = 0.0
+    out = np.full((k, k), np.nan)
+    out[i, j] = out[j, i] = p
+    return out
+
+
+def _p(a: Array, b: Array, var: Array, noise: Array) -> Array:
+    """p of differences of means with these variances; NaN without any spread, but for equal means."""
+    scale = ROUNDING * np.maximum(np.abs(a), np.abs(b))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = two_sided((a - b) / np.sqrt(var), np.square(var) / noise)
+    return np.where(np.sqrt(var) > scale, p, np.where(np.abs(a - b) <= scale, 1.0, np.nan) + 0 * var)
+
+
+def _pairs_by_example(rows: Sequence[RowMean]) -> Array:
     p = np.full((len(rows), len(rows)), np.nan)
-    for i, a in enumerate(rows):
-        for j, b in enumerate(rows[:i]):
-            found = contrast([(1, a), (-1, b)]).p
-            p[i, j] = p[j, i] = math.nan if found is None else found
+    fit = [i for i, r in enumerate(rows) if _cannot([r]) == "" and r.clusters is not None]
+    data = {frozenset(rows[i].clusters or {}) for i in fit}
+    if len(data) > 1:
+        raise ValueError("rows with scores by example on different data sets are no table of pairs")
+    if len(fit) < 2:
+        return p
+    every = examples.align([rows[i] for i in fit])
+    mean = np.array([rows[i].mean for i in fit])
+    for at in range(len(fit) - 1):
+        pairs = every.less(at)
+        var, df = examples.by_example(pairs)
+        noise, rest = np.square(var) / df, np.zeros(len(var))
+        for d in pairs.by_data:
+            more, total, df_seeds = examples.beyond_examples(d)
+            rest, noise = rest + more, noise + np.square(total) / df_seeds
+        found = _p(mean[at + 1 :], mean[at], var + np.maximum(rest, 0), noise)
+        p[fit[at], fit[at + 1 :]] = p[fit[at + 1 :], fit[at]] = found
     return p

@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from bench.stats.contrasts import Contrast, contrast, satterthwaite
 from bench.stats.estimates import LEVEL, Array, t_quantile
+from bench.stats.examples import align
 from bench.stats.rows import RowMean
 
 # Above this correlation of two comparisons the sum over nodes below would be too coarse; less is
 # conservative.
-_CLOSEST = 0.98
+_CLOSEST = 0.95
 
 
 def holm(p: npt.ArrayLike) -> Array:
@@ -95,42 +96,53 @@ class Family:
         df_share: float,
         df_rest: npt.ArrayLike,
     ) -> None:
+        from scipy.interpolate import PchipInterpolator
+
         self._load = np.minimum(np.asarray(loadings, float), math.sqrt(_CLOSEST))
         self._df, self._share = np.asarray(df, float), np.asarray(share, float)
-        z, self._weight = np.polynomial.hermite_e.hermegauss(12)
+        z, self._weight = np.polynomial.hermite_e.hermegauss(11)
         self._weight = self._weight / self._weight.sum()
         shared = _scaled_chi2(z, np.array([df_share]))
         own = _scaled_chi2(z, np.asarray(df_rest, float))
-        # (nodes of the shared estimate, nodes of the own one, k): the estimated standard error over the true
-        # one.
+        # The estimated standard error over the true one: (nodes of the shared estimate, of the own one, k).
         self._se = np.sqrt(self._share * shared[:, None] + (1 - self._share) * own[None])
-        self._log_p = np.linspace(-18, 0, 37)
-        self._log_adjusted = np.log([self._any(p) for p in np.exp(self._log_p)])
+        at = np.linspace(-10.0, 1.5, 14)
+        self._low, self._high = float(at[0]), float(at[-1])
+        found = np.minimum([max(self._any(p), p) for p in _back(at)], 1 - 1e-12)
+        self._curve = PchipInterpolator(at, _loglog(found))
 
     def adjust(self, p: float) -> float:
         """The chance that, with all differences 0, some comparison has an uncorrected p as small as this."""
-        if p <= math.exp(self._log_p[0]):
-            return p * math.exp(self._log_adjusted[0] - self._log_p[0])
-        return float(np.exp(np.interp(math.log(p), self._log_p, self._log_adjusted)))
+        x = float(_loglog(p))
+        below = min(x - self._low, 0.0)
+        return float(_back(self._curve(max(x, self._low)) + below)) if x < self._high else 1.0
 
     def critical(self, alpha: float) -> float:
         """The uncorrected p that corresponds to a corrected one of ``alpha``."""
-        return float(np.exp(np.interp(math.log(alpha), self._log_adjusted, self._log_p)))
+        return float(_back(self._curve.solve(float(_loglog(alpha)), extrapolate=False)[0]))
 
     def _any(self, p: float) -> float:
         """Chance that some ratio is beyond its two-sided quantile of level 1 - p."""
-        if p >= 1:
-            return 1.0
         from scipy.special import ndtr
 
         bound = t_quantile(self._df, 1 - p) * self._se
         rest = np.sqrt(1 - np.square(self._load))
-        z = np.arange(0, 8, 0.2)[:, None, None, None]
+        z = np.arange(0, 6.5, 0.25)[:, None, None, None]
         weight = np.exp(-np.square(z.ravel()) / 2) * np.where(z.ravel() == 0, 1, 2)
         within = ndtr((bound - self._load * z) / rest) - ndtr((-bound - self._load * z) / rest)
         # The own estimates are independent of each other, given the shared one and the reference's mean.
         own = np.einsum("zsok,o->zsk", within, self._weight)
         return float(1 - weight @ own.prod(2) @ self._weight / weight.sum())
+
+
+def _loglog(p: npt.ArrayLike) -> Array:
+    """log(-log(1 - p)), in which the correction of k independent comparisons is a shift by log k."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(-np.log1p(-np.asarray(p, float))), float)
+
+
+def _back(x: npt.ArrayLike) -> Array:
+    return np.asarray(-np.expm1(-np.exp(np.asarray(x, float))), float)
 
 
 def _scaled_chi2(z: Array, df: Array) -> Array:
@@ -142,28 +154,24 @@ def _scaled_chi2(z: Array, df: Array) -> Array:
 
 
 def _family(rows: Sequence[RowMean], reference: int, tested: Sequence[tuple[int, Contrast]]) -> Family:
+    se, df = np.array([c.se for _, c in tested], float), np.array([c.df for _, c in tested], float)
     base = rows[reference]
+    if base.clusters is not None:
+        load = _one_factor(_correlation([rows[i] for i, _ in tested], base, se)) if tested else se
+        return Family(load, df, 0 * se, math.inf, df)
     shared, df_shared = satterthwaite(base.sources)
-    se = np.array([c.se for _, c in tested], float)
-    df = np.array([c.df for _, c in tested], float)
     share = shared / np.square(se)
     with np.errstate(divide="ignore", invalid="ignore"):
         rest = np.square(1 - share) / (1 / df - np.square(share) / df_shared)
-    rest = np.where(rest > 0, rest, np.inf)
-    if base.clusters is None:
-        load = np.sqrt(share)
-    else:
-        load = _one_factor(_correlation([rows[i] for i, _ in tested], base, shared, se))
-    return Family(load, df, share, df_shared, rest)
+    return Family(np.sqrt(share), df, share, df_shared, np.where(rest > 0, rest, np.inf))
 
 
-def _correlation(rows: Sequence[RowMean], base: RowMean, shared: float, se: Array) -> Array:
-    """Of the differences to ``base``, through its seeds and through the examples: (k, k)."""
-    names = sorted({g for r in (*rows, base) for g in r.clusters or {}})
-    u = np.array([[(r.clusters or {}).get(g, 0.0) for g in names] for r in rows])
-    u -= np.array([(base.clusters or {}).get(g, 0.0) for g in names])
-    n = len(names)
-    return np.asarray((n / (n - 1) * (u @ u.T) + shared) / np.outer(se, se))
+def _correlation(rows: Sequence[RowMean], base: RowMean, se: Array) -> Array:
+    """Of the differences to ``base``, (k, k), through the examples; that through seeds is left out, as is
+    what their standard errors share, which makes the bounds a little wider than need be.
+    """
+    u = align([base, *rows]).less(0).influence
+    return np.asarray(u @ u.T / np.outer(se, se))
 
 
 def _one_factor(correlation: Array) -> Array:

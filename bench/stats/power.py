@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.stats.contrasts import contrast, satterthwaite
+from bench.stats.contrasts import contrast, merged, satterthwaite, sources
 from bench.stats.estimates import LEVEL, POWER, t_quantile
 from bench.stats.rows import RowMean, Source
 
@@ -17,6 +17,7 @@ def noncentrality(df: float, level: float = LEVEL, power: float = POWER) -> floa
     """Mean of the t ratio at which a two-sided test has that power (the far tail is neglected)."""
     from scipy.special import nctdtrinc
 
+    df = min(df, 1e6)
     return float(nctdtrinc(df, 1 - power, float(t_quantile(df, level))))
 
 
@@ -48,20 +49,23 @@ def seeds_needed(
     decides.
     """
     c = contrast(parts)
-    if c.p is None or c.se is None:
+    if c.se is None:
         return Needed(None, c.why)
     if c.diff == 0:
         return Needed(None, "no difference seen")
-    own = [Source(k * k * s.variance, s.df) for k, r in parts for s in r.sources]
-    examples = c.se**2 - sum(s.variance for s in own)
-    n = len(parts[0][1].clusters or ()) - 1
-    if examples > 0 and n > 0 and abs(c.diff) < noncentrality(n, level, power) * math.sqrt(examples):
+    found = sources(merged(parts))
+    by_example = parts[0][1].clusters is not None
+    fixed, seeded = (found[:1], found[1:]) if by_example else ([], found)
+    if fixed and abs(c.diff) < detectable(math.sqrt(fixed[0].variance), fixed[0].df, power, level):
         return Needed(None, "no number of seeds: it takes more test examples")
-    for seeds in range(2, _MAX_SEEDS + 1):
-        then = [Source(s.variance * (s.df + 1) / seeds, seeds - 1) for s in own]
-        if examples > 0 and n > 0:
-            then.append(Source(examples, n))
-        var, df = satterthwaite(then)
-        if abs(c.diff) >= noncentrality(df, level, power) * math.sqrt(var):
-            return Needed(seeds)
+    for n in range(2, _MAX_SEEDS + 1):
+        var, df = satterthwaite([*fixed, *(_with_seeds(s, n) for s in seeded)])
+        if abs(c.diff) >= detectable(math.sqrt(var), df, power, level):
+            return Needed(n)
     return Needed(None, f"more than {_MAX_SEEDS:,} seeds")
+
+
+def _with_seeds(s: Source, n: int) -> Source:
+    """The same source, were there ``n`` seeds."""
+    factor = (s.df + 1) / n
+    return Source(s.variance * factor, n - 1, None if s.total is None else s.total * factor)

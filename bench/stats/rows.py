@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,28 +11,32 @@ import numpy.typing as npt
 
 from bench.stats.estimates import Array
 
+Names = npt.NDArray[np.str_]
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One independent source of chance in a weighted mean: the variance that it adds, and how well that is
-    known.
+    """One independent source of chance in a mean: the variance that it adds, and how well that is known.
 
-    ``df``: degrees of freedom of the estimate of ``variance``.
+    ``df``: degrees of freedom of the estimate. ``total``: given for what seeds add beyond examples, which is
+    the rest of the seeds' variance, ``total``, after that of the examples is taken off; such a rest may come
+    out negative, and only the sum of all rests is cut at 0.
     """
 
     variance: float
     df: float
+    total: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterScores:
     """What each cluster of test examples contributes to one value (of one seed on one data set).
 
-    ``names``: (G,) distinct. ``influence``: (G,) the sum of (value - mean) / n over the cluster's examples,
-    so that all of them sum to 0.
+    ``names``: (G,) distinct, ascending. ``influence``: (G,) the sum of (value - mean) / n over the cluster's
+    examples, so that all of them sum to 0.
     """
 
-    names: npt.NDArray[np.str_]
+    names: Names
     influence: Array
 
     @classmethod
@@ -58,19 +63,34 @@ def _sums(at: npt.NDArray[np.intp], values: Array, n: int) -> Array:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SeedScores:
+    """A row on one data set, seed by seed, every number times the weight of the data set in the mean.
+
+    ``seeds``: (S,) distinct, ascending. ``values``: (S,) the row's. ``influence``: (S, G) what the clusters
+    ``names``, (G,), contribute, 0 where a seed was not tested on one; times the root of G_s / (G_s - 1), G_s
+    being the clusters of that seed, since their mean is taken off, so that squares may be summed.
+    """
+
+    seeds: npt.NDArray[np.int64]
+    values: Array
+    names: Names
+    influence: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class RowMean:
     """A row's mean over data sets with what is uncertain in it.
 
-    ``sources``: what seeds add, one a data set (what they add beyond the examples where ``clusters`` is
-    given); empty for a deterministic row. ``clusters``: a cluster of examples -> its influence on the mean,
-    summing to about 0; None where no scores by example are kept. ``known``: False if some data set has a
-    single seed of a row that is not deterministic, so that its variance is not known. ``why``: a reason why
-    the row cannot be compared, or "".
+    ``sources``: the variance over seeds, one a data set; empty for a deterministic row. ``clusters``: data
+    set -> what clusters of examples contribute; None where no scores by example are kept. With them it is
+    the contrast of several rows that says what seeds add beyond examples (`bench.stats.examples`).
+    ``known``: False if some data set has a single seed of a row that is not deterministic, so that its
+    variance is not known. ``why``: a reason why the row cannot be compared, or "".
     """
 
     mean: float
     sources: tuple[Source, ...]
-    clusters: Mapping[str, float] | None
+    clusters: Mapping[str, SeedScores] | None
     known: bool
     why: str = ""
 
@@ -81,39 +101,53 @@ def row_mean(
     *,
     exact: bool = False,
     units: Mapping[str, Sequence[ClusterScores]] | None = None,
+    seeds: Mapping[str, Sequence[int]] | None = None,
     log: bool = False,
 ) -> RowMean:
     """The weighted mean over data sets of a row's mean over seeds.
 
     Without ``units`` its variance is the sum over data sets c of w_c² s_c² / S_c, s_c² being the variance
     over the S_c seeds there: seeds are independent between data sets (`bench.contract.Task.stream`), and no
-    variance is pooled, neither over data sets nor over rows. It speaks of these test sets. With ``units`` it
-    speaks of examples like these: the variance by cluster of examples (`contrast`) plus what seeds add beyond
-    it.
+    variance is pooled, neither over data sets nor over rows. It speaks of these test sets. With ``units`` a
+    contrast speaks of examples like these.
 
     Args:
         values: data set -> the row's value of each seed, averaged over the tasks of that data set; no NaN.
         weights: data set -> its weight in the mean; they sum to 1.
         exact: the row is deterministic: of each data set the first value is taken, and seeds add nothing.
         units: data set -> for each seed, in the order of ``values``, what clusters of examples contribute.
+        seeds: data set -> the seeds of ``values``; without it they are 0, 1, … Rows are compared seed by seed
+            where units are kept, so this is needed where a row lacks one.
         log: the mean of the natural logarithms of the values (a contrast is then the logarithm of a ratio).
+            An example's influence on a logarithm is its influence on the value, divided by the value.
     """
     if log and any(v <= 0 for row in values.values() for v in row):
-        return RowMean(float("nan"), (), None, False, "a value that is not positive has no logarithm")
+        return RowMean(math.nan, (), None, False, "a value that is not positive has no logarithm")
     sources: list[Source] = []
-    clusters: dict[str, float] | None = None if units is None else {}
+    clusters: dict[str, SeedScores] | None = None if units is None else {}
     mean, known = 0.0, True
     for name, weight in weights.items():
         raw = np.asarray(values[name][:1] if exact else values[name], float)
         v, n = np.log(raw) if log else raw, len(raw)
         mean += weight * float(v.mean())
-        shared = 0.0
+        if n > 1:
+            sources.append(Source(weight**2 * float(v.var(ddof=1)) / n, n - 1))
+        known = known and (exact or n > 1)
         if units is not None and clusters is not None:
-            each = ClusterScores.mean(units[name][:n])
-            for g, u in zip(each.names.tolist(), each.influence.tolist(), strict=True):
-                clusters[g] = clusters.get(g, 0.0) + weight * u
-        if n < 2:
-            known = known and exact
-        else:
-            sources.append(Source(weight**2 * max(float(v.var(ddof=1)) - shared, 0.0) / n, n - 1))
+            numbers = np.asarray(range(n) if seeds is None else seeds[name][:n])
+            clusters[name] = _by_seed(
+                numbers, weight * v, units[name][:n], weight / raw if log else [weight] * n
+            )
     return RowMean(mean, tuple(sources), clusters, known)
+
+
+def _by_seed(
+    seeds: npt.NDArray[np.int64], values: Array, units: Sequence[ClusterScores], factors: npt.ArrayLike
+) -> SeedScores:
+    names = np.unique(np.concatenate([u.names for u in units]))
+    influence = np.zeros((len(units), len(names)))
+    for at, (u, factor) in enumerate(zip(units, np.asarray(factors, float), strict=True)):
+        g = len(u.names)
+        influence[at, np.searchsorted(names, u.names)] = u.influence * factor * math.sqrt(g / max(g - 1, 1))
+    order = np.argsort(seeds)
+    return SeedScores(seeds[order], values[order], names, influence[order])
