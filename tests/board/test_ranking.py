@@ -93,7 +93,7 @@ def test_letters_overlap_where_a_row_is_separated_from_only_some(sample):
     levels = {"lr": 0.70, "a": 0.704, "b": 0.708}
     board = board_of({r: [[x - 0.001, x, x + 0.001, x, x]] for r, x in levels.items()})
     assert [r.letters for r in board.rows] == ["a", "b", "c"]
-    wide = board_of({r: [[x - 0.003, x, x + 0.003, x, x]] for r, x in levels.items()})
+    wide = board_of({r: [[x - 0.004, x, x + 0.004, x, x]] for r, x in levels.items()})
     assert {r.info.row: r.letters for r in wide.rows} == {"b": "a", "a": "ab", "lr": "b"}
     assert [r.leading for r in wide.rows] == [True, True, False]
 

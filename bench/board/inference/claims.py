@@ -91,7 +91,7 @@ class Claims:
             found.append(ClaimView(
                 claim, contrasts[k], judged[k], new_tasks.get(k), tasks, left_out,
                 len({self._arrays.data[t] for t in tasks}),
-                claim.scale == "difference" and self._means.have_units(rows, tasks), least,
+                self._means.have_units(rows, tasks), least,
                 stats.seeds_needed(parts[k][0], level=level) if tasks else stats.Needed(None, "no task"),
             ))  # fmt: skip
         return tuple(found)

@@ -48,7 +48,7 @@ class RowMeans:
             log: the means of logarithms, whose differences are logarithms of ratios.
         """
         name, at = metric or self._arrays.metric.name, tuple(tasks)
-        units = not log and self.have_units(rows, at, name)
+        units = self.have_units(rows, at, name)
         return [self._mean(r, at, name, units, log) for r in rows]
 
     def _mean(self, row: int, tasks: tuple[int, ...], metric: str, units: bool, log: bool) -> RowMean:
@@ -70,7 +70,8 @@ class RowMeans:
         weights = {name: len(at) / len(tasks) for name, at in of.items()}
         exact = bool(self._arrays.deterministic[row])
         clusters = {n: self._of_seeds(row, at, metric, whole[n]) for n, at in of.items()} if units else None
-        return stats.row_mean(by_data, weights, exact=exact, units=clusters, log=log)
+        seeds = {name: [self._arrays.seeds[s] for s in found] for name, found in whole.items()}
+        return stats.row_mean(by_data, weights, exact=exact, units=clusters, seeds=seeds, log=log)
 
     def _of_seeds(
         self, row: int, tasks: Sequence[int], metric: str, seeds: Sequence[int]

@@ -45,12 +45,12 @@ def render(board: Board) -> str:
                 ranked = flags if metric == board.spec.ranks_by else (0, *flags[1:])
                 write((*front, *place, _safe(c.task), metric, *_numbers(e), *ranked, *counts, "", ""))
     for view in board.claims.found:
-        c, p = view.contrasts[0], view.judged.p
+        first, p = view.contrasts[0], view.judged.p
         said = {
             "track": track, "profile": profile, "row": _safe(view.claim.name), "label": view.claim.scale,
-            "role": "claim", "metric": board.spec.ranks_by, "mean": repr(c.diff),
-            "half": "" if c.half is None else repr(c.half), "n": view.data, "p": "" if p is None else repr(p),
-            "verdict": view.judged.verdict,
+            "role": "claim", "metric": board.spec.ranks_by, "mean": repr(first.diff),
+            "half": "" if first.half is None else repr(first.half), "n": view.data,
+            "p": "" if p is None else repr(p), "verdict": view.judged.verdict,
         }  # fmt: skip
         write([said.get(name, "") for name in COLUMNS])
     return out.getvalue()
