@@ -1,45 +1,12 @@
-"""Intervals, tests and tie groups against scipy and against values worked out by hand."""
+"""The tests of `bench.stats.pairs` against scipy and against values worked out by hand."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pytest
 import scipy.stats as ss
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bench import stats
-
-
-def test_interval_is_scipys_t_interval():
-    x = [0.71, 0.74, 0.72]
-    e = stats.estimate(x)
-    low, high = ss.t.interval(0.95, 2, np.mean(x), ss.sem(x))
-    assert (e.mean - e.half, e.mean + e.half) == pytest.approx((low, high))
-    assert e.n == 3
-    assert e.holds(low + 1e-9)
-    assert not e.holds(high + 1e-6)
-
-
-def test_one_value_and_a_deterministic_row_have_no_interval():
-    assert stats.estimate([0.5]) == stats.Estimate(0.5, None, 1)
-    fixed = stats.estimate([0.5, 0.5, 0.5], deterministic=True)
-    assert (fixed.n, fixed.half, fixed.deterministic) == (1, None, True)
-    nothing = stats.estimate([None, math.nan])
-    assert nothing.n == 0
-    assert math.isnan(nothing.mean)
-
-
-@pytest.mark.parametrize(("better", "sign"), [("lower", "≥"), ("higher", "≤")])
-def test_censored_values_enter_at_their_bound_and_flag_the_mean(better, sign):
-    e = stats.estimate([100.0, 200.0, {"bound": 1000.0}], better=better)
-    assert e.mean == pytest.approx(1300 / 3)
-    assert e.bound == sign
-    assert e.half is not None
-    every = stats.estimate([{"bound": 1000.0}] * 3, better=better)
-    assert (every.mean, every.half, every.bound) == (1000.0, None, sign)
 
 
 def test_paired_t_is_scipys():
@@ -109,21 +76,6 @@ def test_task_pairs_agree_with_scipys_paired_t():
     assert p[i, j] == pytest.approx(stats.holm(raw))
     assert sd[1, 3] == pytest.approx((x[1] - x[3]).std(ddof=1))
     assert np.isnan(stats.task_pairs(x[:, :1])[0]).all()
-
-
-def test_holm_by_hand_and_nan_is_not_a_comparison():
-    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    adjusted = stats.holm([0.01, math.nan, 0.03])
-    assert adjusted[[0, 2]] == pytest.approx([0.02, 0.03])
-    assert math.isnan(adjusted[1])
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_holm_never_lowers_a_p_value_and_keeps_their_order(p):
-    q = stats.holm(p)
-    assert (q >= np.array(p)).all()
-    assert (q <= 1).all()
-    assert (np.diff(q[np.argsort(p, kind="stable")]) >= 0).all()
 
 
 def test_tie_groups_follow_the_best_of_each_group():
@@ -241,17 +193,3 @@ def test_no_number_of_seeds_helps_where_methods_react_differently_to_tasks():
     more = stats.pairs.seeds_needed(b, b - 0.6 + rng.normal(0, 1, (8, 3)))
     assert more.seeds is None or more.seeds >= 1
     assert "one seed" in stats.pairs.seeds_needed(np.ones((2, 1)), np.zeros((2, 1))).why
-
-
-@pytest.mark.parametrize(
-    ("x", "expected"), [([1, 2, 3, 4, 10], True), ([1, 2, 4], True), ([1, 2, 3, 4, 5, 6], False),
-                        ([0, 1, 10], False), ([1, 2], False), ([5], False)],
-)  # fmt: skip
-def test_geometric_axis(x, expected):
-    assert stats.geometric(x) is expected
-
-
-def test_slope_of_a_line_and_of_a_line_in_doublings():
-    assert stats.slope([1, 2, 3], [[1.0, 3.0, 5.0]], doubling=False) == pytest.approx([2.0])
-    x = np.array([1, 2, 4, 10])
-    assert float(stats.slope(x, 0.7 + 0.01 * np.log2(x), doubling=True)) == pytest.approx(0.01)
