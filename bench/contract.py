@@ -301,6 +301,10 @@ class Track(ABC):
         """What a reader of these tasks' board must know beside its rules: label -> a sentence or two."""
         return {}
 
+    def ceilings(self, tasks: Sequence[Task]) -> Mapping[str, float]:
+        """Task -> the best value of the ranking metric that is possible there, where it is known."""
+        return {}
+
     def metric(self, name: str) -> Metric:
         """The declared metric of that name; ``val_x`` reads as ``x``, as a diagnostic."""
         for m in self.metrics:
