@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
+from bench.claims import Claim as Claim
+from bench.claims import PaperEffect as PaperEffect
 from bench.errors import AnswerError as AnswerError
 from bench.errors import BenchError as BenchError
 from bench.errors import nearest as nearest
@@ -76,49 +78,13 @@ class Task:
     def stream(self, seed: int) -> int:
         """The number, below 2**31, that random generators start from in a cell of this seed.
 
-        It is the same for all rows, which are thereby paired, and another one for every data set: the variance
-        of a row's mean is added up over data sets, which is right only where these are independent
+        It is the same for all rows, which are thereby paired, and another one for every data set: the
+        variance of a row's mean is added up over data sets, which is right only where these are independent
         (`bench.stats`).
         """
         if not self.data:
             return seed
         return int(hashlib.sha256(f"{self.data}:{seed}".encode()).hexdigest()[:8], 16) >> 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaperEffect:
-    """The size of an effect as a paper printed it, in the scale of the `Claim` that it belongs to.
-
-    ``value``: a difference in the ranking metric, or a natural logarithm of a ratio. ``text``: as it was
-    printed. ``source``: where it stands.
-    """
-
-    value: float
-    text: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A contrast that a track's paper is about: ``rows`` better than ``over``, averaged over pairs and tasks.
-
-    ``rows`` and ``over``: names of rows, paired in order. ``also``: further counterparts, of the same length
-    as ``rows``: the claim is shown only if it is shown against ``over`` and against each of them. ``tasks``:
-    patterns of the names of tasks that it is about. ``group``: only tasks of that `Task.group`. ``scale``: how
-    a metric is compared; ``log ratio`` for distances, of which factors are compared. ``paper``: the paper's
-    own figure, None where none is sourced. ``of_paper``: whether it is a statement of the paper, or one that
-    a reader will ask for.
-    """
-
-    name: str
-    rows: tuple[str, ...]
-    over: tuple[str, ...]
-    also: tuple[tuple[str, ...], ...] = ()
-    tasks: tuple[str, ...] = ("*",)
-    group: str | None = None
-    scale: Literal["difference", "log ratio"] = "difference"
-    paper: PaperEffect | None = None
-    of_paper: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,6 +299,10 @@ class Track(ABC):
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
         """What a reader of these tasks' board must know beside its rules: label -> a sentence or two."""
+        return {}
+
+    def ceilings(self, tasks: Sequence[Task]) -> Mapping[str, float]:
+        """Task -> the best value of the ranking metric that is possible there, where it is known."""
         return {}
 
     def metric(self, name: str) -> Metric:

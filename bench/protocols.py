@@ -46,8 +46,9 @@ class Context(Protocol):
     """Everything that a method may use beside its data and hyper-parameters.
 
     ``seed``: random, numpy and torch were already seeded with it; use it for your own generators. It is a
-    number made from the cell's seed and the task's data set (`Task.stream`). ``device``: ``cpu`` or ``cuda``. ``amp``: whether mixed precision is wanted. ``workdir``: an empty folder, gone
-    afterwards. ``run``: the track's run settings.
+    number made from the cell's seed and the task's data set (`Task.stream`). ``device``: ``cpu`` or ``cuda``.
+    ``amp``: whether mixed precision is wanted. ``workdir``: an empty folder, gone afterwards. ``run``: the
+    track's run settings.
     """
 
     seed: int

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, PrivateAttr, TypeAdapter, ValidationError, field_validator
+from annotated_types import Len
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, TypeAdapter, ValidationError
 
 import bench
 from bench.contract import BenchError, Needs, Track
@@ -29,19 +30,22 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _counted(value: Any) -> Any:
+    """Seeds 0, 1, … of a number of them; a list stays as it is."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise ValueError("seeds must be 1 or more")
+        return tuple(range(value))
+    return value
+
+
+Seeds = Annotated[tuple[int, ...], BeforeValidator(_counted), Len(min_length=1)]
+
+
 class ProfileSpec(_Model):
     """A profile: the number of seeds (0, 1, …), or a list of them."""
 
-    seeds: tuple[int, ...]
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _count(cls, value: Any) -> Any:
-        if isinstance(value, int) and not isinstance(value, bool):
-            if value < 1:
-                raise ValueError("seeds must be 1 or more")
-            return tuple(range(value))
-        return value
+    seeds: Seeds
 
 
 class Ablations(_Model):
@@ -61,9 +65,10 @@ class RowsSpec(_Model):
 class ProfileOfTrack(_Model):
     """The settings of a track in one profile.
 
-    ``hp`` and ``needs`` are given by row pattern. ``rows`` are the core rows of this profile, which then has
-    no ablations. ``ranks_by`` and ``ablations`` replace those of the track; a row that is an ablation of the
-    track is core in no profile.
+    ``hp``, ``needs`` and ``seeds`` are given by row pattern; of several patterns that match a row the last
+    one counts. A row that no pattern of ``seeds`` matches has the seeds of the profile. ``rows`` are the core
+    rows of this profile, which then has no ablations. ``ranks_by`` and ``ablations`` replace those of the
+    track; a row that is an ablation of the track is core in no profile.
     """
 
     ranks_by: str | None = None
@@ -73,6 +78,7 @@ class ProfileOfTrack(_Model):
     rows: tuple[str, ...] | None = None
     hp: Mapping[str, Mapping[str, Any]] = {}
     needs: Mapping[str, Mapping[str, float | None]] = {}
+    seeds: Mapping[str, Seeds] = {}
 
 
 class TrackSpec(BaseModel):
@@ -95,8 +101,9 @@ class TrackSpec(BaseModel):
 class TrackPlan:
     """One track of one profile, checked against the registry: all that the plan needs to enumerate its cells.
 
-    ``core`` and ``ablations`` are names of rows, ``ablation_tasks`` patterns of the tasks on which ablations
-    run. ``hp`` and ``needs`` hold, by row, what the suite changes.
+    ``seeds`` are those of the profile, ``row_seeds`` those of rows that have others (`seeds_of`). ``core``
+    and ``ablations`` are names of rows, ``ablation_tasks`` patterns of the tasks on which ablations run.
+    ``hp`` and ``needs`` hold, by row, what the suite changes.
     """
 
     track: Track
@@ -110,6 +117,17 @@ class TrackPlan:
     ablation_tasks: tuple[str, ...]
     hp: Mapping[str, Mapping[str, Any]]
     needs: Mapping[str, Needs]
+    row_seeds: Mapping[str, tuple[int, ...]]
+
+    def seeds_of(self, row: str) -> tuple[int, ...]:
+        """The seeds that are planned for a row."""
+        return self.row_seeds.get(row, self.seeds)
+
+    @property
+    def every_seed(self) -> tuple[int, ...]:
+        """Every seed that some row has: those of the profile, then the others in ascending order."""
+        others = {s for r in (*self.core, *self.ablations) for s in self.seeds_of(r)} - set(self.seeds)
+        return (*self.seeds, *sorted(others))
 
 
 class _Lines:
@@ -346,6 +364,7 @@ def _resolve_track(suite: Suite, registry: Registry, name: str, profile: str) ->
         ablation_tasks=ablation_tasks,
         hp=_hyper_parameters(suite, registry, name, profile, settings),
         needs=_needs(suite, registry, name, profile, settings),
+        row_seeds=_row_seeds(suite, registry, name, profile, settings),
     )
 
 
@@ -405,4 +424,15 @@ def _needs(
             base = out.get(row, registry.row(name, row).method.needs)
             now = {f.name: getattr(base, f.name) for f in fields(Needs)}
             out[row] = settings_from(Needs, {**now, **values}, where)
+    return out
+
+
+def _row_seeds(
+    suite: Suite, registry: Registry, name: str, profile: str, settings: ProfileOfTrack
+) -> dict[str, tuple[int, ...]]:
+    """Row -> its seeds, where the track's profile says other than the profile."""
+    out: dict[str, tuple[int, ...]] = {}
+    for pattern, seeds in settings.seeds.items():
+        where = suite.where("tracks", name, profile, "seeds", pattern)
+        out |= dict.fromkeys(registry.match(name, [pattern], where + ": "), seeds)
     return out

@@ -12,10 +12,11 @@ ROOT = Path(__file__).resolve().parents[1]
 MAY = {
     "bench.errors": set(),
     "bench.protocols": set(),
+    "bench.claims": set(),
     "bench.cache": set(),
     "bench.file_digest": {"cache"},
     "bench.packages": {"errors"},
-    "bench.contract": {"errors", "protocols"},
+    "bench.contract": {"claims", "errors", "protocols"},
     "bench.declarations": {"contract", "errors"},
     "bench.nn": {"contract", "errors", "packages"},
     "bench.data": {"contract", "errors", "file_digest", "packages"},

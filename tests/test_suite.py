@@ -75,6 +75,8 @@ MISTAKES = {
     "top key": ("profiles:\n", "profile:\n", 1, "profile: unknown key; did you mean 'profiles'?"),
     "seeds": ("{seeds: 2}", "{seeds: 0}", 2, "seeds must be 1 or more"),
     "seeds type": ("{seeds: 2}", "{seeds: two}", 2, "profiles.laptop.seeds"),
+    "seeds row": ("minutes: 7\n", "minutes: 7\n      seeds: {sngle: 3}\n", 26, "grids matches 'sngle'"),
+    "seeds of a row": ("minutes: 7\n", "minutes: 7\n      seeds: {single: 0}\n", 26, "must be 1 or more"),
     "key twice": ("        scales: [1, 4]\n", "        scales: [1, 4]\n        scales: [1]\n", 17, "appears twice"),
     "tab": ("      grid:\n", "\tgrid:\n", 15, "not YAML"),
     "not YAML": ("{epochs: 5}", "{epochs: 5", 6, "not YAML"),
@@ -118,6 +120,20 @@ def test_a_good_suite_says_what_it_says(grids):
     (smoke,) = read(grids, "smoke")
     assert (smoke.seeds, smoke.grid.scales, smoke.run.epochs) == ((0,), (4,), 1), "the track brings it itself"
     assert (smoke.ablations, smoke.ablation_tasks) == (("single/wide",), ("*",)), "bench check sees every row"
+
+
+def test_a_row_may_have_other_seeds_than_its_profile(grids):
+    grids.write(
+        GOOD.replace("      run: *run\n", "      run: *run\n      seeds: {'multi/*': 3, multi/dnn: [0, 7]}\n")
+    )
+    (plan,) = read(grids, "tour")
+    assert plan.seeds_of("single") == (0, 5)
+    assert plan.seeds_of("multi/shared") == (0, 1, 2)
+    assert plan.seeds_of("multi/dnn") == (0, 7), "of two patterns that match the last one counts"
+    assert plan.every_seed == (0, 5, 1, 2, 7)
+    cells = {(c.row, c.cell.seed) for c in grids.plan(profile="tour").cells}
+    assert {s for r, s in cells if r == "multi/dnn"} == {0, 7}
+    assert {s for r, s in cells if r == "single"} <= {0, 5}
 
 
 def test_a_profile_may_rank_by_another_metric_and_run_fewer_ablations(grids):

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench import stats
 from bench.board.spec import STATES, BoardSpec, Slot
-from bench.contract import BenchError, Metric, Track
+from bench.contract import BenchError, Metric, Task, Track, canonical
 from bench.errors import nearest
 from bench.stats import Array, Bools, Estimate
 
@@ -42,6 +42,9 @@ class Arrays:
         seeds: the seeds that occur, in the order of the third dimension.
         metric: the metric that ranks.
         counts: number of cells (row, task, state), states in the order of `STATES`.
+        planned: number of seeds (row, task) that are planned, whatever became of them.
+        data: the data set of each task: tasks of one share test examples and random numbers, and are one
+            observation.
     """
 
     def __init__(self, spec: BoardSpec, slots: Sequence[Slot]) -> None:
@@ -66,6 +69,7 @@ class Arrays:
         self.deterministic: Bools = np.array([r.deterministic for r in self.rows], bool)
         #: Rows that are ranked; the others are ablations.
         self.core: Bools = np.array([r.core for r in self.rows], bool)
+        self.data: tuple[str, ...] = tuple(_data_set(t, spec.track.axis) for t in self.tasks)
         self._slots = slots
         self._by_cell: dict[tuple[int, int], list[Slot]] = {}
         self._cache: dict[str, tuple[Array, Bools, Means]] = {}
@@ -92,6 +96,9 @@ class Arrays:
         shape = (*self._shape[:2], len(STATES))
         where = np.ravel_multi_index((at[:, 0], at[:, 1], states), shape)
         self.counts: np.ndarray = np.bincount(where, minlength=math.prod(shape)).reshape(shape)
+        planned = np.zeros(self._shape, bool)
+        planned.reshape(-1)[self._flat[states != STATE_INDEX["unplanned"]]] = True
+        self.planned: np.ndarray = planned.sum(2)
 
     def _unknown(self, s: Slot) -> BenchError:
         known: Mapping[str, Iterable[str]] = {
@@ -150,16 +157,6 @@ class Arrays:
         every = np.asarray(censored.sum(2) == there.sum(2), bool)
         return Means(mean, sd, n, np.asarray(censored.any(2), bool), every)
 
-    def averaged(self, metric: str, tasks: Sequence[int]) -> Means:
-        """The mean of each row over several tasks, as if they were one task (row, 1).
-
-        The spread is over those seeds that have a value on all of the tasks.
-        """
-        v, censored = self.values(metric)
-        t = list(tasks)
-        some = np.asarray(censored[:, t].any(1, keepdims=True), bool)
-        return self._summary(v[:, t].mean(1, keepdims=True), some)
-
     # ------------------------------------------------------------------------------------------- estimates
 
     def estimate(self, row: int, task: int, metric: str) -> Estimate | None:
@@ -179,6 +176,17 @@ class Arrays:
     def bound(self, metric: str, censored: bool) -> stats.Bound:
         """The sign before a mean into which a censored value went: ``≥`` or ``≤``; empty otherwise."""
         return stats.beyond(_metric(self.spec.track, metric).better) if censored else ""
+
+
+def _data_set(task: Task, axis: str | None) -> str:
+    """The data set of a task. Points of a curve are measured on the same data with the same seeds, so tasks
+    without a declared one that differ only along the axis of their track are of one.
+    """
+    if task.data:
+        return task.data
+    return (
+        canonical({k: v for k, v in task.params.items() if k != axis}) if axis in task.params else task.name
+    )
 
 
 def _metric(track: Track, name: str) -> Metric:

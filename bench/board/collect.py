@@ -37,7 +37,6 @@ def _board(plan: Plan, p: TrackPlan, store: Readable, figures: Path, elements: l
         ranks_by=p.ranks_by,
         tasks=[t for t in plan.tasks[p.track.name] if t.name in names],
         rows=list({c.row: _row(c) for c in cells}.values()),
-        seeds=len(p.seeds),
         paper_figures=read_paper_figures(figures) if figures.is_file() else (),
         note="only the cells that were asked for" if plan.filtered else "",
         source=store_name(store.url),

@@ -7,13 +7,16 @@ compute no ranking of their own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
 from bench.board.arrays import STATE_INDEX, Arrays
-from bench.board.counted import count
-from bench.board.ranking import Ranking, failures
+from bench.board.inference.claims import Claims
+from bench.board.inference.counted import count
+from bench.board.inference.examples import Examples, Scores
+from bench.board.inference.ranking import Ranking, failures
+from bench.board.inference.row_means import RowMeans
 from bench.board.spec import STATES, BoardSpec, Slot
 from bench.board.view import CellView, RowView, ablations, listed
 from bench.contract import BenchError, Record, Units
@@ -29,7 +32,12 @@ class Board:
         slots: every planned cell.
         arrays: the numbers, over rows, tasks and seeds.
         tally: which tasks count, and what the others wait for.
-        ranking: order, tests and groups.
+        examples: the scores by example that records keep.
+        row_means: means of rows with what is uncertain in them, of which every test is made.
+        ranking: order, letters, and differences to the reference.
+        claims: the claims of the track, judged.
+        groups: names of the groups of tasks that have means of their own.
+        ceilings: task -> the best value that is possible there, where it is known.
         rows: the core rows, complete ones by rank, then the partial ones.
         ablations: the rows that are ablations, which are never ranked.
     """
@@ -46,7 +54,7 @@ class Board:
         Args:
             spec: what it is of.
             slots: the planned cells, in any order.
-            read: gives the whole record of a key. Only tables by example, pictures and the page need it.
+            read: gives the whole record of a key, for tests with scores by example, pictures and the page.
             artifacts: opens the files that a record names.
 
         Raises:
@@ -64,7 +72,12 @@ class Board:
             self.arrays.core,
             failures(self.arrays),
         )
-        self.ranking = Ranking(self.arrays, self.tally)
+        self.examples = Examples(self.slots, self.record, self.units)
+        self.row_means = RowMeans(self.arrays, self.examples)
+        self.ranking = Ranking(self.arrays, self.tally, self.row_means)
+        self.claims = Claims(self.arrays, self.tally, self.row_means)
+        self.groups = tuple(dict.fromkeys(t.group for t in self.tasks if t.group))
+        self.ceilings: Mapping[str, float] = spec.track.ceilings(self.tasks)
         self.rows: tuple[RowView, ...] = listed(self.arrays, self.ranking)
         self.ablations: tuple[RowView, ...] = ablations(self.arrays, self.ranking)
 
@@ -139,6 +152,11 @@ class Board:
             return self._artifacts.view(name) if self._artifacts is not None else None
         except BenchError:
             return None
+
+    def scores(self, row: str, task: str) -> Mapping[int, Scores] | None:
+        """Seed -> scores by example of the ranking metric; None unless every ok cell has some."""
+        cells = self.arrays.cells(self.arrays.row_index[row], self.arrays.task_index[task])
+        return self.examples.of_seeds(cells, self.metric.name)
 
     def units(self, name: str) -> Units | None:
         """The scores by example that a record names; None if their file is not here."""

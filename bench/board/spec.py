@@ -77,7 +77,6 @@ class BoardSpec:
 
     Attributes:
         ranks_by: the metric that ranks; the track declares it.
-        seeds: how many seeds are planned for each row and task.
         selection: how hyper-parameters were chosen (``default``, or ``best of 20 by validation``).
         paper_figures: numbers that the papers printed, to be shown beside ours.
         note: a sentence for the header.
@@ -90,7 +89,6 @@ class BoardSpec:
     ranks_by: str
     tasks: Sequence[Task]
     rows: Sequence[RowInfo]
-    seeds: int
     selection: str = "default"
     paper_figures: Sequence[PaperFigure] = ()
     note: str = ""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.board.arrays import Arrays
-from bench.board.ranking import Ranking
+from bench.board.inference.ranking import Ranking
 from bench.board.spec import STATES, RowInfo, Slot
-from bench.stats import Comparison, Estimate
+from bench.stats import Against, Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class CellView:
         estimate: the mean over seeds with its interval; None when no seed gave a value.
         counts: state -> number of cells.
         slots: the cells themselves.
-        best: whether the row cannot be separated from the best row of this task, tested within the task;
-            always False where nothing could be tested.
+        planned: number of seeds that are planned.
+        best: whether its mean is the best of the core rows on this task.
     """
 
     row: str
@@ -30,6 +30,7 @@ class CellView:
     estimate: Estimate | None
     counts: Mapping[str, int]
     slots: Sequence[Slot]
+    planned: int
     best: bool
 
     @property
@@ -54,11 +55,12 @@ class RowView:
 
     Attributes:
         rank: from 1; None for a row that is not ranked.
-        letters: of its tie group; empty where none is claimed.
-        leading: whether it cannot be separated from the best row, or is that row.
+        letters: rows that share none are separated; empty where nothing could be tested.
+        leading: whether it shares a letter with the best row, or is that row.
         partial: whether a cell failed or is missing on a counted task, or no task counts: the mean is then
             over what is there.
         mean: the mean over the counted tasks.
+        groups: the mean over the counted tasks of each group of the board.
         delta: the difference to the track's reference, over the tasks that both have.
         cells: one a task, in the order of the board's tasks.
     """
@@ -69,7 +71,8 @@ class RowView:
     leading: bool
     partial: bool
     mean: Estimate | None
-    delta: Comparison | None
+    groups: tuple[Estimate | None, ...]
+    delta: Against | None
     cells: tuple[CellView, ...]
 
 
@@ -87,15 +90,22 @@ def ablations(arrays: Arrays, ranking: Ranking) -> tuple[RowView, ...]:
 
 def _row(arrays: Arrays, ranking: Ranking, i: int, rank: int | None) -> RowView:
     cells = tuple(_cell(arrays, ranking, i, t) for t in range(len(arrays.tasks)))
-    there = [e for t in ranking.tally.tasks if (e := cells[t].estimate) is not None]
-    mean = None
-    if there:
-        bound = arrays.bound(arrays.metric.name, any(e.bound for e in there))
-        mean = Estimate(sum(e.mean for e in there) / len(there), None, len(there), bound=bound)
-    reference = arrays.row_index.get(arrays.spec.track.reference)
-    delta = None if reference is None or reference == i else ranking.difference(i, reference)
-    letters, leading = ranking.letters.get(i, ""), i in ranking.leaders
-    return RowView(arrays.rows[i], rank, letters, leading, bool(ranking.partial[i]), mean, delta, cells)
+    tasks = ranking.tally.tasks
+    names = dict.fromkeys(t.group for t in arrays.tasks if t.group)
+    by_group = [[t for t in tasks if arrays.tasks[t].group == name] for name in names]
+    return RowView(
+        arrays.rows[i], rank, ranking.letters.get(i, ""), i in ranking.leaders, bool(ranking.partial[i]),
+        _mean(arrays, cells, tasks), tuple(_mean(arrays, cells, at) for at in by_group),
+        ranking.deltas.get(i), cells,
+    )  # fmt: skip
+
+
+def _mean(arrays: Arrays, cells: Sequence[CellView], tasks: Sequence[int]) -> Estimate | None:
+    there = [e for t in tasks if (e := cells[t].estimate) is not None]
+    if not there:
+        return None
+    bound = arrays.bound(arrays.metric.name, any(e.bound for e in there))
+    return Estimate(sum(e.mean for e in there) / len(there), None, len(there), bound=bound)
 
 
 def _cell(arrays: Arrays, ranking: Ranking, r: int, t: int) -> CellView:
@@ -108,5 +118,6 @@ def _cell(arrays: Arrays, ranking: Ranking, r: int, t: int) -> CellView:
         estimate,
         counts,
         arrays.cells(r, t),
+        int(arrays.planned[r, t]),
         bool(ranking.best[r, t]),
     )

@@ -58,7 +58,7 @@ def make_plan(
     tasks = {p.track.name: _tasks(p) for p in chosen}
     rows = [r for p in chosen for r in (*p.core, *p.ablations)]
     wanted.check_rows(rows, [r for p in chosen for r in registry.rows(p.track.name)])
-    seeds = {s for p in chosen for s in p.seeds}
+    seeds = {s for p in chosen for s in p.every_seed}
     wanted.check_cells([t for ts in tasks.values() for t in ts], seeds, profile)
     cells: list[PlannedCell] = []
     blocks = [list(_blocks(p, tasks[p.track.name], registry, wanted)) for p in chosen]
@@ -117,13 +117,17 @@ def _blocks(
     once = {r for r in rows_ if _one_seed(p, r, registry)}
     selected = {r for r in rows_ if wanted.row(r)}
     for ablation, rows in ((False, p.core), (True, p.ablations)):
-        for seed in p.seeds:
+        for seed in p.every_seed:
+            of_seed = [
+                r
+                for r in rows
+                if r in selected and seed in (p.seeds_of(r)[:1] if r in once else p.seeds_of(r))
+            ]
             for task in tasks:
                 if ablation and not any(fnmatchcase(task.name, a) for a in p.ablation_tasks):
                     continue
-                chosen = [r for r in rows if r in selected and (seed == p.seeds[0] or r not in once)]
                 if wanted.cell(task, seed):
-                    yield ablation, [_cell(p, task, r, seed, registry, core=not ablation) for r in chosen]
+                    yield ablation, [_cell(p, task, r, seed, registry, core=not ablation) for r in of_seed]
 
 
 def _one_seed(p: TrackPlan, row: str, registry: Registry) -> bool:

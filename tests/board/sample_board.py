@@ -167,7 +167,7 @@ PAPER_FIGURES = (
 
 def sample_spec(**changes) -> BoardSpec:
     spec = BoardSpec(
-        track=Sample(), profile="laptop", ranks_by="auc", tasks=TASKS, rows=ROWS, seeds=3,
+        track=Sample(), profile="laptop", ranks_by="auc", tasks=TASKS, rows=ROWS,
         paper_figures=PAPER_FIGURES,
     )  # fmt: skip
     return replace(spec, **changes)
@@ -183,7 +183,6 @@ def board_of(values, *, tasks=None, **changes):
     n = len(next(iter(values.values())))
     tasks = tasks or [Task(name=f"t{k}") for k in range(n)]
     rows = changes.pop("rows", None) or [RowInfo(row=r, label=r.upper()) for r in values]
-    seeds = max(len(s) for v in values.values() for s in v)
     slots = [
         Slot(row=r, task=tasks[t].name, seed=s, key=f"{r}-{t}-{s}", hardware="h",
              status=v if isinstance(v, str) else "ok", metrics={} if isinstance(v, str) else {"auc": v})
@@ -191,4 +190,4 @@ def board_of(values, *, tasks=None, **changes):
         for t, per_seed in enumerate(per_task)
         for s, v in enumerate(per_seed)
     ]  # fmt: skip
-    return Board(sample_spec(tasks=tasks, rows=rows, seeds=seeds, paper_figures=(), **changes), slots)
+    return Board(sample_spec(tasks=tasks, rows=rows, paper_figures=(), **changes), slots)

@@ -33,7 +33,7 @@ def interrupted(sample, done, *, tasks=3, seeds=2, status=None, rows=ROWS, defau
         state = "ok" if ok else (status or {}).get((info.row, t, seed), default)
         slots.append(Slot(row=info.row, task=task.name, seed=seed, key=f"{info.row}-{t}-{seed}", status=state,
                           metrics={"auc": value} if ok else {}))  # fmt: skip
-    return Board(sample.spec(tasks=names, rows=rows, seeds=seeds, paper_figures=()), slots)
+    return Board(sample.spec(tasks=names, rows=rows, paper_figures=()), slots)
 
 
 def order(tasks=3, seeds=2, rows=LEVEL):

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 from sample_board import BoardTrack
 
-from bench import stats
-from bench.board import examples
+from bench.board.inference import examples
 from bench.board.model import Board
 from bench.board.page.render import render
 from bench.board.plots.by_name import by_name
 from bench.board.plots.gallery import gallery
 from bench.board.plots.steps import over_steps
 from bench.board.spec import BoardSpec, RowInfo, Slot
-from bench.board.text import markdown
+from bench.board.text.statistics import families
 from bench.contract import SHEET_COLUMNS, BenchError, Metric, Record, Task, Units
 from bench.store.artifacts import artifact_name
 
@@ -80,7 +79,7 @@ def board(scores, *, groups=None, sheet=True, series=None, history=(), shuffled=
             )
     rows = list(dict.fromkeys(r for r, _ in scores))
     spec = BoardSpec(
-        track=Named(), profile="laptop", ranks_by="accuracy", seeds=max(s.seed for s in slots) + 1,
+        track=Named(), profile="laptop", ranks_by="accuracy",
         tasks=[Task(name=t) for t in dict.fromkeys(t for _, t in scores)],
         rows=[RowInfo(row=r, label=r.title(), role="method" if r == "mine" else "baseline") for r in rows],
     )  # fmt: skip
@@ -93,58 +92,60 @@ def right(*wrong):
     return v
 
 
-def test_the_difference_is_that_of_the_board_and_its_test_that_of_the_examples():
+def test_where_every_cell_keeps_scores_tests_speak_of_new_examples():
     rng = np.random.default_rng(1)
     scores = {(r, t): rng.random((3, N)) < p for r, p in (("plain", 0.5), ("mine", 0.7)) for t in ("a", "b")}
-    made = board(scores, groups=np.arange(N) // 3, shuffled={"mine"})
-    (got,) = examples.against_reference(made)
-    d = [scores["mine", t].mean(0) - scores["plain", t].mean(0) for t in ("a", "b")]
-    assert got.comparison.diff == pytest.approx(made.rows[0].delta.diff)
-    assert got.comparison == stats.paired_by_example([(x, np.arange(N) // 3) for x in d], better="higher")
-    assert (got.n, got.comparison.n, got.tasks) == (120, 20, 2)
-    assert (got.comparison.wins, got.worse) == tuple(int((s * np.concatenate(d) > 0).sum()) for s in (1, -1))
+    groups = np.array([f"g{k // 3}" for k in range(N)])
+    made = board(scores, groups=groups, shuffled={"mine"})
+    assert made.ranking.new_examples
+    assert "new examples" in {n.label: n.long for n in families(made)}["holds for"]
+    (mean,) = made.row_means.together([1], [0, 1])
+    by_hand = np.mean([scores["mine", t].mean(0) for t in ("a", "b")], axis=0)
+    assert mean.mean == pytest.approx(by_hand.mean())
+    assert {name: list(of.names) for name, of in mean.clusters.items()} == dict.fromkeys(
+        "ab", sorted({*groups})
+    )
+    bare = Board(made.spec, made.slots)
+    assert made.rows[0].delta.contrast.diff == pytest.approx(bare.rows[0].delta.contrast.diff)
+    assert made.rows[0].delta.contrast.se != bare.rows[0].delta.contrast.se
+    assert not bare.ranking.new_examples
 
 
-def test_p_is_holms_over_the_rows_and_the_detectable_difference_is_printed():
-    rng = np.random.default_rng(2)
-    scores = {(r, "a"): rng.random((2, N)) < p for r, p in (("plain", 0.4), ("mine", 0.8), ("other", 0.45))}
-    made = board(scores)
-    got = {g.info.row: g for g in examples.against_reference(made)}
-    raw = [g.comparison.p for g in got.values()]
-    assert [g.adjusted for g in got.values()] == pytest.approx(stats.holm(raw).tolist())
-    said = markdown.render(made)
-    assert "### Paired by example: accuracy against plain" in said
-    least = stats.detectable_like(got["mine"].comparison)
-    line = next(x for x in said.splitlines() if x.startswith("| Mine | +"))
-    assert line.rstrip(" |").endswith(f"{least:.3f}".removeprefix("0"))
-    assert "60 in 60" in line
+def test_numbers_of_examples_are_not_the_same_ones_in_another_data_set():
+    scores = {(r, t): right(1) for r in ("plain", "mine") for t in ("a", "b")}
+    made = board(scores, groups=np.arange(N))
+    (mean,) = made.row_means.together([0], [0, 1])
+    assert not {*mean.clusters["a"].names} & {*mean.clusters["b"].names}
+    (named,) = board(scores).row_means.together([0], [0, 1])
+    assert {*named.clusters["a"].names} == {*named.clusters["b"].names}
 
 
-def test_a_row_is_compared_on_the_tasks_that_both_have_and_on_equal_test_sets():
-    scores = {("plain", "a"): right(1), ("plain", "b"): right(1), ("mine", "a"): right(2, 3)}
-    (got,) = examples.against_reference(board(scores))
-    assert (got.tasks, got.comparison.wins, got.worse) == (1, 1, 2)
-    other = board({("plain", "a"): right(1), ("mine", "a"): right(2)})
-    name = other.record("minea0").units["accuracy"]
-    other._artifacts.of[name] = Units(np.array([f"x{i}" for i in range(N)]), right(2))
-    assert examples.against_reference(other) == []
+def test_one_cell_without_scores_leaves_the_others_out_too():
+    made = board({("plain", "a"): np.ones((2, N)), ("mine", "a"): [right(2), right(3, 4)]})
+    made._artifacts.of.pop(made.record("minea1").units["accuracy"])
+    again = Board(made.spec, made.slots, made.record, made._artifacts)
+    assert not again.ranking.new_examples
+    assert "these test sets" in {n.label: n.short for n in families(again)}["holds for"]
 
 
-def test_without_sidecars_or_scores_there_is_no_table_and_no_picture():
+def test_without_their_files_or_on_a_large_board_scores_are_not_there(monkeypatch):
     made = board({("plain", "a"): right(1), ("mine", "a"): right(2)})
     made._artifacts.of.clear()
-    assert examples.against_reference(made) == []
-    assert gallery(made) is None
-    assert "Paired by example" not in markdown.render(made)
-    bare = Board(made.spec, made.slots)
-    assert not examples.has_scores(bare)
-    assert examples.against_reference(bare) == []
+    again = Board(made.spec, made.slots, made.record, made._artifacts)
+    assert gallery(again) is None
+    assert again.scores("mine", "a") is None
+    monkeypatch.setattr("bench.board.inference.examples.MAX_CELLS", 1)
+    assert Board(made.spec, made.slots, made.record, made._artifacts).examples.too_many
 
 
-def test_too_many_cells_are_left_out_aloud(monkeypatch):
-    made = board({("plain", "a"): right(1), ("mine", "a"): right(2)})
-    monkeypatch.setattr("bench.board.examples.MAX_CELLS", 1)
-    assert "left out: more than 1 cells" in markdown.render(made)
+def test_examples_of_other_seeds_may_be_others():
+    made = board({("plain", "a"): [right(1), right(2)], ("mine", "a"): [right(3), right(4)]})
+    name = made.record("minea1").units["accuracy"]
+    made._artifacts.of[name] = Units(np.array([f"x{i:02}" for i in range(N)]), right(4))
+    again = Board(made.spec, made.slots, made.record, made._artifacts)
+    (mean,) = again.row_means.together([1], [0])
+    assert len(mean.clusters["a"].names) == 2 * N
+    assert examples.averaged(again.scores("mine", "a")) is None, "there is no mean over seeds of an example"
 
 
 def test_the_gallery_shows_what_one_row_gets_right_and_the_other_wrong():
@@ -209,7 +210,7 @@ def test_the_heat_map_has_the_references_values_and_the_others_differences():
 
 
 def test_the_page_holds_them_all():
-    made = board({("plain", "a"): right(5), ("mine", "a"): right(6)})
+    made = board({("plain", "a"): [right(5), right(7, 9)], ("mine", "a"): [right(6), right(8)]})
     page = render([made])
-    assert "Paired by example" in page
+    assert "new examples like these too" in page
     assert "data:image/png;base64" in page

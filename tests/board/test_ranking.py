@@ -9,8 +9,11 @@ import pytest
 import scipy.stats
 from sample_board import board_of
 
+from bench import stats
 from bench.board.model import Board
 from bench.board.spec import FAILURES, RowInfo, Slot
+from bench.board.text import formatting as fmt
+from bench.board.text import markdown
 from bench.board.text.notes import notes
 from bench.contract import BenchError, Metric, Task
 
@@ -34,52 +37,39 @@ def test_ranks_groups_and_order_of_the_sample(board):
 
 
 def test_points_of_a_curve_are_one_observation(sample):
-    tasks = [Task(name=f"{d}-{s}x", params={"dataset": d, "scale": s}) for d in "abcde" for s in (1, 4, 10)]
+    tasks = [Task(name=f"{d}-{s}x", params={"dataset": d, "scale": s}) for d in "abc" for s in (1, 4, 10)]
     rng = np.random.default_rng(0)
-    # What row a gains differs between the data sets, not along scale.
-    by_dataset = np.array([0.010, 0.012, 0.002, -0.001, 0.001])[:, None, None]
-    noise = rng.normal(0, 0.001, (2, 5, 3, 3))
-    a = (0.75 + by_dataset + noise[0]).reshape(15, 3)
-    lr = (0.75 + noise[1]).reshape(15, 3)
-    spec = sample.spec(
-        tasks=tasks, rows=[RowInfo(row="a", label="a"), RowInfo(row="lr", label="lr")], paper_figures=()
-    )
-    slots = [
-        Slot(row=r, task=t.name, seed=s, key=f"{r}{t.name}{s}", status="ok", metrics={"auc": float(v[i, s])})
-        for r, v in (("a", a), ("lr", lr)) for i, t in enumerate(tasks) for s in range(3)
-    ]  # fmt: skip
-    board = Board(spec, slots)
-    assert [len(s) for s in board.ranking.samples] == [3] * 5
-    means = [v.mean(1).reshape(5, 3).mean(1) for v in (a, lr)]
-    delta = row(board, "a").delta
-    assert (delta.n, delta.unit) == (5, "curves")
-    assert delta.p == pytest.approx(scipy.stats.ttest_rel(*means).pvalue)
-    assert scipy.stats.ttest_rel(a.mean(1), lr.mean(1)).pvalue < 0.05 < delta.p, (
-        "points taken for observations"
-    )
-    assert "the 5 curves are the sample" in {n.label: n.long for n in notes(board)}["tie groups"]
+    v = {r: rng.normal(0.75, 0.01, (9, 3)) for r in ("a", "lr")}
+    board = board_of({r: x.tolist() for r, x in v.items()}, tasks=tasks)
+    assert len({*board.arrays.data}) == 3
+    found = row(board, "a").delta.contrast
+    of_curves = {r: x.reshape(3, 3, 3).mean(1) for r, x in v.items()}
+    parts = [c.var(ddof=1) / 27 for x in of_curves.values() for c in x]
+    assert found.diff == pytest.approx(v["a"].mean() - v["lr"].mean())
+    assert found.se == pytest.approx(np.sqrt(sum(parts)))
+    assert found.df == pytest.approx(sum(parts) ** 2 / sum(p**2 / 2 for p in parts))
 
 
-def test_few_independent_tasks_are_tested_over_seeds(sample):
-    values = {r: [around(0.7 + i / 10, seed=i + k) for i in range(4)] for r, k in (("lr", 0), ("a", 9))}
-    delta = row(board_of(values), "a").delta
+def test_tasks_of_one_declared_data_set_are_one_observation(sample):
+    values = {r: [around(0.7, seed=k), around(0.7, seed=k + 9)] for r, k in (("lr", 0), ("a", 1))}
+    tasks = [Task(name="even", data="digits"), Task(name="uneven", data="digits")]
+    found = row(board_of(values, tasks=tasks), "a").delta.contrast
     a, lr = (np.mean(values[r], axis=0) for r in ("a", "lr"))
-    assert delta.unit == "seeds"
-    assert delta.p == pytest.approx(scipy.stats.ttest_ind(a, lr, equal_var=False).pvalue)
-    assert row(board_of({r: [v[:1] for v in of] for r, of in values.items()}), "a").delta.unit == "tasks"
+    assert found.p == pytest.approx(scipy.stats.ttest_ind(a, lr, equal_var=False).pvalue)
+    assert row(board_of(values), "a").delta.contrast.p != pytest.approx(found.p)
 
 
-def test_one_curve_is_tested_over_seeds_on_its_mean(sample):
-    values = {
-        "lr": [around(0.7 + i, seed=i) for i in range(3)],
-        "a": [around(0.7 + i, seed=9 + i) for i in range(3)],
-    }
-    tasks = [Task(name=f"{s}x", params={"scale": s}) for s in (1, 4, 10)]
-    board = board_of(values, tasks=tasks)
-    a, lr = (np.mean(values[r], axis=0) for r in ("a", "lr"))
-    delta = row(board, "a").delta
-    assert delta.unit == "seeds"
-    assert delta.p == pytest.approx(scipy.stats.ttest_ind(a, lr, equal_var=False).pvalue)
+def test_a_seed_counts_where_it_has_every_task_of_a_data_set(sample):
+    tasks = [Task(name="even", data="digits"), Task(name="uneven", data="digits")]
+    board = board_of(
+        {"lr": [[0.7, 0.71, 0.72]] * 2, "a": [[0.8, 0.81, 0.9], [0.8, 0.81, "new"]]}, tasks=tasks
+    )
+    (mean,) = board.row_means.together([1], [0, 1])
+    assert mean.mean == pytest.approx(0.805)
+    none = board_of({"lr": [[0.7, 0.71]] * 2, "a": [["new", 0.8], [0.8, "new"]]}, tasks=tasks)
+    assert "no seed has all tasks of even" in row(none, "a").delta.contrast.why
+    assert row(none, "a").rank == 1
+    assert not none.ranking.lettered
 
 
 def test_a_clear_winner_is_alone_in_its_group_and_lower_can_be_better(sample):
@@ -94,27 +84,75 @@ def test_a_clear_winner_is_alone_in_its_group_and_lower_can_be_better(sample):
     board = board_of(values, track=Low())
     assert [r.info.row for r in board.rows][2] == "lr"
     assert [r.letters for r in board.rows] == ["a", "a", "b"]
-    assert row(board, "a").delta.verdict == "better"
-    assert row(board, "a").delta.diff == pytest.approx(-10, abs=0.3)
+    assert row(board, "a").delta.adjusted < 0.05
+    assert row(board, "a").delta.contrast.diff == pytest.approx(-10, abs=0.3)
     assert row(board, "lr").delta is None
 
 
-def test_one_task_is_tested_over_seeds(sample):
+def test_letters_overlap_where_a_row_is_separated_from_only_some(sample):
+    levels = {"lr": 0.70, "a": 0.704, "b": 0.708}
+    board = board_of({r: [[x - 0.001, x, x + 0.001, x, x]] for r, x in levels.items()})
+    assert [r.letters for r in board.rows] == ["a", "b", "c"]
+    wide = board_of({r: [[x - 0.004, x, x + 0.004, x, x]] for r, x in levels.items()})
+    assert {r.info.row: r.letters for r in wide.rows} == {"b": "a", "a": "ab", "lr": "b"}
+    assert [r.leading for r in wide.rows] == [True, True, False]
+
+
+def test_intervals_to_the_reference_are_simultaneous(sample):
+    values = {r: [around(0.7, 5, seed=k), around(0.8, 5, seed=k + 9)] for k, r in enumerate(["lr", *"abcd"])}
+    many = row(board_of(values), "a").delta
+    alone = row(board_of({r: values[r] for r in ("lr", "a")}), "a").delta
+    assert many.contrast == alone.contrast
+    assert many.half > alone.half == pytest.approx(alone.contrast.half, rel=1e-2)
+
+
+def test_a_row_with_fewer_tasks_is_compared_on_those(sample):
+    values = {"lr": [around(0.7), around(0.9, seed=1)], "a": [around(0.75, seed=2), ["failed"] * 3]}
+    delta = row(board_of(values), "a").delta
+    assert delta.contrast.diff == pytest.approx(np.mean(values["a"][0]) - np.mean(values["lr"][0]))
+
+
+def test_the_best_mean_of_a_column_is_bold_without_a_test(sample):
     board = board_of({"lr": [around(0.70)], "a": [around(0.75, seed=1)], "b": [around(0.7501, seed=2)]})
-    assert board.ranking.grouped
-    assert {r.info.row: r.letters for r in board.rows} == {"a": "a", "b": "a", "lr": "b"}
-    assert row(board, "a").delta.unit == "seeds"
-    assert [row(board, r).cells[0].best for r in ("lr", "a", "b")] == [False, True, True]
+    best = {r.info.row for r in board.rows if r.cells[0].best}
+    assert best == {board.rows[0].info.row}
 
 
-def test_one_seed_and_one_task_claim_no_groups(sample):
+def test_one_seed_claims_no_letters(sample):
     board = board_of({"lr": [[0.7]], "a": [[0.8]]})
-    assert not board.ranking.grouped
+    assert not board.ranking.lettered
     assert [r.letters for r in board.rows] == ["", ""]
     assert [r.rank for r in board.rows] == [1, 2]
-    assert not any(c.best for r in board.rows for c in r.cells)
-    assert board.ranking.detectable() is None
-    assert board.ranking.runner_up is None
+    assert row(board, "a").delta.half is None
+
+
+def test_rows_may_have_seeds_of_their_own_number(sample):
+    board = board_of({"lr": [around(0.7, 5)], "a": [around(0.8, 3)]})
+    said = {n.label: n for n in notes(board)}["seeds"]
+    assert (said.short, said.long) == ("3 or 5 seeds", "5 planned a row and task; 3 for A.")
+    assert "(" not in fmt.cell(row(board, "a").cells[0], 4), "three of three planned"
+    fewer = board_of({"lr": [around(0.7, 5)], "a": [[*around(0.8, 2), "new"]]})
+    assert fmt.cell(row(fewer, "a").cells[0], 4).endswith("(2/3 …)")
+
+
+def test_groups_of_tasks_have_means_of_their_own(sample):
+    tasks = [Task(name="x", group="near"), Task(name="y", group="far"), Task(name="z", group="far")]
+    board = board_of({"lr": [[0.7], [0.5], [0.3]], "a": [[0.8], [0.6], [0.2]]}, tasks=tasks)
+    assert board.groups == ("near", "far")
+    assert [e.mean for e in row(board, "a").groups] == pytest.approx([0.8, 0.4])
+    assert board_of({"lr": [[0.7]]}).groups == ()
+
+
+def test_the_best_possible_value_stands_under_the_rows(sample):
+    class Known(sample.track):
+        def ceilings(self, tasks):
+            return {"t0": 0.95}
+
+    board = board_of({"lr": [[0.7], [0.5]]}, track=Known())
+    line = next(x for x in markdown.render(board).splitlines() if "best possible" in x)
+    assert line == "|  | best possible |  |  | 0.9500 |  |"
+    both = type("Both", (Known,), {"ceilings": lambda self, tasks: {"t0": 0.95, "t1": 0.75}})()
+    assert fmt.ceilings(board_of({"lr": [[0.7], [0.5]]}, track=both))[0] == "0.8500"
 
 
 @pytest.mark.parametrize("status", ["failed", "oom", "timeout", "diverged"])
@@ -160,22 +198,10 @@ def test_two_deterministic_rows_are_separate_where_their_values_differ(sample, b
         "worst": "c",
     }
     assert {r.info.row for r in board.rows if r.cells[0].best} == {"best", "same"}
-    assert board.ranking.pairs == 4, "differing values of two deterministic rows are no test over seeds"
-    gap = board.ranking.difference(*(list(values).index(r) for r in ("worst", "best")))
-    assert (gap.verdict, gap.p, gap.half) == ("worse", 0.0, None)
-    same = board.ranking.difference(*(list(values).index(r) for r in ("same", "best")))
-    assert (same.verdict, same.p) == ("no difference shown", 1.0)
-
-
-def test_over_new_tasks_deterministic_rows_are_tested_as_any_other(sample):
-    rng = np.random.default_rng(1)
-    values = {r: [[v] for v in rng.normal(0.7, 0.1, 6)] for r in ("a", "lr")}
-    rows = [RowInfo(row=r, label=r, deterministic=True) for r in values]
-    board = board_of(values, rows=rows)
-    assert [r.letters for r in board.rows] == ["a", "a"]
-    assert board.ranking.unit == "tasks"
-    p = scipy.stats.ttest_rel(*(np.ravel(v) for v in values.values())).pvalue
-    assert row(board, "a").delta.p == pytest.approx(p)
+    means = dict(zip(values, board.row_means.together(range(len(values)), [0]), strict=True))
+    gap = stats.contrast([(1, means["worst"]), (-1, means["best"])])
+    assert (gap.p, gap.half, gap.why) == (0.0, None, "exact values")
+    assert stats.contrast([(1, means["same"]), (-1, means["best"])]).p == 1.0
 
 
 def test_a_task_that_nobody_answered_is_left_out_of_every_mean(sample):

@@ -16,11 +16,11 @@ from golden import as_text
 from rich.cells import cell_len
 
 from bench.board.model import Board
-from bench.board.ranking import letter
 from bench.board.spec import STATES, RowInfo, Slot
 from bench.board.text import csvout, markdown
 from bench.board.text import formatting as fmt
 from bench.board.text.notes import headline, notes
+from bench.board.text.statistics import families
 from bench.board.view import CellView
 from bench.contract import STATUSES, SYMBOLS, Task
 
@@ -95,7 +95,9 @@ def test_every_status_of_the_contract_is_a_state():
     ],
 )
 def test_troubles(counts, said):
-    assert fmt.troubles(CellView("r", "t", None, counts, (), False)) == said.replace("⏱", SYMBOLS["timeout"])
+    assert fmt.troubles(CellView("r", "t", None, counts, (), 3, False)) == said.replace(
+        "⏱", SYMBOLS["timeout"]
+    )
 
 
 def test_numbers():
@@ -103,7 +105,6 @@ def test_numbers():
     assert fmt.number(float("nan"), 2) == "n/a"
     assert fmt.half(0.0031, 4) == ".0031"
     assert fmt.half(12.3, 1) == "12.3"
-    assert [letter(k) for k in (0, 25, 26, 27)] == ["a", "z", "aa", "ab"]
 
 
 def test_markdown_shows_a_strangers_label_as_text(sample, board):
@@ -121,15 +122,17 @@ def test_csv_defuses_formulas(sample):
 
 
 def test_header_names_what_a_reader_must_know(sample, board):
-    said = {n.label: n.long for n in notes(board)}
+    said = {n.label: n.long for n in (*notes(board), *families(board))}
     assert "laptop numbers are not the paper's" in said["profile"]
     assert "higher is better" in said["ranks by"]
     assert "listed after the complete rows" in said["missing cells"]
     assert "default" in said["selection"]
-    assert "over seeds, on means over the tasks, so for these tasks and test sets only" in said["tie groups"]
-    assert "80 % power" in said["detectable"]
+    assert "rows that share no letter are separated" in said["letters"]
+    assert "Dunnett's simultaneous 95 % interval over the 5 ranked rows" in said["Δ lr"]
+    assert "these tasks and these test sets" in said["holds for"]
+    assert said["seeds"].startswith("3 planned a row and task. 1 deterministic row run once")
     assert "3 stale" in said["cells"]
-    assert "separable from every other complete row" in headline(board)
+    assert "separated from every other complete row" in headline(board)
 
 
 def test_header_says_what_the_track_wants_known(sample, monkeypatch):
@@ -145,11 +148,12 @@ def test_header_says_what_the_track_wants_known(sample, monkeypatch):
 def test_header_says_when_nothing_can_be_claimed(sample):
     slots = [Slot(row=r, task="flights-1x", seed=0, key=r, status="ok", metrics={"auc": v})
              for r, v in (("lr", 0.7), ("fm", 0.8))]  # fmt: skip
-    spec = sample.spec(tasks=sample.tasks[:1], rows=sample.rows[1:3], seeds=1, paper_figures=())
+    spec = sample.spec(tasks=sample.tasks[:1], rows=sample.rows[1:3], paper_figures=())
     board = Board(spec, slots)
-    said = {n.label: n for n in notes(board)}
-    assert said["tie groups"].short == "no tie groups claimed"
-    assert "one seed and one task" in said["tie groups"].long
+    said = {n.label: n for n in families(board)}
+    assert said["letters"].short == "no letters"
+    assert "too few seeds" in said["letters"].long
+    assert "holds for" not in said
     assert "more than chance" in headline(board)
     assert "No cell has a result" in headline(Board(spec, []))
 

@@ -50,7 +50,7 @@ def board(values, *, views=lambda row, task, seed: f"{row}{task}{seed}", series=
             metrics = {"distance": v, "fid": None}
             slots.append(Slot(row=row, task=task, seed=seed, key=key, status="ok", metrics=metrics))
     spec = BoardSpec(
-        track=Drawing(), profile="laptop", ranks_by="distance", seeds=max(s.seed for s in slots) + 1,
+        track=Drawing(), profile="laptop", ranks_by="distance",
         tasks=[Task(name=t) for t in dict.fromkeys(t for _, t in values)],
         rows=[RowInfo(row=r, label=r.title(), role="baseline") for r in rows],
     )  # fmt: skip
@@ -98,23 +98,22 @@ def test_long_boards_are_cut_and_say_so(monkeypatch):
     assert f"The first {plot._MAX_ROWS} of {plot._MAX_ROWS + 3} rows." in picture.caption
 
 
-def test_the_relative_change_is_the_mean_of_the_tasks_own_and_stands_beside_the_claim():
+def test_the_relative_change_is_a_geometric_mean_and_stands_beside_the_claim():
     made = board(VALUES)
     (r,) = relative(made)
-    assert r.by_task == {"a": -0.5, "b": -0.25}
-    assert r.comparison.diff == pytest.approx(-0.375)
-    assert (r.comparison.wins, r.comparison.n) == (2, 2), "lower is better"
+    assert r.by_task == pytest.approx({"a": np.log(0.5), "b": np.log(0.75)})
+    assert r.contrast.diff == pytest.approx(np.log(0.5 * 0.75) / 2)
     said = markdown.render(made)
     assert "### Relative change against full" in said
     assert "the paper: a third less" in said
-    line = next(x for x in said.splitlines() if x.startswith("| Mine | −37.5"))
+    line = next(x for x in said.splitlines() if x.startswith("| Mine | −38.8 %"))
     assert "−50 to −25" in line
-    assert line.rstrip(" |").endswith("2/2")
+    assert line.rstrip(" |").endswith("2/2"), "lower is better"
 
 
 def test_a_task_whose_reference_is_not_above_zero_is_left_out():
     (r,) = relative(board({**VALUES, ("full", "b"): [-0.1, 0.1]}))
-    assert r.by_task == {"a": -0.5}
+    assert r.by_task == pytest.approx({"a": np.log(0.5)})
     assert relative(board({("mine", "a"): [1.0]})) == ()
 
 

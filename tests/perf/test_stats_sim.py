@@ -219,5 +219,5 @@ def _big(rows, tasks, seeds):
         Slot(row=f"r{i}", task=f"t{j}", seed=k, key=f"{i}-{j}-{k}", status="ok", metrics={"auc": v[i][j][k]})
         for i in range(rows) for j in range(tasks) for k in range(seeds)
     ]  # fmt: skip
-    spec = BoardSpec(track=_Stub(), profile="laptop", ranks_by="auc", tasks=columns, rows=infos, seeds=seeds)
+    spec = BoardSpec(track=_Stub(), profile="laptop", ranks_by="auc", tasks=columns, rows=infos)
     return spec, slots

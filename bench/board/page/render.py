@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from bench.board.page.embedded import Embedded
 from bench.board.plots.canvas import outliers
 from bench.board.registry import pictures, tables
+from bench.board.text import claims
 from bench.board.text import formatting as fmt
 from bench.board.text.notes import headline, notes
+from bench.board.text.statistics import families
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -74,28 +76,31 @@ def _board(board: Board, index: int, data: Embedded) -> dict[str, Any]:
         return [_row(board, r, number[r.info.row], places, scale) for r in views]
 
     counts, track, metric = board.status_counts, board.spec.track, board.metric
+    best = fmt.ceilings(board) or ("", [])
     return {
         "index": index, "name": track.name, "title": track.title or track.name, "headline": headline(board),
-        "notes": notes(board), "metric": f"{metric.name} {fmt.arrow(metric)}", "better": metric.better,
+        "notes": notes(board), "families": families(board), "groups": board.groups,
+        "claims": [_claim(c) for c in claims.lines(board)], "ceiling": best[0], "ceilings": best[1],
+        "metric": f"{metric.name} {fmt.arrow(metric)}", "better": metric.better,
         "reference": track.reference, "tasks": [t.name for t in board.tasks], "rows": table(board.rows),
         "ablations": table(board.ablations), "pm": _room(board),
         "derived": tables(board), "pictures": pictures(board), "legend": fmt.used_symbols(board),
-        "leaders": [r.info.label for r in board.rows if r.leading], "grouped": board.ranking.grouped,
         "ok": counts["ok"], "total": sum(n for s, n in counts.items() if s != "unplanned"),
-        "top": board.rows[0] if board.rows else None, "digits": metric.digits, "signed": fmt.signed,
     }  # fmt: skip
 
 
 def _row(board: Board, r: RowView, number: int, places: Mapping[str, int], scale: float) -> dict[str, Any]:
     digits = board.metric.digits
+    means = zip(fmt.group_means(r, digits), [e.mean if e else None for e in r.groups], strict=True)
     return {
-        "rank": fmt.NONE if r.rank is None else r.rank, "group": r.letters or fmt.NONE, "best": r.leading,
+        "rank": fmt.NONE if r.rank is None else r.rank, "letters": r.letters or fmt.NONE, "best": r.leading,
+        "groups": list(means),
         "label": r.info.label, "row": r.info.row, "role": r.info.role, "ref": r.info.ref,
         "partial": r.partial, "mean": fmt.mean(r, digits), "mean_v": r.mean.mean if r.mean else None,
-        "delta": fmt.signed(r.delta, digits),
-        "delta_v": r.delta.diff if r.delta and r.delta.n else None, "whisker": _whisker(r, scale),
+        "delta": fmt.delta(r, digits), "delta_v": r.delta.contrast.diff if r.delta else None,
+        "whisker": _whisker(r, scale),
         "reference": r.info.row == board.spec.track.reference,
-        "cells": [_cell(c, digits, board.spec.seeds, f"{number},{places[c.task]}") for c in r.cells],
+        "cells": [_cell(c, digits, f"{number},{places[c.task]}") for c in r.cells],
     }  # fmt: skip
 
 
@@ -106,7 +111,7 @@ def _room(board: Board) -> int:
     return max((len(h) + 1 for h in halves), default=3)
 
 
-def _cell(c: CellView, digits: int, seeds: int, at: str) -> dict[str, Any]:
+def _cell(c: CellView, digits: int, at: str) -> dict[str, Any]:
     e = c.estimate
     trouble = fmt.troubles(c)
     hover = [f"{c.row} on {c.task}"]
@@ -118,7 +123,7 @@ def _cell(c: CellView, digits: int, seeds: int, at: str) -> dict[str, Any]:
     if c.alias_of:
         hover.append(f"the cell of {c.alias_of}")
     hover += sorted({s.reason for s in c.slots if s.reason})[:2]
-    few = f"n = {e.n}" if e is not None and not trouble and not e.deterministic and e.n != seeds else ""
+    few = f"n = {e.n}" if e is not None and not trouble and not e.deterministic and e.n != c.planned else ""
     return {
         "at": at, "value": f"{e.bound}{fmt.number(e.mean, digits)}" if e else "", "v": e.mean if e else None,
         "half": f"±{fmt.half(e.half, digits)}" if e and e.half is not None else "", "trouble": trouble,
@@ -127,27 +132,48 @@ def _cell(c: CellView, digits: int, seeds: int, at: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _claim(line: claims.Line) -> dict[str, Any]:
+    """A claim as text, and places in per cent of an axis: of 0, the interval, the paper's figure."""
+    c, half = line.contrast, line.contrast.half or 0.0
+    drawn: dict[str, float | None] = {}
+    if math.isfinite(c.diff):
+        shown = [0.0, c.diff - half, c.diff + half]
+        if line.paper_value is not None:
+            shown.append(line.paper_value)
+        low, span = min(shown), (max(shown) - min(shown)) or 1.0
+
+        def at(x: float) -> float:
+            return round(4 + 92 * (x - low) / span, 2)
+
+        paper = None if line.paper_value is None else at(line.paper_value)
+        drawn = {"zero": at(0), "x": at(c.diff), "low": at(shown[1]), "high": at(shown[2]), "paper": paper}
+    return {
+        "name": line.name, "verdict": line.verdict, "kind": line.kind, "difference": line.difference,
+        "p": line.p, "paper": line.paper, "source": line.source, "on": line.on, "sub": line.sub,
+        "ours": not line.of_paper, "drawn": drawn,
+    }  # fmt: skip
+
+
 def _scale(rows: Sequence[RowView]) -> float:
     """Half of the Δ axis: what the rows span with their intervals, without those far off (a floor)."""
-    deltas = [r.delta for r in rows if r.delta and math.isfinite(r.delta.diff)]
-    off = outliers([d.diff for d in deltas])
-    reach = [abs(d.diff) + (d.half or 0.0) for i, d in enumerate(deltas) if i not in off]
-    near = [abs(d.diff) for i, d in enumerate(deltas) if i not in off]
-    # Wide intervals (two tasks) must not squeeze every point onto the zero line.
+    deltas = [r.delta for r in rows if r.delta and math.isfinite(r.delta.contrast.diff)]
+    off = outliers([d.contrast.diff for d in deltas])
+    reach = [abs(d.contrast.diff) + (d.half or 0.0) for i, d in enumerate(deltas) if i not in off]
+    near = [abs(d.contrast.diff) for i, d in enumerate(deltas) if i not in off]
+    # Wide intervals (two seeds) must not squeeze every point onto the zero line.
     return min(max(reach, default=0.0), 3 * max(near, default=0.0)) or 1.0
 
 
 def _whisker(r: RowView, scale: float) -> dict[str, float | bool] | None:
     """Positions in per cent of a Δ axis from −scale to +scale; ``cut`` if the point lies off the axis."""
-    d = r.delta
-    if d is None or not math.isfinite(d.diff):
+    if r.delta is None or not math.isfinite(diff := r.delta.contrast.diff):
         return None
 
     def at(x: float) -> float:
         return round(50 + 46 * max(-1.0, min(1.0, x / scale)), 2)
 
-    half = d.half or 0.0
+    half = r.delta.half or 0.0
     return {
-        "x": at(d.diff), "low": at(d.diff - half), "high": at(d.diff + half), "cut": abs(d.diff) > scale,
-        "clear": bool(d.half is not None and abs(d.diff) > half),
+        "x": at(diff), "low": at(diff - half), "high": at(diff + half), "cut": abs(diff) > scale,
+        "clear": bool(r.delta.half is not None and abs(diff) > half),
     }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.board.examples import Scores, by_cell
+from bench.board.inference.examples import Scores, averaged
 from bench.board.plots.canvas import INK, draw, plain
 from bench.board.registry import Picture, picture
 from bench.contract import SHEET_COLUMNS
@@ -43,10 +43,7 @@ def gallery(board: Board) -> Picture | None:
     lines: list[_Line] = []
     seen: set[str] = set()
     for task in board.tasks:
-        first, second = (
-            by_cell(board).get((a.info.row, task.name)),
-            by_cell(board).get((b.info.row, task.name)),
-        )
+        first, second = (averaged(board.scores(r.info.row, task.name)) for r in (a, b))
         if first is None or second is None or not np.array_equal(first.ids, second.ids):
             continue
         found = _sheet(board, task.name)

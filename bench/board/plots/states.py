@@ -31,7 +31,7 @@ def status_matrix(board: Board) -> Picture | None:
     that is too big.
     """
     rows, tasks = board.every_row, board.tasks
-    if not board.slots or len(rows) * len(tasks) * max(board.spec.seeds, 1) > _MAX_CELLS:
+    if not board.slots or len(rows) * len(tasks) * len(board.arrays.seeds) > _MAX_CELLS:
         return None
 
     def on(figure: Figure) -> str:

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from bench import stats
 from bench.board.model import Board
 from bench.board.registry import DerivedTable, table
 from bench.board.spec import RowInfo
 from bench.board.text import formatting as fmt
-from bench.stats import Comparison, adjusted
+from bench.stats import Contrast
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
     """A row minus its counterpart, over the tasks on which neither is an alias of the other.
 
-    ``adjusted`` is p after Holm's correction over all rows of the table, ``by_task`` the gain on each task.
+    ``by_task`` is the gain on each task.
     """
 
     info: RowInfo
     counterpart: str
-    comparison: Comparison
-    adjusted: float | None
+    contrast: Contrast
     by_task: Mapping[str, float]
 
 
 def gains(board: Board) -> tuple[Gain, ...]:
     """The gain of each row that has a counterpart, over the tasks that both have."""
-    place = {r.row: i for i, r in enumerate(board.infos)}
+    place = board.arrays.row_index
     views = {v.info.row: v for v in board.every_row}
     found: list[Gain] = []
     for i, info in enumerate(board.infos):
@@ -36,27 +36,31 @@ def gains(board: Board) -> tuple[Gain, ...]:
         if other is None:
             continue
         own, counterpart = views[info.row].cells, views[board.infos[other].row].cells
-        tasks = [t for t in board.counted if not (own[t].alias_of or counterpart[t].alias_of)]
+        tasks = [
+            t for t in board.ranking.shared((i, other)) if not (own[t].alias_of or counterpart[t].alias_of)
+        ]
+        if not tasks:
+            continue
         pairs = {t: (own[t].estimate, counterpart[t].estimate) for t in tasks}
         by_task = {board.tasks[t].name: a.mean - b.mean for t, (a, b) in pairs.items() if a and b}
-        difference = board.ranking.difference(i, other, tasks)
-        found.append(Gain(info, board.infos[other].row, difference, None, by_task))
-    p = adjusted(g.comparison for g in found)
-    return tuple(replace(g, adjusted=q) for g, q in zip(found, p, strict=True))
+        a, b = board.row_means.together((i, other), tasks)
+        found.append(Gain(info, board.infos[other].row, stats.contrast([(1, a), (-1, b)]), by_task))
+    return tuple(found)
 
 
 @table("gains", order=10)
 def gain_over_counterpart(board: Board) -> DerivedTable | None:
-    """The gain in the ranking metric, on how many tasks it is one, and whether it could be chance."""
+    """The gain in the ranking metric, and on how many tasks it is one."""
     labels = {r.row: r.label for r in board.infos}
     sign = -1 if board.metric.better == "lower" else 1
     rows = []
     for g in gains(board):
-        gain = fmt.signed(g.comparison, board.metric.digits) or "–"
+        gain = fmt.signed(g.contrast.diff, g.contrast.half, board.metric.digits) or fmt.NONE
         wins = f"{sum(sign * x > 0 for x in g.by_task.values())}/{len(g.by_task)}"
-        rows.append((g.info.label, labels[g.counterpart], gain, wins, fmt.p_value(g.adjusted)))
-    unit = board.ranking.unit
-    how = "Welch over seeds" if unit == "seeds" else f"paired by {unit.removesuffix('s')}"
-    note = f"{how}, aliases of the counterpart left out; p Holm-corrected over this table"
-    heads = ("row", "over", f"gain in {board.metric.name}", "better on", "p")
+        rows.append((g.info.label, labels[g.counterpart], gain, wins))
+    note = (
+        "on the tasks where neither is an alias of the other; ± is a 95 % interval of each line on its own, "
+        "without correction: what is tested are the claims"
+    )
+    heads = ("row", "over", f"gain in {board.metric.name}", "better on")
     return DerivedTable("Gain over counterpart", note, heads, rows, frozenset({0, 1})) if rows else None

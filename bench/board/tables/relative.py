@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
 
 from bench import stats
 from bench.board.model import Board
 from bench.board.registry import DerivedTable, table
 from bench.board.spec import RowInfo
 from bench.board.text import formatting as fmt
-from bench.stats import Comparison
+from bench.stats import Contrast
 
 
 @dataclass(frozen=True, slots=True)
 class Relative:
-    """The relative change of the ranking metric of a row against the reference, by task and on average."""
+    """The logarithm of the ratio of a row to the reference, as a mean over tasks, and on each of them."""
 
     info: RowInfo
-    comparison: Comparison
+    contrast: Contrast
     by_task: Mapping[str, float]
 
 
 def relative(board: Board) -> tuple[Relative, ...]:
-    """Each row over the reference, minus 1, on tasks that both have and where the reference is above 0."""
-    views = {v.info.row: v for v in board.every_row}
-    ours = views.get(board.spec.track.reference)
+    """Each row over the reference on the tasks that both have, where all values are above 0."""
+    arrays, values = board.arrays, board.values(board.metric.name)[0]
+    reference = arrays.row_index.get(board.spec.track.reference)
     found = []
-    for row, view in views.items():
-        if ours is None or row == board.spec.track.reference:
+    for view in board.every_row:
+        i = arrays.row_index[view.info.row]
+        if reference is None or i == reference:
             continue
-        by_task = {
-            board.tasks[t].name: a.mean / b.mean - 1
-            for t in board.counted
-            if (a := view.cells[t].estimate) and (b := ours.cells[t].estimate) and b.mean > 0
-        }
-        change = list(by_task.values())
-        if change:
-            compared = stats.paired(change, np.zeros(len(change)), better=board.metric.better, unit="tasks")
-            found.append(Relative(view.info, compared, by_task))
+        both = (i, reference)
+        tasks = [t for t in board.ranking.shared(both) if not (values[list(both), t] <= 0).any()]
+        if not tasks:
+            continue
+        a, b = board.row_means.together(both, tasks, log=True)
+        each = {t: board.row_means.together(both, (t,), log=True) for t in tasks}
+        by_task = {board.tasks[t].name: x.mean - y.mean for t, (x, y) in each.items()}
+        found.append(Relative(view.info, stats.contrast([(1, a), (-1, b)]), by_task))
     return tuple(found)
 
 
@@ -50,17 +49,18 @@ def relative_change(board: Board) -> DerivedTable | None:
     if not board.spec.track.claim:
         return None
     rows = []
+    sign = -1 if board.metric.better == "lower" else 1
     for r in relative(board):
-        c, values = r.comparison, r.by_task.values()
-        half = "" if c.half is None else f" ±{fmt.half(100 * c.half, 1)}"
-        span = f"{100 * min(values):+.0f} to {100 * max(values):+.0f}".replace("-", "−")
-        change = f"{100 * c.diff:+.1f}".replace("-", "−")
-        rows.append((r.info.label, f"{change}{half}", span, f"{c.wins}/{c.n}"))
+        values = [100 * math.expm1(v) for v in r.by_task.values()]
+        span = f"{min(values):+.0f} to {max(values):+.0f}".replace("-", "−")
+        wins = f"{sum(sign * v > 0 for v in values)}/{len(values)}"
+        change = fmt.difference(r.contrast, board.metric.digits, log=True)
+        rows.append((r.info.label, change, span, wins))
     note = (
-        f"the paper: {board.spec.track.claim}. Here: mean over tasks of {board.metric.name} over the "
-        "reference's, minus 1; ± is a 95 % t interval over tasks, one row at a time; tasks where the "
-        "reference is not above 0 are left out"
+        f"the paper: {board.spec.track.claim}. Here: geometric mean over tasks of {board.metric.name} over "
+        "the reference's, minus 1; in brackets the 95 % interval of each line on its own, on these tasks; "
+        "tasks with a value that is not above 0 are left out"
     )
-    heads = ("row", "change, %", "of tasks, %", "better on")
+    heads = ("row", "change", "of tasks, %", "better on")
     title = f"Relative change against {board.spec.track.reference}"
     return DerivedTable(title, note, heads, rows) if rows else None

@@ -13,15 +13,16 @@ if TYPE_CHECKING:
     from bench.stats import Estimate
 
 COLUMNS = (
-    "track", "profile", "row", "label", "role", "core", "rank", "group", "partial", "task", "metric", "mean",
-    "half", "n", "bound", "sd", "best", "stale", "noted", "alias_of", *STATES,
+    "track", "profile", "row", "label", "role", "core", "rank", "letters", "partial", "task", "metric",
+    "mean", "half", "n", "bound", "sd", "best", "stale", "noted", "alias_of", *STATES, "p", "verdict",
 )  # fmt: skip
 # A spreadsheet would run a cell that begins like this, and labels come from plugins.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def render(board: Board) -> str:
-    """Every row, task and declared metric with its mean, half-width of the 95 % interval, n and states.
+    """Every row, task and declared metric with its mean, half-width of the 95 % interval, n and states; then
+    every claim (role ``claim``) with its difference or logarithm of a ratio, corrected p and verdict.
 
     Numbers are printed in full (17 digits), and a value that does not exist is empty. A text that a
     spreadsheet would read as a formula gets a leading apostrophe.
@@ -42,7 +43,16 @@ def render(board: Board) -> str:
                 if e is None and metric != board.spec.ranks_by:
                     continue
                 ranked = flags if metric == board.spec.ranks_by else (0, *flags[1:])
-                write((*front, *place, _safe(c.task), metric, *_numbers(e), *ranked, *counts))
+                write((*front, *place, _safe(c.task), metric, *_numbers(e), *ranked, *counts, "", ""))
+    for view in board.claims.found:
+        first, p = view.contrasts[0], view.judged.p
+        said = {
+            "track": track, "profile": profile, "row": _safe(view.claim.name), "label": view.claim.scale,
+            "role": "claim", "metric": board.spec.ranks_by, "mean": repr(first.diff),
+            "half": "" if first.half is None else repr(first.half), "n": view.data,
+            "p": "" if p is None else repr(p), "verdict": view.judged.verdict,
+        }  # fmt: skip
+        write([said.get(name, "") for name in COLUMNS])
     return out.getvalue()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.board.spec import STATES
 from bench.contract import SYMBOLS, Metric
-from bench.stats import Comparison, Estimate
+from bench.stats import Contrast, Estimate
 
 if TYPE_CHECKING:
     from bench.board.model import Board
@@ -49,13 +49,36 @@ def estimate(e: Estimate | None, digits: int) -> str:
     return f"{e.bound}{number(e.mean, digits)}{tail}"
 
 
-def signed(c: Comparison | None, digits: int) -> str:
-    """A difference with its sign and interval, such as ``+0.0123 ±.0031``; empty without one."""
-    if c is None or not c.n or not math.isfinite(c.diff):
+def signed(diff: float, half_width: float | None, digits: int) -> str:
+    """A difference with its sign and interval, such as ``+0.0123 ±.0031``; empty if it is not finite."""
+    if not math.isfinite(diff):
         return ""
-    value = number(abs(c.diff), digits)
-    sign = "" if float(value.replace(",", "")) == 0 else "+" if c.diff > 0 else "−"
-    return f"{sign}{value}" + (f" ±{half(c.half, digits)}" if c.half is not None else "")
+    value = number(abs(diff), digits)
+    sign = "" if float(value.replace(",", "")) == 0 else "+" if diff > 0 else "−"
+    return f"{sign}{value}" + (f" ±{half(half_width, digits)}" if half_width is not None else "")
+
+
+def delta(row: RowView, digits: int) -> str:
+    """The difference of a row to the reference with its simultaneous interval; empty without one."""
+    d = row.delta
+    return "" if d is None else signed(d.contrast.diff, d.half, digits)
+
+
+def difference(c: Contrast, digits: int, *, log: bool = False) -> str:
+    """A contrast with its 95 % interval, such as ``+.021 ±.015``; of ratios as a change in per cent with the
+    ends of its interval, such as ``−7.0 % (−11.8 to −1.9)``.
+    """
+    if not math.isfinite(c.diff):
+        return NONE
+    if not log:
+        value = signed(c.diff, c.half, digits)
+        return value[0] + value[2:] if value[1:3] == "0." else value
+    ends = [] if c.half is None else [_per_cent(c.diff - c.half), _per_cent(c.diff + c.half)]
+    return f"{_per_cent(c.diff)} %" + (f" ({' to '.join(ends)})" if ends else "")
+
+
+def _per_cent(log_ratio: float) -> str:
+    return f"{100 * math.expm1(log_ratio):+.1f}".replace("-", "−")
 
 
 def p_value(p: float | None) -> str:
@@ -88,19 +111,44 @@ def signs(cell: CellView) -> str:
     return ("=" if cell.alias_of else "") + ("†" if cell.stale else "") + ("‡" if cell.noted else "")
 
 
-def cell(view: CellView, digits: int, seeds: int) -> str:
-    """A cell, such as ``0.7123 ±.0031``; then n where it is not the planned one, other states, and signs."""
+def cell(view: CellView, digits: int) -> str:
+    """A cell, such as ``0.7123 ±.0031``; then n where it is not the planned one, other states, and signs.
+    The one observation of a deterministic row is marked (1).
+    """
     trouble = troubles(view)
     if view.estimate is None:
         return trouble or (UNMEASURED if view.counts.get("ok") else "–")
     e = view.estimate
-    count = f" ({trouble})" if trouble else f" ({e.n})" if e.n != seeds else ""
+    count = f" ({trouble})" if trouble else f" ({e.n})" if e.n != view.planned or e.deterministic else ""
     return estimate(e, digits) + count + signs(view)
 
 
 def mean(row: RowView, digits: int) -> str:
     """The mean of a row over the counted tasks, with ``*`` when it is partial."""
     return estimate(row.mean, digits) + ("*" if row.partial and row.mean else "")
+
+
+def place(row: RowView) -> str:
+    """The rank and the letters of a row, such as ``2 ab``; ``–`` for a row that is not ranked."""
+    return NONE if row.rank is None else f"{row.rank} {row.letters}".strip()
+
+
+def group_means(row: RowView, digits: int) -> list[str]:
+    """The means of a row over the counted tasks of each group."""
+    return [estimate(e, digits) for e in row.groups]
+
+
+def ceilings(board: Board) -> tuple[str, list[str]] | None:
+    """The best that is possible: its mean over the counted tasks, if it is known on each, and on every task.
+    None if it is known on no task.
+    """
+    if not board.ceilings:
+        return None
+    digits, values = board.metric.digits, [board.ceilings.get(t.name) for t in board.tasks]
+    counted = [v for t in board.counted if (v := values[t]) is not None]
+    whole = counted and len(counted) == len(board.counted)
+    mean_of = number(sum(counted) / len(counted), digits) if whole else ""
+    return mean_of, ["" if v is None else number(v, digits) for v in values]
 
 
 def role(row: RowView) -> str:

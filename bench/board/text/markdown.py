@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bench.board.registry import tables
+from bench.board.text import claims
 from bench.board.text import formatting as fmt
 from bench.board.text.notes import headline, notes
+from bench.board.text.statistics import families
 
 if TYPE_CHECKING:
     from bench.board.model import Board
@@ -27,7 +29,10 @@ def render(board: Board) -> str:
     """The board as one Markdown section, header and legend included."""
     title = board.spec.track.title or board.spec.track.name
     parts = [f"## {escape(title)}", escape(headline(board))]
-    parts.append("\n".join(f"- **{escape(n.label)}**: {escape(n.long)}" for n in notes(board)))
+    if (said := claims.table(board)) is not None:
+        parts.append(_table(said.heads, said.rows, said.words))
+    header = (*families(board), *notes(board))
+    parts.append("\n".join(f"- **{escape(n.label)}**: {escape(n.long)}" for n in header))
     parts.append(_scores(board, board.rows))
     if board.ablations:
         parts += ["### Ablations (not ranked)", _scores(board, board.ablations)]
@@ -39,20 +44,20 @@ def render(board: Board) -> str:
 
 
 def _scores(board: Board, rows: Sequence[RowView]) -> str:
-    digits, seeds = board.metric.digits, board.spec.seeds
-    heads = ["#", "tie", "row", "mean", f"Δ {board.spec.track.reference}", *(t.name for t in board.tasks)]
+    digits = board.metric.digits
+    front = ["#, letters", "row", "mean", *board.groups, f"Δ {board.spec.track.reference}"]
     body: list[list[str]] = []
     bold: set[tuple[int, int]] = set()
     for i, r in enumerate(rows):
-        rank = "–" if r.rank is None else str(r.rank)
         name = r.info.label + fmt.role(r)
-        cells = [fmt.cell(c, digits, seeds) for c in r.cells]
-        body.append(
-            [rank, r.letters or fmt.NONE, name, fmt.mean(r, digits), fmt.signed(r.delta, digits), *cells]
-        )
-        bold |= {(i, 5 + t) for t, c in enumerate(r.cells) if c.best}
-        bold |= {(i, 2)} if r.leading else set()
-    return _table(heads, body, range(3), bold)
+        means = [fmt.mean(r, digits), *fmt.group_means(r, digits)]
+        cells = [fmt.cell(c, digits) for c in r.cells]
+        body.append([fmt.place(r), name, *means, fmt.delta(r, digits), *cells])
+        bold |= {(i, len(front) + t) for t, c in enumerate(r.cells) if c.best}
+        bold |= {(i, 1)} if r.leading else set()
+    if rows is board.rows and (best := fmt.ceilings(board)) is not None:
+        body.append(["", "best possible", best[0], *[""] * (len(front) - 3), *best[1]])
+    return _table([*front, *(t.name for t in board.tasks)], body, range(2), bold)
 
 
 def _table(

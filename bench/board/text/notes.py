@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bench.board.spec import FAILURES, STATES
+from bench.board.text import claims
 from bench.board.text import formatting as fmt
-from bench.board.text.statistics import Note, groups, power, separation
+from bench.board.text.statistics import Note, power
 from bench.store.summaries import PUBLISHED
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def notes(board: Board) -> tuple[Note, ...]:
             f"hyper-parameters by the rule “{spec.selection}”, for every row alike.",
         ),
         _hardware(board),
-        groups(board),
-        power(board),
+        *power(board),
         _state(board),
         *_records(board),
         *_verified(board),
@@ -53,27 +53,49 @@ def notes(board: Board) -> tuple[Note, ...]:
 
 
 def headline(board: Board) -> str:
-    """One sentence: which row leads, which rows cannot be separated from it, and what does not count yet."""
+    """One sentence: the verdict on the track's first claim; without claims, which row has the best mean."""
     if not board.rows or board.rows[0].mean is None:
         return "No cell has a result yet."
     top = board.rows[0]
     if not board.tally.ranked:
         return "No task counts yet: on each one some row is still to run, so no row is ranked."
+    if said := claims.sentence(board):
+        return said
     if top.rank is None or top.mean is None:
         return "No row is complete yet, so none is ranked."
-    digits = board.metric.digits
     tasks = len(board.counted)
     where = f"over {tasks} tasks" if tasks > 1 else f"on {board.tasks[board.counted[0]].name}"
     if board.tally.waiting:
         where += f" (so far {tasks} of {len(board.tasks)} tasks count{'s' * (tasks == 1)})"
     if unawaited := board.tally.unawaited:
         where += f", {_listed(_labels(board, unawaited))} not counted"
-    start = f"{top.info.label} has the best {board.metric.name}, {fmt.estimate(top.mean, digits)} {where}"
-    return f"{start}{separation(board)}."
+    start = (
+        f"{top.info.label} has the best {board.metric.name}, {fmt.estimate(top.mean, board.metric.digits)}"
+    )
+    return f"{start} {where}{_separation(board)}."
+
+
+def _separation(board: Board) -> str:
+    """How the first row stands to the others: the end of the sentence that names it."""
+    if not board.ranking.lettered:
+        return "; with so little data nothing says that this is more than chance"
+    tied = [r for r in board.rows[1:] if r.leading]
+    if not tied:
+        return ", separated from every other complete row"
+    names = " and ".join(r.info.label for r in tied) if len(tied) <= 2 else f"{len(tied)} rows"
+    return f"; {names} cannot be separated from it"
 
 
 def _seeds(board: Board) -> Note:
-    n = board.spec.seeds
+    """How many seeds are planned for most rows, and for which rows how many others."""
+    planned = {r.info.row: max((c.planned for c in r.cells), default=0) for r in board.every_row}
+    drawn = {i: planned[i.row] for i in board.infos if not i.deterministic and planned[i.row]}
+    n = Counter(drawn.values()).most_common(1)[0][0] if drawn else 0
+    other: dict[int, list[str]] = {}
+    for info, k in drawn.items():
+        if k != n:
+            other.setdefault(k, []).append(info.label)
+    more = "".join(f"; {k} for {_listed(labels)}" for k, labels in sorted(other.items()))
     fixed = sum(r.deterministic for r in board.infos)
     split = ", and the split changes with the seed" if board.spec.track.split_per_seed else ""
     det = (
@@ -81,7 +103,10 @@ def _seeds(board: Board) -> Note:
         if fixed
         else ""
     )
-    return Note("seeds", f"{n} seed{'s' * (n != 1)}", f"{n} planned a row and task{split}.{det}")
+    short = " or ".join(str(k) for k in sorted({n, *other}))
+    return Note(
+        "seeds", f"{short} seed{'s' * (short != '1')}", f"{n} planned a row and task{more}{split}.{det}"
+    )
 
 
 def _missing(board: Board) -> Note:

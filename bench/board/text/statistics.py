@@ -1,14 +1,15 @@
-"""What the header says of the tests behind a ranking; it changes with `bench.board.ranking`."""
+"""What the header says of the tests behind a board; it changes with `bench.board.inference`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench import stats
 from bench.board.text import formatting as fmt
-from bench.stats import FEW
 
 if TYPE_CHECKING:
+    from bench.board.inference.claims import ClaimView
     from bench.board.model import Board
 
 
@@ -21,64 +22,99 @@ class Note:
     long: str
 
 
-def separation(board: Board) -> str:
-    """How the leading row stands to the others: the end of the sentence that names it."""
-    if not board.ranking.grouped:
-        return "; with so little data nothing says that this is more than chance"
-    tied = [r for r in board.rows[1:] if r.leading]
-    if not tied:
-        return ", separable from every other complete row"
-    names = " and ".join(r.info.label for r in tied) if len(tied) <= 2 else f"{len(tied)} rows"
-    return f"; {names} cannot be separated from it"
+def families(board: Board) -> tuple[Note, ...]:
+    """One sentence for each of the families of statements that a board makes, each at 5 %; then what all of
+    them hold for.
+    """
+    scope = [_scope(board)] if board.ranking.lettered else []
+    return (*_claims(board), *_delta(board), *_letters(board), *scope)
 
 
-def groups(board: Board) -> Note:
-    """The note that says by which tests rows were separated, and what these tests hold for."""
-    tasks = len(board.counted)
-    if not board.ranking.grouped:
-        why = "no task has a result" if not tasks else "one seed and one task"
-        if tasks and max(board.spec.seeds, len(board.arrays.seeds)) > 1:
-            why = "fewer than two complete rows, or too few seeds"
-        if tasks and not board.tally.ranked:
-            why = "no task counts yet"
-        return Note(
-            "tie groups",
-            "no tie groups claimed",
-            f"none claimed: {why}. Ranks are the order of the means alone.",
-        )
-    over, axis, apart = board.ranking.unit, board.spec.track.axis, len(board.ranking.samples)
-    few = f" ({apart} independent ones are too few to speak for others)" if 1 < apart < FEW else ""
-    sample = {
-        "tasks": f"paired t on task means (the {tasks} tasks are the sample)",
-        "curves": f"paired t on means over {axis} (the {apart} curves are the sample: the "
-        f"{tasks} tasks that are their points share data and seeds, so they are no {tasks} observations)",
-        "seeds": f"Welch's t over seeds, {'on means over the tasks, ' if tasks > 1 else ''}so for "
-        f"{'these tasks and test sets' if tasks > 1 else 'this one task and test set'} only{few}",
-    }[over]
-    long = (
-        "group a is the best row and all rows not separable from it, b the best of the rest with its ties, "
-        f"and so on: {sample}, Holm-corrected over all pairs, 5 %. ± is a 95 % t interval over seeds in task "
-        f"columns; in Δ, one at a time, over {over}. Bold: not separable from "
-        "the best of its task (Welch over seeds, Holm over the task's pairs)."
+def _claims(board: Board) -> list[Note]:
+    found, absent = board.claims.found, board.claims.absent
+    left = "; ".join(f"“{name}” needs {', '.join(rows)}" for name, rows in absent.items())
+    left = f"Not on this board: {left}." if left else ""
+    if not found:
+        return [Note("claims", "no claims", left)] if left else []
+    one = len(found) == 1
+    holm = "" if one else f", p by Holm's correction over these {len(found)} alone"
+    new = " “Over new tasks”: a paired t test with data sets as the sample, a family of its own."
+    text = (
+        f"{'a contrast' if one else 'contrasts'} that the track declares, tested at 5 % against 0 and "
+        f"against the paper's figure{holm}; ± is the 95 % interval of each on its own."
+        f"{new if any(v.new_tasks is not None for v in found) else ''} {left}"
     )
-    return Note("tie groups", f"groups over {over}", long)
+    return [Note("claims", f"{len(found)} claim{'s' * (not one)}", text.strip())]
 
 
-def power(board: Board) -> Note:
-    """The note that says which difference tests could find, and how many seeds would separate the best."""
-    ranking = board.ranking
-    d = ranking.detectable()
-    if d is None:
-        return Note("detectable", "no detectable difference", "unknown: no spread to estimate it from.")
-    size = fmt.number(d, board.metric.digits)
-    unit = f"{len(board.arrays.seeds) if ranking.unit == 'seeds' else len(ranking.samples)} {ranking.unit}"
-    tail = ""
-    if runner := ranking.runner_up:
-        a, b, need = runner
-        more = f"{need.seeds} seeds a row" if need.seeds else need.why
-        names = [board.infos[i].label for i in (a, b)]
-        tail = f" To separate {names[0]} from {names[1]}, if their gap is the true one: {more}."
-    strict = ranking.detectable(ranking.corrected_level)
-    first = f" ({fmt.number(strict, board.metric.digits)} at Holm's first bar)" if strict else ""
-    long = f"smallest difference that one test over {unit} finds with 80 % power at 5 %: {size}{first}.{tail}"
-    return Note("detectable", f"detects ≥ {size}", long)
+def _delta(board: Board) -> list[Note]:
+    ranked = [i for i in board.ranking.order if i in board.ranking.deltas]
+    if not ranked:
+        return []
+    reference = board.spec.track.reference
+    text = (
+        f"each row minus {reference} on the tasks that both have; ± is Dunnett's simultaneous 95 % interval "
+        f"over the {len(ranked)} ranked row{'s' * (len(ranked) != 1)}, and for ablations and partial rows "
+        "over those with the same tasks."
+    )
+    return [Note(f"Δ {reference}", "Δ by Dunnett", text)]
+
+
+def _letters(board: Board) -> list[Note]:
+    if not board.ranking.lettered:
+        why = (
+            "no task has a result" if not board.counted else "fewer than two complete rows, or too few seeds"
+        )
+        if board.counted and not board.tally.ranked:
+            why = "no task counts yet"
+        return [Note("letters", "no letters", f"none: {why}. Ranks are the order of the means alone.")]
+    k = len(board.ranking.order)
+    pairs = f"all {k * (k - 1) // 2} pairs" if k > 2 else "the pair"
+    text = (
+        f"{pairs} of ranked rows, Holm's correction, 5 %: rows that share no letter are separated. Bold: the "
+        "best mean of its column, without a test."
+    )
+    return [Note("letters", "letters by Holm over all pairs", text)]
+
+
+def _scope(board: Board) -> Note:
+    sets = len({board.arrays.data[t] for t in board.counted})
+    over = f"seeds, data set by data set ({sets} here)" if sets > 1 else "seeds"
+    tasks = "these tasks" if len(board.counted) > 1 else "this task"
+    if board.ranking.new_examples:
+        text = (
+            f"{tasks}, on new examples like these too: chance is that of {over}, and that of the test "
+            "examples, of which those of one cluster count together."
+        )
+        return Note("holds for", f"{tasks}, new examples too", text)
+    text = f"{tasks} and these test sets: chance is that of {over}; not every task keeps scores by example."
+    return Note("holds for", "these test sets", text)
+
+
+def power(board: Board) -> list[Note]:
+    """The note that says of each claim which difference its test could find, and how many seeds would decide
+    it.
+    """
+    found = [v for v in board.claims.found if v.detectable is not None and v.contrasts[0].se is not None]
+    if not found:
+        return []
+    first = " at Holm's first step" if len(board.claims.found) > 1 else ""
+    said = "; ".join(_power(board, v, v.contrasts[0].se or 0.0, v.detectable or 0.0) for v in found)
+    long = f"what a claim's test finds with {100 * stats.POWER:.0f} % power{first}: {said}."
+    return [
+        Note("power", f"first claim detects ≥ {_size(board, found[0], found[0].detectable or 0.0)}", long)
+    ]
+
+
+def _power(board: Board, view: ClaimView, se: float, least: float) -> str:
+    size = f"“{view.claim.name}” ≥ {_size(board, view, least)} (standard error {_size(board, view, se)})"
+    if view.judged.verdict != "not shown":
+        return size
+    need = f"{view.needed.seeds} seeds a row would decide" if view.needed.seeds else view.needed.why
+    return f"{size}, and if the difference seen is the true one, {need}"
+
+
+def _size(board: Board, view: ClaimView, value: float) -> str:
+    """A size without direction: of ratios in per cent."""
+    log = view.claim.scale == "log ratio"
+    return f"{100 * value:.1f} %" if log else fmt.half(value, board.metric.digits)

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bench.board.registry import tables
+from bench.board.text import claims
 from bench.board.text import formatting as fmt
 from bench.board.text.notes import headline, notes
+from bench.board.text.statistics import Note, families
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -30,7 +32,9 @@ def render(board: Board, *, width: int = 100) -> Group:
 
     title = board.spec.track.title or board.spec.track.name
     parts: list[RenderableType] = [Text(title, style="bold"), Text(headline(board)), Text()]
-    parts += [_notes(board), Text()]
+    if (said := claims.table(board)) is not None:
+        parts += [_table(said.heads, said.rows, said.words), Text()]
+    parts += [_notes((*families(board), *notes(board))), Text()]
     for caption, rows in (("", board.rows), ("Ablations (not ranked)", board.ablations)):
         if rows:
             if caption:
@@ -45,14 +49,14 @@ def render(board: Board, *, width: int = 100) -> Group:
     return Group(*parts)
 
 
-def _notes(board: Board) -> Table:
+def _notes(of: Iterable[Note]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table.grid(padding=(0, _GAP))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
-    for n in notes(board):
+    for n in of:
         table.add_row(Text(n.label), Text(n.long))
     return table
 
@@ -82,47 +86,48 @@ def _table(
 def _scores(board: Board, rows: Sequence[RowView], width: int) -> list[RenderableType]:
     from rich.cells import cell_len
 
-    digits, seeds = board.metric.digits, board.spec.seeds
+    digits, groups = board.metric.digits, len(board.groups)
     front = [_front(r, digits) for r in rows]
-    heads = ["#", "tie", "row", "mean", f"Δ {board.spec.track.reference}"]
+    heads = ["#, letters", "row", "mean", *board.groups, f"Δ {board.spec.track.reference}"]
     columns = [
-        (task.name, [fmt.cell(r.cells[t], digits, seeds) for r in rows], [r.cells[t].best for r in rows])
+        (task.name, [fmt.cell(r.cells[t], digits) for r in rows], [r.cells[t].best for r in rows])
         for t, task in enumerate(board.tasks)
     ]
+    if rows is board.rows and (best := fmt.ceilings(board)) is not None:
+        front.append(("", "best possible", best[0], *[""] * groups, ""))
+        columns = [(n, [*c, b], [*s, False]) for (n, c, s), b in zip(columns, best[1], strict=True)]
 
     def wide(head: str, cells: Iterable[str]) -> int:
         return max(map(cell_len, (head, *cells))) + _GAP
 
-    label = min(wide("row", (f[2] for f in front)), _LABEL + _GAP)
-    used = label + sum(wide(heads[k], (f[k] for f in front)) for k in (0, 1, 3, 4))
+    label = min(wide("row", (f[1] for f in front)), _LABEL + _GAP)
+    used = label + sum(wide(heads[k], (f[k] for f in front)) for k in range(len(heads)) if k != 1)
     chunks: list[list[int]] = [[]]
     for k, (name, cells, _) in enumerate(columns):
         need = wide(name, cells)
         if used + need > width and (chunks[-1] or len(chunks) == 1):
             chunks.append([])
-            used = label + wide("#", (f[0] for f in front))
+            used = label + wide("#, letters", (f[0] for f in front))
         chunks[-1].append(k)
         used += need
     out: list[RenderableType] = []
     for c, chunk in enumerate(chunks):
-        keep = (0, 1, 2, 3, 4) if c == 0 else (0, 2)
+        keep = range(len(heads)) if c == 0 else (0, 1)
+        styles = [*(_style(r) for r in rows), "dim"]
         body = [
-            [_style(f[k], k, r) for k in keep]
+            [(f[k], style if k < 2 else "") for k in keep]
             + [(columns[t][1][i], "bold" if columns[t][2][i] else "") for t in chunk]
-            for i, (f, r) in enumerate(zip(front, rows, strict=True))
+            for i, (f, style) in enumerate(zip(front, styles, strict=False))
         ]
-        out.append(
-            _table([heads[k] for k in keep] + [columns[t][0] for t in chunk], body, range(3 if c == 0 else 2))
-        )
+        out.append(_table([heads[k] for k in keep] + [columns[t][0] for t in chunk], body, (0, 1)))
     return out
 
 
-def _front(row: RowView, digits: int) -> tuple[str, str, str, str, str]:
-    rank = "–" if row.rank is None else str(row.rank)
+def _front(row: RowView, digits: int) -> tuple[str, ...]:
     name = row.info.label + fmt.role(row)
-    return rank, row.letters or fmt.NONE, name, fmt.mean(row, digits), fmt.signed(row.delta, digits)
+    means = fmt.mean(row, digits), *fmt.group_means(row, digits)
+    return fmt.place(row), name, *means, fmt.delta(row, digits)
 
 
-def _style(value: str, column: int, row: RowView) -> str | tuple[str, str]:
-    strong = row.leading and column in (1, 2)
-    return (value, "bold") if strong else (value, "dim") if row.partial and column < 2 else value
+def _style(row: RowView) -> str:
+    return "bold" if row.leading else "dim" if row.partial else ""

@@ -1,4 +1,4 @@
-"""`bench compare A B`: a paired comparison of two rows, with a verdict and an exit code."""
+"""`bench compare A B`: two rows compared, with a verdict and an exit code."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import typer
 from bench.cli.console import console, escape
 from bench.cli.options import Options, takes
 from bench.cli.session import Session
-from bench.contract import BenchError
+from bench.contract import BenchError, Better
 from bench.errors import nearest
-from bench.plan import Plan
 from bench.suite import resolve
 
 if TYPE_CHECKING:
-    from bench.board.examples import ByExample
+    from bench.board.model import Board
+    from bench.stats import Contrast
 
 
 @takes("profile", "track", "filter", "published", "fresh", "store", "suite", "plugin")
@@ -28,50 +28,73 @@ def command(
         str | None, typer.Option("--metric", help="The metric to compare (default: the one that ranks).")
     ] = None,
 ) -> None:
-    """Compare two rows over the tasks that both have.
+    """Compare two rows over the tasks that both have, as a board does.
 
     The exit code is 1 if A is worse than B, and 0 if it is better or cannot be told apart from it.
     """
-    from bench import stats
-    from bench.board import examples
-
     session = Session.open(options)
     (track,) = holding = _track_of_both(session, a, b)
-    session = replace(session, options=replace(options, track=holding, method=[a, b]))
-    plan = session.plan()
-    name = metric or plan.tracks[0].ranks_by
+    (board,) = replace(session, options=replace(options, track=holding, method=[a, b])).boards()
+    name = metric or board.spec.ranks_by
     try:
-        declared = plan.tracks[0].track.metric(name)
+        declared = board.spec.track.metric(name)
     except KeyError:
-        known = [m.name for m in plan.tracks[0].track.metrics]
+        known = [m.name for m in board.spec.track.metrics]
         raise BenchError(f"--metric {name}: track {track} has no such metric{nearest(name, known)}") from None
-    keys = [{c.key for c in plan.cells if c.row == r} for r in (a, b)]
-    same = keys[0] & keys[1]
-    values = {r: _values(plan, r, name, same) for r in (a, b)}
-    for task in dict.fromkeys(c.task.name for c in plan.cells if c.key in same):
-        console.print(f"  {escape(task):24} left out: the same cells, by construction")
-    for task in dict.fromkeys(t for v in values.values() for t, _ in v):
-        sides = [[x for (t, _), x in values[r].items() if t == task] for r in (a, b)]
-        means = [f"{sum(s) / len(s):.{declared.digits}f} (n={len(s)})" if s else "no record" for s in sides]
-        console.print(f"  {escape(task):24} {escape(a)} {means[0]}   {escape(b)} {means[1]}")
-    of = stats.samples((c.task for c in plan.cells), plan.tracks[0].track.axis)
-    seeds = {seed for v in values.values() for _, seed in v}
-    values = {r: _on_every_seed(plan, r, v, seeds) for r, v in values.items()}
-    unit = stats.unit_of(len(set(of.values())), len(of), len(seeds))
-    if unit == "seeds":
-        of = dict.fromkeys(of, "")  # all tasks are one sample, and its seeds are tested
-    c = stats.compare(*stats.by_sample(values[a], values[b], of), better=declared.better, unit=unit)
+    tasks = _tasks(board, a, b, name)
+    if not tasks:
+        console.print(
+            f"[bold]{escape(a)}[/] against [bold]{escape(b)}[/], {name}: no task to compare them on"
+        )
+        return
+    c, scope = _contrast(board, a, b, tasks, name)
+    verdict = _verdict(c, declared.better)
     half = f" ± {c.half:.{declared.digits}f}" if c.half is not None else ""
-    p = f", p = {c.p:.3g}" if c.p is not None else ""
-    result = f"{c.diff:+.{declared.digits}f}{half} over {c.n} {c.unit}{p}: {c.verdict}"
-    console.print(
-        f"[bold]{escape(a)}[/] against [bold]{escape(b)}[/], {name}: {result}{f' ({c.why})' if c.why else ''}"
-    )
-    if name == plan.tracks[0].ranks_by:
-        (board,) = session.boards()
-        if (by := examples.paired(board, a, b)) is not None:
-            console.print(f"  paired by example: {_by_example(by, declared.digits)}")
-    raise typer.Exit(1 if c.verdict == "worse" else 0)
+    p = f", p = {c.p:.3g}" if c.p is not None and c.se is not None else ""
+    result = f"{c.diff:+.{declared.digits}f}{half} over {scope}{p}: {verdict}"
+    why = f" ({c.why})" if c.why else ""
+    console.print(f"[bold]{escape(a)}[/] against [bold]{escape(b)}[/], {name}: {result}{why}")
+    raise typer.Exit(1 if verdict == "worse" else 0)
+
+
+def _tasks(board: Board, a: str, b: str, metric: str) -> list[int]:
+    """The tasks that both rows have, but those where both are the same cells. Prints the means on each."""
+    digits, found = board.spec.track.metric(metric).digits, []
+    for t, task in enumerate(board.tasks):
+        keys = [{s.key for s in board.arrays.cells(board.arrays.row_index[r], t)} for r in (a, b)]
+        if keys[0] & keys[1]:
+            console.print(f"  {escape(task.name):24} left out: the same cells, by construction")
+            continue
+        both = [board.estimate(r, task.name, metric) for r in (a, b)]
+        means = [f"{e.mean:.{digits}f} (n={e.n})" if e is not None else "no record" for e in both]
+        console.print(f"  {escape(task.name):24} {escape(a)} {means[0]}   {escape(b)} {means[1]}")
+        if None not in both:
+            found.append(t)
+    return found
+
+
+def _contrast(board: Board, a: str, b: str, tasks: list[int], metric: str) -> tuple[Contrast, str]:
+    """A minus B by the function that the board's own statements are made of, and what it holds for."""
+    from bench import stats
+
+    rows = [board.arrays.row_index[r] for r in (a, b)]
+    left, right = board.row_means.together(rows, tasks, metric=metric)
+    examples = board.row_means.have_units(rows, tasks, metric)
+    scope = "new examples too" if examples else "these test sets"
+    n = len(tasks)
+    return stats.contrast([(1, left), (-1, right)]), f"{n} task{'s' * (n > 1)}, {scope}"
+
+
+def _verdict(c: Contrast, better: Better) -> str:
+    from bench import stats
+
+    if c.p is None:
+        return "not judged"
+    if c.p >= 1 - stats.LEVEL:
+        return "no difference shown"
+    if better == "neither":
+        return "different"
+    return "better" if (c.diff > 0) == (better == "higher") else "worse"
 
 
 def _track_of_both(session: Session, a: str, b: str) -> list[str]:
@@ -89,34 +112,3 @@ def _track_of_both(session: Session, a: str, b: str) -> list[str]:
     track = min(near, key=lambda t: len(near[t]))  # the track that lacks the fewer of them
     row = near[track][0]
     raise BenchError(f"track {track} has no row {row!r}{nearest(row, session.registry.rows(track))}")
-
-
-def _by_example(by: ByExample, digits: int) -> str:
-    c = by.comparison
-    half = f" ± {c.half:.{digits}f}" if c.half is not None else ""
-    p = f", p = {c.p:.3g}" if c.p is not None else ""
-    return (
-        f"{c.diff:+.{digits}f}{half}, better on {c.wins} and worse on {by.worse} of {by.n} in {c.n} groups"
-        f"{p}: {c.verdict} (for the networks trained here)"
-    )
-
-
-def _on_every_seed(
-    plan: Plan, row: str, values: dict[tuple[str, int], float], seeds: set[int]
-) -> dict[tuple[str, int], float]:
-    """The values of a row, of a deterministic one for every seed of the other: they would be equal."""
-    shown = next(c for c in plan.cells if c.row == row)
-    if not shown.shown.method.deterministic or shown.plan.track.split_per_seed:
-        return values
-    return {(task, seed): value for (task, _), value in values.items() for seed in seeds}
-
-
-def _values(plan: Plan, row: str, metric: str, without: set[str]) -> dict[tuple[str, int], float]:
-    """The metric of a row's cells that have one, by (task, seed); a censored value counts as its bound."""
-    out = {}
-    for c in plan.cells:
-        ok = c.summary and c.summary.status == "ok" and c.row == row and c.key not in without
-        value = c.summary.metrics.get(metric) if c.summary and ok else None
-        if value is not None:
-            out[c.task.name, c.cell.seed] = float(value["bound"] if isinstance(value, dict) else value)
-    return out
