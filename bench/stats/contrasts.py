@@ -114,7 +114,9 @@ def all_pairs(rows: Sequence[RowMean]) -> Array:
     var = np.array([sum(s.variance for s in r.sources) for r in rows], float)
     noise = np.array([sum(s.variance**2 / s.df for s in r.sources) for r in rows], float)
     i, j = np.triu_indices(k, 1)
-    p = _p(mean[i], mean[j], var[i] + var[j], noise[i] + noise[j])
+    total = var[i] + var[j]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = _p(mean[i], mean[j], total, np.square(total) / (noise[i] + noise[j]))
     different = exact[i] & exact[j] & np.isnan(p) & ~np.isnan(mean[i] + mean[j])
     p[different] = 0.0
     out = np.full((k, k), np.nan)
@@ -122,11 +124,11 @@ def all_pairs(rows: Sequence[RowMean]) -> Array:
     return out
 
 
-def _p(a: Array, b: Array, var: Array, noise: Array) -> Array:
+def _p(a: Array, b: Array, var: Array, df: Array) -> Array:
     """p of differences of means with these variances; NaN without any spread, but for equal means."""
     scale = ROUNDING * np.maximum(np.abs(a), np.abs(b))
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = two_sided((a - b) / np.sqrt(var), np.square(var) / noise)
+        p = two_sided((a - b) / np.sqrt(var), df)
     return np.where(np.sqrt(var) > scale, p, np.where(np.abs(a - b) <= scale, 1.0, np.nan) + 0 * var)
 
 
@@ -141,12 +143,6 @@ def _pairs_by_example(rows: Sequence[RowMean]) -> Array:
     every = examples.align([rows[i] for i in fit])
     mean = np.array([rows[i].mean for i in fit])
     for at in range(len(fit) - 1):
-        pairs = every.less(at)
-        var, df = examples.by_example(pairs)
-        noise, rest = np.square(var) / df, np.zeros(len(var))
-        for d in pairs.by_data:
-            more, total, df_seeds = examples.beyond_examples(d)
-            rest, noise = rest + more, noise + np.square(total) / df_seeds
-        found = _p(mean[at + 1 :], mean[at], var + np.maximum(rest, 0), noise)
+        found = _p(mean[at + 1 :], mean[at], *examples.variance(every.less(at)))
         p[fit[at], fit[at + 1 :]] = p[fit[at + 1 :], fit[at]] = found
     return p

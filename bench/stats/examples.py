@@ -151,6 +151,18 @@ def _variance(x: Array, has: Bools, n: npt.NDArray[np.int64]) -> Array:
     return np.asarray((np.square(x - mean[:, None]) * has).sum(1) / np.where(n < 2, np.nan, n - 1.0))
 
 
+def variance(a: Aligned) -> tuple[Array, Array]:
+    """Of each contrast, over examples and seeds, and its degrees of freedom: (k,) both."""
+    over_examples, df = by_example(a)
+    noise, rest = np.square(over_examples) / df, np.zeros(len(df))
+    for d in a.by_data:
+        more, total, df_seeds = beyond_examples(d)
+        rest, noise = rest + more, noise + np.square(total) / df_seeds
+    found = over_examples + np.maximum(rest, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return found, np.square(found) / noise
+
+
 def sources(a: Aligned) -> list[Source]:
     """The sources of chance in the one contrast that ``a`` holds; NaN where rows share no two seeds."""
     found = [Source(float(v[0]), float(df[0])) for v, df in [by_example(a)]]
