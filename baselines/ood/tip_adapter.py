@@ -20,7 +20,8 @@ _REF = "Zhang et al., Tip-Adapter: Training-free Adaption of CLIP for Few-shot C
 def tip_adapter(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """logits = f.t / tau + alpha exp(-beta (1 - f.k)) V: keys k, the training features; V, their labels.
 
-    Nothing is trained; alpha and beta are the best pair on the sources' validation.
+    Nothing is trained; alpha and beta are the best of 4,000 pairs on the sources' validation, those that the
+    released code tries. That one's keys are means over random crops of a picture, here a picture is whole.
     """
     from bench.tracks.ood import training
     from bench.tracks.ood.nets import cache
