@@ -34,18 +34,14 @@ def tip_adapter(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str,
 
 
 @method(
-    "ood",
-    name="Tip-Adapter-F",
-    hp={"lr": 1e-3, "eps": 1e-4, "weight_decay": 0.01},
-    stages=frozen_features,
+    "ood", name="Tip-Adapter-F", hp={"lr": 1e-3, "eps": 1e-4, "weight_decay": 0.01}, stages=frozen_features,
     ref=_REF,
-)
+)  # fmt: skip
 def tip_adapter_f(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """The keys are trained by cross-entropy, at alpha = 1 and beta = 5.5; then both are searched.
 
-    AdamW's settings are those of the released code. That one keeps the keys of the epoch with the best test
-    accuracy, here they are the last ones; and it takes 20 epochs of 256 pictures a step, here every row has
-    the steps and the batch of the data set's recipe.
+    AdamW's settings are those of the released code, which keeps the keys of the epoch that is best on test;
+    here they are the last ones, after the steps of the data set's recipe.
     """
     import torch
     import torch.nn.functional as F
