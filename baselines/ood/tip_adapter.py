@@ -20,8 +20,7 @@ _REF = "Zhang et al., Tip-Adapter: Training-free Adaption of CLIP for Few-shot C
 def tip_adapter(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """logits = f.t / tau + alpha exp(-beta (1 - f.k)) V: keys k, the training features; V, their labels.
 
-    Nothing is trained; alpha and beta are the best of 4,000 pairs on the sources' validation, those that the
-    released code tries. That one's keys are means over random crops of a picture, here a picture is whole.
+    Nothing is trained; alpha and beta are the best of the released code's 4,000 pairs on validation.
     """
     from bench.tracks.ood import training
     from bench.tracks.ood.nets import cache
@@ -33,15 +32,11 @@ def tip_adapter(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str,
     return training.answer(training.by_features(model, tip.logits), ())
 
 
-@method(
-    "ood", name="Tip-Adapter-F", hp={"lr": 1e-3, "eps": 1e-4, "weight_decay": 0.01}, stages=frozen_features,
-    ref=_REF,
-)  # fmt: skip
+@method("ood", name="Tip-Adapter-F", hp={"lr": 1e-3}, stages=frozen_features, ref=_REF)
 def tip_adapter_f(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """The keys are trained by cross-entropy, at alpha = 1 and beta = 5.5; then both are searched.
 
-    AdamW's settings are those of the released code, which keeps the keys of the epoch that is best on test;
-    here they are the last ones, after the steps of the data set's recipe.
+    AdamW is set as in the released code, which keeps the keys of the epoch best on test, here the last ones.
     """
     import torch
     import torch.nn.functional as F
@@ -59,7 +54,6 @@ def tip_adapter_f(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[st
         return F.cross_entropy(tip.logits(f, data.classes), y)
 
     groups = [([tip.keys.requires_grad_(True)], hp["lr"])]
-    adamw = {"eps": hp["eps"], "weight_decay": hp["weight_decay"]}
-    seconds = training.fit(model, groups, loss, data, ctx, adamw=adamw)
+    seconds = training.fit(model, groups, loss, data, ctx, adamw={"eps": 1e-4, "weight_decay": 0.01})
     tip.search(val)
     return training.answer(training.by_features(model, tip.logits), [tip.keys], seconds)
