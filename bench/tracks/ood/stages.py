@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bench.contract import Context, Needs, Stage, StageContext, Task
 from bench.tracks.ood.settings import Run
 from bench.tracks.ood.sources.by_name import source_of
@@ -53,6 +51,7 @@ def encode(ctx: StageContext) -> None:
 
     Each is of length 1, in single precision.
     """
+    import numpy as np
     import torch
     from safetensors.torch import save_file
 
@@ -79,6 +78,7 @@ def read_features(ctx: Context, data: OodData, device: str) -> tuple[Tensor, Ten
 
     For methods that declare the stage `frozen_features`.
     """
+    import numpy as np
     from safetensors.torch import load_file
 
     folder = ctx.stage(FEATURES)
