@@ -90,9 +90,7 @@ def _some_triples(rng: np.random.Generator) -> list[tuple[int, ...]]:
     return [triples[i] for i in rng.choice(len(triples), _TRIPLES, replace=False)]
 
 
-def _products(
-    rng: np.random.Generator, values: np.ndarray, groups: list[tuple[int, ...]]
-) -> np.ndarray:
+def _products(rng: np.random.Generator, values: np.ndarray, groups: list[tuple[int, ...]]) -> np.ndarray:
     """sum over groups of fields of sum_r prod_i v_{i, x_i, r}, r up to 8: (n,).
 
     Every group draws factors of its own for each of its fields' values, (size, 8) from N(0, 1).

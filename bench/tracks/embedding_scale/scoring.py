@@ -40,9 +40,7 @@ def score(answer: Any, truth: Truth) -> Score:
     units = {"auc": _units(truth, entries.probabilities("test", (len(truth.test_y),), "rows"))}
     if entries.get("tables") is None:
         return Score(metrics={**metrics, "info_abundance": None}, units=units)
-    return replace(
-        _with_abundance(metrics, _field_tables(entries, truth.fields), truth.fields), units=units
-    )
+    return replace(_with_abundance(metrics, _field_tables(entries, truth.fields), truth.fields), units=units)
 
 
 def _units(truth: Truth, p: np.ndarray) -> Units:

@@ -59,10 +59,13 @@ LAPTOP_WIDTH = 64
 #: Data set -> model -> hidden units, where they are not the paper's.
 #: At 64 units, part of what multi-embedding gains may be that its sets have more units together. So `single-wide`
 #: stands beside every model, and DNN runs at the paper's width on the data sets where an effect is expected.
-#: With DCNv2 and FinalMLP as wide, five seeds would take about 7 core-hours more (``bench.yaml``).
+#: DCNv2 and FinalMLP would take too long as wide (``bench.yaml`` has the times).
 WIDTHS: Mapping[str, Mapping[str, int]] = {
     "insteval": dict.fromkeys(MODELS, LAPTOP_WIDTH),
-    **{name: dict.fromkeys(MODELS, LAPTOP_WIDTH) | {"dnn": PAPER_WIDTH} for name in ("planted", "flights-day")},
+    **{
+        name: dict.fromkeys(MODELS, LAPTOP_WIDTH) | {"dnn": PAPER_WIDTH}
+        for name in ("planted", "flights-day")
+    },
 }
 
 
