@@ -37,10 +37,10 @@ def _not_compared(task: Task, run: Any, hp: Mapping[str, Any]) -> str | None:
 def single_wide(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """One set of embeddings of size scale * K, as `single`, with as many hidden units as all sets together.
 
-    With M sets, multi-embedding has M first layers of ``hidden`` units, one a set, and shares the layers after
-    them (in FinalMLP all layers are per set). Here one set has M * ``hidden`` units in just these layers. Not in
-    the paper: it is what a reader will ask for. It has more weights than multi-embedding, whose sets are kept
-    apart: M times as many between the embeddings and the first layer.
+    With M sets, multi-embedding has M first layers of ``hidden`` units, one a set, and shares the layers
+    after them (in FinalMLP all layers are per set). Here one set has M * ``hidden`` units in just these
+    layers. Not in the paper: it is what a reader will ask for. It has more weights than multi-embedding,
+    whose sets are kept apart: M times as many between the embeddings and the first layer.
     """
     from bench.tracks.embedding_scale import training
 

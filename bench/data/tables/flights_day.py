@@ -8,7 +8,6 @@ the same flights split by time, where there is next to nothing to find beyond a 
 
 from __future__ import annotations
 
-from bench import packages
 from bench.contract import digest
 from bench.data.source import DataSource, Shipped
 from bench.data.tables import tabular

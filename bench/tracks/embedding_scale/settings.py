@@ -30,12 +30,12 @@ class Grid:
 class Run:
     """How a cell is run.
 
-    ``base_dim``: embedding size K at scale 1. ``epochs`` is the cap. ``evaluations``: how often an epoch looks
-    at the validation AUC; training stops after ``patience`` looks in a row without a better one, and the
-    weights of the best look are used. ``weight_decay`` is Adam's coupled L2. ``hidden`` and ``depth``: width
-    and number of linear layers of the perceptron, the output layer counted; a width of 0 is that of `WIDTHS`.
-    ``rows``: at most so many training rows (and validation and test rows in proportion), spread evenly over
-    the data set's order; 0 = all.
+    ``base_dim``: embedding size K at scale 1. ``epochs`` is the cap. ``evaluations``: how often an epoch
+    looks at the validation AUC; training stops after ``patience`` looks in a row without a better one, and
+    the weights of the best look are used. ``weight_decay`` is Adam's coupled L2. ``hidden`` and ``depth``:
+    width and number of linear layers of the perceptron, the output layer counted; a width of 0 stands for
+    the one of `width`. ``rows``: at most so many training rows (and validation and test rows in proportion),
+    spread evenly over the data set's order; 0 = all.
     """
 
     base_dim: int = 10
@@ -57,9 +57,9 @@ PAPER_WIDTH = 400
 #: What a grid on two cores can afford at every size.
 LAPTOP_WIDTH = 64
 #: Data set -> model -> hidden units, where they are not the paper's.
-#: At 64 units, part of what multi-embedding gains may be that its sets have more units together. So `single-wide`
-#: stands beside every model, and DNN runs at the paper's width on the data sets where an effect is expected.
-#: DCNv2 and FinalMLP would take too long as wide (``bench.yaml`` has the times).
+#: At 64 units, part of what multi-embedding gains may be that its sets have more units together. So
+#: `single-wide` stands beside every model, and DNN runs at the paper's width on the data sets where an effect
+#: is expected. DCNv2 and FinalMLP would take too long as wide (``bench.yaml`` has the times).
 WIDTHS: Mapping[str, Mapping[str, int]] = {
     "insteval": dict.fromkeys(MODELS, LAPTOP_WIDTH),
     **{

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 _NOTES = {
-    "planted": "planted is a generated log of clicks, not a recorded one. The AUC of its true probabilities on"
-    " the test rows is known: no method can expect to be above it.",
+    "planted": "planted is a generated log of clicks, not a recorded one. The AUC of its true probabilities"
+    " on the test rows is known: no method can expect to be above it.",
     "flights-day": "flights-day is a completion task: rows are split at random, so other flights of a test"
     " flight's day are in training. It says nothing about forecasting delays.",
     "insteval": "insteval is split at random too; its ratings are close to a sum over student and lecturer.",
@@ -66,6 +66,7 @@ class EmbeddingScale(SourcedTrack):
     reference = "single/dnn"
     Grid = settings.Grid
     Run = settings.Run
+    by_value = ("WIDTHS",)
     axis = "scale"
     claims = CLAIMS
     preload = (
@@ -121,7 +122,7 @@ class EmbeddingScale(SourcedTrack):
         return dict.fromkeys((t.name for t in known), generated.best_auc()) if known else {}
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
-        """What the data sets are, where a reader could take them for something else; which rows stand apart."""
+        """What the data sets are, where a reader could take them for others; which row stands apart."""
         shown = {t.params["dataset"] for t in tasks}
         return {name: note for name, note in _NOTES.items() if name in shown} | {"multi/ipnn": _IPNN}
 
