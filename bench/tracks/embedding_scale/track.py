@@ -66,7 +66,7 @@ class EmbeddingScale(SourcedTrack):
     reference = "single/dnn"
     Grid = settings.Grid
     Run = settings.Run
-    by_value = ("WIDTHS",)
+    by_value = ("PAPER_WIDTH", "WIDTHS")
     axis = "scale"
     claims = CLAIMS
     preload = (
