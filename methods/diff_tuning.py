@@ -127,7 +127,7 @@ def weighted(theta: DiT, X_s: Bank, psi: Tensor, xi: Tensor, weight: Weight | No
 
 
 def released(theta: DiT, X_s: Bank, s: float, w: float) -> Loss:
-    """The released script: of X 26 pictures of 32 with P(t) ~ (t + 1)^s, of X_s 6 with (T - t)^s, times 0.1."""
+    """The released script: 26 of X with P(t) ~ (t + 1)^s, 6 of X_s with (T - t)^s and w = 0.1."""
     import torch
 
     from bench.nn.time_steps import draw, psi

@@ -20,7 +20,7 @@ from bench.tracks.dit_transfer.sources.by_name import TransferSource, source_of
 if TYPE_CHECKING:
     from bench.tracks.dit_transfer.data import TransferData, Truth
 
-#: What the paper says of Diff-Tuning against full fine-tuning: a mean over targets of relative changes of FID.
+#: What the paper says of Diff-Tuning against full fine-tuning, a mean over targets of changes of FID.
 _PAPER = PaperEffect(
     value=math.log(1 - 0.246), text="−24.6 % FID",
     source="abstract, arXiv 2406.00773, final version (26 % in the first)",
@@ -184,8 +184,8 @@ class DitTransfer(SourcedTrack):
             }
         return {
             "assumed": "the sampler (DDIM), guidance 1.5 in DiT's scale, classes as in training, the held-out"
-            " pictures for the test set, a bank of 10,000: the paper has 10,000 samples in 50 steps at guidance"
-            " 1.5 against a test set and says no more; batches of 32 for DiffFit too, which has 64 there"
+            " pictures for the test set, a bank of 10,000: the paper has 10,000 samples in 50 steps at"
+            " guidance 1.5 against a test set and says no more; batches of 32 for DiffFit too, there 64"
         }
 
     def smoke(self) -> tuple[settings.Grid, settings.Run]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import dit_transfer_reference as reference
@@ -14,7 +13,6 @@ from dit_transfer_reference import answered, context, given, numbers, pictures_o
 
 from bench.contract import Score
 from bench.engine.context import set_seed
-from bench.nn.time_steps import psi
 from bench.tracks.dit_transfer import training
 from bench.tracks.dit_transfer.nets import tuning
 
@@ -57,8 +55,8 @@ def same(one, other):
 @pytest.mark.parametrize(
     ("die_at", "trains", "average", "schedule"),
     [
-        (6, "full", "none", "cosine"), (14, "full", "ema", "constant"), (17, "lora", "last-third", "constant"),
-        (3, "difffit", "last-third", "cosine"),
+        (6, "full", "none", "cosine"), (14, "full", "ema", "constant"),
+        (17, "lora", "last-third", "constant"), (3, "difffit", "last-third", "cosine"),
     ],
 )  # fmt: skip
 def test_a_killed_training_goes_on_to_the_same_weights(
@@ -306,8 +304,8 @@ def test_the_loss_of_a_picture_is_of_its_own_time_step_noise_and_weight():
 @pytest.mark.parametrize(
     ("row", "hp"),
     [
-        ("min-snr", {"gamma": math.inf}), ("p2", {"gamma": 0.0}), ("distillation", {"tau": 0.0, "weight": 0.0}),
-        ("diff-tuning", {"tau": 0.0}),
+        ("min-snr", {"gamma": math.inf}), ("p2", {"gamma": 0.0}),
+        ("distillation", {"tau": 0.0, "weight": 0.0}), ("diff-tuning", {"tau": 0.0}),
     ],
 )  # fmt: skip
 def test_a_loss_without_its_own_part_is_full_fine_tuning(row, hp, tmp_path):
@@ -450,12 +448,12 @@ def test_a_step_of_the_released_script_is_26_pictures_of_the_target_and_6_of_the
 def test_drawing_and_weighting_minimise_the_same_and_the_released_script_another(
     row, of_target, of_bank, tmp_path, monkeypatch
 ):
-    """The mean over many steps of a loss that grows with t, twice as large on the bank, against the formula."""
+    """The mean over many steps of a loss that grows with t, and twice so on the bank, against the formula."""
     of_t = torch.arange(1000) / 500
     f = of_t.double().numpy()
     exact = (of_target * f).mean() + 2 * (of_bank * f).mean()
     data = given()
-    theta, loss, batch = caught(monkeypatch, row, tmp_path, data)
+    _, loss, batch = caught(monkeypatch, row, tmp_path, data)
 
     def toy(model, x, y, t, noise, weight):
         return of_t[t] * torch.where((x.mean((1, 2, 3)) + 1) * 127.5 > reference.BORDER, 2.0, 1.0)
@@ -544,8 +542,8 @@ def test_distillation_is_appendix_c_written_out(tmp_path, monkeypatch):
     assert (y == theta.null).all()
     assert not out.requires_grad
     apart = (theta(x_t, t, y) - out).square().mean((1, 2, 3))
-    psi = (t + 1) / 1000
-    torch.testing.assert_close(value, (psi * adaptation + 7 * (1 - psi) * apart).mean(), rtol=1e-4, atol=0)
+    p = (t + 1) / 1000
+    torch.testing.assert_close(value, (p * adaptation + 7 * (1 - p) * apart).mean(), rtol=1e-4, atol=0)
     assert apart.mean().item() == pytest.approx(0.05**2, rel=1e-2)  # every output moved by 0.05
     value.backward()
     assert all(p.grad is None for p in frozen.parameters())
