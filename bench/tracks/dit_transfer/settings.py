@@ -96,9 +96,9 @@ _LAPTOP = Recipe(
 #: From the paper: 24,000 steps, 10,000 samples in 50 steps, guidance 1.5, and for DiffFit ten times the rate
 #: (here for every small part). From the released code: the rates, the exponential average, the share of
 #: labels dropped. Choices that neither says, or that were made so that all rows train alike: DiffFit has
-#: batches of 32 here as all others, in the paper 64. Guidance 1.5 is taken in DiT's scale, where 1 is none; the
-#: paper's formula (1 + w) e_c - w e_u would call that w = 0.5. The size of the bank is in a table that could
-#: not be read: here 10,000, where the paper's ablation goes from 5,000 to 200,000.
+#: batches of 32 here as all others, in the paper 64. Guidance 1.5 is taken in DiT's scale, where 1 is none;
+#: the paper's formula (1 + w) e_c - w e_u would call that w = 0.5. The size of the bank is in a table that
+#: could not be read: here 10,000, where the paper's ablation goes from 5,000 to 200,000.
 PAPER = Recipe(
     steps=24_000, batch=32, lr=1e-4, small_lr=1e-3, samples=10_000, chain=50, bank=10_000, average="ema",
     decay=0.9999, features=224,
