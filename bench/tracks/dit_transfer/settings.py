@@ -13,9 +13,11 @@ from bench.errors import nearest
 from bench.tracks.common.recipes import overridden
 
 #: The laptop's targets, near to far from the pre-training's pictures; all others are the paper's.
-LAPTOP = ("icons", "fluent-3d", "flags", "line-art", "avatars", "photos", "relief", "earth")
+LAPTOP = (
+    "icons", "fluent-flat", "fluent-3d", "line-art", "flags", "avatars", "photos", "relief", "earth",
+)  # fmt: skip
 #: Those that draw what the pre-training's pictures draw, objects and signs on white, in another style.
-NEAR = ("icons", "fluent-3d", "line-art")
+NEAR = ("icons", "fluent-flat", "fluent-3d", "line-art")
 #: How the learning rate goes, and which average of the weights pictures are sampled from.
 SCHEDULES, AVERAGES = ("constant", "cosine"), ("none", "last-third", "ema")
 

@@ -178,8 +178,8 @@ class DitTransfer(SourcedTrack):
         if any(t.params["target"] in settings.LAPTOP for t in tasks):
             return {
                 "model": "a small diffusion transformer in pixel space, pre-trained in the suite on emoji by"
-                " three artists without flags: it has seen what fluent-3d and line-art draw, by other hands"
-                " or in colour; drawn without guidance",
+                " three artists without flags: it has seen what the near targets fluent-flat, fluent-3d and"
+                " line-art draw, by other hands or in colour; drawn without guidance",
                 "distance": f"KID-lite0 and FD-lite0 are {_LITE}. They are not KID and FID.",
             }
         return {

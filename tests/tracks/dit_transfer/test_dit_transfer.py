@@ -105,7 +105,7 @@ def scored(answer, of):
 
 def test_the_tasks_of_both_profiles():
     assert [t.name for t in TRACK.tasks(grid("laptop"))] == [
-        "icons", "fluent-3d", "flags", "line-art", "avatars", "photos", "relief", "earth",
+        "fluent-flat", "fluent-3d", "line-art", "flags", "avatars", "photos", "relief", "earth",
     ]  # fmt: skip
     assert [t.name for t in TRACK.tasks(grid("paper"))] == [
         "food101", "sun397", "df20-mini", "caltech101", "cub-200-2011", "artbench-10", "oxford-flowers",
@@ -117,7 +117,7 @@ def test_the_tasks_of_both_profiles():
 
 def test_near_and_far_targets_are_apart_and_each_is_a_data_set_of_its_own():
     tasks = TRACK.tasks(grid("laptop"))
-    assert [t.name for t in tasks if t.group == "near"] == ["icons", "fluent-3d", "line-art"]
+    assert [t.name for t in tasks if t.group == "near"] == ["fluent-flat", "fluent-3d", "line-art"]
     assert {t.group for t in tasks} == {"near", "far"}
     assert {t.group for t in TRACK.tasks(grid("paper"))} == {""}
     assert [t.data for t in tasks] == [t.name for t in tasks]
