@@ -44,7 +44,6 @@ RELEASED: Mapping[str, Any] = {"form": "released"}
         **{f"released-power-{s:g}": {**RELEASED, "tau": s} for s in POWERS},
         "looks": {"looks": 3},
     },
-    version=2,
     stages=stages.bank,
     ref="Zhong et al., Diffusion Tuning: Transferring Diffusion Models via Chain of Forgetting, NeurIPS 2024",
 )  # fmt: skip

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     "dit_transfer",
     name="Distillation",
     hp={"weight": 0.05, "tau": 1.0},
-    version=2,
     ref="Zhong et al., Diff-Tuning, NeurIPS 2024, appendix C; Hinton et al., 2015",
 )
 def distillation(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
