@@ -169,16 +169,16 @@ def kid_of(pictures: np.ndarray | None, truth: Truth) -> float:
 def units(fake: np.ndarray, truth: Truth) -> Units:
     """KID-lite0 by held-out and by sampled picture.
 
-    All rows sample picture i for the same label from the same noise, so it is the same example for all.
-    Held-out pictures of one group stand together, and each sampled one alone.
+    All rows sample picture i for the same label from the same noise, so it is the same example for all, and
+    on all targets it depends on that noise. Held-out pictures of one group, of one target, stand together.
     """
-    real, drawn = len(truth.test), len(fake)
-    of_real = np.arange(real) if truth.groups is None else np.unique(truth.groups, return_inverse=True)[1]
+    real = [f"real-{i}" for i in range(len(truth.test))]
+    sampled = [f"sample-{i}" for i in range(len(fake))]
+    groups = real if truth.groups is None else truth.groups.tolist()
     return Units(
-        ids=np.array([*(f"real-{i}" for i in range(real)), *(f"sample-{i}" for i in range(drawn))]),
-        values=distances.kernel_units(truth.test, fake),
-        groups=np.concatenate([of_real, of_real.max() + 1 + np.arange(drawn)]),
-    )
+        ids=np.array([*real, *sampled]), values=distances.kernel_units(truth.test, fake),
+        groups=np.array([*(f"{truth.target}: {g}" for g in groups), *sampled]),
+    )  # fmt: skip
 
 
 def frechet_size(truth: Truth) -> int:

@@ -140,12 +140,13 @@ class DitTransfer(SourcedTrack):
         from bench.tracks.dit_transfer import scoring
         from bench.tracks.dit_transfer.data import Truth
 
-        source, recipe = source_of(task), settings.recipe(task.params["target"], run)
+        name = task.params["target"]
+        source, recipe = source_of(task), settings.recipe(name, run)
         target = source.target_data(task, run, inputs)
         with np.load(inputs.stage(stages.FEATURES) / stages.FEATURES_FILE) as file:
             features = dict(file)
         return Truth(
-            test=features["test"], train=features["train"], source=features.get("source"),
+            target=name, test=features["test"], train=features["train"], source=features.get("source"),
             labels=scoring.evaluation_labels(target.y, len(target.classes), recipe.samples), recipe=recipe,
             groups=source.groups(task, run, inputs.stage), switches=tuple(run.switches), device=inputs.device,
             inception=features.get("inception"),
