@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FEATURES, FILE, IDS = "ood-features", "features.safetensors", "ids.npy"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _OfSeed:
     """The `Inputs` of a cell of some seed, for a stage that serves the cells of all seeds."""
 
