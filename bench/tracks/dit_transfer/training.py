@@ -189,7 +189,7 @@ def fit(
             with average.applied(done):
                 ctx.snapshot(done, answer(model))
 
-    state = [Tensors(parameters), optimizer, rate, *average.state]
+    state: list[Stateful] = [Tensors(parameters), optimizer, rate, *average.state]
     steps = Steps(ctx=ctx, total=r.steps, state=state, checkpoint_every=CHECKPOINT)
     steps.resume(ctx.restore())
     at = {round(r.steps * k / snapshots) for k in range(1, snapshots + 1)}
