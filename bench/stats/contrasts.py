@@ -13,14 +13,18 @@ from bench.stats.estimates import ROUNDING, Array, t_quantile, two_sided
 from bench.stats.rows import RowMean, Source
 
 
+#: Why a contrast of deterministic rows without scores by example has no interval: nothing in it is drawn.
+EXACT = "exact values"
+
+
 @dataclass(frozen=True, slots=True)
 class Contrast:
     """A sum of coefficient × row mean, such as the difference of two rows, with the test of its being 0.
 
     ``se``: standard error, with ``df`` degrees of freedom (Welch and Satterthwaite); None where it is not
     known or does not apply. ``half``: half-width of the 95 % t interval. ``p``: two-sided, uncorrected; None
-    if it was not judged. ``why``: why it was not, or ``exact values`` for deterministic rows without scores
-    by example: there nothing is drawn and nothing tested, and p stands for "equal" (1) or "not equal" (0).
+    if it was not judged. ``why``: why it was not, or `EXACT` for deterministic rows without scores by
+    example: there nothing is tested, and p stands for "equal" (1) or "not equal" (0).
     """
 
     diff: float
@@ -32,10 +36,10 @@ class Contrast:
 
     def against(self, value: float) -> float | None:
         """p of the two-sided test that the true difference is ``value``; None if it cannot be judged."""
-        if self.p is None:
-            return None
-        if self.se is None or self.df is None:
+        if self.why == EXACT:
             return 1.0 if math.isclose(self.diff, value, rel_tol=ROUNDING, abs_tol=ROUNDING) else 0.0
+        if self.se is None or self.df is None:
+            return None
         return float(two_sided((self.diff - value) / self.se, self.df))
 
 
@@ -51,7 +55,7 @@ def contrast(parts: Sequence[tuple[float, RowMean]]) -> Contrast:
     if (why := _cannot([r for _, r in rows])) != "":
         return Contrast(diff, None, None, None, None, why)
     if all(not r.sources and r.clusters is None for _, r in rows):
-        return Contrast(diff, None, None, None, float(abs(diff) <= ROUNDING * scale), "exact values")
+        return Contrast(diff, None, None, None, float(abs(diff) <= ROUNDING * scale), EXACT)
     var, df = satterthwaite(sources(rows))
     if math.isnan(var):
         return Contrast(diff, None, None, None, None, "fewer than 2 shared seeds")

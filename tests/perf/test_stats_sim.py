@@ -142,56 +142,93 @@ def example_boards(rng, runs, sets, seeds, rotate, b, rare):
     """Differences of two rows that are equal over examples and networks, as `examples.align` makes them.
 
     Values are a sum of a difficulty that both rows share, what each makes of an example (``rare``: of one in
-    ten), what one network does, and networks better or worse as a whole (``b``). Also those of the two rows.
+    ten), what one network does, and networks better or worse as a whole (``b``). With it the differences of the
+    means, (runs,), and of each row and data set the variance over seeds and its part that is of examples.
     """
-    influence, by_data, mean, plain = [], [], 0.0, []
+    influence, by_data, mean, rows = [], [], 0.0, []
     for n in sets:
         shape = (runs, 2, seeds if rotate else 1, n)
         v = rng.normal(0, 1.5, (runs, 1, *shape[2:])) + rng.normal(0, 0.7, (runs, 2, seeds, n))
         v = v + rng.normal(size=shape) * (rng.random(shape) < rare) / np.sqrt(rare)
         v = v + b * rng.normal(0, n**-0.5, (runs, 2, seeds, 1))
         y, u = v.mean(-1) / len(sets), (v - v.mean(-1, keepdims=True)) / n / len(sets) * np.sqrt(n / (n - 1))
+        part = np.square(u).sum((2, 3)) / seeds if rotate else u.var(axis=2, ddof=1).sum(-1)
+        rows.append(np.stack([y.var(axis=2, ddof=1), part]) / seeds)
         d = u[:, 0] - u[:, 1]
         if rotate:
             d = (d[:, :, None] * np.eye(seeds)[None, :, :, None]).reshape(runs, seeds, seeds * n)
         by_data.append(examples.Several(y[:, 0] - y[:, 1], d, np.ones((runs, seeds), bool)))
         influence.append(d.mean(1))
         mean = mean + (y[:, 0] - y[:, 1]).mean(1)
-        plain.append(y.var(axis=2, ddof=1) / seeds)
     every = np.concatenate(influence, axis=1)
-    return mean, examples.Aligned(every, np.ones(every.shape, bool), tuple(by_data)), np.concatenate(plain, 1)
+    return (
+        examples.Aligned(every, np.ones(every.shape, bool), tuple(by_data)),
+        mean,
+        np.concatenate(rows, axis=2),
+    )
 
 
-def test_rows_that_are_equal_over_examples_and_networks():
-    """Errors at 5 % of one contrast with scores by example, with new examples and new networks each time.
+def several_tests(a, rows, seeds):
+    """The test of boards, and what else suggests itself: variance and degrees of freedom of each, (runs,)."""
+    (alone, df), (total, part) = examples.by_example(a), rows
+    clusters = a.influence.shape[1] - 1
+    of_rows = np.maximum(total - part, 0)
+    return {
+        "boards": examples.variance(a),
+        "every row's own rest of its seeds": _sum([alone, *of_rows.T], [df, *[seeds - 1] * of_rows.shape[1]]),
+        "seeds alone": _sum(total.T, [seeds - 1] * total.shape[1]),
+        "examples alone, G - 1": (alone, clusters),
+    }
 
-    The tests beside it: over seeds alone (Welch: these test sets), and by example alone (these networks),
-    which boards had before.
-    """
-    runs, every = 1000, []
-    rng = np.random.default_rng(9)
+
+def _sum(variances, df):
+    noise = sum(np.square(v) / f for v, f in zip(variances, df, strict=True))
+    return sum(variances), np.square(sum(variances)) / noise
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("rotate", [False, True])
+def test_rows_that_are_equal_over_examples_and_networks(rotate, seeds):
+    """Errors at 5 % of one contrast with scores by example, with new examples and new networks each time."""
+    runs, every, rng = 1000, {}, np.random.default_rng(9)
     for sets in ([60], [60] * 4, [100, 100, 100, 8]):
-        for rotate in (False, True):
-            for seeds in (3, 5):
-                for b, rare in ((0, 1), (1, 1), (3, 1), (1, 0.1)):
-                    diff, a, plain = example_boards(rng, runs, sets, seeds, rotate, b, rare)
-                    var, df = examples.variance(a)
-                    alone = np.square(a.influence).sum(1)
-                    welch, noise = plain.sum(1), np.square(plain).sum(1) / (seeds - 1)
-                    tests = ((var, df), (welch, np.square(welch) / noise), (alone, a.influence.shape[1] - 1))
-                    wrong = [np.mean(stats.two_sided(diff / np.sqrt(v), f) < 0.05) for v, f in tests]
-                    every.append(wrong)
-                    print(
-                        f"{len(sets)} sets of {sets[-1]} to {sets[0]}, {'own examples' if rotate else 'shared'}, "
-                        f"{seeds} seeds, seed effect {b}, {'rare' if rare < 1 else 'normal'}: {wrong[0]:.3f}, seeds "
-                        f"alone {wrong[1]:.3f}, examples alone {wrong[2]:.3f}; variance × "
-                        f"{var.mean() / diff.var():.2f}"
-                    )
-    low, mean, high = np.min(every, 0), np.mean(every, 0), np.max(every, 0)
-    for name, *of in zip(("both", "seeds alone", "examples alone"), low, mean, high, strict=True):
-        print(f"{name}: {of[0]:.3f} to {of[2]:.3f}, mean {of[1]:.3f}")
-    assert mean[0] <= 0.055
-    assert high[0] <= 0.08
+        for b, rare in ((0, 1), (1, 1), (3, 1), (1, 0.1)):
+            a, diff, rows = example_boards(rng, runs, sets, seeds, rotate, b, rare)
+            for name, (var, df) in several_tests(a, rows, seeds).items():
+                wrong = np.mean(stats.two_sided(diff / np.sqrt(var), df) < 0.05)
+                every.setdefault(name, []).append((wrong, var.mean() / diff.var()))
+            print(
+                f"{sets}, seed effect {b}, {'rare' if rare < 1 else 'normal'}: {every['boards'][-1][0]:.3f}"
+            )
+    kind = "own examples" if rotate else "shared examples"
+    for name, of in every.items():
+        wrong, ratio = np.array(of).T
+        print(
+            f"{kind}, {seeds} seeds, {name}: error {wrong.min():.3f} to {wrong.max():.3f}, mean {wrong.mean():.3f}; "
+            f"variance over the true one {ratio.min():.2f} to {ratio.max():.2f}"
+        )
+    wrong = np.array(every["boards"])[:, 0]
+    assert wrong.mean() <= 0.055
+    assert wrong.max() <= 0.08
+
+
+def test_few_clusters_in_one_data_set():
+    """Deterministic rows; G - 1 degrees of freedom are too many where a small data set weighs as much as others."""
+    runs, rng = 4000, np.random.default_rng(10)
+    for sets in ([300], [100, 100, 100, 8], [300, 300, 300, 6], [2000, 2000, 12]):
+        influence = np.concatenate([_centred(rng.normal(size=(runs, n))) for n in sets], axis=1) / len(sets)
+        diff = sum(rng.normal(0, n**-0.5, runs) for n in sets) / len(sets)
+        var, df = examples.by_example(examples.Aligned(influence, np.ones(influence.shape, bool), ()))
+        wrong = [
+            np.mean(stats.two_sided(diff / np.sqrt(var), f) < 0.05) for f in (df, influence.shape[1] - 1)
+        ]
+        print(f"{sets}: {wrong[0]:.3f}, with G - 1 {wrong[1]:.3f}")
+        assert wrong[0] <= 0.065
+
+
+def _centred(v):
+    n = v.shape[1]
+    return (v - v.mean(1, keepdims=True)) / n * np.sqrt(n / (n - 1))
 
 
 def test_board_of_100_000_slots():
