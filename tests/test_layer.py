@@ -108,7 +108,7 @@ def test_every_command_that_shows_sees_the_published_records(sandbox, clone, ben
         "status": (sandbox.arguments("status"), "ok 6 "),
         "board": (sandbox.arguments("board"), "all 10 are the published ones"),
         "report": (sandbox.arguments("report"), "LEADERBOARD.md"),
-        "compare": (sandbox.arguments("compare", "tuned", "zero-shot"), "paired by example"),
+        "compare": (sandbox.arguments("compare", "tuned", "zero-shot"), "new examples too"),
         "show": (["show", key[:9], *store], ELSEWHERE),
         "why": (sandbox.arguments("why", key[:9]), "nothing that decides its numbers has changed since"),
         "export": (sandbox.arguments("export"), f"{ELSEWHERE},published"),
@@ -127,7 +127,8 @@ def test_every_command_that_shows_sees_the_published_records(sandbox, clone, ben
     for words in (["show", key, *store, "--fresh"], sandbox.arguments("why", key, "--fresh")):
         said = bench(*words)
         assert (said.code, "no record of" in said.err) == (2, True)
-    assert "over 0 curves" in bench(*sandbox.arguments("compare", "tuned", "zero-shot", "--fresh")).out
+    fresh = bench(*sandbox.arguments("compare", "tuned", "zero-shot", "--fresh"))
+    assert "no task to compare them on" in fresh.out
     assert set(csv_of(bench(*sandbox.arguments("export", "--fresh")))["status"]) == {"new"}
     assert not sandbox.store_folder.exists(), "nothing was written"
 
@@ -174,7 +175,7 @@ def test_a_method_of_ones_own_is_run_alone_and_compared(sandbox, bench):
     assert {r.cell["row"] for r in sandbox.records()} == {"stranger"}
     said = bench(*sandbox.arguments("compare", "stranger", "tuned"))
     assert re.search(r"stranger 0\.\d+ \(n=2\) +tuned 0\.\d+ \(n=2\)", said.out)
-    assert "paired by example" in said.out, "the store's units with the published ones"
+    assert "new examples too" in said.out, "the store's units with the published ones"
     board = " ".join(bench(*sandbox.arguments("board")).out.split())
     assert "10 of 14 are the published ones; 4 are from store." in board
     assert "A stranger's" in board

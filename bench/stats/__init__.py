@@ -10,7 +10,6 @@ declares (`claims`), every row against the reference (`families.dunnett`), and a
 
 from __future__ import annotations
 
-from bench.stats import pairs as pairs
 from bench.stats.claims import TASKS as TASKS
 from bench.stats.claims import Judged as Judged
 from bench.stats.claims import Verdict as Verdict
@@ -38,21 +37,6 @@ from bench.stats.families import dunnett as dunnett
 from bench.stats.families import holm as holm
 from bench.stats.families import holm_pairs as holm_pairs
 from bench.stats.letters import letters as letters
-from bench.stats.pairs import FEW as FEW
-from bench.stats.pairs import Comparison as Comparison
-from bench.stats.pairs import Unit as Unit
-from bench.stats.pairs import adjusted as adjusted
-from bench.stats.pairs import by_sample as by_sample
-from bench.stats.pairs import compare as compare
-from bench.stats.pairs import detectable_like as detectable_like
-from bench.stats.pairs import paired as paired
-from bench.stats.pairs import paired_by_example as paired_by_example
-from bench.stats.pairs import samples as samples
-from bench.stats.pairs import task_pairs as task_pairs
-from bench.stats.pairs import tie_groups as tie_groups
-from bench.stats.pairs import unit_of as unit_of
-from bench.stats.pairs import welch as welch
-from bench.stats.pairs import welch_pairs as welch_pairs
 from bench.stats.power import Needed as Needed
 from bench.stats.power import detectable as detectable
 from bench.stats.power import seeds_needed as seeds_needed
@@ -60,5 +44,6 @@ from bench.stats.rows import ClusterScores as ClusterScores
 from bench.stats.rows import RowMean as RowMean
 from bench.stats.rows import Source as Source
 from bench.stats.rows import row_mean as row_mean
+from bench.stats.samples import samples as samples
 from bench.stats.slopes import geometric as geometric
 from bench.stats.slopes import slope as slope

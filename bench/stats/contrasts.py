@@ -13,14 +13,18 @@ from bench.stats.estimates import ROUNDING, Array, t_quantile, two_sided
 from bench.stats.rows import RowMean, Source
 
 
+#: Why a contrast of deterministic rows without scores by example has no interval: nothing in it is drawn.
+EXACT = "exact values"
+
+
 @dataclass(frozen=True, slots=True)
 class Contrast:
     """A sum of coefficient × row mean, such as the difference of two rows, with the test of its being 0.
 
     ``se``: standard error, with ``df`` degrees of freedom (Welch and Satterthwaite); None where it is not
     known or does not apply. ``half``: half-width of the 95 % t interval. ``p``: two-sided, uncorrected; None
-    if it was not judged. ``why``: why it was not, or ``exact values`` for deterministic rows without scores
-    by example: there nothing is drawn and nothing tested, and p stands for "equal" (1) or "not equal" (0).
+    if it was not judged. ``why``: why it was not, or `EXACT` for deterministic rows without scores by
+    example: there nothing is tested, and p stands for "equal" (1) or "not equal" (0).
     """
 
     diff: float
@@ -32,10 +36,10 @@ class Contrast:
 
     def against(self, value: float) -> float | None:
         """p of the two-sided test that the true difference is ``value``; None if it cannot be judged."""
-        if self.p is None:
-            return None
-        if self.se is None or self.df is None:
+        if self.why == EXACT:
             return 1.0 if math.isclose(self.diff, value, rel_tol=ROUNDING, abs_tol=ROUNDING) else 0.0
+        if self.se is None or self.df is None:
+            return None
         return float(two_sided((self.diff - value) / self.se, self.df))
 
 
@@ -51,7 +55,7 @@ def contrast(parts: Sequence[tuple[float, RowMean]]) -> Contrast:
     if (why := _cannot([r for _, r in rows])) != "":
         return Contrast(diff, None, None, None, None, why)
     if all(not r.sources and r.clusters is None for _, r in rows):
-        return Contrast(diff, None, None, None, float(abs(diff) <= ROUNDING * scale), "exact values")
+        return Contrast(diff, None, None, None, float(abs(diff) <= ROUNDING * scale), EXACT)
     var, df = satterthwaite(sources(rows))
     if math.isnan(var):
         return Contrast(diff, None, None, None, None, "fewer than 2 shared seeds")
@@ -114,7 +118,9 @@ def all_pairs(rows: Sequence[RowMean]) -> Array:
     var = np.array([sum(s.variance for s in r.sources) for r in rows], float)
     noise = np.array([sum(s.variance**2 / s.df for s in r.sources) for r in rows], float)
     i, j = np.triu_indices(k, 1)
-    p = _p(mean[i], mean[j], var[i] + var[j], noise[i] + noise[j])
+    total = var[i] + var[j]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = _p(mean[i], mean[j], total, np.square(total) / (noise[i] + noise[j]))
     different = exact[i] & exact[j] & np.isnan(p) & ~np.isnan(mean[i] + mean[j])
     p[different] = 0.0
     out = np.full((k, k), np.nan)
@@ -122,11 +128,11 @@ def all_pairs(rows: Sequence[RowMean]) -> Array:
     return out
 
 
-def _p(a: Array, b: Array, var: Array, noise: Array) -> Array:
+def _p(a: Array, b: Array, var: Array, df: Array) -> Array:
     """p of differences of means with these variances; NaN without any spread, but for equal means."""
     scale = ROUNDING * np.maximum(np.abs(a), np.abs(b))
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = two_sided((a - b) / np.sqrt(var), np.square(var) / noise)
+        p = two_sided((a - b) / np.sqrt(var), df)
     return np.where(np.sqrt(var) > scale, p, np.where(np.abs(a - b) <= scale, 1.0, np.nan) + 0 * var)
 
 
@@ -141,12 +147,6 @@ def _pairs_by_example(rows: Sequence[RowMean]) -> Array:
     every = examples.align([rows[i] for i in fit])
     mean = np.array([rows[i].mean for i in fit])
     for at in range(len(fit) - 1):
-        pairs = every.less(at)
-        var, df = examples.by_example(pairs)
-        noise, rest = np.square(var) / df, np.zeros(len(var))
-        for d in pairs.by_data:
-            more, total, df_seeds = examples.beyond_examples(d)
-            rest, noise = rest + more, noise + np.square(total) / df_seeds
-        found = _p(mean[at + 1 :], mean[at], var + np.maximum(rest, 0), noise)
+        found = _p(mean[at + 1 :], mean[at], *examples.variance(every.less(at)))
         p[fit[at], fit[at + 1 :]] = p[fit[at + 1 :], fit[at]] = found
     return p

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from bench.stats.rows import RowMean
 # Above this correlation of two comparisons the sum over nodes below would be too coarse; less is
 # conservative.
 _CLOSEST = 0.95
+# The range of uncorrected p (.00005 to .99, as `_loglog`) in which the correction is integrated; below it the
+# correction stays as it is there.
+_LOW, _HIGH = -10.0, 1.5
 
 
 def holm(p: npt.ArrayLike) -> Array:
@@ -64,7 +68,8 @@ def dunnett(rows: Sequence[RowMean], reference: int) -> list[Against | None]:
         None if i == reference else contrast([(1, r), (-1, rows[reference])]) for i, r in enumerate(rows)
     ]
     tested = [i for i, c in enumerate(found) if c is not None and c.se is not None]
-    family = _family(rows, reference, [(i, c) for i in tested if (c := found[i]) is not None])
+    family = family_of(rows, reference, [(i, c) for i in tested if (c := found[i]) is not None])
+    bound = family.critical(1 - LEVEL) if tested else math.nan
     out: list[Against | None] = []
     for c in found:
         if c is None:
@@ -72,7 +77,7 @@ def dunnett(rows: Sequence[RowMean], reference: int) -> list[Against | None]:
         elif c.p is None or c.se is None or c.df is None:
             out.append(Against(c, None, c.p))
         else:
-            half = float(t_quantile(c.df, 1 - family.critical(1 - LEVEL))) * c.se
+            half = float(t_quantile(c.df, 1 - bound)) * c.se
             out.append(Against(c, half, family.adjust(c.p)))
     return out
 
@@ -96,8 +101,6 @@ class Family:
         df_share: float,
         df_rest: npt.ArrayLike,
     ) -> None:
-        from scipy.interpolate import PchipInterpolator
-
         self._load = np.minimum(np.asarray(loadings, float), math.sqrt(_CLOSEST))
         self._df, self._share = np.asarray(df, float), np.asarray(share, float)
         z, self._weight = np.polynomial.hermite_e.hermegauss(11)
@@ -106,23 +109,30 @@ class Family:
         own = _scaled_chi2(z, np.asarray(df_rest, float))
         # The estimated standard error over the true one: (nodes of the shared estimate, of the own one, k).
         self._se = np.sqrt(self._share * shared[:, None] + (1 - self._share) * own[None])
-        at = np.linspace(-10.0, 1.5, 14)
-        self._low, self._high = float(at[0]), float(at[-1])
-        found = np.minimum([max(self._any(p), p) for p in _back(at)], 1 - 1e-12)
-        self._curve = PchipInterpolator(at, _loglog(found))
+
+    @cached_property
+    def _curve(self) -> Any:
+        from scipy.interpolate import PchipInterpolator
+
+        at = np.linspace(_LOW, _HIGH, 14)
+        found = np.minimum([max(self.chance(p), p) for p in _back(at)], 1 - 1e-12)
+        return PchipInterpolator(at, _loglog(found))
 
     def adjust(self, p: float) -> float:
-        """The chance that, with all differences 0, some comparison has an uncorrected p as small as this."""
+        """The chance that, with all differences 0, some comparison has an uncorrected p as small as this.
+
+        It is read off a curve through 14 points, which is within .1 % of `chance`.
+        """
         x = float(_loglog(p))
-        below = min(x - self._low, 0.0)
-        return float(_back(self._curve(max(x, self._low)) + below)) if x < self._high else 1.0
+        below = min(x - _LOW, 0.0)
+        return float(_back(self._curve(max(x, _LOW)) + below)) if x < _HIGH else 1.0
 
     def critical(self, alpha: float) -> float:
         """The uncorrected p that corresponds to a corrected one of ``alpha``."""
         return float(_back(self._curve.solve(float(_loglog(alpha)), extrapolate=False)[0]))
 
-    def _any(self, p: float) -> float:
-        """Chance that some ratio is beyond its two-sided quantile of level 1 - p."""
+    def chance(self, p: float) -> float:
+        """The same, integrated anew: the chance that some ratio is beyond its own quantile of level 1 - p."""
         from scipy.special import ndtr
 
         bound = t_quantile(self._df, 1 - p) * self._se
@@ -153,7 +163,8 @@ def _scaled_chi2(z: Array, df: Array) -> Array:
     return np.asarray(gammainccinv(d / 2, ndtr(-z)[:, None]) * 2 / d, float)
 
 
-def _family(rows: Sequence[RowMean], reference: int, tested: Sequence[tuple[int, Contrast]]) -> Family:
+def family_of(rows: Sequence[RowMean], reference: int, tested: Sequence[tuple[int, Contrast]]) -> Family:
+    """Comparisons with the reference: of each the row, and its contrast, which has a standard error."""
     se, df = np.array([c.se for _, c in tested], float), np.array([c.df for _, c in tested], float)
     base = rows[reference]
     if base.clusters is not None:

@@ -71,7 +71,8 @@ def test_what_cannot_be_judged_says_why(rows, why):
 
 def test_seeds_that_all_agree_show_no_difference():
     a, b = one([0.7, 0.7]), one([0.7, 0.7, 0.7])
-    assert stats.contrast([(1, a), (-1, b)]).p == 1
+    c = stats.contrast([(1, a), (-1, b)])
+    assert (c.p, c.against(0.1)) == (1, None)
     assert stats.all_pairs([a, b])[0, 1] == 1
 
 

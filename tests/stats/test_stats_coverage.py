@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from bench import stats
+from bench.stats.families import family_of
+
+DATA = dict.fromkeys("abc", 1 / 3)
 
 
 def coverage_t(n, runs, rng):
@@ -22,27 +25,12 @@ def coverage_bootstrap(n, runs, rng, draws=400):
     return float(np.mean((low <= 0) & (high >= 0)))
 
 
-def null_means(rows, tasks, seeds, tau, rng):
-    """Task means of rows that are equal over the population of tasks: interaction ``tau``, seed sd 1."""
-    return rng.normal(0, tau, (rows, tasks)) + rng.normal(0, 1, (rows, tasks, seeds)).mean(2)
-
-
-def false_separation(rows, tasks, seeds, tau, runs, rng):
-    """Share of boards of equal rows on which any row is put outside group a."""
-    wrong = 0
-    for _ in range(runs):
-        m = null_means(rows, tasks, seeds, tau, rng)
-        p, _ = stats.task_pairs(m)
-        wrong += max(stats.tie_groups(list(np.argsort(-m.mean(1))), p)) > 0
-    return wrong / runs
-
-
-def false_separation_pooled(tasks, seeds, tau, runs, rng):
-    """Two equal rows, task × seed pooled as independent: what this suite does not do."""
-    d = rng.normal(0, tau, (runs, tasks, 1)) + rng.normal(0, 1, (runs, tasks, seeds))
-    d = d.reshape(runs, -1)
-    p = stats.two_sided(d.mean(1) / (d.std(1, ddof=1) / np.sqrt(d.shape[1])), d.shape[1] - 1)
-    return float(np.mean(p < 0.05))
+def board(rng, rows, spread=5.0, best=0.0, wide=2):
+    """Rows of three seeds on three data sets; of ``wide`` the second varies ``spread`` times as much."""
+    sd = np.where(np.arange(rows) % wide == 1, spread, 1.0)
+    values = rng.normal(size=(rows, 3, 3)) * sd[:, None, None]
+    values[0] += best
+    return [stats.row_mean(dict(zip("abc", v, strict=True)), DATA) for v in values]
 
 
 @pytest.mark.parametrize("n", [3, 5])
@@ -54,30 +42,39 @@ def test_bootstrap_would_not():
     assert coverage_bootstrap(3, 2000, np.random.default_rng(0)) < 0.80
 
 
-@pytest.mark.parametrize("tau", [0, 1, 3])
-def test_equal_rows_are_rarely_separated(tau):
-    """Family-wise: over all groups of a board of six rows, 8 tasks × 3 seeds. Binomial 99.9 % above 5 %."""
-    assert false_separation(6, 8, 3, tau, 500, np.random.default_rng(1)) <= 0.085
-
-
-def test_pooling_task_and_seed_would_separate_equal_rows():
-    assert false_separation_pooled(8, 3, 3, 2000, np.random.default_rng(2)) > 0.15
-
-
-def test_within_a_task_equal_rows_are_rarely_separated():
-    rng, wrong = np.random.default_rng(3), 0
-    for _ in range(500):
-        x = rng.normal(size=(6, 3))
-        p = stats.welch_pairs(x.mean(1), x.std(1, ddof=1), np.full(6, 3.0), np.zeros(6, bool))
-        wrong += max(stats.tie_groups(list(np.argsort(-x.mean(1))), p)) > 0
+def test_equal_rows_are_rarely_separated_whatever_their_variances():
+    """Over all pairs of a board of six rows. Binomial 99.9 % above 5 %."""
+    rng = np.random.default_rng(1)
+    wrong = sum((stats.holm_pairs(stats.all_pairs(board(rng, 6))) < 0.05).any() for _ in range(500))
     assert wrong / 500 <= 0.085
+
+
+@pytest.mark.parametrize("reference", [0, 1])
+def test_equal_rows_rarely_differ_from_the_reference(reference):
+    """Over all comparisons of six rows with one that varies little, or much."""
+    rng, wrong = np.random.default_rng(2), 0
+    for _ in range(200):
+        rows = board(rng, 6)
+        each = [
+            (i, stats.contrast([(1, r), (-1, rows[reference])])) for i, r in enumerate(rows) if i != reference
+        ]
+        wrong += family_of(rows, reference, each).chance(min(c.p for _, c in each)) < 0.05
+    assert wrong / 200 <= 0.1
+
+
+def test_variances_pooled_over_rows_would_separate_equal_ones():
+    rng, wrong, runs = np.random.default_rng(3), 0, 300
+    for _ in range(runs):
+        rows = board(rng, 6, wide=6)
+        se = np.sqrt(2 * np.mean([sum(s.variance for s in r.sources) for r in rows]))
+        gaps = np.subtract.outer(*[[r.mean for r in rows]] * 2)[np.triu_indices(6, 1)]
+        wrong += (stats.holm(stats.two_sided(gaps / se, 36)) < 0.05).any()
+    assert wrong / runs > 0.1
 
 
 def test_a_real_difference_is_found():
     rng, found = np.random.default_rng(4), 0
     for _ in range(200):
-        m = null_means(4, 8, 3, 0.5, rng)
-        m[0] += 3.0
-        p, _ = stats.task_pairs(m)
-        found += stats.tie_groups(list(np.argsort(-m.mean(1))), p).count(0) == 1
+        q = stats.holm_pairs(stats.all_pairs(board(rng, 4, spread=1.0, best=4.0)))
+        found += (q[0, 1:] < 0.05).all()
     assert found / 200 >= 0.9

@@ -25,7 +25,7 @@ def command(
     options: Options,
     format: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.terminal,
 ) -> None:
-    """Print leaderboards: ranks with tie groups, intervals, failures, and the records that they rest on."""
+    """Print leaderboards: verdicts on claims, ranks with letters, intervals, failures, and their records."""
     from bench.board.text import csvout, markdown, terminal
 
     for board in Session.open(options).boards():
