@@ -200,7 +200,6 @@ def test_a_row_that_runs_once_is_compared_with_every_seed_of_a_published_one(san
     said = bench(*sandbox.arguments("compare", "stranger", "tuned", "-k", "task=shift-0"))
     assert re.search(r"stranger 0\.\d+ \(n=1\) +tuned 0\.\d+ \(n=2\)", said.out)
     (last,) = [x for x in said.out.splitlines() if "all_names:" in x]
-    assert "over 2 seeds" in last
     assert "not judged" not in last
 
 

@@ -158,7 +158,7 @@ def _rows(claim: Claim) -> list[str]:
 
 def in_front(board: Board) -> list[tuple[str, ...]]:
     """The rows that a reader compares first, a tuple a comparison with the paper's row first: those of the
-    claims; without any, methods with their counterparts; else the best row with the reference.
+    claims; without any, methods with their counterparts; else the best other row with the reference.
     """
     groups: dict[str, dict[str, None]] = {}
     for view in board.claims.found:
@@ -175,5 +175,7 @@ def in_front(board: Board) -> list[tuple[str, ...]]:
     ]
     if pairs:
         return pairs
-    best = [r.info.row for r in board.rows[:1]]
-    return [(*best, *({board.spec.track.reference} & (there - {*best})))] if best else []
+    reference = board.spec.track.reference
+    best = next((r.info.row for r in board.rows if r.info.row != reference), None)
+    found = [r for r in (best, reference) if r in there]
+    return [tuple(found)] if found else []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.board.inference.claims import in_front
 from bench.board.plots.canvas import INK, PALETTE, draw, plain
 from bench.board.registry import Picture, picture
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from bench.board.model import Board
     from bench.contract import Record
 
-_MAX_LINES = 10
+#: Lines with a colour and a name; more than the palette has could not be told apart, and its last is grey.
+_MAX_NAMED = len(PALETTE) - 1
 _MAX_PANELS = 4
-_DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)))
 
 #: Label of a row -> steps and values.
 _Lines = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -91,7 +92,11 @@ def _numbers(values: Sequence[float | None]) -> np.ndarray:
 def _draw(board: Board, name: str, tasks: Sequence[tuple[str, _Lines]]) -> Picture:
     # A curve that is the same on every task, such as the weights of an average, needs one panel.
     shown = [tasks[0]] if all(_same(tasks[0][1], lines) for _, lines in tasks) else tasks[:_MAX_PANELS]
-    labels = list(dict.fromkeys(label for _, lines in shown for label in lines))[:_MAX_LINES]
+    every = dict.fromkeys(label for _, lines in shown for label in lines)
+    compared = [r for group in in_front(board) for r in group]
+    front = [i.label for r in compared for i in board.infos if i.row == r and i.label in every]
+    named = list(dict.fromkeys(front or every))[:_MAX_NAMED]
+    others = [label for label in every if label not in named]
 
     by = name.partition(" by ")[2] or "step"
     what = f"{name} over the steps of training" if by == "step" else name
@@ -99,13 +104,14 @@ def _draw(board: Board, name: str, tasks: Sequence[tuple[str, _Lines]]) -> Pictu
     def on(figure: Figure) -> str:
         axes = figure.subplots(1, len(shown), squeeze=False)[0]
         for ax, (task, lines) in zip(axes, shown, strict=True):
-            _panel(ax, task, {label: lines[label] for label in labels if label in lines}, labels)
+            _panel(ax, task, lines, named)
             ax.set_xlabel(by)
         axes[0].set_ylabel(plain(name))
-        handles = axes[0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside right upper", frameon=False, fontsize=8)
+        handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        figure.legend(handles.values(), handles, loc="outside right upper", frameon=False, fontsize=8)
         cut = f" The first {len(shown)} of {len(tasks)} tasks." if len(shown) < len(tasks) else ""
-        return f"{what}, mean over seeds.{cut}"
+        grey = " In grey all other rows." if others else ""
+        return f"{what}, mean over seeds.{grey}{cut}"
 
     return draw(board, name.replace(" ", "-"), on, 2.4 + 2.6 * len(shown), 2.9)
 
@@ -116,19 +122,20 @@ def _same(a: _Lines, b: _Lines) -> bool:
     )
 
 
-def _panel(ax: Axes, task: str, lines: _Lines, labels: Sequence[str]) -> None:
+def _panel(ax: Axes, task: str, lines: _Lines, named: Sequence[str]) -> None:
+    """The lines of one task: those with a name in colour, the others thin and grey behind them."""
     values = np.concatenate([v[np.isfinite(v) & (v > 0)] for _, v in lines.values()])
     log = len(values) > 0 and values.max() / values.min() > 50
     for label, (x, y) in lines.items():
-        k = labels.index(label)
+        k = named.index(label) if label in named else None
         shown = y > 0 if log else np.isfinite(y)
         lone = shown & ~(np.roll(shown, 1) | np.roll(shown, -1))
-        style: dict[str, Any] = {"color": PALETTE[k % len(PALETTE)], "linewidth": 1.5}
-        few = len(x) <= 12 or lone.any() or shown.sum() <= 2
-        ax.plot(
-            x, np.where(shown, y, np.nan), label=plain(label), marker="o" if few else "", markersize=3.5,
-            linestyle=_DASHES[k // len(PALETTE) % len(_DASHES)], **style,
-        )  # fmt: skip
+        style: dict[str, Any] = {"color": INK, "linewidth": 0.7, "alpha": 0.4}
+        if k is not None:
+            few = len(x) <= 12 or lone.any() or shown.sum() <= 2
+            style = {"color": PALETTE[k], "linewidth": 1.6, "label": plain(label), "zorder": 3}
+            style |= {"marker": "o" if few else "", "markersize": 3.5}
+        ax.plot(x, np.where(shown, y, np.nan), **style)
     if log:
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}")

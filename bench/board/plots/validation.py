@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.board.inference.claims import in_front
 from bench.board.plots.canvas import PALETTE, draw, outliers, plain
 from bench.board.registry import Picture, picture
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from bench.board.model import Board
     from bench.board.view import CellView
 
-#: Rows that get a colour and a name of their own, the best first; the others share one.
+#: Rows that get a colour and a name of their own, those that are compared first; the others share one.
 _NAMED = 7
 
 
@@ -30,6 +31,8 @@ def against_validation(board: Board) -> Picture | None:
     rows = [r for r in board.every_row if r.mean is not None]
     off = outliers([r.mean.mean for r in rows if r.mean is not None])
     rows = [r for i, r in enumerate(rows) if i not in off]
+    compared = [row for group in in_front(board) for row in group]
+    rows.sort(key=lambda r: r.info.row not in compared)
     points = {r.info.row: [p for c in r.cells if (p := point(c, board.metric.name))] for r in rows}
     if not any(points.values()):
         return None

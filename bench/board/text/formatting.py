@@ -134,8 +134,8 @@ def place(row: RowView) -> str:
 
 
 def group_means(row: RowView, digits: int) -> list[str]:
-    """The means of a row over the counted tasks of each group."""
-    return [estimate(e, digits) for e in row.groups]
+    """The means of a row over the counted tasks of each group, marked as its `mean` is."""
+    return [estimate(e, digits) + ("*" if row.partial and e else "") for e in row.groups]
 
 
 def ceilings(board: Board) -> tuple[str, list[str]] | None:
