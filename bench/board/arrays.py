@@ -69,7 +69,7 @@ class Arrays:
         self.deterministic: Bools = np.array([r.deterministic for r in self.rows], bool)
         #: Rows that are ranked; the others are ablations.
         self.core: Bools = np.array([r.core for r in self.rows], bool)
-        self.data: tuple[str, ...] = tuple(_data_set(t, spec.track.axis) for t in self.tasks)
+        self.data: tuple[str, ...] = tuple(data_set(t, spec.track.axis) for t in self.tasks)
         self._slots = slots
         self._by_cell: dict[tuple[int, int], list[Slot]] = {}
         self._cache: dict[str, tuple[Array, Bools, Means]] = {}
@@ -178,7 +178,7 @@ class Arrays:
         return stats.beyond(_metric(self.spec.track, metric).better) if censored else ""
 
 
-def _data_set(task: Task, axis: str | None) -> str:
+def data_set(task: Task, axis: str | None) -> str:
     """The data set of a task. Points of a curve are measured on the same data with the same seeds, so tasks
     without a declared one that differ only along the axis of their track are of one.
     """

@@ -44,6 +44,5 @@ from bench.stats.rows import ClusterScores as ClusterScores
 from bench.stats.rows import RowMean as RowMean
 from bench.stats.rows import Source as Source
 from bench.stats.rows import row_mean as row_mean
-from bench.stats.samples import samples as samples
 from bench.stats.slopes import geometric as geometric
 from bench.stats.slopes import slope as slope

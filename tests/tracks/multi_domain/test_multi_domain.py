@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from bench import stats
+from bench.board.arrays import data_set
 from bench.board.paper_figures import read_paper_figures
 from bench.contract import AnswerError, BenchError, Task
 from bench.registry import Registry
@@ -286,6 +286,6 @@ def test_what_is_kept_has_no_field_that_a_method_is_given():
 
 def test_all_tasks_on_digits_are_one_observation():
     every = ("emoji", "digits", "digits-unequal", "digits-conflict", "insteval", "flights")
-    of = stats.samples(TRACK.tasks(settings.Grid(datasets=every)), TRACK.axis)
+    of = {t.name: data_set(t, TRACK.axis) for t in TRACK.tasks(settings.Grid(datasets=every))}
     assert of["digits"] == of["digits-unequal"] == of["digits-conflict"]
     assert len(set(of.values())) == 4
