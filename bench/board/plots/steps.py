@@ -95,7 +95,8 @@ def _draw(board: Board, name: str, tasks: Sequence[tuple[str, _Lines]]) -> Pictu
     every = dict.fromkeys(label for _, lines in shown for label in lines)
     compared = [r for group in in_front(board) for r in group]
     front = [i.label for r in compared for i in board.infos if i.row == r and i.label in every]
-    named = list(dict.fromkeys(front or every))[:_MAX_NAMED]
+    few = len(every) <= _MAX_NAMED
+    named = list(dict.fromkeys([*front, *(every if few or not front else ())]))[:_MAX_NAMED]
     others = [label for label in every if label not in named]
 
     by = name.partition(" by ")[2] or "step"
