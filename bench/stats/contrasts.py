@@ -12,7 +12,6 @@ from bench.stats import examples
 from bench.stats.estimates import ROUNDING, Array, t_quantile, two_sided
 from bench.stats.rows import RowMean, Source
 
-
 #: Why a contrast of deterministic rows without scores by example has no interval: nothing in it is drawn.
 EXACT = "exact values"
 
