@@ -7,24 +7,20 @@ of twenty bytes. So a published file holds the scores and the name of a second f
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
-from bench.contract import BenchError, Units
-from bench.store.artifacts import artifact_name, unpack_units
-
-if TYPE_CHECKING:
-    import numpy as np
+from bench.contract import Units
+from bench.store.artifacts import artifact_name, pack_arrays, read_arrays, units_of
 
 
 def split(data: bytes) -> tuple[bytes, bytes]:
     """A file as a store has it, in two: the scores with the name of the other, and that other."""
-    names, scores = _arrays(data, "units"), {}
-    scores["values"] = names.pop("values")
-    shared = _packed(names)
-    return _packed({**scores, "names": _text(artifact_name(shared, "npz"))}), shared
+    import numpy as np
+
+    names = read_arrays(data, "units")
+    values = names.pop("values")
+    shared = pack_arrays(names)
+    return pack_arrays({"values": values, "names": np.asarray(artifact_name(shared, "npz"))}), shared
 
 
 def names_of(data: bytes, name: str) -> str:
@@ -33,7 +29,7 @@ def names_of(data: bytes, name: str) -> str:
     Raises:
         BenchError: ``data`` are no scores by example.
     """
-    return str(_arrays(data, name).get("names", ""))
+    return str(read_arrays(data, name).get("names", ""))
 
 
 def join(data: bytes, name: str, get: Callable[[str], bytes]) -> Units:
@@ -42,33 +38,8 @@ def join(data: bytes, name: str, get: Callable[[str], bytes]) -> Units:
     Raises:
         BenchError: one of the two files is absent, damaged or something else.
     """
-    other = names_of(data, name)
-    if not other:
-        return unpack_units(data, name)
-    parts = {**_arrays(get(other), other), **_arrays(data, name)}
-    del parts["names"]
-    return unpack_units(_packed(parts), name)
-
-
-def _arrays(data: bytes, name: str) -> dict[str, np.ndarray]:
-    import numpy as np
-
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as found:
-            return {k: found[k] for k in found.files}
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise BenchError(f"{name} holds no units: {error}") from error
-
-
-def _text(text: str) -> np.ndarray:
-    import numpy as np
-
-    return np.asarray(text)
-
-
-def _packed(arrays: dict[str, Any]) -> bytes:
-    import numpy as np
-
-    out = io.BytesIO()
-    np.savez_compressed(out, **arrays)
-    return out.getvalue()
+    arrays = read_arrays(data, name)
+    if "names" in arrays:
+        other = str(arrays["names"])
+        arrays |= read_arrays(get(other), other)
+    return units_of(arrays, name)
