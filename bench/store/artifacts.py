@@ -8,6 +8,7 @@ import hashlib
 import io
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,8 +160,15 @@ def pack_units(units: Units) -> bytes:
             raise BenchError(
                 f"units: groups {parts['groups'].shape}, expected one for each of {len(ids)} ids"
             )
+    return pack_arrays(parts)
+
+
+def pack_arrays(arrays: Mapping[str, Any]) -> bytes:
+    """Arrays as a compressed npz; equal arrays give equal bytes."""
+    import numpy as np
+
     out = io.BytesIO()
-    np.savez_compressed(out, **parts)
+    np.savez_compressed(out, **arrays)
     return out.getvalue()
 
 
@@ -185,15 +193,30 @@ def unpack_units(data: bytes, name: str = "units") -> Units:
     """Units from `pack_units`; nothing is unpickled. Raises `BenchError` for bytes that are something
     else.
     """
+    return units_of(read_arrays(data, name), name)
+
+
+def read_arrays(data: bytes, name: str) -> dict[str, np.ndarray]:
+    """The arrays of an npz; nothing is unpickled. Raises `BenchError` for bytes that are something else."""
     import zipfile
 
     import numpy as np
 
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as found:
-            values = found["values"].astype(np.float64)
-            return Units(ids=found["ids"], values=values, groups=found.get("groups"))
+            return {k: found[k] for k in found.files}
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise BenchError(f"{name} holds no units: {error}") from error
+
+
+def units_of(arrays: Mapping[str, np.ndarray], name: str) -> Units:
+    """Units from the arrays that `pack_units` packs; raises `BenchError` for others."""
+    import numpy as np
+
+    try:
+        values = arrays["values"].astype(np.float64)
+        return Units(ids=arrays["ids"], values=values, groups=arrays.get("groups"))
+    except (ValueError, KeyError) as error:
         raise BenchError(f"{name} holds no units: {error}") from error
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bench.contract import BenchError, Units
+from bench.store.committed.layers import Layered
 from bench.store.committed.reading import load_committed
 from bench.store.committed.writing import Limits, publish
 from bench.store.records import Store
@@ -129,10 +130,30 @@ def test_units_and_a_capped_set_of_views_lie_beside(local, record, tmp_path):
     assert second.views == {}
     assert back.artifacts.view(first.views["v0"]).shape == (32, 32, 3)
     assert back.artifacts.units(second.units["auc"]).values.tolist() == [0.625] * 5
-    assert len(list((tmp_path / "embedding_scale").iterdir())) == 4
+    files = {p.name for p in (tmp_path / "embedding_scale").iterdir()}
+    assert len(files) == 5, "two pictures, the scores of both cells, and the names of their examples once"
     report = publish(local, [wanted[1].key], tmp_path, Limits(views=1, views_mb=0))
-    assert {p.name for p in (tmp_path / "embedding_scale").iterdir()} == {wanted[1].units["auc"]}
+    left = {p.name for p in (tmp_path / "embedding_scale").iterdir()}
+    assert len(left) == 2
+    assert second.units["auc"] in left < files
     assert report.left_out == ["3 views of embedding_scale"]
+
+
+def test_scores_with_groups_come_back_as_they_were_and_are_published_again_as_they_are(
+    local, record, tmp_path
+):
+    units = Units(np.array(["a", "b", "c"]), np.array([0.25, 0.5, 1.0]), np.array([7, 7, 9]))
+    r = record(1, units={"auc": local.artifacts.put_units(units)})
+    local.write(r)
+    publish(local, [r.key], tmp_path)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "embedding_scale").iterdir()}
+    both = Layered(Store.open(tmp_path / "empty"), load_committed(tmp_path))
+    publish(both, [r.key], tmp_path)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "embedding_scale").iterdir()} == before
+    found = both.artifacts.units(both.read(r.key).units["auc"])
+    assert found.ids.tolist() == ["a", "b", "c"]
+    assert found.values.tolist() == [0.25, 0.5, 1.0]
+    assert found.groups.tolist() == [7, 7, 9]
 
 
 def test_a_view_that_many_records_show_counts_once(tmp_path, local, record):
@@ -158,9 +179,12 @@ def test_an_artifact_that_is_gone_is_said_and_damaged_ones_are_found(local, reco
     local.write(r)
     publish(local, [r.key], tmp_path)
     back = load_committed(tmp_path)
-    (tmp_path / "embedding_scale" / name).write_bytes(b"x")
-    with pytest.raises(BenchError, match="damaged"):
-        back.artifacts.get(name)
+    scores = back.read(r.key).units["auc"]
+    (names,) = {p.name for p in (tmp_path / "embedding_scale").iterdir()} - {scores}
+    for file in (names, scores):
+        (tmp_path / "embedding_scale" / file).write_bytes(b"x")
+        with pytest.raises(BenchError, match=f"{file} is damaged"):
+            back.artifacts.units(scores)
     with pytest.raises(BenchError, match="not an artifact's name"):
         back.artifacts.get("../../x")
     local._files.remove([local.artifacts._path(name)])

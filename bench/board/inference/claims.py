@@ -111,7 +111,8 @@ class Claims:
                 continue
             none = [arrays.rows[r].label for r in rows if not (values[r, t] == values[r, t]).any()]
             if none:
-                left_out[task.name] = f"no result of {', '.join(none)}"
+                some = ", ".join(none) if len(none) <= 2 else f"{len(none)} of its {len(rows)} rows"
+                left_out[task.name] = f"no result of {some}"
             elif any(s.alias_of in _rows(claim) for r in rows for s in arrays.cells(r, t)):
                 left_out[task.name] = "the same cells by construction"
             elif claim.scale == "log ratio" and (values[rows, t] <= 0).any():

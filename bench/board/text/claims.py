@@ -99,7 +99,9 @@ def _line(
 def _on(board: Board, view: ClaimView) -> str:
     """The tasks that a claim was judged on, and for which examples it holds."""
     scope = "new examples too" if view.new_examples else "these test sets"
-    where = f"{_tasks(board, view)}; {scope}" if view.tasks else "no task"
+    if not view.tasks:
+        return "no task"
+    where = f"{_tasks(board, view)}; {scope}"
     reasons: dict[str, list[str]] = {}
     for task, why in view.left_out.items():
         reasons.setdefault(why, []).append(task)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import bench
 from bench.contract import BenchError, Record, Stage, Units
-from bench.store.artifacts import Artifacts, unpack_units, unpack_view
+from bench.store.artifacts import Artifacts, unpack_view
+from bench.store.committed import shared_names
 from bench.store.committed.reading import CommittedRecords, Sidecars
 from bench.store.records import Store
 from bench.store.summaries import RecordSummary, match_key
@@ -148,7 +149,7 @@ class LayeredArtifacts:
 
     def units(self, name: str) -> Units:
         """Per-example scores by the name that a record gives them."""
-        return unpack_units(self.get(name), name)
+        return shared_names.join(self.get(name), name, self.get)
 
     def view(self, name: str) -> np.ndarray:
         """A picture, uint8 (height, width, 3)."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import BenchError, Record, Stage, Units
-from bench.store.artifacts import check_artifact, check_content, unpack_units, unpack_view
+from bench.store.artifacts import check_artifact, check_content, unpack_view
+from bench.store.committed import shared_names
 from bench.store.encoding import NewerError, check_shape, parse, record_of
 from bench.store.files import LocalFiles
 from bench.store.shape import ShapeError
@@ -34,7 +35,7 @@ class Sidecars:
 
     def units(self, name: str) -> Units:
         """Per-example scores by the name that a record gives them."""
-        return unpack_units(self.get(name), name)
+        return shared_names.join(self.get(name), name, self.get)
 
     def view(self, name: str) -> np.ndarray:
         """A picture, uint8 (height, width, 3)."""

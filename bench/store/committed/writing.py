@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from bench.contract import BenchError, Record
+from bench.store.artifacts import artifact_name
+from bench.store.committed import shared_names
 from bench.store.encoding import NewerError, parse
 from bench.store.files import StoreError, check_key
 from bench.store.shape import ShapeError
@@ -101,11 +103,11 @@ def publish(
             for record in records:
                 chosen = {n: v for n, v in record.views.items() if v in views.get(record.key, ())}
                 record = replace(record, views=chosen)
+                files = _files(store, record, chosen, report)
+                record = replace(record, units={m: files.units.get(n, n) for m, n in record.units.items()})
                 public = _fields(record) if summaries[record.key].layer else _public(record, limits, report)
-                named = {*record.units.values(), *chosen.values(), *_codes(record.provenance)}
-                for name in sorted(named):
-                    data = _artifact(store, name, record, report)
-                    if data is not None and name not in written:
+                for name, data in sorted(files.contents.items()):
+                    if name not in written:
                         _write(sidecar / name, data)
                         report.bytes += len(data)
                         written.add(name)
@@ -171,6 +173,33 @@ def _choose_views(
     if dropped:
         report.left_out.append(f"{dropped} views of {records[0].cell['track']}")
     return chosen
+
+
+class _Files(NamedTuple):
+    """What is published beside a record: name -> content, and how scores by example are called there."""
+
+    contents: dict[str, bytes]
+    units: dict[str, str]
+
+
+def _files(store: Store | Layered, record: Record, views: Mapping[str, str], report: PublishReport) -> _Files:
+    """The files of a record, of its scores by example in two: the names of the examples are shared."""
+    found = _Files({}, {})
+    for name in sorted({*views.values(), *_codes(record.provenance)}):
+        if (data := _artifact(store, name, record, report)) is not None:
+            found.contents[name] = data
+    for name in sorted({*record.units.values()}):
+        if (data := _artifact(store, name, record, report)) is None:
+            continue
+        if other := shared_names.names_of(data, name):  # published before
+            scores, names = data, _artifact(store, other, record, report)
+        else:
+            scores, names = shared_names.split(data)
+        found.units[name] = artifact_name(scores, "npz")
+        found.contents[found.units[name]] = scores
+        if names is not None:
+            found.contents[artifact_name(names, "npz")] = names
+    return found
 
 
 def _artifact(store: Store | Layered, name: str, record: Record, report: PublishReport) -> bytes | None:
