@@ -39,6 +39,7 @@ COMMANDS = {
     "accept": "records.accept",
     "export": "records.export",
     "publish": "records.publish",
+    "merge": "records.merge",
     "check": "method.check",
     "data": "data",
     "artifacts": "artifacts",

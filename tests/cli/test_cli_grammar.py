@@ -27,6 +27,7 @@ TABLE = """
     accept       x   x   x   x   .            x        x        x        x         .        x
     export       x   x   x   x   x            x        x        x        x         .        .
     publish      x   x   .   .   .            x        x        x        x         .        .
+    merge        .   .   .   .   .            .        .        .        x         .        .
     check        .   x   x   .   .            .        .        x        x         .        .
     data         x   x   .   .   .            .        .        x        x         .        .
     artifacts    .   .   .   .   .            .        .        .        x         .        .
