@@ -29,6 +29,7 @@ COMMANDS = {
     "tour": "sweep.tour",
     "plan": "sweep.plan",
     "run": "sweep.run",
+    "cluster": "cluster",
     "status": "sweep.status",
     "rerun": "sweep.rerun",
     "board": "board.board",

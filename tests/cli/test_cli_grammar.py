@@ -18,6 +18,7 @@ TABLE = """
     plan         x   x   x   x   .            x        x        x        x         .        .
     run          x   x   x   x   .            x        x        x        x         x        x
     status       x   x   x   x   x            x        x        x        x         .        .
+    cluster      x   x   x   x   .            x        x        x        x         .        .
     rerun        .   .   .   .   .            .        x        x        x         .        .
     board        x   x   x   x   x            x        x        x        x         .        .
     report       x   x   x   x   x            x        x        x        x         .        .

@@ -1,4 +1,4 @@
-"""Merging two stores: nothing is lost, replicates are told from conflicts, and the first store alone grows."""
+"""Merging two stores: nothing is lost, replicates are told from conflicts, and only the first one grows."""
 
 from dataclasses import replace
 
