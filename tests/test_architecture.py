@@ -14,6 +14,7 @@ MAY = {
     "bench.protocols": set(),
     "bench.claims": set(),
     "bench.cache": set(),
+    "bench.words": set(),
     "bench.file_digest": {"cache"},
     "bench.packages": {"errors"},
     "bench.contract": {"claims", "errors", "protocols"},
@@ -32,7 +33,8 @@ MAY = {
         for name in ("job", "child", "context", "forkserver", "worker", "claims", "sweep", "local", "tune")
     },
     "bench.engine": {"contract", "errors", "declarations", "registry", "store", "plan"},
-    "bench.cluster": {"contract", "errors", "plan"},
+    "bench.cluster": {"contract", "errors", "packages", "plan"},
+    "bench.live": {"contract", "errors", "words", "store", "plan", "engine"},
     "bench.board": {"contract", "errors", "registry", "suite", "store", "plan", "stats"},
     "bench.check": {"contract", "errors", "registry", "suite", "store", "plan", "engine"},
     "bench.notebook": {"contract", "errors", "registry", "suite", "store", "plan", "engine"},
@@ -46,6 +48,8 @@ MAY = {
         "plan",
         "engine",
         "cluster",
+        "live",
+        "words",
         "board",
         "stats",
         "check",
@@ -54,13 +58,16 @@ MAY = {
     "bench.methods": {"contract", "errors", "tracks", "nn", "data"},
     "bench.baselines": {"contract", "errors", "tracks", "nn", "data"},
 }
-#: Below Ray: a bare GPU machine runs cells with these.
-WITHOUT_RAY = [f for f in (ROOT / "bench").rglob("*.py") if f.name != "tune.py"]
 
 
 def name_of(file: Path) -> str:
     parts = file.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts if parts[0] == "bench" else ("bench", *parts))
+
+
+#: Below Ray: a bare GPU machine runs cells with these. What else uses Ray is the client of its job server.
+WITH_RAY = {"bench.engine.tune", "bench.cluster.jobs"}
+WITHOUT_RAY = [f for f in sorted((ROOT / "bench").rglob("*.py")) if name_of(f) not in WITH_RAY]
 
 
 def imported(file: Path) -> set[str]:

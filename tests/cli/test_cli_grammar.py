@@ -17,7 +17,10 @@ TABLE = """
     tour         .   x   .   .   .            .        .        x        x         x        x
     plan         x   x   x   x   .            x        x        x        x         .        .
     run          x   x   x   x   .            x        x        x        x         x        x
+    launch       x   x   x   x   .            x        x        x        x         .        .
     status       x   x   x   x   x            x        x        x        x         .        .
+    logs         .   .   .   .   .            .        .        .        .         .        .
+    stop         .   .   .   .   .            .        .        .        .         .        .
     cluster      x   x   x   x   .            x        x        x        x         .        .
     rerun        .   .   .   .   .            .        x        x        x         .        .
     board        x   x   x   x   x            x        x        x        x         .        .
