@@ -72,8 +72,10 @@ def server_url(given: str | None) -> str:
     return f"{parts.scheme}://{at}{default}{parts.path.rstrip('/')}"
 
 
-def check_run_address(address: str | None) -> None:
-    """Raise `BenchError` for an address, of ``bench run``, that it cannot connect to."""
+def check_run_address(address: str | None) -> str:
+    """Raise `BenchError` for an address, of ``bench run``, that it cannot connect to; else return where
+    something listens, "" if there is nothing to try.
+    """
     named = address or os.environ.get("RAY_ADDRESS") or ""
     scheme, _, rest = named.partition("://")
     host = rest.partition("/")[0].rpartition(":")[0] or rest.partition("/")[0] or "HEAD"
@@ -88,11 +90,11 @@ def check_run_address(address: str | None) -> None:
             f"use launch with http://{host}:{JOBS_PORT}"
         )
     if named in ("", "auto", "local") or ":" not in named:
-        return
+        return ""
     host, _, port = named.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=WITHIN_S):
-            return
+            return named
     except (OSError, ValueError) as e:
         why = "no answer" if isinstance(e, TimeoutError) else getattr(e, "strerror", None) or str(e)
         raise BenchError(

@@ -46,7 +46,8 @@ def connect(address: str | None) -> tuple[JobSubmissionClient, Server]:
     server = probe(address)
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in (JobSubmissionClient.__module__, JobSubmissionClient.__base__.__module__):
+        logging.getLogger(name).setLevel(logging.ERROR)
     headers = {"Authorization": f"Bearer {server.token}"} if server.token else None
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = server.url  # for Ray a variable counts for more than what it is given
@@ -75,6 +76,27 @@ def _said(what: str) -> Iterator[None]:
         if type(e).__module__.partition(".")[0] not in ("ray", "requests", "aiohttp"):
             raise
         raise BenchError(f"{what}: {type(e).__name__}: {e}") from e
+
+
+def check_token(address: str) -> None:
+    """Raise `BenchError` if a cluster, which listens at ``address``, does not take the token of this process.
+
+    `ray.init` would find out after half a minute and twenty warnings.
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
+    # As `ray symmetric-run` does; Ray has no public way.
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    from ray.exceptions import AuthenticationError, RayError
+
+    try:
+        GcsClient(address=address)
+    except AuthenticationError as e:
+        raise BenchError(
+            f"the cluster at {address} does not take the token of this process, or none was given: set "
+            "RAY_AUTH_MODE=token, and the token by RAY_AUTH_TOKEN or in ~/.ray/auth_token"
+        ) from e
+    except RayError:
+        return  # what else is wrong is found when it is joined
 
 
 def new_key(profile: str) -> str:

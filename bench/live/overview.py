@@ -101,7 +101,7 @@ def overview(
     cells = {c.key: c for c in plan.cells}
     status = {k: _status(c, summaries.get(k), k in running) for k, c in cells.items()}
     found = [s for k in (*cells, *_shards(plan)) if (s := summaries.get(k)) is not None]
-    own = hours(s for s in found if not s.layer)
+    own = _with_running(hours(s for s in found if not s.layer), alive, cells)
     bad = [k for k, how in status.items() if how in BAD and k in summaries]
     bad.sort(key=lambda k: summaries[k].ended, reverse=True)
     counted = Counter(status.values())
@@ -116,6 +116,14 @@ def overview(
         more_failures=max(0, len(bad) - failures),
         cost=None if rate is None else own.gpu_h * rate,
     )
+
+
+def _with_running(own: Hours, alive: Sequence[Driver], cells: Mapping[str, PlannedCell]) -> Hours:
+    """What records say was spent, and what running cells have used so far."""
+    worker, gpu = own.worker_h, own.gpu_h
+    for r in (r for d in alive for r in d.running if r.key in cells):
+        worker, gpu = worker + r.seconds / 3600, gpu + r.seconds / 3600 * cells[r.key].needs.gpu
+    return Hours(worker, gpu, own.records)
 
 
 def _shards(plan: Plan) -> set[str]:

@@ -72,6 +72,18 @@ def test_a_client_that_goes_ends_nothing_and_another_one_follows(cluster, client
     for token, said in (("", "asks for a token and none was sent"), ("0" * 32, "does not take this token")):
         code, out = client("status", token=token)
         assert (code, said in out, "Traceback" in out) == (2, True, False), out
+    run = ["run", *sandbox.arguments("-m", "sleeps"), "--address", cluster.address]
+    own = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"HOME": str(sandbox.folder)}
+    for environment in (
+        {"RAY_AUTH_MODE": "disabled"},
+        {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 32},
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.cli", *run], env=own | environment, cwd=sandbox.folder, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
+        said = f"the cluster at {cluster.address} does not take the token of this process, or none was given"
+        assert (done.returncode, said in done.stdout) == (2, True), done.stdout
     key = launch(client, sandbox)
     wait_for(lambda: len(started(log)) == 1, "the first cell runs", JOB_S)
 

@@ -127,6 +127,9 @@ def test_hours_are_counted_with_gpus_and_cost_by_the_rate(half_done):
     assert view.cost == 6.0 * len(single)
     assert f"{2 * len(single):.1f} GPU-hours, about {6.0 * len(single):.2f} at this rate" in spent(view)
     assert overview(plan, store, []).cost is None
+    other = next(c for c in plan.cells if c.row == "multi/shared")
+    busy = driver(running=(Running(other.key, "x", "", 7200.0),))
+    assert overview(plan, store, [busy]).own.worker_h == len(ok) + 2, "what runs counts so far"
 
 
 def test_failures_come_with_their_last_lines_and_the_newest_first(sandbox):

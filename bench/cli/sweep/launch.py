@@ -68,7 +68,8 @@ def command(
     from bench.cluster.address import server_url
 
     server_url(address)
-    cells = len(Session.open(replace(options, store="memory://launch", fresh=True)).plan().cells)
+    plan = Session.open(replace(options, store="memory://launch", fresh=True)).plan()
+    cells = len({c.key for c in plan.cells})
     client, server = jobs.connect(address)
     if server.asks is False and "://127.0.0.1" not in server.url and "://localhost" not in server.url:
         errors.print(
@@ -190,10 +191,12 @@ def _leave(job: JobDetails, key: str) -> None:
     console.print(f"{key}: {str(job.status.value).lower()}{took}")
     if job.status == "SUCCEEDED":
         return
+    if job.status == "STOPPED":
+        raise typer.Exit(130)
     if job.driver_exit_code is None and job.message:
         # The driver never ran: its environment could not be made, or no node took it.
         raise BenchError(f"{key} did not start: {_last_line(job.message)}")
-    raise typer.Exit(130 if job.status == "STOPPED" else job.driver_exit_code or 1)
+    raise typer.Exit(job.driver_exit_code or 1)
 
 
 def _last_line(message: str) -> str:

@@ -60,7 +60,10 @@ def command(
     if not options.local:
         from bench.cluster.address import check_run_address
 
-        check_run_address(address)
+        if listening := check_run_address(address):
+            from bench.cluster.jobs import check_token
+
+            check_token(listening)
     session = Session.open(options)
     plan = session.plan()
     console.print(summary(plan))
