@@ -10,6 +10,7 @@ import typer
 from bench.cli.console import console, escape
 from bench.cli.options import Options, takes
 from bench.cli.session import Session
+from bench.cli.sweep.plan import hours
 from bench.contract import BenchError
 from bench.errors import nearest
 
@@ -47,7 +48,8 @@ def command(
         raise BenchError(f"{target}: exists; remove it or choose another --out")
     plan = Session.open(options).plan()
     found = shapes.shapes(plan)
-    about = f"{len(shapes.wanted(plan))} cells of the profile {options.profile} are to be run."
+    cells = shapes.wanted(plan)
+    about = f"{len(cells)} cells of the profile {options.profile} are to be run: {hours(plan, cells)}."
     wanted = templates.Wanted(
         profile=options.profile,
         shapes=found,

@@ -83,13 +83,13 @@ def check_token(address: str) -> None:
 
     `ray.init` would find out after half a minute and twenty warnings.
     """
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     # As `ray symmetric-run` does; Ray has no public way.
     from ray._raylet import GcsClient  # type: ignore[attr-defined]
     from ray.exceptions import AuthenticationError, RayError
 
     try:
-        GcsClient(address=address)
+        with _quiet():
+            GcsClient(address=address)
     except AuthenticationError as e:
         raise BenchError(
             f"the cluster at {address} does not take the token of this process, or none was given: set "
@@ -97,6 +97,19 @@ def check_token(address: str) -> None:
         ) from e
     except RayError:
         return  # what else is wrong is found when it is joined
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let nothing through to stderr, to which Ray's compiled part writes warnings of its own."""
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 def new_key(profile: str) -> str:

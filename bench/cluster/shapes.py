@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.contract import BenchError, Needs
-from bench.plan import Estimate, Plan, PlannedCell, estimate
+from bench.plan import Plan, PlannedCell
 
 #: Processors of a machine without GPUs, if one cell does not ask for more.
 CPUS = 8
@@ -95,8 +95,3 @@ def _side_by_side(needs: Needs, gpus: int) -> int:
     if gpus:
         return max(1, int(gpus / needs.gpu + 1e-9))
     return max(1, int(CPUS / max(needs.cpu, 1)))
-
-
-def hours(plan: Plan) -> Estimate:
-    """How long the cells that a cluster would run take, see `bench.plan.estimate`."""
-    return estimate(wanted(plan))

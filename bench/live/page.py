@@ -48,7 +48,7 @@ def spent(view: Overview) -> str:
     words = f"spent so far: {duration(own.worker_h * 3600)} of worker time over {own.records} records"
     if own.gpu_h:
         words += f", {own.gpu_h:.1f} GPU-hours"
-    if view.cost is not None:
+    if view.cost is not None and own.gpu_h:
         words += f", about {view.cost:.2f} at this rate"
     if view.published.records:
         elsewhere = duration(view.published.worker_h * 3600)

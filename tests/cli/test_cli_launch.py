@@ -1,6 +1,7 @@
 """`bench launch`, before anything is sent: what a cluster could not reach or do."""
 
 import pytest
+from uninstalled import uninstalled
 
 URL = ["--address", "http://127.0.0.1:1", "--store", "s3://bucket/x"]
 
@@ -32,6 +33,12 @@ def test_a_mistake_is_told_before_anything_is_sent(bench, words, said):
     wrong = bench("launch", "-p", "paper", *words)
     assert (wrong.code, said in wrong.err) == (2, True), wrong
     assert "secret" not in wrong.err
+
+
+def test_without_the_extra_it_says_what_to_install(bench, monkeypatch):
+    uninstalled(monkeypatch, "aiohttp")
+    wrong = bench("launch", "-p", "paper", "-t", "ood", *URL)
+    assert (wrong.code, "pip install 'gridbench[cluster]'" in wrong.err) == (2, True), wrong
 
 
 @pytest.mark.parametrize("command", ["logs", "stop", "status"])

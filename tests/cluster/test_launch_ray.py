@@ -84,6 +84,7 @@ def test_a_client_that_goes_ends_nothing_and_another_one_follows(cluster, client
         )  # fmt: skip
         said = f"the cluster at {cluster.address} does not take the token of this process, or none was given"
         assert (done.returncode, said in done.stdout) == (2, True), done.stdout
+        assert "gcs_client" not in done.stdout, "none of Ray's own words"
     key = launch(client, sandbox)
     wait_for(lambda: len(started(log)) == 1, "the first cell runs", JOB_S)
 

@@ -48,10 +48,10 @@ def summary(plan: Plan) -> str:
     if stages:
         parts.append(f"{len(stages)} stage{'s' if len(stages) > 1 else ''} to build first")
     if todo:
-        parts.append(f"{len(todo)} to run: {_hours(plan, todo)}")
+        parts.append(f"{len(todo)} to run: {hours(plan, todo)}")
     waiting = {c.key: c for c in plan.cells if c.state == "blocked" and c.skip is None}
     if blocked := list(waiting.values()):
-        parts.append(f"{len(blocked)} to run when their data are here: {_hours(plan, blocked)}")
+        parts.append(f"{len(blocked)} to run when their data are here: {hours(plan, blocked)}")
     return "; ".join(parts)
 
 
@@ -60,22 +60,22 @@ def _published(plan: Plan) -> Counter[str]:
     return Counter(c.state for c in {c.key: c for c in plan.cells}.values() if c.summary and c.summary.layer)
 
 
-def _hours(plan: Plan, cells: Sequence[PlannedCell]) -> str:
+def hours(plan: Plan, cells: Sequence[PlannedCell]) -> str:
     """How long cells take, what says so, and how uncertain it is; at most by their limits if nothing does."""
     e = estimate(cells)
     if e.known or e.declared:
-        hours = f"about {duration(e.seconds)} on one worker"
+        said = f"about {duration(e.seconds)} on one worker"
         if e.gpu_h:
             low, middle, high = (
                 f"{h:,.0f}" if h >= 10 else f"{h:.2g}" for h in (e.gpu_low, e.gpu_h, e.gpu_high)
             )
-            hours += f", {middle} GPU-hours (between {low} and {high})"
+            said += f", {middle} GPU-hours (between {low} and {high})"
         else:
-            hours += f" (between {duration(e.low)} and {duration(e.high)})"
+            said += f" (between {duration(e.low)} and {duration(e.high)})"
         by = [f"by past records of {e.known} of them"] if e.known else []
         if n := sum(e.declared.values()):
             by.append(f"by the cost that the suite declares for {n} of them, which was not measured")
-        return f"{hours}, {', '.join(by)}" + "".join(f" ({text})" for text in _elsewhere(plan, e))
+        return f"{said}, {', '.join(by)}" + "".join(f" ({text})" for text in _elsewhere(plan, e))
     bound = sum(60 * c.needs.minutes for c in cells)
     return f"no past record to estimate from, at most {duration(bound)} by their limits"
 
