@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.errors import BenchError
-from bench.words import duration as duration
+from bench.live.words import duration as duration
 
 #: A width in columns that no word reaches.
 _UNBOUNDED = 1_000_000

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.live.facts import EVERY_S, Driver
 from bench.live.overview import MARKS, Overview
-from bench.words import duration
+from bench.live.words import duration
 
 if TYPE_CHECKING:
     from jinja2 import Template
