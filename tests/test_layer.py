@@ -254,7 +254,7 @@ def test_hours_rest_on_published_records_and_say_whose_machine_it_was(sandbox, c
     suite = json.loads(sandbox.suite.read_text())
     suite["profiles"]["laptop"]["seeds"] = 3
     sandbox.write(suite)
-    said = bench(*sandbox.arguments("plan", "-m", "tuned")).out.replace("\n", " ")
+    said = " ".join(bench(*sandbox.arguments("plan", "-m", "tuned")).out.split())
     hours = "2 to run: about 40 s on one worker (between 13 s and 2.0 min), by past records of 2 of them"
     assert hours in said, "two records of other hardware may be 1.5 times 2 times off"
     assert re.search(rf"\(2 of these on {ELSEWHERE}; this machine, .*, may differ\)", said)
