@@ -20,6 +20,16 @@ def main() -> None:
     file = Path(tempfile.gettempdir()) / f"gridbench-{key}.pid"
     file.write_text(str(os.getpid()), encoding="ascii")
     try:
+        _check()
+        sys.argv = ["bench", *arguments]
+        runpy.run_module("bench.cli", run_name="__main__")
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _check() -> None:
+    """Leave with exit code 2 if something that the command line imports is not here."""
+    try:
         for name in ("ray.tune", "bench.cli"):
             import_module(name)
     except ImportError as e:
@@ -29,11 +39,6 @@ def main() -> None:
             "or with --image, or on machines that have it\n"
         )
         sys.exit(2)
-    sys.argv = ["bench", *arguments]
-    try:
-        runpy.run_module("bench.cli", run_name="__main__")
-    finally:
-        file.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
