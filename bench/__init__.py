@@ -11,6 +11,8 @@ CLONE = _ROOT if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "methods").is
 # the path (an editable install, a Ray working directory) keeps them beside bench/, so they are found there.
 if CLONE is not None:
     __path__.append(str(CLONE))
+#: The folder of a working directory into which `bench launch` lays the files that the user named.
+LAUNCHED = "launched"
 
 __version__ = "0.1.0"
 

@@ -20,7 +20,7 @@ from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import bench
 from bench.contract import BenchError, Method, Track
@@ -31,10 +31,26 @@ Role = Literal["method", "baseline", "plugin"]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a method or a track is loaded from, in any process: the name of a module, or a file."""
+    """Where a method or a track is loaded from, in any process: the name of a module, or a file.
+
+    A relative ``file`` is one that `bench launch` brought along: it lies below the clone, which every node
+    has under a path of its own.
+    """
 
     module: str = ""
     file: str = ""
+
+    @classmethod
+    def of_file(cls, path: Path) -> Self:
+        """The origin of a file, as any node finds it."""
+        if bench.CLONE is not None and path.is_relative_to(bench.CLONE / bench.LAUNCHED):
+            return cls(file=path.relative_to(bench.CLONE).as_posix())
+        return cls(file=str(path))
+
+    @property
+    def place(self) -> Path:
+        """The file on this machine."""
+        return (bench.CLONE or Path()) / self.file  # an absolute path stays as it is
 
     @property
     def code(self) -> dict[str, Path]:
@@ -43,7 +59,7 @@ class Origin:
         """
         top = self.module.partition(".")[0]
         if self.file:
-            return {self.source_name: Path(self.file)}
+            return {self.source_name: self.place}
         spec = importlib.util.find_spec(top) if top != "bench" else None
         if spec is None:
             return {}
@@ -58,13 +74,17 @@ class Origin:
     @property
     def path(self) -> str:
         """The file that it was loaded from; "" if it was not loaded yet."""
-        return self.file or str(getattr(sys.modules.get(self.module), "__file__", None) or "")
+        return (
+            str(self.place)
+            if self.file
+            else str(getattr(sys.modules.get(self.module), "__file__", None) or "")
+        )
 
     def load(self) -> ModuleType:
         """Import the module or the file (once a process)."""
         if not self.file:
             return importlib.import_module(self.module)
-        path = Path(self.file)
+        path = self.place
         name = f"bench_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}"
         if name in sys.modules:
             return sys.modules[name]
@@ -303,7 +323,7 @@ class Registry:
             if module := _module_of_ours(path):
                 self._read_ours(Origin(module=module), path)
             else:
-                places.append((Origin(file=str(path)), str(path)))
+                places.append((Origin.of_file(path), str(path)))
         for point in entry_points(group="bench.methods"):
             places.append((Origin(module=point.value.partition(":")[0]), f"entry point {point.name}"))
         read = [(origin, where, self._declared(origin, where)) for origin, where in places]
@@ -330,7 +350,7 @@ class Registry:
             module = origin.load()
         except Exception as e:
             problem = (
-                f"--plugin {mistake(e, origin.file)}" if origin.file else f"{where}: {type(e).__name__}: {e}"
+                f"--plugin {mistake(e, origin.path)}" if origin.file else f"{where}: {type(e).__name__}: {e}"
             )
             self._mistaken(origin, problem, e)
             return []

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from annotated_types import Len
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+)
 
 import bench
 from bench.contract import BenchError, Needs, Track
@@ -62,13 +70,28 @@ class RowsSpec(_Model):
     ablations: Ablations | None = None
 
 
+class CostSpec(_Model):
+    """How long a cell is expected to take where no cell of its kind has run: ``steps`` × ``step_s`` +
+    ``fixed_s`` seconds on that hardware, at most ``within`` times more or less.
+
+    Without ``steps`` they are those of the task's recipe. ``why``: where the figures come from.
+    """
+
+    step_s: float = Field(gt=0)
+    steps: int | None = Field(default=None, ge=0)
+    fixed_s: float = Field(default=0.0, ge=0)
+    within: float = Field(ge=1)
+    hardware: str
+    why: str
+
+
 class ProfileOfTrack(_Model):
     """The settings of a track in one profile.
 
-    ``hp``, ``needs`` and ``seeds`` are given by row pattern; of several patterns that match a row the last
-    one counts. A row that no pattern of ``seeds`` matches has the seeds of the profile. ``rows`` are the core
-    rows of this profile, which then has no ablations. ``ranks_by`` and ``ablations`` replace those of the
-    track; a row that is an ablation of the track is core in no profile.
+    ``hp``, ``needs``, ``seeds`` and ``cost`` are given by row pattern; of several patterns that match a row
+    the last one counts. A row that no pattern of ``seeds`` matches has the seeds of the profile. ``rows`` are
+    the core rows of this profile, which then has no ablations. ``ranks_by`` and ``ablations`` replace those
+    of the track; a row that is an ablation of the track is core in no profile.
     """
 
     ranks_by: str | None = None
@@ -79,6 +102,7 @@ class ProfileOfTrack(_Model):
     hp: Mapping[str, Mapping[str, Any]] = {}
     needs: Mapping[str, Mapping[str, float | None]] = {}
     seeds: Mapping[str, Seeds] = {}
+    cost: Mapping[str, CostSpec] = {}
 
 
 class TrackSpec(BaseModel):
@@ -103,7 +127,7 @@ class TrackPlan:
 
     ``seeds`` are those of the profile, ``row_seeds`` those of rows that have others (`seeds_of`). ``core``
     and ``ablations`` are names of rows, ``ablation_tasks`` patterns of the tasks on which ablations run.
-    ``hp`` and ``needs`` hold, by row, what the suite changes.
+    ``hp`` and ``needs`` hold, by row, what the suite changes; ``cost`` what it declares of a cell's time.
     """
 
     track: Track
@@ -118,6 +142,7 @@ class TrackPlan:
     hp: Mapping[str, Mapping[str, Any]]
     needs: Mapping[str, Needs]
     row_seeds: Mapping[str, tuple[int, ...]]
+    cost: Mapping[str, CostSpec] = field(default_factory=dict)
 
     def seeds_of(self, row: str) -> tuple[int, ...]:
         """The seeds that are planned for a row."""
@@ -286,6 +311,8 @@ def _model_at(loc: tuple[str, ...]) -> type[BaseModel] | None:
             return Ablations
         case ("tracks", _, _):
             return ProfileOfTrack
+        case ("tracks", _, _, "cost", _):
+            return CostSpec
     return None
 
 
@@ -365,6 +392,7 @@ def _resolve_track(suite: Suite, registry: Registry, name: str, profile: str) ->
         hp=_hyper_parameters(suite, registry, name, profile, settings),
         needs=_needs(suite, registry, name, profile, settings),
         row_seeds=_row_seeds(suite, registry, name, profile, settings),
+        cost=_costs(suite, registry, name, profile, settings),
     )
 
 
@@ -435,4 +463,15 @@ def _row_seeds(
     for pattern, seeds in settings.seeds.items():
         where = suite.where("tracks", name, profile, "seeds", pattern)
         out |= dict.fromkeys(registry.match(name, [pattern], where + ": "), seeds)
+    return out
+
+
+def _costs(
+    suite: Suite, registry: Registry, name: str, profile: str, settings: ProfileOfTrack
+) -> dict[str, CostSpec]:
+    """Row -> what the suite declares of the time of its cells."""
+    out: dict[str, CostSpec] = {}
+    for pattern, cost in settings.cost.items():
+        where = suite.where("tracks", name, profile, "cost", pattern)
+        out |= dict.fromkeys(registry.match(name, [pattern], where + ": "), cost)
     return out

@@ -32,6 +32,8 @@ MAY = {
         for name in ("job", "child", "context", "forkserver", "worker", "claims", "sweep", "local", "tune")
     },
     "bench.engine": {"contract", "errors", "declarations", "registry", "store", "plan"},
+    "bench.cluster": {"contract", "errors", "packages", "plan"},
+    "bench.live": {"contract", "errors", "store", "plan", "engine"},
     "bench.board": {"contract", "errors", "registry", "suite", "store", "plan", "stats"},
     "bench.check": {"contract", "errors", "registry", "suite", "store", "plan", "engine"},
     "bench.notebook": {"contract", "errors", "registry", "suite", "store", "plan", "engine"},
@@ -44,6 +46,8 @@ MAY = {
         "store",
         "plan",
         "engine",
+        "cluster",
+        "live",
         "board",
         "stats",
         "check",
@@ -52,13 +56,16 @@ MAY = {
     "bench.methods": {"contract", "errors", "tracks", "nn", "data"},
     "bench.baselines": {"contract", "errors", "tracks", "nn", "data"},
 }
-#: Below Ray: a bare GPU machine runs cells with these.
-WITHOUT_RAY = [f for f in (ROOT / "bench").rglob("*.py") if f.name != "tune.py"]
 
 
 def name_of(file: Path) -> str:
     parts = file.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts if parts[0] == "bench" else ("bench", *parts))
+
+
+#: Below Ray: a bare GPU machine runs cells with these. What else uses Ray is the client of its job server.
+WITH_RAY = {"bench.engine.tune", "bench.cluster.jobs"}
+WITHOUT_RAY = [f for f in sorted((ROOT / "bench").rglob("*.py")) if name_of(f) not in WITH_RAY]
 
 
 def imported(file: Path) -> set[str]:

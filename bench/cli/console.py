@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.errors import BenchError
+from bench.live.words import duration as duration
 
 #: A width in columns that no word reaches.
 _UNBOUNDED = 1_000_000
@@ -64,13 +65,6 @@ def escape(text: str) -> str:
     from rich.markup import escape as rich_escape
 
     return rich_escape(text)
-
-
-def duration(seconds: float) -> str:
-    """A duration in words: ``4 s``, ``3.2 min``, ``11.0 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -110,6 +110,19 @@ class Options:
                 "--published reads the published records alone and --fresh none of them; give one of the two"
             )
 
+    def words(self) -> list[str]:
+        """The options that say which cells, files and records, as they would be typed after a command that
+        takes them; files by their whole paths.
+        """
+        out = ["-p", self.profile]
+        for flag, values in (("-t", self.track), ("-m", self.method)):
+            out += [word for value in values for word in (flag, value)]
+        out += ["-k", self.filter] if self.filter else []
+        out += ["--fresh"] if self.fresh else []
+        out += ["--store", self.store] if self.store else []
+        out += ["--suite", str(self.suite.resolve())] if self.suite else []
+        return out + [word for p in self.plugin for word in ("--plugin", str(Path(p).resolve()))]
+
 
 #: What every shared option is declared as: name of the field -> its annotation.
 DECLARED: Mapping[str, Any] = get_type_hints(Options, include_extras=True)

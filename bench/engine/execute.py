@@ -62,7 +62,7 @@ def execute(
     if todo:
         needs_linux()
         store.seal()
-        with _interruptible(sweep.interrupt):
+        with _interruptible(sweep.interrupt, lambda: sweep.stop("asked to stop")):
             try:
                 if local:
                     from bench.engine.local import run as run_here
@@ -78,8 +78,9 @@ def execute(
 
 
 @contextmanager
-def _interruptible(interrupt: threading.Event) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM (from a scheduler) ask the sweep to end.
+def _interruptible(interrupt: threading.Event, drain: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM (from a scheduler) ask the sweep to end, and SIGUSR1 (`bench stop`) to start no
+    more cells and wait for those that run.
 
     They only set ``interrupt``, since an exception could strike between taking a cell and starting it, or
     while the screen is drawn. A second signal raises KeyboardInterrupt.
@@ -94,6 +95,7 @@ def _interruptible(interrupt: threading.Event) -> Iterator[None]:
         interrupt.set()
 
     before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda number, frame: drain())
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ records of cells.
 from __future__ import annotations
 
 import os
+import platform
 import queue
 import threading
 import time
@@ -147,7 +148,7 @@ def run(sweep: Sweep, preload: Sequence[str], *, cpus: int | None = None) -> Non
                 sweep.stop("interrupted")
                 cancel.set()
             while (unit := sweep.next(capacity.fits)) is not None:
-                sweep.began(unit.key)
+                sweep.began(unit.key, platform.node())
                 gpus = capacity.acquire(unit.needs)
                 threading.Thread(target=work, args=(unit, gpus), daemon=True).start()
             if sweep.idle():

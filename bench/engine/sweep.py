@@ -49,7 +49,8 @@ class Sweep:
     ``waiting``: units in the order of the plan. ``too_large``: units that no machine can run, with the
     reason. ``in_progress``: key -> unit and when it got its worker (None: not yet). ``stopped``: why no more
     units are started; ``error``: the same if the command is to fail for it; ``fault``: an exception in the
-    engine. ``interrupt`` is set by whoever wants the sweep to end now. ``elsewhere``: a unit that could have
+    engine. ``nodes``: key -> the node that runs a unit, where the engine knows it.
+    ``interrupt`` is set by whoever wants the sweep to end now. ``elsewhere``: a unit that could have
     started is run by another driver. ``notes``: what the user should know of how the sweep ran.
     """
 
@@ -61,6 +62,7 @@ class Sweep:
     ended: list[Ended] = field(default_factory=list)
     stage_status: dict[str, str] = field(default_factory=dict)
     took: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
+    nodes: dict[str, str] = field(default_factory=dict)
     stopped: str = ""
     error: str = ""
     fault: BaseException | None = None
@@ -159,9 +161,10 @@ class Sweep:
         self.waiting.remove(unit)
         self._end(Ended(unit, "skipped", 0.0, reason))
 
-    def began(self, key: str) -> None:
-        """A unit that was started has its worker now."""
+    def began(self, key: str, node: str = "") -> None:
+        """A unit that was started has its worker now, on that node."""
         if key in self.in_progress:
+            self.nodes[key] = node
             self.in_progress[key] = (self.in_progress[key][0], time.monotonic())
             self.on_change(self)
 

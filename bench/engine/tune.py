@@ -315,6 +315,18 @@ def connect(address: str | None, cpus: int | None) -> bool:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, ValueError) as e:
         raise BenchError(f"no Ray cluster at {address!r}: {e}") from e
+    except RuntimeError as e:
+        if "ersion mismatch" not in str(e):
+            raise
+        words = " ".join(str(e).split())
+        raise BenchError(
+            f"the cluster at {address!r} has another Python or Ray than this process: {words}"
+        ) from e
+    except ray.exceptions.AuthenticationError as e:
+        raise BenchError(
+            f"the cluster at {address!r} does not take the token of this process, or none was given: set "
+            "RAY_AUTH_MODE=token, and the token by RAY_AUTH_TOKEN or in ~/.ray/auth_token"
+        ) from e
     finally:
         if threading.current_thread() is threading.main_thread():
             for s, handler in handlers.items():  # Ray installs its own SIGTERM handler, which only exits

@@ -8,4 +8,5 @@ from bench.plan.model import Plan as Plan
 from bench.plan.model import PlannedCell as PlannedCell
 from bench.plan.model import PlannedStage as PlannedStage
 from bench.plan.model import State as State
+from bench.plan.model import Timing as Timing
 from bench.plan.planner import make_plan as make_plan

@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 State = Literal["new", "done", "stale", "failed", "blocked"]
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How many seconds a cell is expected to take, and between which bounds. ``declared``: the hardware for
+    which the suite declares it, with the reason; "" if past records say so.
+    """
+
+    seconds: float
+    low: float
+    high: float
+    declared: str = ""
+
+
 @dataclass(slots=True)
 class PlannedCell:
     """One cell with its state. ``reason``: why it is blocked, skipped or failed; ``causes``: why it is stale.
@@ -26,8 +38,10 @@ class PlannedCell:
     from ``cell.row`` and ``found`` if the cell of another row is this row's by construction (``alias_of``).
     ``skip`` is the method's own reason not to do this task (the cell is recorded as ``skipped`` and never
     run). ``summary`` is that of its record. ``reads`` are keys of the stage shards that have to be built for
-    it, ``may_read`` those of all shards that it may read. ``seconds`` is how long it is expected to take,
-    ``timed_on`` the hardware of the published records that say so, "" if they are the store's own.
+    it, ``may_read`` those of all shards that it may read. ``seconds`` is how long it is expected to take
+    by past records, ``timed_on`` the hardware of the published records that say so, "" if they are the
+    store's own. ``timing`` is the same with its bounds, or what the suite declares if no cell of its kind
+    has run.
     """
 
     cell: Cell
@@ -50,6 +64,7 @@ class PlannedCell:
     may_read: tuple[str, ...] = ()
     seconds: float | None = None
     timed_on: str = ""
+    timing: Timing | None = None
 
 
 @dataclass(slots=True)

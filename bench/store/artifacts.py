@@ -61,14 +61,20 @@ class Artifacts(Stages):
             StoreError: the store cannot be written.
         """
         name = artifact_name(data, suffix)
-        folder, _, _ = self._path(name).rpartition("/")
-        try:
-            there = self._files.names(folder).get(name)
-        except OSError as error:
-            raise StoreError(f"cannot read {self._files.url}/{folder}: {error}") from error
-        if there != len(data):  # absent, or cut short by a crash of the machine
+        if self._size(name) != len(data):  # absent, or cut short by a crash of the machine
             self._files.write(self._path(name), data)
         return name
+
+    def holds(self, name: str) -> bool:
+        """Whether there is an artifact of that name; `get` says whether it is undamaged."""
+        return self._size(check_artifact(name)) is not None
+
+    def _size(self, name: str) -> int | None:
+        folder, _, _ = self._path(name).rpartition("/")
+        try:
+            return self._files.names(folder).get(name)
+        except OSError as error:
+            raise StoreError(f"cannot read {self._files.url}/{folder}: {error}") from error
 
     def get(self, name: str) -> bytes:
         """The bytes of that name, verified.

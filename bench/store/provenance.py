@@ -216,14 +216,18 @@ def _packages() -> tuple[tuple[str, str], ...]:
 
 
 def commit() -> dict[str, Any]:
-    """``commit`` and ``dirty`` (code that differs from it) of the clone the code runs from; without one, the
-    version.
+    """``commit`` and ``dirty`` (code that differs from it) of the clone the code runs from, or from which
+    `bench launch` sent it; without one, the version.
     """
     return dict(_commit())
 
 
 @cache
 def _commit() -> tuple[tuple[str, Any], ...]:
+    sent = _ROOT / bench.LAUNCHED / "commit.json"
+    if sent.is_file():
+        found = orjson.loads(sent.read_bytes())
+        return ("commit", str(found["commit"])), ("dirty", bool(found["dirty"]))
     if not (_ROOT / ".git").exists() or shutil.which("git") is None:
         return ("commit", f"v{bench.__version__}"), ("dirty", False)
     code = [f for f in ("bench", "methods", "baselines") if (_ROOT / f).is_dir()]

@@ -73,6 +73,31 @@ class Stages:
         """Whether one shard of a stage is in this store already."""
         return self._manifest(check_key(address), shard) is not None
 
+    def shard_digest(self, address: str, shard: int) -> str | None:
+        """Digest of one shard's files by its manifest, None if this store does not have it."""
+        manifest = self._manifest(check_key(address), shard)
+        return None if manifest is None else str(manifest["digest"])
+
+    def copy_shard(self, address: str, shard: int, folder: Path) -> None:
+        """Copy the files of a shard of this store into a folder, verified.
+
+        Raises:
+            BenchError: the store does not have it, or one of its files is damaged.
+            StoreError: the store cannot be read.
+        """
+        manifest = self._manifest(check_key(address), shard)
+        if manifest is None:
+            raise BenchError(f"stage {address} shard {shard} is not in {self._files.url}")
+        at = f"stages/{address}/{shard}" + ("" if self._files.root is not None else f"/{manifest['digest']}")
+        for name, file in manifest["files"].items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                (folder / name).write_bytes(self._files.read(f"{at}/{name}"))
+            except OSError as error:
+                raise StoreError(f"cannot copy {self._files.url}/{at}/{name}: {error}") from error
+            if read_digest(folder / name) != file["sha256"]:
+                raise BenchError(f"stage {address} shard {shard} in {self._files.url}: {name} is damaged")
+
     def put_stage(self, address: str, shard: int, folder: Path, *, replace: bool = False) -> str:
         """Publish a built shard, complete or not at all, and return the digest of what the store then has.
 

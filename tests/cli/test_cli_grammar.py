@@ -17,7 +17,11 @@ TABLE = """
     tour         .   x   .   .   .            .        .        x        x         x        x
     plan         x   x   x   x   .            x        x        x        x         .        .
     run          x   x   x   x   .            x        x        x        x         x        x
+    launch       x   x   x   x   .            x        x        x        x         .        .
     status       x   x   x   x   x            x        x        x        x         .        .
+    logs         .   .   .   .   .            .        .        .        .         .        .
+    stop         .   .   .   .   .            .        .        .        .         .        .
+    cluster      x   x   x   x   .            x        x        x        x         .        .
     rerun        .   .   .   .   .            .        x        x        x         .        .
     board        x   x   x   x   x            x        x        x        x         .        .
     report       x   x   x   x   x            x        x        x        x         .        .
@@ -27,6 +31,7 @@ TABLE = """
     accept       x   x   x   x   .            x        x        x        x         .        x
     export       x   x   x   x   x            x        x        x        x         .        .
     publish      x   x   .   .   .            x        x        x        x         .        .
+    merge        .   .   .   .   .            .        .        .        x         .        .
     check        .   x   x   .   .            .        .        x        x         .        .
     data         x   x   .   .   .            .        .        x        x         .        .
     artifacts    .   .   .   .   .            .        .        .        x         .        .

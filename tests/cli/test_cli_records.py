@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 
 def test_show_prints_a_record_and_as_json(sandbox, bench):
@@ -181,3 +182,31 @@ def test_publish_writes_what_is_complete(ran, tmp_path):
     assert not (tmp_path / "more").exists()
     bench(*grids.arguments("publish", "--partial", "--out", str(tmp_path / "more")))
     assert len((tmp_path / "more" / "grids.jsonl").read_text().splitlines()) == 20
+
+
+def test_merge_brings_what_another_store_has_and_tells_conflicts(ran, tmp_path):
+    grids, bench = ran
+    here, there = str(tmp_path / "here"), str(grids.store_folder)
+    plugin = ["--plugin", grids.plugins[0]]
+    said = bench("merge", here, there, *plugin)
+    n = len(grids.records())
+    assert (said.code, f"{n} records brought into {here}" in said.out) == (0, True), said
+    assert (
+        f"0 records brought into {here}; {n} were there already" in bench("merge", here, there, *plugin).out
+    )
+    text = (grids.folder / "grids.py").read_text()
+    wrong = bench("merge", here, str(tmp_path / "nowhere"), *plugin)
+    assert (wrong.code, "no such folder" in wrong.err) == (2, True)
+    # The same cells run a second time, with the same numbers and then, unexplained, with others.
+    grids.store_folder.rename(tmp_path / "first")
+    assert not grids.run("prior").stopped
+    assert "replicates with equal numbers, made with the same" in bench("merge", here, there, *plugin).out
+    for record in grids.records():
+        metrics = {**record.metrics, "value": 0.75}
+        grids.store().write(replace(record, metrics=metrics, ended="2099-01-01T00:00:00+00:00"))
+    said = bench("merge", here, there, *plugin)
+    assert said.code == 1
+    assert "2 conflicts: other numbers with the same hardware" in said.out
+    assert "grids · flights-1x · prior · seed 0: value was 0.5, is 0.75" in said.out
+    assert bench("merge", here, there, "--both", *plugin).code == 1
+    assert text == (grids.folder / "grids.py").read_text()

@@ -315,6 +315,59 @@ def test_estimates_rest_on_the_row_on_the_task_then_the_row_then_the_method(grid
     assert e.seconds == pytest.approx(8 + 20 + 8 + 20 + 14), "one never seen counts as the median"
 
 
+def test_an_estimate_says_between_which_bounds_it_is(grids):
+    from dataclasses import replace
+
+    grids.of("grids", seeds=3, grid={"scales": [4]})
+    grids.run("single", "prior")
+    store = grids.store()
+    for r in grids.records():
+        took = {"single": 100.0 + 10 * r.cell["seed"], "prior": 30.0}[r.cell["row"]]
+        store.write(replace(r, cost={"run_s": took}, ended="2999-01-01T00:00:00+00:00"))
+    cells = {(c.row, c.cell.seed): c.timing for c in grids.plan().cells}
+    single, prior = cells["single", 0], cells["prior", 0]
+    assert (single.low, single.seconds, single.high) == pytest.approx((102, 110, 118)), "eight of ten"
+    assert (prior.low, prior.seconds, prior.high) == pytest.approx((20, 30, 45)), "one record may be off"
+    assert cells["single/wide", 0].seconds == 110, "by its method"
+    small = next(c for c in grids.plan("small", k="seed=0").cells)
+    assert small.timing is None
+
+
+COST = {"step_s": 0.5, "fixed_s": 20, "within": 2, "hardware": "a card", "why": "a guess"}
+
+
+def test_without_records_the_suite_declares_a_cost(grids):
+    cost = {"*": {**COST, "steps": 200}, "prior": {**COST, "steps": 0}}
+    grids.of("grids", grid={"scales": [4]}, needs={"single": {"gpu": 2}, "multi/*": {"gpu": 0.5}}, cost=cost)
+    cells = {c.row: c for c in grids.plan("single", "multi/dnn", "prior").cells}
+    assert {r: (c.timing.low, c.timing.seconds, c.timing.high) for r, c in cells.items()} == {
+        "single": (60, 120, 240), "multi/dnn": (60, 120, 240), "prior": (10, 20, 40),
+    }  # fmt: skip
+    assert {c.seconds for c in cells.values()} == {None}, "the scheduler goes by what ran"
+    e = estimate(list(cells.values()))
+    assert (e.known, dict(e.declared)) == (0, {"a card: a guess": 3})
+    assert (e.gpu_low * 3600, e.gpu_h * 3600, e.gpu_high * 3600) == pytest.approx((150, 300, 600))
+    grids.run("prior")
+    e = estimate(grids.plan("single", "prior").cells)
+    assert (e.known, dict(e.declared)) == (1, {"a card: a guess": 1}), "a record counts for more"
+
+
+@pytest.mark.parametrize(
+    ("cost", "said"),
+    [
+        ({"*": COST}, "the recipe of flights-4x has no `steps`"),
+        ({"*": {**COST, "step": 3}}, "unknown key; did you mean 'steps'?"),
+        ({"*": {**COST, "within": 0.5}}, "greater than or equal to 1"),
+        ({"singel": {**COST, "steps": 3}}, "no row of track grids matches 'singel'"),
+    ],
+)
+def test_a_cost_that_cannot_be_read_is_told(grids, cost, said):
+    grids.of("grids", grid={"scales": [4]}, cost=cost)
+    with pytest.raises(BenchError) as e:
+        grids.plan()
+    assert said in str(e.value)
+
+
 # ------------------------------------------------------------------------------------------------------ large
 
 

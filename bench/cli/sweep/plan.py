@@ -48,10 +48,10 @@ def summary(plan: Plan) -> str:
     if stages:
         parts.append(f"{len(stages)} stage{'s' if len(stages) > 1 else ''} to build first")
     if todo:
-        parts.append(f"{len(todo)} to run: {_hours(plan, todo)}")
+        parts.append(f"{len(todo)} to run: {hours(plan, todo)}")
     waiting = {c.key: c for c in plan.cells if c.state == "blocked" and c.skip is None}
     if blocked := list(waiting.values()):
-        parts.append(f"{len(blocked)} to run when their data are here: {_hours(plan, blocked)}")
+        parts.append(f"{len(blocked)} to run when their data are here: {hours(plan, blocked)}")
     return "; ".join(parts)
 
 
@@ -60,12 +60,22 @@ def _published(plan: Plan) -> Counter[str]:
     return Counter(c.state for c in {c.key: c for c in plan.cells}.values() if c.summary and c.summary.layer)
 
 
-def _hours(plan: Plan, cells: Sequence[PlannedCell]) -> str:
-    """How long cells take by past records, or at most by their limits if there is no past record."""
+def hours(plan: Plan, cells: Sequence[PlannedCell]) -> str:
+    """How long cells take, what says so, and how uncertain it is; at most by their limits if nothing does."""
     e = estimate(cells)
-    if e.known:
-        hours = f"about {duration(e.seconds)} on one worker, by past records of {e.known} of them"
-        return hours + "".join(f" ({text})" for text in _elsewhere(plan, e))
+    if e.known or e.declared:
+        said = f"about {duration(e.seconds)} on one worker"
+        if e.gpu_h:
+            low, middle, high = (
+                f"{h:,.0f}" if h >= 10 else f"{h:.2g}" for h in (e.gpu_low, e.gpu_h, e.gpu_high)
+            )
+            said += f", {middle} GPU-hours (between {low} and {high})"
+        else:
+            said += f" (between {duration(e.low)} and {duration(e.high)})"
+        by = [f"by past records of {e.known} of them"] if e.known else []
+        if n := sum(e.declared.values()):
+            by.append(f"by the cost that the suite declares for {n} of them, which was not measured")
+        return f"{said}, {', '.join(by)}" + "".join(f" ({text})" for text in _elsewhere(plan, e))
     bound = sum(60 * c.needs.minutes for c in cells)
     return f"no past record to estimate from, at most {duration(bound)} by their limits"
 
@@ -120,7 +130,9 @@ def _states(cells: list[PlannedCell], brief: bool) -> str:
 
 
 def _reasons(plan: Plan) -> list[str]:
-    """Why cells are blocked, stale or failed: each reason once, with the number of cells that it concerns."""
+    """Why cells are blocked, stale or failed, and where the suite declares how long they take: each reason
+    once, with the number of cells that it concerns.
+    """
     reasons: dict[str, int] = {}
     for c in plan.cells:
         if c.state == "blocked" or (c.state == "failed" and c.reason):
@@ -132,6 +144,8 @@ def _reasons(plan: Plan) -> list[str]:
     for s in plan.stages.values():
         text = f"stage {s.stage.name}: {s.state}{f' ({s.reason})' if s.reason else ''}"
         reasons[text] = reasons.get(text, 0) + 1
+    declared = estimate([c for c in plan.cells if c.state != "done" and c.skip is None]).declared
+    reasons |= {f"time declared by the suite: steps × step time on {text}": n for text, n in declared.items()}
     return [f"{text} ({n})" for text, n in reasons.items()]
 
 
@@ -141,7 +155,7 @@ def _cells(plan: Plan) -> Table:
         table.add_column(name, no_wrap=name == "key")
     for c in plan.cells:
         state = "skipped" if c.skip else c.state
-        seconds = duration(c.seconds) if c.seconds is not None else ""
+        seconds = duration(c.timing.seconds) if c.timing is not None else ""
         where = f"{c.cell.track} · {c.task.name} · {c.row} · seed {c.cell.seed}"
         table.add_row(c.key, state, escape(where), seconds)
     return table

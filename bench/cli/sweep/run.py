@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,21 +15,36 @@ from bench.cli.sweep.plan import summary
 from bench.contract import BenchError
 from bench.plan import Plan
 
+if TYPE_CHECKING:
+    from bench.engine.sweep import Sweep
+
+StaleOption = Annotated[bool, typer.Option("--stale", help="Run stale cells again too.")]
+FailedOption = Annotated[bool, typer.Option("--failed", help="Run failed cells again too.")]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        rich_help_panel=RUNNING,
+        help="Start no cell any more after this time: 10m, 2h.",
+    ),
+]
+
+RateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--rate", min=0, metavar="PRICE", help="What an hour of one GPU costs: the cost so far is shown."
+    ),
+]
+
 
 @takes("profile", "track", "method", "filter", "fresh", "store", "suite", "plugin", "local", "cpus")
 def command(
     options: Options,
-    stale: Annotated[bool, typer.Option("--stale", help="Run stale cells again too.")] = False,
-    failed: Annotated[bool, typer.Option("--failed", help="Run failed cells again too.")] = False,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            "--budget",
-            metavar="TIME",
-            rich_help_panel=RUNNING,
-            help="Start no cell any more after this time: 10m, 2h.",
-        ),
-    ] = None,
+    stale: StaleOption = False,
+    failed: FailedOption = False,
+    budget: BudgetOption = None,
+    rate: RateOption = None,
     address: Annotated[
         str | None,
         typer.Option(
@@ -42,10 +57,17 @@ def command(
 ) -> None:
     """Run the cells that have no record yet. After Ctrl-C the same command goes on from there."""
     budget_s = seconds(budget, "--budget") if budget else None
+    if not options.local:
+        from bench.cluster.address import check_run_address
+
+        if listening := check_run_address(address):
+            from bench.cluster.jobs import check_token
+
+            check_token(listening)
     session = Session.open(options)
     plan = session.plan()
     console.print(summary(plan))
-    sweep_plan(session, plan, stale=stale, failed=failed, budget_s=budget_s, address=address)
+    sweep_plan(session, plan, stale=stale, failed=failed, budget_s=budget_s, address=address, rate=rate)
 
 
 def sweep_plan(
@@ -56,6 +78,7 @@ def sweep_plan(
     failed: bool = False,
     budget_s: float | None = None,
     address: str | None = None,
+    rate: float | None = None,
 ) -> None:
     """Run a plan with the live view, say how it ended, and leave with exit code 130 if it was interrupted."""
     local, cpus = session.options.local, session.options.cpus
@@ -65,12 +88,26 @@ def sweep_plan(
         return
     from bench.cli.sweep.live import watching
     from bench.engine.execute import execute
+    from bench.live.writer import writing
 
-    with watching(cpus or len(os.sched_getaffinity(0))) as progress:
+    workers = cpus or len(os.sched_getaffinity(0))
+    with (
+        watching(workers) as progress,
+        writing(plan, session.layered, session.store.url, workers, rate) as live,
+    ):
+        console.print(f"[dim]live: {escape(live.files.place)}[/]", soft_wrap=True)
+
+        def changed(sweep: Sweep) -> None:
+            progress(sweep)
+            live(sweep)
+
         sweep = execute(
             plan, session.registry, session.store, local=local, stale=stale, failed=failed, budget_s=budget_s,
-            address=address, cpus=cpus, on_change=progress,
+            address=address, cpus=cpus, on_change=changed,
         )  # fmt: skip
+        live.close(sweep, sweep.error or sweep.stopped or str(sweep.fault or "") or "nothing is left to run")
+    if live.problem:
+        sweep.notes.append(f"the live page could not be written: {live.problem}")
     counted = Counter(e.status for e in sweep.ended)
     ends = ", ".join(f"{n} {s}" for s, n in counted.items()) or "none"
     console.print(f"{len(sweep.ended)} cells and stages ended in {duration(sweep.spent_s())}: {ends}")

@@ -1,0 +1,1 @@
+"""Sweeps on a Ray cluster: files that start one, and jobs on one that runs."""
