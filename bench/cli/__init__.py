@@ -29,6 +29,7 @@ COMMANDS = {
     "tour": "sweep.tour",
     "plan": "sweep.plan",
     "run": "sweep.run",
+    "search": "sweep.search",
     "status": "sweep.status",
     "rerun": "sweep.rerun",
     "board": "board.board",

@@ -9,3 +9,4 @@ from bench.plan.model import PlannedCell as PlannedCell
 from bench.plan.model import PlannedStage as PlannedStage
 from bench.plan.model import State as State
 from bench.plan.planner import make_plan as make_plan
+from bench.plan.planner import plan_draws as plan_draws

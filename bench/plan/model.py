@@ -27,7 +27,8 @@ class PlannedCell:
     ``skip`` is the method's own reason not to do this task (the cell is recorded as ``skipped`` and never
     run). ``summary`` is that of its record. ``reads`` are keys of the stage shards that have to be built for
     it, ``may_read`` those of all shards that it may read. ``seconds`` is how long it is expected to take,
-    ``timed_on`` the hardware of the published records that say so, "" if they are the store's own.
+    ``timed_on`` the hardware of the published records that say so, "" if they are the store's own. ``draw``:
+    which draw of a search it is of, None for a cell of the profile's grid.
     """
 
     cell: Cell
@@ -50,6 +51,7 @@ class PlannedCell:
     may_read: tuple[str, ...] = ()
     seconds: float | None = None
     timed_on: str = ""
+    draw: int | None = None
 
 
 @dataclass(slots=True)

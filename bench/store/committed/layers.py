@@ -16,6 +16,7 @@ from bench.contract import BenchError, Record, Stage, Units
 from bench.store.artifacts import Artifacts, unpack_view
 from bench.store.committed import shared_names
 from bench.store.committed.reading import CommittedRecords, Sidecars
+from bench.store.draws import Draw
 from bench.store.records import Store
 from bench.store.summaries import RecordSummary, match_key
 
@@ -113,6 +114,11 @@ class Layered:
         if (found := known.get(key)) is None:
             return None
         return self.committed.read(key) if found.layer else self.store.read(key)
+
+    def draws(self) -> list[Draw]:
+        """The draws of searches in both layers, each once."""
+        every = {(d.search, d.index): d for d in (*self.committed.draws(), *self.store.draws())}
+        return sorted(every.values(), key=lambda d: (d.track, d.row, d.search, d.index))
 
     def match(self, start: str) -> str:
         """The one key that starts with ``start``; `BenchError` with the nearest if there is none or
