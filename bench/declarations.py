@@ -6,7 +6,7 @@ read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
@@ -114,6 +114,11 @@ def search_space(track: Track, method: Method, row: str) -> list[Dimension]:
             )
         out.append(_dimension(where, "run", name, space, settings[name]))
     return out
+
+
+def plain_space(dimensions: Iterable[Dimension]) -> dict[str, Any]:
+    """A search space as plain JSON values."""
+    return {str(d): d.plain() for d in sorted(dimensions, key=str)}
 
 
 def _dimension(where: str, part: str, name: str, space: Space, default: Any) -> Dimension:

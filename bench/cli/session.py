@@ -76,7 +76,8 @@ class Session:
         from bench.board.collect import boards
 
         records = self.records()
-        return boards(self.plan(records), records, results_folder() / "published", self.registry)
+        rule = self.options.select.value
+        return boards(self.plan(records), records, results_folder() / "published", self.registry, rule)
 
 
 def open_store(options: Options, default: str = "results/store") -> Store:

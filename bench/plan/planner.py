@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Cell, Task
-from bench.declarations import non_default
+from bench.declarations import non_default, plain_space, search_space
 from bench.plan.durations import expect, factors
 from bench.plan.filter import Filter
 from bench.plan.model import Plan, PlannedCell
@@ -71,6 +71,24 @@ def make_plan(
         raise BenchError(wanted.nothing(chosen))
     filtered = bool(wanted.rows or wanted.terms)
     return _marked(Plan(profile, chosen, cells, {}, [*registry.problems], filtered, tasks), registry, store)
+
+
+def current_draws(plan: Plan, registry: Registry, draws: Iterable[Draw]) -> list[Draw]:
+    """The draws of rows of a plan from the space that the row declares today."""
+    tracks = {p.track.name: p.track for p in plan.tracks}
+    rows = {(c.plan.track.name, row) for c in plan.cells for row in (c.row, c.cell.row)}
+
+    @cache
+    def space(track: str, row: str) -> dict[str, Any]:
+        return plain_space(search_space(tracks[track], registry.row(track, row).method, row))
+
+    return [d for d in draws if (d.track, d.row) in rows and d.space == space(d.track, d.row)]
+
+
+def rows_with_space(plan: Plan, registry: Registry, p: TrackPlan) -> list[str]:
+    """The rows of a track in a plan that have something to search."""
+    rows = dict.fromkeys(c.row for c in plan.cells if c.plan.track.name == p.track.name)
+    return [r for r in rows if search_space(p.track, registry.row(p.track.name, r).method, r)]
 
 
 def plan_draws(

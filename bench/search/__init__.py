@@ -1,1 +1,1 @@
-"""Searches hyper-parameters: who draws values (`samplers`), and which rows are searched with them (`rows`)."""
+"""Searches hyper-parameters: who draws values (`samplers`), and for which rows (`rows`)."""

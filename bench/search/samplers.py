@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.contract import BenchError, digest
-from bench.declarations import Dimension
+from bench.declarations import Dimension, plain_space
 from bench.store.draws import Draw, search_id
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Space:
     ) -> None:
         self.track, self.row, self.task, self.sampler = track, row, task, sampler
         self.dimensions = {str(d): d for d in sorted(dimensions, key=str)}
-        self.plain = {name: d.plain() for name, d in self.dimensions.items()}
+        self.plain = plain_space(dimensions)
         self._optuna = _optuna()
         self._of = {name: self._distribution(d) for name, d in self.dimensions.items()}
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.stats import Contrast
 
 
-@takes("profile", "track", "filter", "published", "fresh", "store", "suite", "plugin")
+@takes("profile", "track", "filter", "select", "published", "fresh", "store", "suite", "plugin")
 def command(
     options: Options,
     a: Annotated[str, typer.Argument(help="A row.")],

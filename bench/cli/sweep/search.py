@@ -50,8 +50,8 @@ def command(
         bool,
         typer.Option(
             "--adaptive", rich_help_panel=_HOW,
-            help="Let a sampler (TPE) learn from the scores on validation so far, for each task by itself. Its"
-            " draws depend on the order in which cells end.",
+            help="Let a sampler (TPE) learn from the scores on validation so far, for each task by itself."
+            " Its draws depend on the order in which cells end.",
         ),
     ] = False,
     budget: Annotated[

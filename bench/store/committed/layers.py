@@ -135,6 +135,10 @@ class Layered:
                 yield own, other
 
 
+#: What a command reads records from.
+Records = Store | Layered | CommittedRecords
+
+
 class LayeredArtifacts:
     """The artifacts of both layers. Stages are in the store alone: none is committed."""
 
