@@ -11,11 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.board.search import Rule
 
 
 class Select(StrEnum):
@@ -24,6 +27,11 @@ class Select(StrEnum):
     default = "default"
     validation = "validation"
     oracle = "oracle"
+
+    @property
+    def rule(self) -> Rule:
+        """The rule by its name."""
+        return self.value
 
 
 CELLS, RECORDS, RUNNING = "Which cells", "Which files and records", "How to run"

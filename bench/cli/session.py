@@ -76,8 +76,8 @@ class Session:
         from bench.board.collect import boards
 
         records = self.records()
-        rule = self.options.select.value
-        return boards(self.plan(records), records, results_folder() / "published", self.registry, rule)
+        rule, figures = self.options.select.rule, results_folder() / "published"
+        return boards(self.plan(records), records, figures, self.registry, rule)
 
 
 def open_store(options: Options, default: str = "results/store") -> Store:

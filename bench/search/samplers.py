@@ -125,9 +125,10 @@ class Space:
         for name, value in params.items():
             d = self.dimensions[name]
             parts[d.part][d.name] = _value(d, value)
+        hp, run = parts["hp"], parts["run"]
         return Draw(
             track=self.track, row=self.row, task=self.task, sampler=self.sampler, index=index,
-            space=self.plain, **parts,
+            space=self.plain, hp=hp, run=run,
         )  # fmt: skip
 
     def _params(self, draw: Draw) -> dict[str, Any]:

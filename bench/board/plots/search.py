@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.board.plots.canvas import PALETTE, draw, plain
 from bench.board.registry import Picture, picture
-from bench.board.search import SAMPLERS, curve
+from bench.board.search import SAMPLERS, Rule, curve
 from bench.board.tables.search import under
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ def best_of_n(board: Board) -> Picture | None:
     if found is None:
         return None
 
+    from matplotlib.ticker import MaxNLocator
+
     def on(figure: Figure) -> str:
         ax = figure.subplots()
         n = np.arange(1, found.draws + 1)
@@ -34,14 +36,15 @@ def best_of_n(board: Board) -> Picture | None:
             label = plain(board.infos[board.arrays.row_index[row]].label)
             ax.plot(n, line.mean, color=colour, linewidth=1.8, label=label)
             ax.fill_between(n, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
-            for at, rule in ((1, "default"), (found.draws, "validation")):
-                c = under(board, row, rule)  # type: ignore[arg-type]
+            ends: dict[int, Rule] = {1: "default", found.draws: "validation"}
+            for at, rule in ends.items():
+                c = under(board, row, rule)
                 if c is not None and c.half is not None:
                     ax.errorbar(at, c.diff, c.half, color=colour, capsize=3, linewidth=1.1)
         ax.set_xlabel("draws that validation chooses among")
         unit = f" ({board.metric.unit})" if board.metric.unit else ""
         ax.set_ylabel(f"{board.metric.name} on test{unit}")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside right upper", frameon=False, fontsize=8)
         band = (
             "the line is the mean over the orders in which the draws may come, the default first; the band "
