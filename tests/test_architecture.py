@@ -32,6 +32,7 @@ MAY = {
         for name in ("job", "child", "context", "forkserver", "worker", "claims", "sweep", "local", "tune")
     },
     "bench.engine": {"contract", "errors", "declarations", "registry", "store", "plan"},
+    "bench.search": {"contract", "errors", "declarations", "registry", "store", "plan"},
     "bench.board": {"contract", "errors", "registry", "suite", "store", "plan", "stats"},
     "bench.check": {"contract", "errors", "registry", "suite", "store", "plan", "engine"},
     "bench.notebook": {"contract", "errors", "registry", "suite", "store", "plan", "engine"},
@@ -44,6 +45,7 @@ MAY = {
         "store",
         "plan",
         "engine",
+        "search",
         "board",
         "stats",
         "check",

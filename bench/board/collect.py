@@ -15,10 +15,9 @@ from bench.board.registry import Element, of_plugins
 from bench.board.search import Rule, Searched, choose, searched
 from bench.board.spec import BoardSpec, RowInfo, Slot
 from bench.contract import BenchError
-from bench.plan import Plan, PlannedCell, current_draws, plan_draws, rows_with_space
+from bench.plan import Plan, PlannedCell, plan_searches, rows_with_space
 from bench.registry import Registry
 from bench.store.committed.layers import Records, store_name
-from bench.store.draws import Draw
 from bench.suite import TrackPlan
 
 
@@ -60,12 +59,8 @@ def boards(
 
 def _searches(plan: Plan, store: Records, registry: Registry) -> dict[str, Searched]:
     """Track -> its search: of several samplers that of most rows, then that with most draws of each."""
-    by_sampler: dict[str, list[Draw]] = defaultdict(list)
-    for d in current_draws(plan, registry, store.draws()):
-        by_sampler[d.sampler].append(d)
     out: dict[str, list[Searched]] = defaultdict(list)
-    for sampler, draws in sorted(by_sampler.items()):
-        drawn = plan_draws(plan, registry, store, draws)
+    for sampler, (drawn, draws) in sorted(plan_searches(plan, registry, store, store.draws()).items()):
         for p in plan.tracks:
             slots: dict[str, dict[tuple[str, int], list[Slot]]] = defaultdict(lambda: defaultdict(list))
             for c in drawn.cells:

@@ -2,8 +2,9 @@
 
 ``default`` takes the row as it is, ``validation`` the draw that is best on validation, ``oracle`` the one
 that is best on the test data. The same records serve all three, and each row is chosen among the same number
-of draws: as many as every searched row has on every task and seed that all of them were searched on. Each
-seed chooses for itself: it is a repetition of everything, of the search too.
+of draws: as many as every searched row has, over the tasks and seeds on which all of them were searched (a
+row with fewer seeds takes none from the others). Each seed chooses for itself: it is a repetition of
+everything, of the search too.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class Searched:
 
     @property
     def places(self) -> tuple[tuple[str, int], ...]:
-        """The tasks and seeds that every row was searched on."""
-        return tuple(next(iter(self.slots.values())))
+        """The tasks and seeds of the search."""
+        return tuple(dict.fromkeys(at for of in self.slots.values() for at in of))
 
     def validated(self, metric: str) -> bool:
         """Whether any draw has a score on validation."""
@@ -83,16 +84,17 @@ def searched(
     counts = {row: {at: _leading(slots) for at, slots in of.items()} for row, of in ended.items()}
     rows = [row for row, of in counts.items() if max(of.values(), default=0) > 1]
     places = list(dict.fromkeys(at for row in rows for at in counts[row]))
-    places = [at for at in places if all(counts[row].get(at, 0) > 1 for row in rows)]
+    places = [at for at in places if all(counts[row].get(at, 2) > 1 for row in rows)]
     if not places:
         return None
-    n = min(counts[row][at] for row in rows for at in places)
+    of_row = {row: of for row in rows if (of := [at for at in places if at in counts[row]])}
+    n = min(counts[row][at] for row, of in of_row.items() for at in of)
     values: dict[tuple[str, str], list[Draw]] = defaultdict(list)
     for d in draws:
         values[d.row, d.task].append(d)
     return Searched(
-        sampler, n, {row: {at: tuple(ended[row][at][:n]) for at in places} for row in rows}, values,
-        [row for row in with_space if row not in rows],
+        sampler, n, {row: {at: tuple(ended[row][at][:n]) for at in of} for row, of in of_row.items()}, values,
+        [row for row in with_space if row not in of_row],
     )  # fmt: skip
 
 

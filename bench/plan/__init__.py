@@ -8,7 +8,7 @@ from bench.plan.model import Plan as Plan
 from bench.plan.model import PlannedCell as PlannedCell
 from bench.plan.model import PlannedStage as PlannedStage
 from bench.plan.model import State as State
-from bench.plan.planner import current_draws as current_draws
 from bench.plan.planner import make_plan as make_plan
 from bench.plan.planner import plan_draws as plan_draws
+from bench.plan.planner import plan_searches as plan_searches
 from bench.plan.planner import rows_with_space as rows_with_space

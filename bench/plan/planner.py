@@ -73,8 +73,10 @@ def make_plan(
     return _marked(Plan(profile, chosen, cells, {}, [*registry.problems], filtered, tasks), registry, store)
 
 
-def current_draws(plan: Plan, registry: Registry, draws: Iterable[Draw]) -> list[Draw]:
-    """The draws of rows of a plan from the space that the row declares today."""
+def _current(plan: Plan, registry: Registry, draws: Iterable[Draw]) -> list[Draw]:
+    """The draws of rows of a plan from the space that the row declares today, up to the first one that is
+    absent: without the draws before it, the number of a draw means nothing.
+    """
     tracks = {p.track.name: p.track for p in plan.tracks}
     rows = {(c.plan.track.name, row) for c in plan.cells for row in (c.row, c.cell.row)}
 
@@ -82,7 +84,29 @@ def current_draws(plan: Plan, registry: Registry, draws: Iterable[Draw]) -> list
     def space(track: str, row: str) -> dict[str, Any]:
         return plain_space(search_space(tracks[track], registry.row(track, row).method, row))
 
-    return [d for d in draws if (d.track, d.row) in rows and d.space == space(d.track, d.row)]
+    found: dict[str, list[Draw]] = {}
+    for d in sorted(draws, key=lambda d: d.index):
+        if (d.track, d.row) in rows and d.space == space(d.track, d.row):
+            of = found.setdefault(d.search, [])
+            of += [d] if d.index == len(of) else []
+    return [d for of in found.values() for d in of]
+
+
+def plan_searches(
+    plan: Plan, registry: Registry, store: Store | Layered | CommittedRecords, draws: Iterable[Draw]
+) -> dict[str, tuple[Plan, list[Draw]]]:
+    """The searches of rows of a plan: sampler -> the plan of its draws, and those that the plan is of.
+
+    Args:
+        plan: the cells of a profile.
+        registry: the tracks and rows that there are.
+        store: the records that cells are held against.
+        draws: every draw there is; those from another space than today's are left out.
+    """
+    of: dict[str, list[Draw]] = {}
+    for d in _current(plan, registry, draws):
+        of.setdefault(d.sampler, []).append(d)
+    return {sampler: (plan_draws(plan, registry, store, found), found) for sampler, found in of.items()}
 
 
 def rows_with_space(plan: Plan, registry: Registry, p: TrackPlan) -> list[str]:

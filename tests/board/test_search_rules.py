@@ -1,4 +1,4 @@
-"""The rules that choose among the draws of a search, and the curve of best of n, on draws with known answers."""
+"""The rules that choose among the draws of a search, and the curve of best of n, with known answers."""
 
 import numpy as np
 import pytest
@@ -53,6 +53,13 @@ def test_every_row_is_chosen_among_the_same_number_of_draws():
     both = search.searched("random", ended, [], ["a", "b", "c"])
     assert (both.draws, both.places, both.unsearched) == (3, (("t", 0), ("t", 1)), ["c"])
     assert {len(s) for of in both.slots.values() for s in of.values()} == {3}
+
+
+def test_a_row_with_fewer_seeds_or_tasks_takes_none_from_the_others():
+    ended = {"a": {("t", 0): KNOWN, ("t", 1): KNOWN, ("u", 0): KNOWN}, "once": {("t", 0): KNOWN}}
+    both = search.searched("random", ended, [], ["a", "once"])
+    assert both.places == (("t", 0), ("t", 1), ("u", 0))
+    assert list(both.slots["once"]) == [("t", 0)]
 
 
 def test_a_default_alone_is_no_search():

@@ -17,6 +17,7 @@ TABLE = """
     tour         .   x   .   .   .            .        .        x        x         x        x
     plan         x   x   x   x   .            x        x        x        x         .        .
     run          x   x   x   x   .            x        x        x        x         x        x
+    search       x   x   x   x   .            x        x        x        x         x        x
     status       x   x   x   x   x            x        x        x        x         .        .
     rerun        .   .   .   .   .            .        x        x        x         .        .
     board        x   x   x   x   x            x        x        x        x         .        .

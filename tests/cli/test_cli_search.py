@@ -9,6 +9,8 @@ import sys
 import pytest
 
 from bench import cli
+from bench.board.collect import boards
+from bench.store.committed.reading import load_committed
 
 
 def suite(sandbox, **how):
@@ -139,7 +141,9 @@ def test_the_same_records_give_each_rule_its_board(searched, bench):
     assert "hyper-parameters by the rule “default”, for every row alike" in default.out
     assert re.search(r"Rate \[plugin\] +−0.500", default.out), default.out
     chosen = board(searched, bench, "validation")
-    assert "best of 3 by validation: for each row, task and seed the draw of 3 with the best value" in chosen.out
+    assert (
+        "best of 3 by validation: for each row, task and seed the draw of 3 with the best value" in chosen.out
+    )
     assert re.search(rf"Rate \[plugin\] +{best}", chosen.out), chosen.out
     assert "Left out, since they have a search space and no search: same, unscored" in chosen.out
     assert "Same" not in chosen.out
@@ -175,6 +179,24 @@ def test_the_page_has_the_table_and_the_curve_of_best_of_n(searched, bench):
     page = out.read_text()
     assert "draws that validation chooses among" in page
     assert "best of 3 by validation" in page
+
+
+def test_a_search_is_published_with_its_records_and_read_without_the_store(searched, bench):
+    out = searched.folder / "published"
+    said = bench(*searched.arguments("publish", "--partial", "--out", str(out)))
+    assert said.code == 0, said
+    records = load_committed(out)
+    assert records.draws() == searched.store().draws()
+    assert len(records.summaries()) == 6
+    (made,) = boards(searched.plan(), records, out, searched.registry(), "validation")
+    assert (made.spec.search.draws, [r.info.row for r in made.rows if r.mean]) == (3, ["rate", "plain"])
+
+
+def test_a_draw_is_a_planned_cell_to_the_commands_that_take_a_key(searched, bench):
+    key = next(r.key for r in cells(searched, "plain") if r.cell["hp"] != {"lr": 0.1})
+    said = bench(*searched.arguments("why", key))
+    assert "planned today: hills · hill-4x · plain · seed 0, state done" in said.out
+    assert "nothing that decides its numbers has changed since" in said.out
 
 
 def test_draws_that_are_damaged_or_of_another_space_are_no_draws(searched, bench):

@@ -4,11 +4,11 @@ import math
 import sys
 
 import pytest
+from stubs.hills import TRACK
 
 from bench.contract import BenchError, Method, Space, method
 from bench.declarations import Dimension, search_space
 from bench.search import samplers
-from stubs.hills import TRACK
 
 LR = Dimension("hp", "lr", (), 1e-4, 1e-1, True, False)
 DEPTH = Dimension("hp", "depth", (), 1, 8, False, True)

@@ -52,7 +52,7 @@ def _note(board: Board, found: Searched) -> str:
         if found.sampler != "tpe"
         else ""
     )
-    of = f"{tasks} task{'s' * (tasks != 1)} and {len(found.places)} cells a draw"
+    of = f"{tasks} task{'s' * (tasks != 1)} and {len(found.places)} pairs of task and seed"
     return (
         f"{found.draws} draws of each row by {SAMPLERS[found.sampler]}, the first of them its default, on "
         f"{of}; {board.metric.name} on test, ± over seeds{ranges}; best: chosen on validation, each seed for "

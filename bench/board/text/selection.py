@@ -22,7 +22,7 @@ def selection(board: Board) -> Note:
     words = [
         f"{name}: for each row, task and seed the draw of {found.draws} with the best {board.metric.name} on "
         f"{where} ({SAMPLERS[found.sampler]}; the first draw is the row's default)",
-        f"On the {len(found.places)} pairs of task and seed that every searched row has",
+        f"On the {len(found.places)} pairs of task and seed that were searched",
         "A row without a search space stands as it is; costs are those of the chosen cells, and the table "
         "“Search” has what all draws took",
     ]
