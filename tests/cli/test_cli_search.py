@@ -30,7 +30,9 @@ def climbed(make_sandbox, tmp_path_factory):
     sandbox = suite(make_sandbox(tmp_path_factory.mktemp("climbed")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["bench", *line(sandbox, "plain", "rate")])
-        cli.main()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    assert not ended.value.code
     return sandbox
 
 
