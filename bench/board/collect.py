@@ -47,6 +47,7 @@ def boards(
             raise BenchError(
                 f"--select {select}: in {where} no row of {p.track.name} was searched; "
                 f"`bench search -t {p.track.name} -m ROW` runs draws from the search spaces of rows"
+                + (f" (searched: -t {', -t '.join(found)})" if found else "")
             )
         if select == "validation" and search is not None and not search.validated(p.ranks_by):
             raise BenchError(

@@ -174,6 +174,15 @@ def test_a_board_without_a_search_says_which_command_makes_one(hills, bench):
     assert "--select validation: in store no row of hills was searched; `bench search -t hills" in said.err
 
 
+def test_rows_are_compared_by_validation_and_not_by_the_oracle(searched, bench):
+    words = searched.arguments("compare", "rate", "plain")
+    said = bench(*words, "--select", "validation")
+    assert said.code == 0, said
+    assert "not judged" in said.out, "one seed"
+    refused = bench(*words, "--select", "oracle")
+    assert (refused.code, "chooses on the test data" in refused.err) == (2, True)
+
+
 def test_the_page_has_the_table_and_the_curve_of_best_of_n(searched, bench):
     out = searched.folder / "site" / "index.html"
     said = bench(*searched.arguments("report", "--select", "validation", "--out", str(out)))

@@ -116,7 +116,8 @@ def _chosen(board: Board, found: Searched, row: str) -> str:
     counted: Counter[str] = Counter()
     for (task, _), slots in found.slots[row].items():
         i = choose(slots, "validation", board.metric)
-        counted[str(found.draw(row, task, i)) or "default"] += 1
+        own = slots[i].alias_of or row  # where its cell is another row's, so is its draw
+        counted[str(found.draw(own, task, i)) or "default"] += 1
     words = [f"{values} ({n})" for values, n in counted.most_common(_MOST)]
     more = len(counted) - _MOST
     return "; ".join(words) + (f"; and {more} more" if more > 0 else "")

@@ -87,6 +87,7 @@ def command(
     search = Search.of(
         session.plan(records), session.registry, records, "tpe" if adaptive else sampler.value, options.method
     )
+    session.tell(records.problems)
     for line in _said(search, draws):
         console.print(escape(line), soft_wrap=True)
     found = search.draw(draws)
