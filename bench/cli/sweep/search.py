@@ -90,14 +90,19 @@ def command(
     session.tell(records.problems)
     for line in _said(search, draws):
         console.print(escape(line), soft_wrap=True)
-    found = search.draw(draws)
+    _run(session, search, draws, until, address)
+
+
+def _run(session: Session, search: Search, draws: int, until: float | None, address: str | None) -> None:
+    """Run the draws; of an adaptive search round by round, each drawn when the one before has ended."""
+    records, found = session.layered(), search.draw(draws)
     while True:
         search.write(found, session.store, records)
         plan = plan_draws(search.plan, session.registry, records, found)
         console.print(summary(plan))
         left = None if until is None else max(0.0, until - time.monotonic())
         sweep_plan(session, plan, budget_s=left, address=address)
-        if len(found) >= draws * len(search.spaces) or not adaptive:
+        if len(found) >= draws * len(search.spaces):
             return
         plan = plan_draws(search.plan, session.registry, records, found)
         if waiting := _unended(plan):
