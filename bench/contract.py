@@ -110,10 +110,10 @@ class Space:
     """A hyper-parameter's search space, with the default that ranks when nobody searches.
 
     Either ``choices``, or a range ``low``..``high`` (``log``: searched on a logarithmic scale; integers if
-    the default is an int).
+    the default is an int). The space of a run setting has no default of its own: it is the suite's.
     """
 
-    default: Any
+    default: Any = None
     low: float | None = None
     high: float | None = None
     log: bool = False
@@ -331,6 +331,7 @@ class Method:
     hp: Mapping[str, Any]
     needs: Needs
     variants: Mapping[str, Mapping[str, Any]]
+    run_spaces: Mapping[str, Space]
     base: bool
     version: int
     ref: str
@@ -372,6 +373,7 @@ def method(
     hp: Mapping[str, Any] | None = None,
     needs: Needs | None = None,
     variants: Mapping[str, Mapping[str, Any]] | None = None,
+    run_spaces: Mapping[str, Space] | None = None,
     base: bool = True,
     version: int = 1,
     ref: str = "",
@@ -392,6 +394,7 @@ def method(
             everywhere.
         needs: limits and resources.
         variants: ``{variant: changed hp}``, each a row ``id/variant``.
+        run_spaces: run settings of the track that a search varies for its rows beside hyper-parameters.
         base: whether the method without a variant is a row too.
         stages: the shared work it reads, or a function of (task, run) giving it.
         skip: (task, run, hp) -> reason why this row cannot do that task, or None.
@@ -414,9 +417,9 @@ def method(
                     raise BenchError(f"{where} sets {k!r}, which is not in hp {sorted(known)}")
         m = Method(
             track=track, id=id or fn.__name__.replace("_", "-"), name=name, fn=fn, hp=known, needs=needs or
-            Needs(), variants=dict(variants or {}), base=base, version=version, ref=ref, stages=stages,
-            skip=skip, alias=alias, counterpart=counterpart, fallback=dict(fallback or {}),
-            deterministic=deterministic,
+            Needs(), variants=dict(variants or {}), run_spaces=dict(run_spaces or {}), base=base,
+            version=version, ref=ref, stages=stages, skip=skip, alias=alias, counterpart=counterpart,
+            fallback=dict(fallback or {}), deterministic=deterministic,
         )  # fmt: skip
         fn.__dict__.setdefault("__bench_methods__", []).append(m)
         return fn

@@ -1,4 +1,4 @@
-"""Reads what tracks and methods declare for a task: settings and stages.
+"""Reads what tracks and methods declare: settings, the stages of a task, the search spaces of a row.
 
 It is below suite and plan: the process of a cell needs neither to find what it was asked to run, build or
 read.
@@ -6,13 +6,13 @@ read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from bench.contract import Method, Stage, Task, Track, digest
+from bench.contract import Method, Space, Stage, Task, Track, digest
 from bench.errors import BenchError, nearest
 
 T = TypeVar("T")
@@ -43,11 +43,93 @@ def settings_from(cls: type[T], values: Mapping[str, Any], where: Callable[..., 
 def non_default(values: Any) -> dict[str, Any]:
     """Fields of a settings dataclass that differ from their defaults, as plain JSON values."""
     out = {}
-    for f in fields(values):
-        default = f.default_factory() if f.default_factory is not MISSING else f.default
-        if (value := getattr(values, f.name)) != default:
-            out[f.name] = list(value) if isinstance(value, tuple) else value
+    for name, default in _defaults(type(values)).items():
+        if (value := getattr(values, name)) != default:
+            out[name] = list(value) if isinstance(value, tuple) else value
     return out
+
+
+def _defaults(cls: type[Any]) -> dict[str, Any]:
+    """The fields of a settings dataclass with their defaults."""
+    return {
+        f.name: f.default_factory() if f.default_factory is not MISSING else f.default for f in fields(cls)
+    }
+
+
+# ------------------------------------------------------------------------------------------- search spaces
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """One dimension of a row's search space: some of ``choices``, or a range ``low``..``high``.
+
+    ``part``: ``hp`` for a hyper-parameter, ``run`` for a run setting of the track. ``log``: searched on a
+    logarithmic scale. ``integer``: only whole numbers.
+    """
+
+    part: str
+    name: str
+    choices: tuple[Any, ...]
+    low: float
+    high: float
+    log: bool
+    integer: bool
+
+    def __str__(self) -> str:
+        return f"{self.part}.{self.name}"
+
+    def extent(self) -> str:
+        """What is searched, for a reader: ``lr from 0.0001 to 0.01 (log)``."""
+        if self.choices:
+            return f"{self.name} of {', '.join(map(str, self.choices))}"
+        return f"{self.name} from {self.low:g} to {self.high:g}{' (log)' if self.log else ''}"
+
+    def plain(self) -> dict[str, Any]:
+        """The dimension as plain JSON values, by which two searches are told to be of the same space."""
+        if self.choices:
+            return {"choices": list(self.choices)}
+        return {"low": self.low, "high": self.high, "log": self.log, "integer": self.integer}
+
+
+def search_space(track: Track, method: Method, row: str) -> list[Dimension]:
+    """What a search varies for a row: the hyper-parameters that are declared with a `Space` and that its
+    variant does not set, and the run settings in ``run_spaces``. Empty if there is nothing to search.
+
+    Raises:
+        BenchError: a space that holds no value, or the space of a run setting that the track does not have.
+    """
+    variant = method.variants[row.partition("/")[2]] if "/" in row else {}
+    declared = {**method.hp, **variant}
+    where = f"{method.fn.__module__}: {method.id}"
+    out = [
+        _dimension(where, "hp", name, space, space.default)
+        for name, space in declared.items()
+        if isinstance(space, Space)
+    ]
+    settings = _defaults(track.Run)
+    for name, space in method.run_spaces.items():
+        if name not in settings:
+            raise BenchError(
+                f"{where}: run_spaces: {track.name} has no run setting {name!r}{nearest(name, settings)}"
+            )
+        out.append(_dimension(where, "run", name, space, settings[name]))
+    return out
+
+
+def plain_space(dimensions: Iterable[Dimension]) -> dict[str, Any]:
+    """A search space as plain JSON values."""
+    return {str(d): d.plain() for d in sorted(dimensions, key=str)}
+
+
+def _dimension(where: str, part: str, name: str, space: Space, default: Any) -> Dimension:
+    low, high = space.low, space.high
+    if space.choices:
+        return Dimension(part, name, tuple(space.choices), 0, 0, False, False)
+    if low is None or high is None or not low < high or (space.log and low <= 0):
+        expected = "choices, or low < high, with low above 0 on a logarithmic scale"
+        raise BenchError(f"{where}: the space of {name} is {space}; expected {expected}")
+    integer = isinstance(default, int) and not isinstance(default, bool)
+    return Dimension(part, name, (), low, high, space.log, integer)
 
 
 # --------------------------------------------------------------------------------------------------- stages

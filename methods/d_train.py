@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, Space, method
+from bench.tracks.multi_domain.settings import RATES
 
 if TYPE_CHECKING:
     from bench.tracks.multi_domain.data import MultiDomainData
@@ -26,6 +27,7 @@ def divided(steps: int, shares: Sequence[int]) -> list[int]:
 @method(
     "multi_domain",
     name="D-Train",
+    run_spaces=RATES,
     hp={
         "shares": [1, 1, 1],
         "phase_3": Space(default="balanced", choices=("balanced", "natural")),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, Task, method
 from bench.tracks.embedding_scale import settings
-from bench.tracks.embedding_scale.settings import MODELS, too_large
+from bench.tracks.embedding_scale.settings import MODELS, TRAINING, too_large
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,7 @@ def _single_at_one_set(task: Task, hp: Mapping[str, Any]) -> str | None:
     base=False,
     hp={"model": "dcnv2"},
     variants=MODELS,
+    run_spaces=TRAINING,
     skip=too_large,
     counterpart="single/{variant}",
     alias=_single_at_one_set,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
+from bench.tracks.embedding_scale.settings import TRAINING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 @method(
     "embedding_scale",
     name="Factorisation machine",
+    run_spaces={k: TRAINING[k] for k in ("lr", "weight_decay")},
     ref="Rendle, Factorization Machines, ICDM 2010",
 )
 def fm(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bench.contract import Context, method
+from bench.contract import Context, Space, method
+from bench.tracks.embedding_scale.settings import TRAINING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,7 +14,12 @@ if TYPE_CHECKING:
     from bench.tracks.embedding_scale.data import CtrData
 
 
-@method("embedding_scale", name="Logistic regression", hp={"lr": 1e-2})
+@method(
+    "embedding_scale",
+    name="Logistic regression",
+    hp={"lr": Space(default=1e-2, low=1e-3, high=1e-1, log=True)},  # as wide as the networks', around its own
+    run_spaces={"weight_decay": TRAINING["weight_decay"]},
+)
 def lr(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """p = sigmoid(b + sum_i w_{i, x_i}), trained as the networks are. The scale of the task changes nothing.
 

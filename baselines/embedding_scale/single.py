@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
 from bench.tracks.embedding_scale import settings
-from bench.tracks.embedding_scale.settings import MODELS, too_large
+from bench.tracks.embedding_scale.settings import MODELS, TRAINING, too_large
 
 if TYPE_CHECKING:
     from bench.tracks.embedding_scale.data import CtrData
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     base=False,
     hp={"model": "dcnv2"},
     variants=MODELS,
+    run_spaces=TRAINING,
     skip=too_large,
     ref="the baselines of Guo et al., ICML 2024, arXiv 2310.04400",
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, Task, method
 from bench.tracks.embedding_scale import settings
-from bench.tracks.embedding_scale.settings import MODELS, too_large
+from bench.tracks.embedding_scale.settings import MODELS, TRAINING, too_large
 
 if TYPE_CHECKING:
     from bench.tracks.embedding_scale.data import CtrData
@@ -30,6 +30,7 @@ def _not_compared(task: Task, run: Any, hp: Mapping[str, Any]) -> str | None:
     base=False,
     hp={"model": "dcnv2"},
     variants=MODELS,
+    run_spaces=TRAINING,
     skip=_not_compared,
     counterpart="single/{variant}",
     alias=_single_at_one_set,

@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
+from bench.tracks.multi_domain.settings import RATES
 
 if TYPE_CHECKING:
     from bench.tracks.multi_domain.data import MultiDomainData
 
 
-@method("multi_domain", name="Balanced sampling", ref="the usual remedy against domination by large domains")
+@method(
+    "multi_domain",
+    name="Balanced sampling",
+    run_spaces=RATES,
+    ref="the usual remedy against domination by large domains",
+)
 def balanced(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """h_d(psi(x)) where every domain has the same part of a batch, however few examples it has.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bench.contract import Context, method
+from bench.contract import Context, Space, method
+from bench.tracks.multi_domain.settings import RATES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 @method(
     "multi_domain",
     name="CDAN-MDL",
-    hp={"weight": 1.0, "hidden": 64},
+    run_spaces=RATES,
+    # The ranges are DomainBed's (hparams_registry.py), of lambda and of mlp_width.
+    hp={
+        "weight": Space(default=1.0, low=1e-2, high=1e2, log=True),
+        "hidden": Space(default=64, low=64, high=1024, log=True),
+    },
     ref="Long et al., Conditional Adversarial Domain Adaptation, NeurIPS 2018",
 )
 def cdan(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:

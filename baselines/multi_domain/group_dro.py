@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bench.contract import Context, method
+from bench.contract import Context, Space, method
+from bench.tracks.multi_domain.settings import RATES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 @method(
     "multi_domain",
     name="GroupDRO",
-    hp={"step": 0.01},
+    run_spaces=RATES,
+    hp={"step": Space(default=0.01, low=1e-3, high=1e-1, log=True)},  # DomainBed's range of groupdro_eta
     ref="Sagawa et al., Distributionally Robust Neural Networks for Group Shifts, ICLR 2020",
 )
 def group_dro(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:

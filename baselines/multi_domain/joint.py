@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
+from bench.tracks.multi_domain.settings import RATES
 
 if TYPE_CHECKING:
     from bench.tracks.multi_domain.data import MultiDomainData
 
 
-@method("multi_domain", name="Joint", ref="empirical risk minimisation over all domains together")
+@method(
+    "multi_domain",
+    name="Joint",
+    run_spaces=RATES,
+    ref="empirical risk minimisation over all domains together",
+)
 def joint(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """h(psi(x)) for every domain: where two domains give one input different labels, it cannot be right."""
     from bench.tracks.multi_domain import training

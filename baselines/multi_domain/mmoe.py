@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
+from bench.tracks.multi_domain.settings import RATES
 
 if TYPE_CHECKING:
     from bench.tracks.multi_domain.data import MultiDomainData
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 @method(
     "multi_domain",
     name="MMoE",
+    run_spaces=RATES,
     hp={"experts": 4},
     ref="Ma et al., Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts,"
     " KDD 2018",

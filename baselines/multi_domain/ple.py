@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
+from bench.tracks.multi_domain.settings import RATES
 
 if TYPE_CHECKING:
     from bench.tracks.multi_domain.data import MultiDomainData
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 @method(
     "multi_domain",
     name="PLE",
+    run_spaces=RATES,
     hp={"own": 1, "shared": 2, "levels": 2},
     ref="Tang et al., Progressive Layered Extraction (PLE): A Novel Multi-Task Learning Model for"
     " Personalized Recommendations, RecSys 2020",

@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
+from bench.tracks.multi_domain.settings import RATES
 
 if TYPE_CHECKING:
     from bench.tracks.multi_domain.data import MultiDomainData
 
 
-@method("multi_domain", name="Separate", ref="the usual floor: no domain learns anything from another")
+@method(
+    "multi_domain",
+    name="Separate",
+    run_spaces=RATES,
+    ref="the usual floor: no domain learns anything from another",
+)
 def separate(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """h_d(psi_d(x)): nothing is shared, not even embeddings or batch statistics.
 

@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
+from bench.tracks.multi_domain.settings import RATES
 
 if TYPE_CHECKING:
     from bench.tracks.multi_domain.data import MultiDomainData
 
 
-@method("multi_domain", name="Shared bottom", ref="Caruana, Multitask Learning, Machine Learning 28, 1997")
+@method(
+    "multi_domain",
+    name="Shared bottom",
+    run_spaces=RATES,
+    ref="Caruana, Multitask Learning, Machine Learning 28, 1997",
+)
 def shared_bottom(data: MultiDomainData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """h_d(psi(x)), all trained together from the start: what D-Train is without its first and third phase.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
+from bench.tracks.multi_domain.settings import RATES
 
 if TYPE_CHECKING:
     from bench.tracks.multi_domain.data import MultiDomainData
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 @method(
     "multi_domain",
     name="STAR",
+    run_spaces=RATES,
     hp={"auxiliary": 16},
     ref="Sheng et al., One Model to Serve All: Star Topology Adaptive Recommender for Multi-Domain CTR"
     " Prediction, CIKM 2021",

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.board.paper_figures import PaperFigure
 from bench.board.registry import Element
 from bench.contract import STATUSES, Task, Track
 
+if TYPE_CHECKING:
+    from bench.board.search import Rule, Searched
+
 #: Every state that a planned cell can be in: the statuses of records, then the states without a record.
 STATES: tuple[str, ...] = (*STATUSES, "new", "blocked", "unplanned")
+#: States of a cell that has no result yet.
+WITHOUT_END: frozenset[str] = frozenset({"new", "blocked", "unplanned", "lost"})
 #: Statuses that count against a row. A cell that is ``lost``, ``new`` or ``blocked`` does not.
 FAILURES: frozenset[str] = frozenset({"failed", "oom", "timeout", "diverged"})
 
@@ -77,7 +82,8 @@ class BoardSpec:
 
     Attributes:
         ranks_by: the metric that ranks; the track declares it.
-        selection: how hyper-parameters were chosen (``default``, or ``best of 20 by validation``).
+        selection: the rule by which hyper-parameters were chosen, see `bench.board.search`.
+        search: the draws of searches, if there are any.
         paper_figures: numbers that the papers printed, to be shown beside ours.
         note: a sentence for the header.
         source: the name of the user's store, from which all records come that are not published ones.
@@ -89,7 +95,8 @@ class BoardSpec:
     ranks_by: str
     tasks: Sequence[Task]
     rows: Sequence[RowInfo]
-    selection: str = "default"
+    selection: Rule = "default"
+    search: Searched | None = None
     paper_figures: Sequence[PaperFigure] = ()
     note: str = ""
     source: str = ""

@@ -30,6 +30,7 @@ COMMANDS = {
     "plan": "sweep.plan",
     "run": "sweep.run",
     "launch": "sweep.launch",
+    "search": "sweep.search",
     "status": "sweep.status",
     "logs": "sweep.logs",
     "stop": "sweep.stop",

@@ -9,12 +9,30 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.board.search import Rule
+
+
+class Select(StrEnum):
+    """The rules that choose among the draws of a search."""
+
+    default = "default"
+    validation = "validation"
+    oracle = "oracle"
+
+    @property
+    def rule(self) -> Rule:
+        """The rule by its name."""
+        return self.value
+
 
 CELLS, RECORDS, RUNNING = "Which cells", "Which files and records", "How to run"
 
@@ -53,6 +71,14 @@ class Options:
             " is a part of the task's name: 'icons|earth'.",
         ),
     ] = ""  # fmt: skip
+    select: Annotated[
+        Select,
+        typer.Option(
+            "--select", rich_help_panel=RECORDS,
+            help="Which draw of a search counts (bench search): the default, the best on validation, or the"
+            " best on the test data (oracle), which is an upper bound and no result.",
+        ),
+    ] = Select.default  # fmt: skip
     published: Annotated[
         bool,
         typer.Option(

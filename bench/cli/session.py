@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ class Session:
     registry: Registry
     store: Store
     _under: dict[tuple[str, ...], CommittedRecords | None] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
 
     @classmethod
     def open(cls, options: Options, default: str = "results/store") -> Session:
@@ -67,16 +69,25 @@ class Session:
         records = self.records() if records is None else records
         wanted = Filter(o.method, o.filter)
         plan = make_plan(self.suite, self.registry, records, o.profile, tracks=o.track, wanted=wanted)
-        for note in (*plan.notes, *records.problems):
-            errors.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
+        self.tell((*plan.notes, *records.problems))
         return plan
+
+    def tell(self, notes: Iterable[str]) -> None:
+        """Print what the user should know, each note once."""
+        for note in notes:
+            if note not in self._told:
+                self._told.add(note)
+                errors.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
 
     def boards(self) -> list[Board]:
         """The leaderboards of the cells that the options select."""
         from bench.board.collect import boards
 
         records = self.records()
-        return boards(self.plan(records), records, results_folder() / "published", self.registry)
+        rule, figures = self.options.select.rule, results_folder() / "published"
+        made = boards(self.plan(records), records, figures, self.registry, rule)
+        self.tell(records.problems)  # of the draws of searches, which no plan reads
+        return made
 
 
 def open_store(options: Options, default: str = "results/store") -> Store:

@@ -10,3 +10,6 @@ from bench.plan.model import PlannedStage as PlannedStage
 from bench.plan.model import State as State
 from bench.plan.model import Timing as Timing
 from bench.plan.planner import make_plan as make_plan
+from bench.plan.planner import plan_draws as plan_draws
+from bench.plan.planner import plan_searches as plan_searches
+from bench.plan.planner import rows_with_space as rows_with_space

@@ -41,7 +41,7 @@ class PlannedCell:
     it, ``may_read`` those of all shards that it may read. ``seconds`` is how long it is expected to take
     by past records, ``timed_on`` the hardware of the published records that say so, "" if they are the
     store's own. ``timing`` is the same with its bounds, or what the suite declares if no cell of its kind
-    has run.
+    has run. ``draw``: which draw of a search it is of, None for a cell of the profile's grid.
     """
 
     cell: Cell
@@ -65,6 +65,7 @@ class PlannedCell:
     seconds: float | None = None
     timed_on: str = ""
     timing: Timing | None = None
+    draw: int | None = None
 
 
 @dataclass(slots=True)

@@ -39,7 +39,8 @@ class StateMarker:
     """Sets the state of each cell, and collects the stages that the cells to run need.
 
     Everything that several cells share (the identity of a task's data, the stages of a method on a task, the
-    causes for which records are stale) is computed once.
+    causes for which records are stale) is computed once. Draws of a search may have run settings of their
+    own, so these are a part of what cells share: by identity, since a plan keeps its settings.
     """
 
     def __init__(
@@ -51,11 +52,11 @@ class StateMarker:
         self.store, self.summaries = store, summaries
         self.code = closure.code(registry.plugin_files())
         self.stages: dict[str, PlannedStage] = {}
-        self._data: dict[tuple[str, str], tuple[str | None, str | None]] = {}
-        self._by_method: dict[tuple[str, str, str], _Stages] = {}
-        self._by_row: dict[tuple[str, str, str], Dependencies] = {}
+        self._data: dict[tuple[str, str, int], tuple[str | None, str | None]] = {}
+        self._by_method: dict[tuple[str, str, str, int], _Stages] = {}
+        self._by_row: dict[tuple[Any, ...], Dependencies] = {}
         self._causes: dict[tuple[Any, ...], list[str]] = {}
-        self._declared: Declared = {}
+        self._declared: dict[int, Declared] = {}
         self._digests: dict[str, str] = {}
         self._stale_shards: dict[tuple[str, int], list[str]] = {}
         self._listings: dict[str, tuple[tuple[str, str], ...] | None] = {}
@@ -90,7 +91,8 @@ class StateMarker:
     def _dependencies(self, c: PlannedCell) -> Dependencies:
         """What a record of a cell would depend on today."""
         track, run, data = c.plan.track, c.plan.run, self._data_of(c)[1]
-        at = (track.name, c.task.name, c.cell.row)
+        words = tuple(v for v in c.cell.hp.values() if isinstance(v, str))
+        at = (track.name, c.task.name, c.cell.row, id(run), words)
         if at not in self._by_row:
             stages = self._stages(c)
             read = stages.declared if data is not None else []
@@ -108,7 +110,7 @@ class StateMarker:
 
     def _data_of(self, c: PlannedCell) -> tuple[str | None, str | None]:
         """Why the data of a task are missing, or their identity; asked of the track once for each task."""
-        at = (c.plan.track.name, c.task.name)
+        at = (c.plan.track.name, c.task.name, id(c.plan.run))
         if at not in self._data:
             why = c.plan.track.missing(c.task, c.plan.run)
             self._data[at] = (why, None if why else c.plan.track.fingerprint(c.task, c.plan.run))
@@ -130,9 +132,10 @@ class StateMarker:
 
     def _stages(self, c: PlannedCell) -> _Stages:
         """The stages that a cell may read."""
-        at = (c.plan.track.name, c.task.name, c.found.method.id)
+        at = (c.plan.track.name, c.task.name, c.found.method.id, id(c.plan.run))
         if at not in self._by_method:
-            stages = declared_stages(c.plan.track, c.found.method, c.task, c.plan.run, self._declared)
+            declared = self._declared.setdefault(id(c.plan.run), {})
+            stages = declared_stages(c.plan.track, c.found.method, c.task, c.plan.run, declared)
             digests = {s.name: d for s in stages if (d := self._digest(s))}
             old = {s.name: self._stale(s, c.plan.track) for s in stages}
             stale = [f"stage {name} is stale: {_brief(why)}" for name, why in old.items() if why]

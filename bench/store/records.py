@@ -6,6 +6,7 @@
     records/<key>.<stamp>.json     loose records, one file each
     segments/<number>-<digest>.jsonl   sealed records, one a line; named by their content
     artifacts/  stages/            see `bench.store.artifacts`
+    searches/                      see `bench.store.draws`
     aside/                         damaged and foreign files: never read, never deleted
     tmp/  locks/  checkpoints/     work in progress
 
@@ -32,6 +33,7 @@ import orjson
 
 from bench.contract import BenchError, Record
 from bench.store.artifacts import Artifacts
+from bench.store.draws import Draw, Draws
 from bench.store.encoding import SCHEMA, NewerError, check_shape, dump, parse, record_of
 from bench.store.files import KEY, Files, LocalFiles, StoreError, check_key, open_files
 from bench.store.segments import SEALED, compact, many_small, seal, write_segment
@@ -56,6 +58,7 @@ class Store:
         self._files = files
         self.url = files.url
         self.artifacts = Artifacts(files, cache)
+        self._draws = Draws(files)
         self.problems: list[str] = []
         self._lock = threading.RLock()
         self._made = False
@@ -226,6 +229,18 @@ class Store:
             self._refresh()
         except OSError as error:
             raise StoreError(f"cannot read {self.url}/{summary.file}: {error}") from error
+
+    def draws(self) -> list[Draw]:
+        """The draws of searches, see `bench.store.draws.Draws.all`."""
+        found = self._draws.all()
+        for problem in self._draws.problems:
+            self._report(problem)
+        return found
+
+    def write_draw(self, draw: Draw) -> None:
+        """Write a draw of a search; `StoreError` if it cannot be written."""
+        self._make()
+        self._draws.write(draw)
 
     def fresh(self) -> dict[str, RecordSummary]:
         """`summaries`, with what other machines wrote until this moment (a network folder may

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from bench.contract import BenchError, Record, Units
+from bench.store.draws import Draw
 from bench.store.shape import ShapeError, SharedShape, SummaryShape, check, check_declared
 
 if TYPE_CHECKING:
@@ -161,6 +162,9 @@ class Readable(Protocol):
 
     def read(self, key: str) -> Record | None:
         """The whole record of a key, None if there is none."""
+
+    def draws(self) -> list[Draw]:
+        """The draws of searches, those of a search in their order."""
 
 
 class StringTable:

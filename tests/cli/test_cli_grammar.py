@@ -18,6 +18,7 @@ TABLE = """
     plan         x   x   x   x   .            x        x        x        x         .        .
     run          x   x   x   x   .            x        x        x        x         x        x
     launch       x   x   x   x   .            x        x        x        x         .        .
+    search       x   x   x   x   .            x        x        x        x         x        x
     status       x   x   x   x   x            x        x        x        x         .        .
     logs         .   .   .   .   .            .        .        .        .         .        .
     stop         .   .   .   .   .            .        .        .        .         .        .

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bench.board.spec import FAILURES, STATES
 from bench.board.text import claims
 from bench.board.text import formatting as fmt
+from bench.board.text.selection import oracle, selection
 from bench.board.text.statistics import Note, power
 from bench.store.summaries import PUBLISHED
 
@@ -35,11 +36,7 @@ def notes(board: Board) -> tuple[Note, ...]:
         Note("ranks by", f"ranks by {m.name} {fmt.arrow(m)}".strip(), f"{m.name}{unit}, {way}{doc}."),
         _missing(board),
         *_tasks(board),
-        Note(
-            "selection",
-            f"selection {spec.selection}",
-            f"hyper-parameters by the rule “{spec.selection}”, for every row alike.",
-        ),
+        selection(board),
         _hardware(board),
         *power(board),
         _state(board),
@@ -53,7 +50,11 @@ def notes(board: Board) -> tuple[Note, ...]:
 
 
 def headline(board: Board) -> str:
-    """One sentence: the verdict on the track's first claim; without claims, which row has the best mean."""
+    """One sentence: the verdict on the track's first claim; without claims, which row has the best mean; no
+    verdict where the test data chose.
+    """
+    if bound := oracle(board):
+        return bound
     if not board.rows or board.rows[0].mean is None:
         return "No cell has a result yet."
     top = board.rows[0]

@@ -20,7 +20,7 @@ class Format(StrEnum):
     csv = "csv"
 
 
-@takes("profile", "track", "method", "filter", "published", "fresh", "store", "suite", "plugin")
+@takes("profile", "track", "method", "filter", "select", "published", "fresh", "store", "suite", "plugin")
 def command(
     options: Options,
     format: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.terminal,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.console import console, escape
-from bench.cli.options import Options, takes
+from bench.cli.options import Options, Select, takes
 from bench.cli.session import Session
 from bench.contract import BenchError, Better
 from bench.errors import nearest
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.stats import Contrast
 
 
-@takes("profile", "track", "filter", "published", "fresh", "store", "suite", "plugin")
+@takes("profile", "track", "filter", "select", "published", "fresh", "store", "suite", "plugin")
 def command(
     options: Options,
     a: Annotated[str, typer.Argument(help="A row.")],
@@ -32,6 +32,10 @@ def command(
 
     The exit code is 1 if A is worse than B, and 0 if it is better or cannot be told apart from it.
     """
+    if options.select is Select.oracle:
+        raise BenchError(
+            "--select oracle chooses on the test data, which shows nothing of two rows; give validation"
+        )
     session = Session.open(options)
     (track,) = holding = _track_of_both(session, a, b)
     (board,) = replace(session, options=replace(options, track=holding, method=[a, b])).boards()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.board.model import Board
 
 
-@takes("profile", "track", "method", "filter", "published", "fresh", "store", "suite", "plugin")
+@takes("profile", "track", "method", "filter", "select", "published", "fresh", "store", "suite", "plugin")
 def command(
     options: Options,
     out: Annotated[
@@ -41,7 +41,7 @@ def command(
 
 
 #: Options that choose what a report shows.
-_CHOOSE = ("profile", "track", "method", "filter", "suite", "plugin")
+_CHOOSE = ("profile", "track", "method", "filter", "select", "suite", "plugin")
 
 
 def _is_whole(options: Options) -> bool:

@@ -10,6 +10,7 @@ import typer
 from bench.cli.console import console, escape
 from bench.cli.options import Options, takes
 from bench.cli.session import Session
+from bench.plan import plan_searches
 from bench.store.committed.layers import home
 
 
@@ -25,6 +26,8 @@ def command(
 ) -> None:
     """Write every record of the profile to results/<profile>/<track>.jsonl, sorted, ready to commit.
 
+    Draws of searches are published with it, those that have ended and are not stale.
+
     A record that was published before stays as it is where the store has none to replace it.
     """
     from bench.store.committed.writing import publish
@@ -32,6 +35,7 @@ def command(
     session = Session.open(options)
     records = session.layered()
     plan = session.plan(records)
+    searches = plan_searches(plan, session.registry, records, records.draws()).values()
     for p in plan.tracks:
         cells = list({c.key: c for c in plan.cells if c.plan is p}.values())
         unfit = [c for c in cells if c.state in ("new", "stale", "blocked")]
@@ -44,7 +48,10 @@ def command(
         keys = [c.key for c in cells if c.summary is not None]
         if not keys:
             continue
-        report = publish(records, keys, out or home() / "results" / options.profile)
+        drawn = [c for found, _ in searches for c in found.cells if c.plan.track is p.track]
+        keys = list(dict.fromkeys([*keys, *(c.key for c in drawn if c.state in ("done", "failed"))]))
+        draws = [d for _, of in searches for d in of]
+        report = publish(records, keys, out or home() / "results" / options.profile, draws=draws)
         files = ", ".join(map(str, report.files))
         console.print(
             f"{p.track.name}: {report.records} records, {report.bytes / 1024:.0f} kB: {escape(files)}"

@@ -9,7 +9,8 @@ import typer
 from bench.cli.console import console, escape
 from bench.cli.options import Options, takes
 from bench.cli.session import Session, records_of_all_profiles
-from bench.plan import PlannedCell, make_plan
+from bench.plan import Plan, PlannedCell, make_plan, plan_searches
+from bench.store.committed.layers import Records
 from bench.store.summaries import RecordSummary
 
 KeyArgument = Annotated[str, typer.Argument(help="Key of a cell, or enough of its beginning.")]
@@ -45,8 +46,15 @@ def command(options: Options, key: KeyArgument) -> None:
         console.print(f"    {escape(name)}: {escape(repr(then))} -> {escape(repr(now))}")
 
 
+def plans(session: Session, records: Records, profile: str) -> list[Plan]:
+    """The plan of a profile, then those of the searches of its rows."""
+    plan = make_plan(session.suite, session.registry, records, profile)
+    searches = plan_searches(plan, session.registry, records, records.draws())
+    return [plan, *(drawn for drawn, _ in searches.values())]
+
+
 def find(session: Session, key: str) -> PlannedCell | None:
-    """The planned cell of that key, in the first profile that plans it, or None."""
+    """The planned cell of that key, in the first profile that plans it or searches with it, or None."""
     for c in _all(session):
         if c.key == key:
             return c
@@ -58,7 +66,7 @@ def _all(session: Session) -> list[PlannedCell]:
     out, records = [], records_of_all_profiles(session.store, session.options)
     for profile in session.suite.profile_names():
         if profile == "smoke" or any(profile in t.profiles for t in session.suite.tracks.values()):
-            out += make_plan(session.suite, session.registry, records, profile).cells
+            out += [c for plan in plans(session, records, profile) for c in plan.cells]
     return out
 
 

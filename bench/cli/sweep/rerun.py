@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.cli.console import console, duration, escape
 from bench.cli.options import Options, takes
-from bench.cli.records.why import KeyArgument, find
+from bench.cli.records.why import KeyArgument, find, plans
 from bench.cli.session import Session, records_of_all_profiles
 from bench.contract import BenchError
 
@@ -15,7 +15,6 @@ def command(options: Options, key: KeyArgument) -> None:
     from bench.engine.claims import run_unit_alone
     from bench.engine.execute import units
     from bench.engine.forkserver import ForkServer
-    from bench.plan import make_plan
     from bench.store.committed.writing import as_published
 
     session = Session.open(options)
@@ -28,8 +27,8 @@ def command(options: Options, key: KeyArgument) -> None:
         raise BenchError(
             f"no profile plans {match} today, so it cannot be run again; bench why {match} says more"
         )
-    plan = make_plan(session.suite, session.registry, session.store, planned.plan.profile)
-    (cell,) = {c.key: c for c in plan.cells if c.key == match}.values()
+    found = plans(session, session.store, planned.plan.profile)
+    plan, cell = next((p, c) for p in found for c in p.cells if c.key == match)
     server = ForkServer(planned.plan.track.preload)
     server.start()
     new = None

@@ -80,7 +80,11 @@ def sweep_plan(
     address: str | None = None,
     rate: float | None = None,
 ) -> None:
-    """Run a plan with the live view, say how it ended, and leave with exit code 130 if it was interrupted."""
+    """Run a plan with the live view, say how it ended, and leave with exit code 130 if it was interrupted.
+
+    Raises:
+        BenchError: the sweep stopped at a fault.
+    """
     local, cpus = session.options.local, session.options.cpus
     if not plan.to_run(stale=stale, failed=failed):
         hint = [f"--{s} runs {n} {s} cells" for s, n in plan.count().items() if s in ("stale", "failed")]

@@ -16,6 +16,7 @@ from bench.contract import BenchError, Record, Stage, Units
 from bench.store.artifacts import Artifacts, unpack_view
 from bench.store.committed import shared_names
 from bench.store.committed.reading import CommittedRecords, Sidecars
+from bench.store.draws import Draw
 from bench.store.records import Store
 from bench.store.summaries import RecordSummary, match_key
 
@@ -114,6 +115,11 @@ class Layered:
             return None
         return self.committed.read(key) if found.layer else self.store.read(key)
 
+    def draws(self) -> list[Draw]:
+        """The draws of searches in both layers, each once."""
+        every = {(d.search, d.index): d for d in (*self.committed.draws(), *self.store.draws())}
+        return sorted(every.values(), key=lambda d: (d.track, d.row, d.search, d.index))
+
     def match(self, start: str) -> str:
         """The one key that starts with ``start``; `BenchError` with the nearest if there is none or
         several.
@@ -127,6 +133,10 @@ class Layered:
             other = committed.get(own.key) if not own.layer and own.status == "ok" else None
             if other is not None and other.status == "ok":
                 yield own, other
+
+
+#: What a command reads records from.
+Records = Store | Layered | CommittedRecords
 
 
 class LayeredArtifacts:

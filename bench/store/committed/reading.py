@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bench.contract import BenchError, Record, Stage, Units
 from bench.store.artifacts import check_artifact, check_content, unpack_view
 from bench.store.committed import shared_names
+from bench.store.draws import Draw, parse_many
 from bench.store.encoding import NewerError, check_shape, parse, record_of
 from bench.store.files import LocalFiles
 from bench.store.shape import ShapeError
@@ -16,6 +17,10 @@ from bench.store.summaries import PUBLISHED, RecordSummary, StringTable, match_k
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+#: The end of the name of the file with the draws of the searches of a track.
+DRAWS = ".draws.json"
 
 
 class Sidecars:
@@ -61,6 +66,7 @@ class CommittedRecords:
         self.url = str(folder)
         self.artifacts = Sidecars(files, folder)
         self.problems: list[str] = []
+        self._files = files
         self._folder = folder
         self._summaries: dict[str, RecordSummary] = {}
         table = StringTable()
@@ -87,6 +93,21 @@ class CommittedRecords:
     def summaries(self) -> dict[str, RecordSummary]:
         """Key -> summary of its record."""
         return dict(self._summaries)
+
+    def draws(self) -> list[Draw]:
+        """The published draws of searches: those of ``<track>.jsonl`` are in ``<track>.draws.json``.
+
+        Raises:
+            BenchError: such a file cannot be read.
+        """
+        found = []
+        for file in (f.with_suffix(DRAWS) for f in self._files):
+            if file.is_file():
+                try:
+                    found += parse_many(_content(file))
+                except (OSError, BenchError) as error:
+                    raise BenchError(f"{file}: {error}") from error
+        return found
 
     def match(self, start: str) -> str:
         """The one key that starts with ``start``; `BenchError` with the nearest if there is none or

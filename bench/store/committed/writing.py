@@ -18,6 +18,8 @@ import orjson
 from bench.contract import BenchError, Record
 from bench.store.artifacts import artifact_name
 from bench.store.committed import shared_names
+from bench.store.committed.reading import DRAWS
+from bench.store.draws import Draw, dump_many
 from bench.store.encoding import NewerError, parse
 from bench.store.files import StoreError, check_key
 from bench.store.shape import ShapeError
@@ -70,7 +72,11 @@ class PublishReport:
 
 
 def publish(
-    store: Store | Layered, keys: Iterable[str], path: Path, limits: Limits | None = None
+    store: Store | Layered,
+    keys: Iterable[str],
+    path: Path,
+    limits: Limits | None = None,
+    draws: Iterable[Draw] = (),
 ) -> PublishReport:
     """Write ``<path>/<track>.jsonl`` for each track among the records, and ``<path>/<track>/`` with their
     artifacts.
@@ -86,12 +92,13 @@ def publish(
         keys: of the records to publish.
         path: ``results/<profile>``.
         limits: how much of the large fields is published.
+        draws: of the searches whose records are among these; in ``<path>/<track>.draws.json``.
 
     Raises:
         BenchError: a key has no record.
         StoreError: the files cannot be written.
     """
-    limits = limits or Limits()
+    limits, draws = limits or Limits(), list(draws)
     report, summaries = PublishReport(), store.summaries()
     tracks = _by_track(store, summaries, keys)
     for track, records in sorted(tracks.items()):
@@ -117,6 +124,11 @@ def publish(
                     old.unlink()
             target = path / f"{track}.jsonl"
             _write(target, b"".join(lines))
+            drawn = [d for d in draws if d.track == track]
+            if drawn:
+                _write(target.with_suffix(DRAWS), dump_many(drawn))
+            else:
+                target.with_suffix(DRAWS).unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"cannot publish {track} to {path}: {error.strerror or error}") from error
         report.files.append(target)

@@ -9,12 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.contract import Task
+from bench.contract import Space, Task
 
 #: The models of the paper's grid, each a row with a single embedding and a row with multi-embedding: row
 #: variant -> what it sets, the module of ``nets/`` that holds the model.
 MODELS: Mapping[str, Mapping[str, str]] = {
     name: {"model": name} for name in ("dnn", "ipnn", "nfwfm", "xdeepfm", "dcnv2", "finalmlp")
+}
+
+
+#: What a search varies of the training that every network has. The ranges are assumed: the paper trains all
+#: models in one way, Adam with 1e-3, 1e-6 and .2. These span a decade (of the decay two) to both sides of it,
+#: and all of the dropout that keeps more than it drops.
+TRAINING: Mapping[str, Space] = {
+    "lr": Space(low=1e-4, high=1e-2, log=True),
+    "weight_decay": Space(low=1e-8, high=1e-4, log=True),
+    "dropout": Space(low=0.0, high=0.5),
 }
 
 

@@ -10,10 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from bench.contract import Space
 from bench.tracks.common.recipes import overridden
 
 #: What a method's shared part begins with; `nets.bodies` makes them.
 Network = Literal["cnn", "lite0", "resnet50", "resnet101", "fields"]
+
+
+#: What a search varies of every row's training, as DomainBed searches the learning rate of every algorithm
+#: alike (10^-4.5 to 10^-2.5 for small images, 10^-5 to 10^-3.5 for photos). The range here is assumed: it
+#: holds the recipes of the data sets that ship with the suite, 3e-4 to 1e-2, with a factor of three beside.
+RATES: Mapping[str, Space] = {
+    "lr": Space(low=1e-4, high=3e-2, log=True),
+    "head_lr": Space(low=1e-4, high=3e-2, log=True),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Searches hyper-parameters: who draws values (`samplers`), and for which rows (`rows`)."""
