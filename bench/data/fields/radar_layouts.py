@@ -35,7 +35,10 @@ class Layout:
         time: the form of that time, of `datetime.strptime`.
         minutes: between the frames in use; frames of the source between them are left out.
         box: cells of a side that are averaged to one.
-        shape: rows and columns of a frame as the source has them; None if they are not known.
+        corner, cell: x and y of the upper left corner and the size of a cell of the source, in degrees for MRMS,
+            in km for the others.
+        frames: how many frames in use the copy holds (commit eaa59fb); None if that was not counted.
+        shape: rows and columns of a frame as the source has them.
         decode: makes a frame in mm/h, NaN where it was not observed, of a file.
         needs: distributions that decode it.
     """
@@ -45,8 +48,11 @@ class Layout:
     time: str
     minutes: int | None
     box: int
-    shape: tuple[int, int] | None
+    shape: tuple[int, int]
     decode: Callable[[Path], np.ndarray]
+    corner: tuple[float, float] = (0.0, 0.0)
+    cell: tuple[float, float] = (1.0, 1.0)
+    frames: int | None = None
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def when(self, match: re.Match[str]) -> datetime:
@@ -83,8 +89,6 @@ def _imported(importer: str, **options: Any) -> Callable[[Path], np.ndarray]:
             found, _, metadata = getattr(importers, f"import_{importer}")(str(path), **options)
         except MissingOptionalDependency as e:
             raise BenchError(f"{path}: {e}: pip install 'gridbench[radar]'") from e
-        if importer == "bom_rf3":  # its fields are amounts, whatever its documentation says
-            metadata["unit"] = "mm"
         rain, _ = to_rainrate(np.ma.filled(np.ma.asarray(found, float), np.nan), metadata)
         return np.asarray(rain, np.float32)
 
@@ -101,6 +105,9 @@ LAYOUTS: Mapping[str, Layout] = {
         box=4,
         shape=(3500, 7000),
         decode=_mrms,
+        corner=(-130.0, 55.0),
+        cell=(0.01, -0.01),
+        frames=18,
         needs={"cfgrib": (), "eccodes": ()},
     ),
     "knmi": Layout(
@@ -111,6 +118,7 @@ LAYOUTS: Mapping[str, Layout] = {
         box=4,
         shape=(765, 700),
         decode=_imported("knmi_hdf5", qty="ACRR", accutime=5.0, pixelsize=1000.0),
+        frames=46,
         needs={**_PYSTEPS, "h5py": ()},
     ),
     "fmi": Layout(
@@ -141,6 +149,7 @@ LAYOUTS: Mapping[str, Layout] = {
         box=8,
         shape=(512, 512),
         decode=_imported("bom_rf3"),
+        cell=(0.5, 0.5),
         needs={**_PYSTEPS, "netCDF4": ()},
     ),
 }
