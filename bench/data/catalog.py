@@ -510,8 +510,7 @@ CATALOG: Mapping[str, DataSet] = {
             name="stage-iv",
             title="Stage IV: rain by radar and gauges, 23 hours of 2018-09-13 and 14, one storm",
             get="ships here (Debian package r-cran-stars 0.6-0: test_stageiv_xyt)",
-            terms="package: Apache-2.0; data: National Weather Service, public domain"
-            f" ({_UNVERIFIED})",
+            terms=f"package: Apache-2.0; data: National Weather Service, public domain ({_UNVERIFIED})",
             layout="a NetCDF file: mm/h, packed in steps of 0.01",
         ),
         _radar(

@@ -1,9 +1,9 @@
-"""Radar frames of pySTEPS/pysteps-data, made ready once: mm/h, averaged over boxes, as one file for each event.
+"""Radar frames of pySTEPS/pysteps-data, made ready once: mm/h, averaged over boxes, a file for each event.
 
 The user's copy lies below ``$BENCH_DATA/pysteps-data`` in its original layout (`radar_layouts`). `prepare`
 decodes the frames in use and writes, below ``$BENCH_DATA/prepared/<name>``, a NetCDF file for each event and
-``manifest.json``. What was not observed stays NaN: a box is observed if all its cells are. A frame that cannot
-be read is named in the manifest and left out; with more than 5 % of them the preparation stops.
+``manifest.json``. What was not observed stays NaN: a box is observed if all its cells are. A frame that
+cannot be read is named in the manifest and left out; with more than 5 % of them the preparation stops.
 """
 
 from __future__ import annotations
@@ -148,9 +148,12 @@ def _read(place: Path, name: str, sha256: tuple[str, ...]) -> tuple[xr.DataArray
     import xarray as xr
 
     try:
-        return tuple(xr.load_dataarray(place / _file(i), engine="h5netcdf") for i in range(len(sha256)))
+        stored = [xr.load_dataarray(place / _file(i), engine="h5netcdf") for i in range(len(sha256))]
     except (OSError, ValueError) as e:
         raise BenchError(f"{place}: cannot be read: {e}: bench data prepare {name} --again") from e
+    for event in stored:
+        event.name = event.attrs.pop("event")
+    return tuple(stored)
 
 
 # -------------------------------------------------------------------------------------------------- preparing
@@ -208,7 +211,7 @@ def prepare(
 
 
 def _listed(name: str) -> tuple[list[_Frame], list[str]]:
-    """The frames in use in the order of their product and time, and the files that are none of this layout."""
+    """Frames in use, in the order of their product and time, and the files that are not of this layout."""
     layout, folder, found, foreign = LAYOUTS[name], _folder(name), [], []
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")):
         try:

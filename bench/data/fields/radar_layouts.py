@@ -1,7 +1,7 @@
 """How the sources of pySTEPS/pysteps-data lie on disk, and how one of their frames is decoded to mm/h.
 
-MRMS is GRIB2 and is read by cfgrib, since pysteps' importer takes pygrib, of which there is no wheel without a
-library of the system. The others are read by pysteps' own importers, and brought to mm/h by its conversion.
+MRMS is GRIB2 and is read by cfgrib, since pysteps' importer takes pygrib, which is not needed
+otherwise. The others are read by pysteps' own importers, and brought to mm/h by its conversion.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Layout:
         time: the form of that time, of `datetime.strptime`.
         minutes: between the frames in use; frames of the source between them are left out.
         box: cells of a side that are averaged to one.
-        corner, cell: x and y of the upper left corner and the size of a cell of the source, in degrees for MRMS,
-            in km for the others.
+        corner, cell: x and y of the upper left corner and the size of a cell of the source; in degrees for
+            MRMS, in km for the others.
         frames: how many frames in use the copy holds (commit eaa59fb); None if that was not counted.
         shape: rows and columns of a frame as the source has them.
         decode: makes a frame in mm/h, NaN where it was not observed, of a file.
@@ -143,7 +143,9 @@ LAYOUTS: Mapping[str, Layout] = {
     ),
     "bom": Layout(
         below="radar/bom",
-        pattern=re.compile(r"(?P<product>prcp-\w+/\d+)/\d{4}/\d\d/\d\d/\d+_(?P<time>\d{8}_\d{6})\.prcp-\w+\.nc"),
+        pattern=re.compile(
+            r"(?P<product>prcp-\w+/\d+)/\d{4}/\d\d/\d\d/\d+_(?P<time>\d{8}_\d{6})\.prcp-\w+\.nc"
+        ),
         time="%Y%m%d_%H%M%S",
         minutes=None,
         box=8,
