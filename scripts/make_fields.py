@@ -75,9 +75,8 @@ def main(root: Path) -> None:
         path = FOLDER / f"{name}.nc"
         event.to_netcdf(path, engine="h5netcdf", encoding=encoding)
         error = abs(xr.load_dataarray(path, engine="h5netcdf") - event)
-        print(
-            f"{path.name}: {path.stat().st_size:,} bytes, {event.shape}, largest error {float(error.max()):.2g}"
-        )
+        size = f"{path.stat().st_size:,} bytes, {event.shape}"
+        print(f"{path.name}: {size}, largest error {float(error.max()):.2g}")
 
 
 if __name__ == "__main__":
