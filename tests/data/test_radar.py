@@ -112,7 +112,7 @@ def test_frames_of_another_size_or_less_than_the_published_copy_are_refused(copy
     with pytest.raises(BenchError, match=r"has \(8, 8\) cells, expected \(765, 700\)"):
         radar.prepare("knmi")
     small(monkeypatch, "knmi", (8, 8), frames=46)
-    with pytest.raises(BenchError, match="published copy has 46.*--partial"):
+    with pytest.raises(BenchError, match=r"published copy has 46.*--partial"):
         radar.prepare("knmi")
     assert not radar.prepare("knmi", partial=True).complete
 
