@@ -184,7 +184,7 @@ def test_meteoswiss_is_decoded_by_pysteps(copy, monkeypatch):
     coded[0, 0] = 255
     path = copy / "radar/mch/20170131/AQC170311000F_00005.801.gif"
     path.parent.mkdir(parents=True)
-    Image.fromarray(coded).save(path)
+    Image.fromarray(coded).save(path, optimize=False)  # optimized, it would be coded anew
     radar.prepare("meteoswiss")
     (event,) = frames.read("meteoswiss")
     assert event["time"].values[0] == np.datetime64("2017-01-31T10:00")

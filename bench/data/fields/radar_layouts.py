@@ -20,8 +20,8 @@ from bench.errors import BenchError
 if TYPE_CHECKING:
     import numpy as np
 
-#: MRMS writes this where no radar sees anything; any other negative value is no rate of rain.
-NO_COVERAGE = -3.0
+#: MRMS writes these where no radar sees anything, and where a value is missing; no rate of rain is negative.
+NO_COVERAGE, ABSENT = -3.0, -1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def _mrms(path: Path) -> np.ndarray:
         if "unknown" not in found:
             raise ValueError(f"expected the variable 'unknown', found {sorted(map(str, found.data_vars))}")
         rain = found["unknown"].values.astype(np.float32)
-    rain[rain == NO_COVERAGE] = np.nan
+    rain[(rain == NO_COVERAGE) | (rain == ABSENT)] = np.nan
     return rain
 
 
