@@ -1,0 +1,57 @@
+"""The U-Net of the diffusion rows and of the row `unet`: small, without attention."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from diffusers.models.unets.unet_2d import UNet2DModel
+from torch import Tensor, nn
+
+#: Channels of the three resolutions.
+WIDTHS = (24, 48, 48)
+
+
+def unet(channels: int, out: int) -> UNet2DModel:
+    """A U-Net of one layer a resolution, in the memory order in which convolutions of a CPU are fastest."""
+    net = UNet2DModel(
+        in_channels=channels,
+        out_channels=out,
+        block_out_channels=WIDTHS,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",) * len(WIDTHS),
+        up_block_types=("UpBlock2D",) * len(WIDTHS),
+        norm_num_groups=8,
+        add_attention=False,
+    )
+    return cast(UNet2DModel, cast(Any, net).to(memory_format=torch.channels_last))
+
+
+class Denoiser(nn.Module):
+    """Predicts from noised frames (B, out, H, W), time steps (B,) and conditions (B, condition + 1, H, W).
+
+    The last channel of a condition is 1 where there is one, and 0 (as all others) where there is none.
+    """
+
+    def __init__(self, out: int, condition: int) -> None:
+        super().__init__()
+        self.net = unet(out + condition + 1, out)
+
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        both = torch.cat([x, condition], 1).contiguous(memory_format=torch.channels_last)
+        out: Tensor = self.net(both, t).sample
+        return out
+
+
+class Regressor(nn.Module):
+    """Predicts frames (B, out, H, W) from frames (B, condition, H, W) at once."""
+
+    def __init__(self, out: int, condition: int) -> None:
+        super().__init__()
+        self.net = unet(condition, out)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        step = torch.zeros(len(frames), device=frames.device)
+        x = frames.flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        out: Tensor = self.net(x, step).sample
+        return out
