@@ -1,1 +1,1 @@
-"""The track `forecasting`: the next frames of rain, wind and moving pictures, as ensembles."""
+"""The track `forecasting`: fields of rain or wind from the last few of them, with their uncertainty."""
