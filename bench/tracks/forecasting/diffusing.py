@@ -24,8 +24,6 @@ from bench.tracks.forecasting.training import Batch, Windows
 
 #: Of the forward process nothing could be read in the paper: a cosine, and velocities.
 DIFFUSION = Diffusion(Schedule(betas="squaredcos_cap_v2", prediction="v_prediction"))
-#: The share of training windows whose condition is dropped; assumed.
-DROP = 0.15
 #: Chains that are sampled at a time.
 _AT_ONCE = 128
 
@@ -38,7 +36,7 @@ Weight = Callable[[list[Tensor], int], "Tensor | float"]
 class Sampled:
     """What a chain gave for each window and member.
 
-    ``members``: (n, M, L, C, H, W) on the scale of `forecasts.transformed`. ``variance``: of the last clean
+    ``members``: (n, M, L, C, H, W) on the scale of `scale.scaled`. ``variance``: of the last clean
     estimates, mean over members and components, (n, L, H, W), on the scale of the network.
     """
 
@@ -54,13 +52,13 @@ def condition(frames: Tensor, kept: Tensor) -> Tensor:
 
 def denoising(net: Denoiser, windows: Windows) -> training.Loss:
     """The squared error of the velocity, over cells that were observed; conditions dropped at random."""
-    spread = windows.spread
+    spread, drop = windows.spread, windows.data.recipe.assumed.condition_dropout
 
     def loss(batch: Batch) -> Tensor:
         x, device = batch.change / spread.to(batch.change.device), batch.change.device
         t = torch.randint(DIFFUSION.schedule.steps, (len(x),), generator=batch.generator).to(device)
         noise = torch.randn(x.shape, generator=batch.generator).to(device)
-        kept = (torch.rand(len(x), generator=batch.generator) >= DROP).float().to(device)
+        kept = (torch.rand(len(x), generator=batch.generator) >= drop).float().to(device)
         velocity = net(DIFFUSION.noised(x, noise, t), t, condition(batch.frames, kept)).float()
         error = (velocity - DIFFUSION.target(x, noise, t)).square() * batch.seen
         return error.sum() / batch.seen.sum().clamp(min=1)
@@ -74,7 +72,9 @@ class Forecaster:
     def __init__(self, windows: Windows, device: str) -> None:
         channels = windows.leads * windows.components
         self.windows, self.device = windows, device
-        self.net = Denoiser(channels, windows.frames.shape[1] * windows.components).to(device)
+        self.net = Denoiser(
+            channels, windows.frames.shape[1] * windows.components, windows.data.recipe.assumed.channels
+        ).to(device)
 
     def load(self, file: Path) -> None:
         """Take the weights that `save` wrote."""
@@ -102,7 +102,7 @@ class Forecaster:
         for any weight and device.
 
         Args:
-            frames: (n, T, C, H, W) on the scale of `forecasts.transformed`, without gaps.
+            frames: (n, T, C, H, W) on the scale of `scale.scaled`, without gaps.
             members: of each window.
             steps: of the chain; must divide the schedule's.
             seed: of the noise.

@@ -7,38 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from bench.tracks.forecasting.scale import FLOOR, scaled, unscaled
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from bench.tracks.forecasting.data import ForecastingData
 
-Transform = Literal["identity", "log-rain"]
-#: The least rain rate, mm/h, that the logarithm tells from none.
-FLOOR = 0.1
-
-
-def transformed(values: np.ndarray, transform: Transform) -> np.ndarray:
-    """Physical values on the scale on which rows work: rain as log10 of at least .1 mm/h; NaN stays."""
-    if transform == "identity":
-        return np.asarray(values, np.float32)
-    return np.log10(np.maximum(values, FLOOR)).astype(np.float32)
-
-
-def physical(values: np.ndarray, transform: Transform) -> np.ndarray:
-    """The inverse of `transformed`; what lies at the floor of rain or below it is dry."""
-    if transform == "identity":
-        return np.asarray(values, np.float32)
-    rain = 10.0 ** np.asarray(values, np.float32)
-    return np.where(rain <= FLOOR * 1.0001, 0.0, rain).astype(np.float32)
-
-
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The training windows on the scale of `transformed`, and their moments.
+    """The training windows on the task's scale (`scale`), and their moments.
 
     ``inputs`` (n, T, C, H, W) and ``targets`` (n, L, C, H, W) float32, NaN where nothing was observed.
     ``mean``, ``deviation``: (C,), of all frames. ``change``: (L, C), root mean square of target less the last
@@ -54,8 +36,8 @@ class Training:
     @classmethod
     def of(cls, data: ForecastingData) -> Training:
         """Of the training windows of a task."""
-        inputs = transformed(data.train.inputs.values, data.transform)
-        targets = transformed(data.train.targets.values, data.transform)
+        inputs = scaled(data.train.inputs.values, data.transform)
+        targets = scaled(data.train.targets.values, data.transform)
         both = np.concatenate([inputs, targets], axis=1).astype(np.float64)
         last = filled(inputs, data)[:, -1:]
         change = np.sqrt(np.nanmean(np.square(targets - last, dtype=np.float64), axis=(0, 3, 4)))
@@ -68,7 +50,7 @@ class Training:
 
 
 def filled(frames: np.ndarray, data: ForecastingData) -> np.ndarray:
-    """Frames (n, T, C, H, W) on the scale of `transformed`, whose gaps have the last value observed there.
+    """Frames (n, T, C, H, W) on the task's scale (`scale`), whose gaps have the last value observed there.
 
     What no earlier frame shows is dry, or the mean of the window's component; 0 where it shows nothing.
     """
@@ -88,22 +70,8 @@ def filled(frames: np.ndarray, data: ForecastingData) -> np.ndarray:
 
 
 def observed(inputs: xr.DataArray, data: ForecastingData) -> np.ndarray:
-    """The input frames (n, T, C, H, W) of windows on the scale of `transformed`, without gaps."""
-    return filled(transformed(inputs.values, data.transform), data)
-
-
-def ensemble(members: np.ndarray, inputs: xr.DataArray, data: ForecastingData) -> xr.DataArray:
-    """An entry of the answer: (n, M, L, C, H, W) on the scale of `transformed`, for the windows of inputs."""
-    import xarray as xr
-
-    dims = ("window", "member", "lead", "component", "y", "x")
-    kept = {k: v for k, v in inputs.coords.items() if set(v.dims) <= {"window", "component", "y", "x"}}
-    return xr.DataArray(
-        physical(members, data.transform),
-        dims=dims,
-        coords={**kept, "member": np.arange(members.shape[1]), "lead": data.leads},
-        attrs={"units": data.units},
-    )
+    """The input frames (n, T, C, H, W) of windows on the task's scale (`scale`), without gaps."""
+    return filled(scaled(inputs.values, data.transform), data)
 
 
 def answer(data: ForecastingData, members: Any) -> dict[str, Any]:
@@ -112,12 +80,13 @@ def answer(data: ForecastingData, members: Any) -> dict[str, Any]:
     Args:
         data: of the task.
         members: takes the input frames of windows, (n, T, C, H, W) without gaps, and gives their forecasts
-            (n, M, L, C, H, W), both on the scale of `transformed`.
+            (n, M, L, C, H, W), both on the task's scale (`scale`).
     """
-    return {
-        split: ensemble(members(observed(inputs, data)), inputs, data)
-        for split, inputs in (("test", data.test), ("val", data.val.inputs))
-    }
+    found: dict[str, Any] = {}
+    for split, inputs in (("test", data.test), ("val", data.val.inputs)):
+        forecasts = members(observed(inputs, data))
+        found[split] = data.forecast(unscaled(forecasts, data.transform), "test" if split == "test" else "val")
+    return found
 
 
 def stacked(members: Iterable[np.ndarray]) -> np.ndarray:

@@ -89,7 +89,7 @@ def fit(net: nn.Module, loss: Loss, windows: Windows, ctx: Context) -> bool:
     Returns:
         whether the last reported loss was finite.
     """
-    recipe = windows.data.recipe
+    recipe = windows.data.recipe.assumed
     net.to(ctx.device).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.lr, weight_decay=0.0, fused=True)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)

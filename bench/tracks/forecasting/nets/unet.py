@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor, nn
 
-#: Channels of the three resolutions.
-WIDTHS = (24, 48, 48)
 
-
-def unet(channels: int, out: int) -> UNet2DModel:
+def unet(channels: int, out: int, widths: Sequence[int]) -> UNet2DModel:
     """A U-Net of one layer a resolution, in the memory order in which convolutions of a CPU are fastest."""
     net = UNet2DModel(
         in_channels=channels,
         out_channels=out,
-        block_out_channels=WIDTHS,
+        block_out_channels=tuple(widths),
         layers_per_block=1,
-        down_block_types=("DownBlock2D",) * len(WIDTHS),
-        up_block_types=("UpBlock2D",) * len(WIDTHS),
+        down_block_types=("DownBlock2D",) * len(widths),
+        up_block_types=("UpBlock2D",) * len(widths),
         norm_num_groups=8,
         add_attention=False,
     )
@@ -33,9 +31,9 @@ class Denoiser(nn.Module):
     The last channel of a condition is 1 where there is one, and 0 (as all others) where there is none.
     """
 
-    def __init__(self, out: int, condition: int) -> None:
+    def __init__(self, out: int, condition: int, widths: Sequence[int]) -> None:
         super().__init__()
-        self.net = unet(out + condition + 1, out)
+        self.net = unet(out + condition + 1, out, widths)
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         both = torch.cat([x, condition], 1).contiguous(memory_format=torch.channels_last)
@@ -46,9 +44,9 @@ class Denoiser(nn.Module):
 class Regressor(nn.Module):
     """Predicts frames (B, out, H, W) from frames (B, condition, H, W) at once."""
 
-    def __init__(self, out: int, condition: int) -> None:
+    def __init__(self, out: int, condition: int, widths: Sequence[int]) -> None:
         super().__init__()
-        self.net = unet(condition, out)
+        self.net = unet(condition, out, widths)
 
     def forward(self, frames: Tensor) -> Tensor:
         step = torch.zeros(len(frames), device=frames.device)
