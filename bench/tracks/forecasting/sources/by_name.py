@@ -1,0 +1,17 @@
+"""Which source a task of the track has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.tracks.common.sources import Source
+
+if TYPE_CHECKING:
+    from bench.tracks.forecasting.data import Splits
+
+
+def source_of(dataset: str) -> Source[Splits]:
+    """The source of a task's data, imported now: a plan of other tasks does not pay for it."""
+    from bench.tracks.forecasting.sources import blobs
+
+    return blobs
