@@ -86,6 +86,7 @@ class Guidance:
     def __init__(self, hp: Mapping[str, Any], w: float, k: int, w_max: float, seed: int) -> None:
         self.form, self.place, self.w, self.k, self.w_max, self.seed = hp["form"], hp["place"], w, k, w_max, seed
         self.scale = 0.0
+        self._keeps = False
         self._means: list[float] = []
         self._variances: list[Tensor] = []
 
@@ -103,7 +104,8 @@ class Guidance:
         if len(estimates) < self.k:
             return self.w
         U = self._placed(torch.stack(estimates).var(0, correction=0))
-        self._variances.append(U)
+        if self._keeps:
+            self._variances.append(U)
         found = self.of(U, self.scale)
         self._means.append(float(found.mean()))
         return found
@@ -135,7 +137,9 @@ class Guidance:
 
         for _ in range(ROUNDS):
             self.forget()
+            self._keeps = True
             self._sample(theta, data)
+            self._keeps = False
             U = torch.cat([u.flatten() for u in self._variances])
             self.scale = _root(lambda scale, U=U: float(self.of(U, scale).mean()), self.w)
         self.forget()

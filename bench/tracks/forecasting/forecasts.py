@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from bench.tracks.forecasting.data import ForecastingData
 
+
 @dataclass(frozen=True, slots=True)
 class Training:
     """The training windows on the task's scale (`scale`), and their moments.
@@ -47,6 +48,18 @@ class Training:
             np.nanmean(both, axis=(0, 1, 3, 4)).astype(np.float32),
             np.maximum(deviation, 1e-6).astype(np.float32), np.maximum(change, 1e-6).astype(np.float32),
         )  # fmt: skip
+
+
+    def mean_target(self) -> np.ndarray:
+        """The mean of all training targets at each lead and cell, (L, C, H, W); the component's where none is.
+
+        On the task's scale.
+        """
+        seen = np.isfinite(self.targets)
+        total = np.where(seen, self.targets, 0).sum(0, dtype=np.float64)
+        mean = total / np.maximum(seen.sum(0), 1)
+        out: np.ndarray = np.where(seen.any(0), mean, self.mean[None, :, None, None]).astype(np.float32)
+        return out
 
 
 def filled(frames: np.ndarray, data: ForecastingData) -> np.ndarray:
