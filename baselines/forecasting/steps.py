@@ -43,4 +43,4 @@ def steps(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[st
             )  # fmt: skip
         return found
 
-    return nowcasting.answer(data, ctx, nowcast)
+    return nowcasting.answer(data, ctx, nowcast, data.members)

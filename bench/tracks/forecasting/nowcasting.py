@@ -39,29 +39,31 @@ def only_rain(task: Task, run: settings.Run, hp: Mapping[str, Any]) -> str | Non
     return "its cascade models rain, and this task has none"
 
 
-def answer(data: ForecastingData, ctx: Context, nowcast: Nowcast) -> dict[str, Any]:
+def answer(data: ForecastingData, ctx: Context, nowcast: Nowcast, members: int = 1) -> dict[str, Any]:
     """The answer of a row that moves fields, each component on its own.
 
-    Where ``nowcast`` finds its fit singular, the field is extrapolated instead; such windows are counted and
-    reported as ``singular``.
+    Where ``nowcast`` finds its fit singular, the field is extrapolated instead, ``members`` times the same;
+    such windows are counted and reported as ``singular``.
     """
     found: dict[str, Any] = {}
     for split, inputs, wide in (
         ("test", data.test, data.wide), ("val", data.val.inputs, data.val_wide),
     ):  # fmt: skip
-        members, singular = _members(data, inputs if wide is None else wide, nowcast)
+        found_here, singular = _members(data, inputs if wide is None else wide, nowcast, members)
         m = 0 if wide is None else data.margin
-        side = members.shape[-1]
-        members = members[..., m : members.shape[-2] - m, m : side - m]
-        values = unscaled(members.astype(np.float32), data.transform)
+        rows, columns = found_here.shape[-2:]
+        inside = found_here[..., m : rows - m, m : columns - m].astype(np.float32)
+        values = unscaled(inside, data.transform)
         found[split] = data.forecast(values, "test" if split == "test" else "val")
         if split == "test":
-            ctx.report(singular=singular, windows=len(members))
-        ctx.log.info("%s: the fit was singular in %d of %d windows", split, singular, len(members))
+            ctx.report(singular=singular, windows=len(inputs))
+        ctx.log.info("%s: the fit was singular in %d of %d windows", split, singular, len(inputs))
     return found
 
 
-def _members(data: ForecastingData, inputs: xr.DataArray, nowcast: Nowcast) -> tuple[np.ndarray, int]:
+def _members(
+    data: ForecastingData, inputs: xr.DataArray, nowcast: Nowcast, members: int
+) -> tuple[np.ndarray, int]:
     """Forecasts (n, M, L, C, H, W) on the task's scale, and the number of windows with a singular fit."""
     rain = data.transform == "log-rain"
     frames = filled(scaled(inputs.values, data.transform), data).astype(np.float64)
@@ -78,12 +80,13 @@ def _members(data: ForecastingData, inputs: xr.DataArray, nowcast: Nowcast) -> t
             except (np.linalg.LinAlgError, ValueError, RuntimeError) as error:
                 if not _singular(error):
                     raise
-                part, failed = extrapolated(field[-1], v, data.leads.size)[None].repeat(data.members, axis=0), True
+                part = extrapolated(field[-1], v, data.leads.size)[None].repeat(members, axis=0)
+                failed = True
             parts.append(np.where(np.isfinite(part), part, NONE if rain else field[-1]))
         singular += failed
         whole.append(np.stack(parts, axis=2))
-    members = np.stack(whole)
-    return (np.maximum(members, LEAST) / 10 if rain else members), singular
+    found = np.stack(whole)
+    return (np.maximum(found, LEAST) / 10 if rain else found), singular
 
 
 def _singular(error: Exception) -> bool:
