@@ -84,7 +84,14 @@ class Guidance:
     """
 
     def __init__(self, hp: Mapping[str, Any], w: float, k: int, w_max: float, seed: int) -> None:
-        self.form, self.place, self.w, self.k, self.w_max, self.seed = hp["form"], hp["place"], w, k, w_max, seed
+        self.form, self.place, self.w, self.k, self.w_max, self.seed = (
+            hp["form"],
+            hp["place"],
+            w,
+            k,
+            w_max,
+            seed,
+        )
         self.scale = 0.0
         self._keeps = False
         self._means: list[float] = []

@@ -53,5 +53,5 @@ def patches(frames: np.ndarray, side: int) -> np.ndarray:
     edge = side // 2
     padded = np.pad(frames, [(0, 0)] * 3 + [(edge, edge)] * 2, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(3, 4))
-    n, T, C, H, W = frames.shape
-    return windows.transpose(0, 3, 4, 1, 2, 5, 6).reshape(n, H, W, -1)
+    n, _, _, rows, columns = frames.shape
+    return windows.transpose(0, 3, 4, 1, 2, 5, 6).reshape(n, rows, columns, -1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     hp={"levels": 4},
     deterministic=True,
     skip=only_rain,
-    ref="Seed, A dynamic and spatial scaling approach to advection forecasting, J. Appl. Meteor. 2003; pySTEPS",
+    ref="Seed, Spatial scaling approach to advection forecasting, J. Appl. Meteor. 2003; pySTEPS",
 )
 def s_prog(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """A cascade of ``levels`` scales moves along, each an autoregression of order 2: one member.

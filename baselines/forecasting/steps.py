@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     ref="Bowler et al., STEPS, Q. J. R. Meteorol. Soc. 2006; pySTEPS",
 )
 def steps(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
-    """A cascade of ``levels`` scales moves along, each an autoregression of order 2 with noise; motion varies too.
+    """A cascade of ``levels`` scales moves along, each an autoregression of order 2 with noise.
 
-    ``km``: width of a cell. It sees what lies around the window, where there is something.
+    The motion varies too. ``km``: width of a cell. It sees what lies around the window, where there is something.
     """
     import numpy as np
 

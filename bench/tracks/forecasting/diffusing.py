@@ -129,7 +129,9 @@ class Forecaster:
         self, frames: Tensor, noise: Tensor, steps: int, weight: Weight | None, k: int
     ) -> tuple[Tensor, Tensor]:
         """One chain a row: its end, and the variance of its last ``k`` clean estimates."""
-        scheduler = DIFFUSION.schedule.scheduler(DDIMScheduler, clip_sample=False, timestep_spacing="trailing")
+        scheduler = DIFFUSION.schedule.scheduler(
+            DDIMScheduler, clip_sample=False, timestep_spacing="trailing"
+        )
         scheduler.set_timesteps(steps)
         with_c, without = (condition(frames, frames.new_full((len(frames),), kept)) for kept in (1.0, 0.0))
         x, estimates = noise[0].to(self.device), list[Tensor]()

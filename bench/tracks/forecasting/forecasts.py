@@ -49,7 +49,6 @@ class Training:
             np.maximum(deviation, 1e-6).astype(np.float32), np.maximum(change, 1e-6).astype(np.float32),
         )  # fmt: skip
 
-
     def mean_target(self) -> np.ndarray:
         """The mean of all training targets at each lead and cell, (L, C, H, W); the component's where none is.
 
@@ -98,7 +97,9 @@ def answer(data: ForecastingData, members: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for split, inputs in (("test", data.test), ("val", data.val.inputs)):
         forecasts = members(observed(inputs, data))
-        found[split] = data.forecast(unscaled(forecasts, data.transform), "test" if split == "test" else "val")
+        found[split] = data.forecast(
+            unscaled(forecasts, data.transform), "test" if split == "test" else "val"
+        )
     return found
 
 

@@ -93,7 +93,8 @@ def _singular(error: Exception) -> bool:
     """Whether pySTEPS says that there is too little in a field to fit anything to it."""
     text = str(error).lower()
     return isinstance(error, np.linalg.LinAlgError) or any(
-        word in text for word in ("singular", "nan", "non-finite", "infs", "stationary", "zero", "empty", "no rain")
+        word in text
+        for word in ("singular", "nan", "non-finite", "infs", "stationary", "zero", "empty", "no rain")
     )
 
 

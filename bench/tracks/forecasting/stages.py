@@ -70,7 +70,11 @@ def build(ctx: StageContext) -> None:
         raise BenchError(f"forecasting: the diffusion network of {task.name}, seed {ctx.shard}, diverged")
     forecaster.save(ctx.outdir / FILE)
     tried = tried_on_validation(forecaster, data, seed)
-    facts = {"seed": seed, "crps": {str(w): v for w, v in tried.items()}, "best": min(tried, key=tried.__getitem__)}
+    facts = {
+        "seed": seed,
+        "crps": {str(w): v for w, v in tried.items()},
+        "best": min(tried, key=tried.__getitem__),
+    }
     (ctx.outdir / FACTS).write_text(json.dumps(facts))
 
 
@@ -87,7 +91,9 @@ def tried_on_validation(forecaster: Forecaster, data: ForecastingData, seed: int
             frames, members=TRIED_MEMBERS, steps=data.recipe.assumed.sampling_steps, seed=seed,
             weight=lambda estimates, t, w=w: w,
         ).members  # fmt: skip
-        forecast = target.expand_dims(member=TRIED_MEMBERS).transpose("window", "member", ...).copy(data=members)
+        forecast = (
+            target.expand_dims(member=TRIED_MEMBERS).transpose("window", "member", ...).copy(data=members)
+        )
         # As it is scored: rain below the floor is at it.
         forecast = scaled(unscaled(forecast, data.transform), data.transform)
         found[w] = float(metrics.crps(forecast, target).mean())

@@ -65,7 +65,9 @@ class Windows:
 
     def forecast(self, change: Tensor, frames: np.ndarray) -> np.ndarray:
         """What a network predicted, (n, L * C, H, W), as forecasts (n, L, C, H, W) from observed frames."""
-        found = change.float().cpu().numpy().reshape(len(change), self.leads, self.components, *frames.shape[3:])
+        found = (
+            change.float().cpu().numpy().reshape(len(change), self.leads, self.components, *frames.shape[3:])
+        )
         out: np.ndarray = frames[:, -1:] + found * self._deviation
         return out
 

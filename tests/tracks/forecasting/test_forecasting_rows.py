@@ -100,7 +100,8 @@ def test_patch_regression_learns_a_shift(tmp_path):
     inputs = data.train.inputs.copy(data=rng.normal(size=data.train.inputs.shape).astype(np.float32))
     moved = np.roll(inputs.values[:, -1:], 1, axis=-1).repeat(data.leads.size, axis=1)
     data = dataclasses.replace(
-        data, train=dataclasses.replace(data.train, inputs=inputs, targets=data.train.targets.copy(data=moved))
+        data,
+        train=dataclasses.replace(data.train, inputs=inputs, targets=data.train.targets.copy(data=moved)),
     )
     found = run("patch_regression", data, tmp_path, ridge=1e-6)["test"].values[:, 0]
     expected = np.roll(data.test.values[:, -1:], 1, axis=-1).repeat(data.leads.size, axis=1)
@@ -140,7 +141,9 @@ def test_a_pure_shift_is_extrapolated_exactly():
     found = nowcasting.extrapolated(field, v, 3)
     for lead in (1, 2, 3):
         # Cells beside the edge are interpolated with what lies beyond it.
-        np.testing.assert_allclose(found[lead - 1][1 : -1 - lead, 1 + 2 * lead :], field[1 + lead : -1, 1 : -2 * lead])
+        np.testing.assert_allclose(
+            found[lead - 1][1 : -1 - lead, 1 + 2 * lead :], field[1 + lead : -1, 1 : -2 * lead]
+        )
         assert np.isnan(found[lead - 1][:, : 2 * lead - 1]).all()
 
 
