@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def steps(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """A cascade of ``levels`` scales moves along, each an autoregression of order 2 with noise.
 
-    The motion varies too. ``km``: width of a cell. It sees what lies around the window, where there is something.
+    The motion varies too. ``km``: width of a cell. It sees what lies around the window, where there is
+    something.
     """
     import numpy as np
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LEAST = 10 * np.log10(FLOOR)
 NONE = LEAST - 5.0
 
-#: Takes frames (T, H, W), motion (2, H, W) and the number of the window; gives (M, L, H, W), NaN where nothing
+#: Takes frames (T, H, W), motion (2, H, W) and the window's number; gives (M, L, H, W), NaN where nothing
 #: came from. Rain in decibel, other fields in their units.
 Nowcast = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 

@@ -38,7 +38,8 @@ def network(task: Task, run: Run) -> Sequence[Stage]:
             name=NETWORK,
             build=build,
             params={
-                "task": {"name": task.name, "params": dict(task.params), "data": task.data}, "run": asdict(run),
+                "task": {"name": task.name, "params": dict(task.params), "data": task.data},
+                "run": asdict(run),
                 "recipe": json.loads(json.dumps(asdict(settings.recipe(task.params["dataset"], run)))),
                 "data": source.fingerprint(task, run) if source.missing(task, run) is None else None,
             },
@@ -130,7 +131,7 @@ def load(ctx: Context, data: ForecastingData) -> tuple[Forecaster, float]:
             forecaster.load(folder / str(shard) / FILE)
             return forecaster, float(facts["best"])
     raise BenchError(
-        f"forecasting: diffusion networks are shared by the rows of a seed, and there are those of the seeds 0 to"
+        f"forecasting: the rows of a seed share a diffusion network, and there are those of the seeds 0 to"
         f" {NETWORKS - 1}; raise NETWORKS in bench/tracks/forecasting/stages.py for more"
     )
 

@@ -90,7 +90,7 @@ def test_the_weight_sees_the_last_k_estimates(forecaster):
     assert seen == [0, 1, 2, 2]
 
 
-# ------------------------------------------------------------------------------------------------ CogDPM's weights
+# ---------------------------------------------------------------------------------------- CogDPM's weights
 
 
 def guidance(w=1.5, form="clip", place="own", k=2, w_max=3.0):
@@ -154,7 +154,7 @@ def test_a_seed_without_a_network_is_named(built, tmp_path, monkeypatch):
         stages.load(ctx, toy.blobs())
 
 
-# ------------------------------------------------------------------------------------------------------- training
+# ----------------------------------------------------------------------------------------------- training
 
 
 @pytest.mark.parametrize("name", DEEP)

@@ -130,7 +130,7 @@ def test_moments_of_training_leave_out_what_was_not_observed():
     np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-3)
 
 
-# --------------------------------------------------------------------------------------------- moved by pySTEPS
+# ----------------------------------------------------------------------------------- moved by pySTEPS
 
 
 def test_a_pure_shift_is_extrapolated_exactly():

@@ -56,10 +56,12 @@ class ConvLSTM(_Recurrent):
         self.gates = nn.ModuleList(nn.Conv2d(size + width, 4 * width, 3, padding=1) for size in sizes)
 
     def start(self, frame: Tensor) -> list[Tensor]:
+        """Zeros."""
         zero = frame.new_zeros(len(frame), self.width, *frame.shape[2:])
         return [zero] * (2 * len(self.gates))
 
     def advance(self, frame: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Through both layers."""
         x, after = frame, list[Tensor]()
         for gates, (h, c) in zip(self.gates, _pairs(state), strict=True):
             h, c = _lstm(gates(torch.cat([x, h], 1)), c)
@@ -80,10 +82,12 @@ class PredRNN(_Recurrent):
         self.merged = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for _ in sizes)
 
     def start(self, frame: Tensor) -> list[Tensor]:
+        """Zeros."""
         zero = frame.new_zeros(len(frame), self.width, *frame.shape[2:])
         return [zero] * (2 * len(self.gates) + 1)
 
     def advance(self, frame: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Through both layers."""
         x, m, after = frame, state[-1], list[Tensor]()
         for layer, (h, c) in enumerate(_pairs(state[:-1])):
             c = _cell(self.gates[layer](torch.cat([x, h], 1)), c)

@@ -36,19 +36,21 @@ class Denoiser(nn.Module):
         self.net = unet(out + condition + 1, out, widths)
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """The network's prediction, (B, out, H, W)."""
         both = torch.cat([x, condition], 1).contiguous(memory_format=torch.channels_last)
         out: Tensor = self.net(both, t).sample
         return out
 
 
 class Regressor(nn.Module):
-    """Predicts frames (B, out, H, W) from frames (B, condition, H, W) at once."""
+    """Predicts frames (B, out, H, W) from frames with ``condition`` channels in all, at once."""
 
     def __init__(self, out: int, condition: int, widths: Sequence[int]) -> None:
         super().__init__()
         self.net = unet(condition, out, widths)
 
     def forward(self, frames: Tensor) -> Tensor:
+        """The following frames less the last, of frames (B, T, C, H, W)."""
         step = torch.zeros(len(frames), device=frames.device)
         x = frames.flatten(1, 2).contiguous(memory_format=torch.channels_last)
         out: Tensor = self.net(x, step).sample
