@@ -159,7 +159,7 @@ class Guidance:
         )  # fmt: skip
 
     def mean(self) -> float:
-        """The mean weight on the chains since the last `forget`; of steps before there are k estimates none."""
+        """The mean weight since the last `forget`, without the steps before there were k estimates."""
         return sum(self._means) / max(1, len(self._means))
 
     def forget(self) -> None:

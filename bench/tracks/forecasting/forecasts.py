@@ -50,9 +50,9 @@ class Training:
         )  # fmt: skip
 
     def mean_target(self) -> np.ndarray:
-        """The mean of all training targets at each lead and cell, (L, C, H, W); the component's where none is.
+        """The mean of all training targets at each lead and cell, (L, C, H, W), on the task's scale.
 
-        On the task's scale.
+        Where none was observed, the mean of the component.
         """
         seen = np.isfinite(self.targets)
         total = np.where(seen, self.targets, 0).sum(0, dtype=np.float64)
