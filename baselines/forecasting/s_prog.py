@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 @method(
     "forecasting",
     name="S-PROG",
-    hp={"levels": 4},
+    hp={"levels": 0},
     deterministic=True,
     skip=only_rain,
     ref="Seed, Spatial scaling approach to advection forecasting, J. Appl. Meteor. 2003; pySTEPS",
 )
 def s_prog(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
-    """A cascade of ``levels`` scales moves along, each an autoregression of order 2: one member.
+    """A cascade of scales moves along, each an autoregression of order 2: one member.
 
-    It sees what lies around the window, where there is something.
+    ``levels``: number of scales, 0: as many as suit the field. It sees what lies around the window, where there is something.
     """
     from bench.tracks.forecasting import nowcasting
 
@@ -35,7 +35,7 @@ def s_prog(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[s
         with nowcasting.quiet():
             found: np.ndarray = sprog.forecast(
                 frames[-3:], v, data.leads.size, precip_thr=nowcasting.LEAST, norain_thr=0.0,
-                n_cascade_levels=hp["levels"],
+                n_cascade_levels=nowcasting.levels(hp["levels"], frames),
             )  # fmt: skip
         return found[None]
 

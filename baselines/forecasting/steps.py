@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 @method(
     "forecasting",
     name="STEPS",
-    hp={"levels": 4, "km": 4.0},
+    hp={"levels": 0, "km": 4.0},
     skip=only_rain,
     ref="Bowler et al., STEPS, Q. J. R. Meteorol. Soc. 2006; pySTEPS",
 )
 def steps(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
-    """A cascade of ``levels`` scales moves along, each an autoregression of order 2 with noise.
+    """A cascade of scales moves along, each an autoregression of order 2 with noise; the motion varies too.
 
-    The motion varies too. ``km``: width of a cell. It sees what lies around the window, where there is
-    something.
+    ``levels``: number of scales, 0: as many as suit the field. ``km``: width of a cell. It sees what lies
+    around the window, where there is something.
     """
     import numpy as np
 
@@ -39,7 +39,8 @@ def steps(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[st
         seed = int(np.random.SeedSequence([ctx.seed, number]).generate_state(1)[0])
         with nowcasting.quiet():
             found: np.ndarray = nowcasts.forecast(
-                frames[-3:], v, data.leads.size, n_ens_members=data.members, n_cascade_levels=hp["levels"],
+                frames[-3:], v, data.leads.size, n_ens_members=data.members,
+                n_cascade_levels=nowcasting.levels(hp["levels"], frames),
                 precip_thr=nowcasting.LEAST, kmperpixel=hp["km"], timestep=minutes, seed=seed,
             )  # fmt: skip
         return found

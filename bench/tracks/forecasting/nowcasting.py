@@ -90,12 +90,14 @@ def _members(
 
 
 def _singular(error: Exception) -> bool:
-    """Whether pySTEPS says that there is too little in a field to fit anything to it."""
+    """Whether it says that the equations of an autoregression were singular, or gave no numbers."""
     text = str(error).lower()
-    return isinstance(error, np.linalg.LinAlgError) or any(
-        word in text
-        for word in ("singular", "nan", "non-finite", "infs", "stationary", "zero", "empty", "no rain")
-    )
+    return isinstance(error, np.linalg.LinAlgError) or "singular" in text or "infs or nans" in text
+
+
+def levels(given: int, frames: np.ndarray) -> int:
+    """Scales of a cascade: those given, or pySTEPS' own 6, and 4 of a field of less than 64 cells a side."""
+    return given or (6 if min(frames.shape[-2:]) >= 64 else 4)
 
 
 def motion(frames: np.ndarray) -> np.ndarray:
