@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def s_prog(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """A cascade of scales moves along, each an autoregression of order 2: one member.
 
-    ``levels``: number of scales, 0: as many as suit the field. It sees what lies around the window, where there is something.
+    ``levels``: number of scales, 0: as many as suit the field. It sees what lies
+    around the window, where there is something.
     """
     from bench.tracks.forecasting import nowcasting
 
