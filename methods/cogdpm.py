@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.tracks.forecasting.data import ForecastingData
-    from bench.tracks.forecasting.diffusing import Forecaster, Weight
+    from bench.tracks.forecasting.nets.diffusing import Forecaster, Weight
 
 #: Rounds in which lambda is set: the weights move the chain, and the chain moves its variances.
 ROUNDS = 3
@@ -48,7 +48,7 @@ def cogdpm(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[s
     that U is the change in the last step. Which estimates enter U was not found: here the guided chain's own.
     """
     from bench.tracks.forecasting import training
-    from bench.tracks.forecasting.forecasts import observed
+    from bench.tracks.forecasting.rows.forecasts import observed
     from bench.tracks.forecasting.scale import unscaled
 
     theta, w = stages.load(ctx, data)

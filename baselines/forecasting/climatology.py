@@ -26,8 +26,8 @@ def climatology(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> d
     """
     import numpy as np
 
-    from bench.tracks.forecasting import forecasts
-    from bench.tracks.forecasting.forecasts import Training
+    from bench.tracks.forecasting.rows import forecasts
+    from bench.tracks.forecasting.rows.forecasts import Training
 
     known, rng = Training.of(data), np.random.default_rng(ctx.seed)
     mean = known.mean_target()

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 @method("forecasting", name="ConvLSTM", ref="Shi et al., Convolutional LSTM Network, NeurIPS 2015")
 def conv_lstm(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """Frame after frame by two layers of convolutional LSTM cells, then on its own forecasts: one member."""
-    from bench.tracks.forecasting import forecasts, training
+    from bench.tracks.forecasting import training
     from bench.tracks.forecasting.nets.recurrent import ConvLSTM
+    from bench.tracks.forecasting.rows import forecasts
 
     def make(components: int, frames: int, leads: int) -> ConvLSTM:
         return ConvLSTM(components, leads)

@@ -24,8 +24,8 @@ def damped_anomaly(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -
     """
     import numpy as np
 
-    from bench.tracks.forecasting import forecasts
-    from bench.tracks.forecasting.forecasts import Training, filled
+    from bench.tracks.forecasting.rows import forecasts
+    from bench.tracks.forecasting.rows.forecasts import Training, filled
 
     known, rng = Training.of(data), np.random.default_rng(ctx.seed)
     last, mean_l = filled(known.inputs, data)[:, -1], known.mean_target()

@@ -20,8 +20,8 @@ def dressed_persistence(data: ForecastingData, hp: Mapping[str, Any], ctx: Conte
     """y_l^m = x_T + r_l^m, r the error (all leads and cells) of persistence in a random training window."""
     import numpy as np
 
-    from bench.tracks.forecasting import forecasts
-    from bench.tracks.forecasting.forecasts import Training, filled
+    from bench.tracks.forecasting.rows import forecasts
+    from bench.tracks.forecasting.rows.forecasts import Training, filled
 
     known, rng = Training.of(data), np.random.default_rng(ctx.seed)
     r = np.nan_to_num(known.targets - filled(known.inputs, data)[:, -1:])

@@ -22,7 +22,7 @@ def extrapolation(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) ->
 
     It sees what lies around the window, where there is something.
     """
-    from bench.tracks.forecasting import nowcasting
+    from bench.tracks.forecasting.rows import nowcasting
 
     leads = data.leads.size
     return nowcasting.answer(

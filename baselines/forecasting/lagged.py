@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 )
 def lagged(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """y_l^m = x_(T + 1 - m) for every lead l: as many members as input frames."""
-    from bench.tracks.forecasting import forecasts
+    from bench.tracks.forecasting.rows import forecasts
 
     leads = data.leads.size
     found = forecasts.answer(data, lambda x: x[:, ::-1, None].repeat(leads, axis=2))

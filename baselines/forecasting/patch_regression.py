@@ -22,8 +22,8 @@ def patch_regression(data: ForecastingData, hp: Mapping[str, Any], ctx: Context)
     import numpy as np
     from sklearn.linear_model import Ridge
 
-    from bench.tracks.forecasting import forecasts
-    from bench.tracks.forecasting.forecasts import Training, filled
+    from bench.tracks.forecasting.rows import forecasts
+    from bench.tracks.forecasting.rows.forecasts import Training, filled
 
     known, rng = Training.of(data), np.random.default_rng(ctx.seed)
     frames = filled(known.inputs, data)

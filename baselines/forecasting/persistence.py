@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @method("forecasting", name="Persistence", deterministic=True, ref="the least that a forecast has to beat")
 def persistence(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """y_l = x_T for every lead l: one member."""
-    from bench.tracks.forecasting import forecasts
+    from bench.tracks.forecasting.rows import forecasts
 
     leads = data.leads.size
     return forecasts.answer(data, lambda x: x[:, None, -1:].repeat(leads, axis=2))

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 @method("forecasting", name="PredRNN", ref="Wang et al., PredRNN, NeurIPS 2017")
 def pred_rnn(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """Frame after frame by two layers of cells with a memory that goes through both: one member."""
-    from bench.tracks.forecasting import forecasts, training
+    from bench.tracks.forecasting import training
     from bench.tracks.forecasting.nets.recurrent import PredRNN
+    from bench.tracks.forecasting.rows import forecasts
 
     def make(components: int, frames: int, leads: int) -> PredRNN:
         return PredRNN(components, leads)

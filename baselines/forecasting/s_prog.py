@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
-from bench.tracks.forecasting.nowcasting import only_rain
+from bench.tracks.forecasting.rows.nowcasting import only_rain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ def s_prog(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[s
     ``levels``: number of scales, 0: as many as suit the field. It sees what lies
     around the window, where there is something.
     """
-    from bench.tracks.forecasting import nowcasting
+    from bench.tracks.forecasting.rows import nowcasting
 
     def nowcast(frames: np.ndarray, v: np.ndarray, number: int) -> np.ndarray:
         from pysteps.nowcasts import sprog

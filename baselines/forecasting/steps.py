@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
-from bench.tracks.forecasting.nowcasting import only_rain
+from bench.tracks.forecasting.rows.nowcasting import only_rain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ def steps(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[st
     """
     import numpy as np
 
-    from bench.tracks.forecasting import nowcasting
+    from bench.tracks.forecasting.rows import nowcasting
 
     minutes = float(data.leads[0])
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 @method("forecasting", name="U-Net", ref="Ronneberger et al., U-Net, MICCAI 2015")
 def unet(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """y = x_T + U(x_1, ..., x_T), all leads at once: one member, the mean absolute error minimised."""
-    from bench.tracks.forecasting import forecasts, training
+    from bench.tracks.forecasting import training
     from bench.tracks.forecasting.nets.unet import Regressor
+    from bench.tracks.forecasting.rows import forecasts
 
     def make(components: int, frames: int, leads: int) -> Regressor:
         return Regressor(leads * components, frames * components, data.recipe.assumed.channels)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from bench.tracks.forecasting.data import ForecastingData
-    from bench.tracks.forecasting.diffusing import Forecaster
+    from bench.tracks.forecasting.nets.diffusing import Forecaster
 
 NETWORK, FILE, FACTS = "forecasting-diffusion", "network.safetensors", "facts.json"
 #: Seeds, from 0, for which there is a network.
@@ -56,7 +56,7 @@ def build(ctx: StageContext) -> None:
     Raises:
         BenchError: the loss was not finite.
     """
-    from bench.tracks.forecasting.diffusing import Forecaster
+    from bench.tracks.forecasting.nets.diffusing import Forecaster
     from bench.tracks.forecasting.track import TRACK
     from bench.tracks.forecasting.training import Windows
 
@@ -105,7 +105,7 @@ def validation(data: ForecastingData) -> tuple[np.ndarray, np.ndarray]:
     """The validation windows by which guidance is set, at most `TRIED`, evenly among all; their frames."""
     import numpy as np
 
-    from bench.tracks.forecasting.forecasts import observed
+    from bench.tracks.forecasting.rows.forecasts import observed
 
     n = len(data.val)
     rows = np.unique(np.linspace(0, n - 1, min(n, TRIED)).round().astype(int))
@@ -120,7 +120,7 @@ def load(ctx: Context, data: ForecastingData) -> tuple[Forecaster, float]:
     Raises:
         BenchError: there is no network of this seed.
     """
-    from bench.tracks.forecasting.diffusing import Forecaster
+    from bench.tracks.forecasting.nets.diffusing import Forecaster
     from bench.tracks.forecasting.training import Windows
 
     folder = ctx.stage(NETWORK)

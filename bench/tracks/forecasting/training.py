@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench.contract import Context
 from bench.tracks.common.steps import Steps, optimised
 from bench.tracks.forecasting.data import ForecastingData
-from bench.tracks.forecasting.forecasts import Training, filled, stacked
+from bench.tracks.forecasting.rows.forecasts import Training, filled, stacked
 
 #: Steps between two checkpoints.
 CHECKPOINT = 250

@@ -16,9 +16,9 @@ from bench.contract import BenchError
 from bench.engine.context import RunStageContext, set_seed
 from bench.registry import methods_in
 from bench.tracks.forecasting import stages, training
-from bench.tracks.forecasting.diffusing import Forecaster
-from bench.tracks.forecasting.forecasts import observed
+from bench.tracks.forecasting.nets.diffusing import Forecaster
 from bench.tracks.forecasting.nets.recurrent import ConvLSTM, PredRNN
+from bench.tracks.forecasting.rows.forecasts import observed
 from bench.tracks.forecasting.training import Windows
 
 COGDPM = importlib.import_module("bench.methods.cogdpm")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bench.registry import methods_in
-from bench.tracks.forecasting import nowcasting
-from bench.tracks.forecasting.forecasts import Training, filled
+from bench.tracks.forecasting.rows import nowcasting
+from bench.tracks.forecasting.rows.forecasts import Training, filled
 from bench.tracks.forecasting.scale import scaled
 
 SIMPLE = ("persistence", "lagged", "climatology", "dressed_persistence", "damped_anomaly", "patch_regression")

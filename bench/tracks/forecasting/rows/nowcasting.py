@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.contract import BenchError, Context, Task
 from bench.tracks.forecasting import settings
-from bench.tracks.forecasting.forecasts import filled
+from bench.tracks.forecasting.rows.forecasts import filled
 from bench.tracks.forecasting.scale import FLOOR, scaled, unscaled
 
 if TYPE_CHECKING:
