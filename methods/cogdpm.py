@@ -60,21 +60,17 @@ def cogdpm(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[s
         ctx.report(w=w, scale=guidance.scale, mean_on_validation=guidance.mean())
         guidance.forget()
 
-    found: dict[str, Any] = {"parameters": training.parameters(theta.net)}
-    for split, inputs in (("val", data.val.inputs), ("test", data.test)):
-        sampled = theta.sample(
-            observed(inputs, data), members=data.members, steps=assumed.sampling_steps, seed=ctx.seed,
-            weight=guidance.weight(), k=k,
-        )  # fmt: skip
-        if split == "val":
-            guidance.forget()
-            found["val"] = data.forecast(unscaled(sampled.members, data.transform), "val")
-            continue
-        found["test"] = data.forecast(unscaled(sampled.members, data.transform))
-        found["precision"] = data.precision(sampled.variance)
+    sampled = theta.sample(
+        observed(data.test, data), members=data.members, steps=assumed.sampling_steps, seed=ctx.seed,
+        weight=guidance.weight(), k=k,
+    )  # fmt: skip
     if hp["form"] in ("clip", "rank"):
         ctx.report(w=w, mean_on_test=guidance.mean())
-    return found
+    return {
+        "test": data.forecast(unscaled(sampled.members, data.transform)),
+        "precision": data.precision(sampled.variance),
+        "parameters": training.parameters(theta.net),
+    }
 
 
 class Guidance:

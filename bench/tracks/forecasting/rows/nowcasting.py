@@ -7,6 +7,7 @@ OpenCV: `opencv-python-headless`, which it does not declare.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -104,14 +105,13 @@ def motion(frames: np.ndarray) -> np.ndarray:
     """The motion of frames (T, H, W) by Lucas and Kanade's method, (2, H, W) cells a frame.
 
     Raises:
-        BenchError: OpenCV is not installed.
+        BenchError: pySTEPS or OpenCV is not installed.
     """
-    try:
-        import cv2  # noqa: F401 - pysteps imports it late, and says so in no way that a user sees
-    except ImportError as error:
+    if missing := [m for m in ("pysteps", "cv2") if importlib.util.find_spec(m) is None]:
         raise BenchError(
-            "pySTEPS finds motion with OpenCV, which is not installed: pip install opencv-python-headless"
-        ) from error
+            f"motion is found by pySTEPS with OpenCV, and {' and '.join(missing)} cannot be imported:"
+            " pip install pysteps opencv-python-headless"
+        )
     with quiet():
         from pysteps.motion.lucaskanade import dense_lucaskanade
 
