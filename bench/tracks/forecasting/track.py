@@ -31,7 +31,7 @@ _NOTES: Mapping[str, str] = {
     "storm": "one storm of 1996: few independent cases, intervals by block",
     "wind": "monthly anomalies, which are hardly predictable: a floor for linear rows, no study of precision",
     "rain": "MRMS, one hour over the United States, split by longitude; intervals by blocks of 128 cells",
-    "radar": "KNMI, one day over the Netherlands; the last third of it is held out whole",
+    "radar": "KNMI, one day over the Netherlands; its last third is held out whole",
 }  # fmt: skip
 
 
@@ -54,7 +54,7 @@ class Forecasting(SourcedTrack):
     lead, component, y, x) in physical units with the coordinates of ``data.test`` and ``data.leads``, which
     ``data.forecast`` makes of an array. It has ``data.members`` members, or one: a deterministic forecast.
     If it likes: ``"val"``, the same for ``data.val``; ``"precision"``, (window, lead, y, x), larger where
-    less is certain, see ``data.precision``; ``"members"``, how many it has where they are fewer by its nature;
+    less is certain, see ``data.precision``; ``"members"``, how many it has if they are fewer by nature;
     ``"parameters"``, how many numbers its network has.
 
     The score is the fair CRPS, of rain on the logarithm of mm/h with a floor of 0.1. Units are windows.
@@ -179,7 +179,7 @@ class Forecasting(SourcedTrack):
         found = {
             "assumed": _ASSUMED,
             "deterministic": "a row of one member is scored by its absolute error, which anything with a"
-            " spread easily beats; the reference is therefore the lagged ensemble, the last frames as members",
+            " spread easily beats; the reference is therefore the lagged ensemble: the last frames",
             "precision": "a map's rank correlation with the error says mostly where rain is: read it beside"
             " the mean forecast's own, and given the mean forecast",
         }
