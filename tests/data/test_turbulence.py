@@ -58,7 +58,7 @@ def test_velocity_is_that_of_a_known_vorticity_and_has_no_divergence():
 
 def test_the_forcing_brings_the_energy_it_says():
     kick = turbulence._kick(np.random.default_rng(1), (400, 64, 64))
-    assert turbulence.energy(kick).mean() == pytest.approx(turbulence.POWER * turbulence.STEP, rel=0.02)
+    assert turbulence.energy(kick).mean() == pytest.approx(turbulence.POWER * turbulence.STEP, rel=0.04)
     k2 = turbulence.squared_wave_numbers()
     assert not abs(kick[:, (k2 < 3.5**2) | (k2 > 5.5**2)]).any()
 

@@ -81,7 +81,7 @@ def shown(part: str) -> np.ndarray:
 
 
 def _digits() -> np.ndarray:
-    """MNIST's digits, (n, 16, 16) float32 from 0 to 1: 14 pixels and a rim of one, for drawing between pixels."""
+    """MNIST's digits, (n, 16, 16) float32 from 0 to 1: 14 pixels and a rim, to draw them between pixels."""
     import numpy as np
     from PIL import Image
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError
@@ -88,7 +89,7 @@ def unbroken(whole: xr.DataArray) -> tuple[xr.DataArray, ...]:
         return (whole,)
     cuts = np.flatnonzero(steps > _GAP * np.median(steps)) + 1
     edges = [0, *cuts.tolist(), whole.sizes["time"]]
-    return tuple(whole.isel(time=slice(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True))
+    return tuple(whole.isel(time=slice(a, b)) for a, b in pairwise(edges))
 
 
 def boxes(values: np.ndarray, factor: int) -> np.ndarray:

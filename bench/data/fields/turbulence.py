@@ -32,7 +32,7 @@ POINTS, SIDE = 64, 32
 #: Part of the data -> its number of runs; frames of a run, and steps of the solution from frame to frame.
 RUNS: Mapping[str, int] = {"train": 10, "val": 2, "test": 4}
 FRAMES, EVERY = 24, 5
-#: Viscosity, drag, energy that the forcing brings in a unit of time, its ring of wave numbers, length of a step.
+#: Viscosity, drag, power of the forcing, its ring of wave numbers, length of a step in time.
 VISCOSITY, DRAG, POWER, RING, STEP = 5e-3, 0.1, 0.1, (3.5, 5.5), 0.04
 #: Steps before the first frame, after which the flow has forgotten how it began.
 _SPIN_UP, _SEED = 150, 20_241_114

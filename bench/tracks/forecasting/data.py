@@ -74,7 +74,7 @@ class ForecastingData:
         return self._labelled(values, FORECAST, split)
 
     def precision(self, values: np.ndarray) -> xr.DataArray:
-        """A map (window, lead, y, x) of the test windows, larger where less is certain, as an answer has it."""
+        """A map (window, lead, y, x) of the test windows, larger where less is certain."""
         return self._labelled(values, PRECISION, "test")
 
     def _labelled(self, values: np.ndarray, dims: tuple[str, ...], split: str) -> xr.DataArray:

@@ -28,9 +28,10 @@ def crps(forecast: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
     from scores.probability import crps_for_ensemble
 
     several = forecast.sizes["member"] > 1
-    return crps_for_ensemble(
+    found: xr.DataArray = crps_for_ensemble(
         forecast, target, "member", method="fair" if several else "ecdf", preserve_dims=_CELLS
-    ).transpose(*_CELLS)
+    )
+    return found.transpose(*_CELLS)
 
 
 def pooled(field: xr.DataArray, side: int, how: Literal["mean", "max"]) -> xr.DataArray:
@@ -114,7 +115,7 @@ def ranks(forecast: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
     """How often the observation has each rank among the members, (lead, rank); flat if they are reliable."""
     from scores.probability import rank_histogram
 
-    found = rank_histogram(forecast, target, "member", preserve_dims=["lead"])
+    found: xr.DataArray = rank_histogram(forecast, target, "member", preserve_dims=["lead"])
     return found.transpose("lead", ...)
 
 
@@ -145,7 +146,7 @@ def spectrum(field: xr.DataArray) -> xr.DataArray:
 
 
 def weighted(values: xr.DataArray, weights: np.ndarray | None) -> xr.DataArray:
-    """Mean over windows, each counting by its weight (n,), or all alike; NaN of a window and lead left out."""
+    """Mean over windows, each counting by its weight (n,), or all alike; NaN is left out."""
     import xarray as xr
 
     if weights is None:

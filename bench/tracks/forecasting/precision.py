@@ -96,7 +96,8 @@ def _spearman(values: np.ndarray) -> np.ndarray:
     if values.shape[1] < FEWEST:
         return np.full((len(values), len(values)), np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.corrcoef(rankdata(values, axis=1))
+        rho: np.ndarray = np.corrcoef(rankdata(values, axis=1))
+    return rho
 
 
 def _partial(rho: np.ndarray, given: int) -> np.ndarray:

@@ -95,9 +95,10 @@ def _aligned(answer: Answer, key: str, dims: tuple[str, ...], target: xr.DataArr
 def _finite(answer: Answer, what: str, found: xr.DataArray, target: xr.DataArray) -> None:
     """Let pass a window that is not finite anywhere, as it diverged; not one that is so in places."""
     import numpy as np
+    import xarray as xr
 
-    bad = (~np.isfinite(found)) & target.notnull()
-    inside = [d for d in found.dims if d != "window"]
+    bad = ~xr.apply_ufunc(np.isfinite, found) & target.notnull()
+    inside = [d for d in bad.dims if d != "window"]
     some, every = bad.any(inside), (bad | target.isnull()).all(inside)
     if bool((some & ~every).any()):
         window = found["window"].values[int((some & ~every).argmax())]
@@ -118,7 +119,7 @@ def numbers(found: xr.DataArray, truth: Truth, split: Literal["test", "val"]) ->
 
 
 def units(by_window: xr.DataArray, truth: Truth) -> Units:
-    """CRPS of every test window, (n,), with its block; in the order of their names. Their mean is the metric."""
+    """CRPS of every test window, (n,), with its block; in the order of their names. Mean: the metric."""
     import numpy as np
 
     order = np.argsort(truth.ids)

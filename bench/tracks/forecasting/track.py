@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from bench.tracks.forecasting.data import ForecastingData, Splits, Truth
 
 _ASSUMED = (
-    "no number of the paper could be sourced: its data are replaced, and every size, step, rate and constant of"
-    " the guidance is this suite's"
+    "no number of the paper could be sourced: its data are replaced, and every size, step, rate and constant"
+    " of the guidance is this suite's"
 )
 #: Task -> part of the board with a mean of its own.
 GROUPS: Mapping[str, str] = {"rain": "rain", "radar": "rain", "storm": "wind", "wind": "wind"}
@@ -31,7 +31,7 @@ _NOTES: Mapping[str, str] = {
     "storm": "one storm of 1996: few independent cases, intervals by block",
     "wind": "monthly anomalies, which are hardly predictable: a floor for linear rows, no study of precision",
     "rain": "MRMS, one hour over the United States, split by longitude; intervals by blocks of 128 cells",
-    "radar": "KNMI, one day over the Netherlands; the last third of it is held out whole",
+    "radar": "KNMI, one day over the Netherlands; its last third is held out whole",
 }  # fmt: skip
 
 
@@ -53,8 +53,8 @@ class Forecasting(SourcedTrack):
     A method is given `ForecastingData` and answers with a mapping. ``"test"``: a `DataArray` (window, member,
     lead, component, y, x) in physical units with the coordinates of ``data.test`` and ``data.leads``, which
     ``data.forecast`` makes of an array. It has ``data.members`` members, or one: a deterministic forecast.
-    If it likes: ``"val"``, the same for ``data.val``; ``"precision"``, (window, lead, y, x), larger where less
-    is certain, see ``data.precision``; ``"members"``, how many it has where they are fewer by its nature;
+    If it likes: ``"val"``, the same for ``data.val``; ``"precision"``, (window, lead, y, x), larger where
+    less is certain, see ``data.precision``; ``"members"``, how many it has if they are fewer by nature;
     ``"parameters"``, how many numbers its network has.
 
     The score is the fair CRPS, of rain on the logarithm of mm/h with a floor of 0.1. Units are windows.
@@ -178,10 +178,10 @@ class Forecasting(SourcedTrack):
         """What is assumed about the paper, how to read the measures, and what the data are not."""
         found = {
             "assumed": _ASSUMED,
-            "deterministic": "a row of one member is scored by its absolute error, which anything with a spread"
-            " easily beats; the reference is therefore the lagged ensemble, the last frames as members",
-            "precision": "a map's rank correlation with the error says mostly where rain is: read it beside the"
-            " mean forecast's own, and given the mean forecast",
+            "deterministic": "a row of one member is scored by its absolute error, which anything with a"
+            " spread easily beats; the reference is therefore the lagged ensemble: the last frames",
+            "precision": "a map's rank correlation with the error says mostly where rain is: read it beside"
+            " the mean forecast's own, and given the mean forecast",
         }
         return found | {t.name: _NOTES[t.name] for t in tasks if t.name in _NOTES}
 

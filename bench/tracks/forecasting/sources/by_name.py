@@ -12,6 +12,18 @@ if TYPE_CHECKING:
 
 def source_of(dataset: str) -> Source[Splits]:
     """The source of a task's data, imported now: a plan of other tasks does not pay for it."""
-    from bench.tracks.forecasting.sources import blobs
+    if dataset == "blobs":
+        from bench.tracks.forecasting.sources import blobs
 
-    return blobs
+        return blobs
+    if dataset in ("digits", "turbulence"):
+        from bench.tracks.forecasting.sources import generated
+
+        return generated
+    if dataset in ("storm", "wind"):
+        from bench.tracks.forecasting.sources import winds
+
+        return winds
+    from bench.tracks.forecasting.sources import radar
+
+    return radar
