@@ -1,0 +1,108 @@
+"""What rows of the track share that is no training: observed frames without gaps, scales, and the answer.
+
+Arrays are numpy, with the dimensions of `bench.tracks.forecasting.data` in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.tracks.forecasting.scale import FLOOR, scaled, unscaled
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bench.tracks.forecasting.data import ForecastingData
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The training windows on the task's scale (`scale`), and their moments.
+
+    ``inputs`` (n, T, C, H, W) and ``targets`` (n, L, C, H, W) float32, NaN where nothing was observed.
+    ``mean``, ``deviation``: (C,), of all frames. ``change``: (L, C), root mean square of target less the last
+    frame.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+    change: np.ndarray
+
+    @classmethod
+    def of(cls, data: ForecastingData) -> Training:
+        """Of the training windows of a task."""
+        inputs = scaled(data.train.inputs.values, data.transform)
+        targets = scaled(data.train.targets.values, data.transform)
+        both = np.concatenate([inputs, targets], axis=1).astype(np.float64)
+        last = filled(inputs, data)[:, -1:]
+        change = np.sqrt(np.nanmean(np.square(targets - last, dtype=np.float64), axis=(0, 3, 4)))
+        deviation = np.nanstd(both, axis=(0, 1, 3, 4))
+        return cls(
+            inputs, targets,
+            np.nanmean(both, axis=(0, 1, 3, 4)).astype(np.float32),
+            np.maximum(deviation, 1e-6).astype(np.float32), np.maximum(change, 1e-6).astype(np.float32),
+        )  # fmt: skip
+
+    def mean_target(self) -> np.ndarray:
+        """The mean of all training targets at each lead and cell, (L, C, H, W), on the task's scale.
+
+        Where none was observed, the mean of the component.
+        """
+        seen = np.isfinite(self.targets)
+        total = np.where(seen, self.targets, 0).sum(0, dtype=np.float64)
+        mean = total / np.maximum(seen.sum(0), 1)
+        out: np.ndarray = np.where(seen.any(0), mean, self.mean[None, :, None, None]).astype(np.float32)
+        return out
+
+
+def filled(frames: np.ndarray, data: ForecastingData) -> np.ndarray:
+    """Frames (n, T, C, H, W) on the task's scale (`scale`), whose gaps have the last value observed there.
+
+    What no earlier frame shows is dry, or the mean of the window's component; 0 where it shows nothing.
+    """
+    if np.isfinite(frames).all():
+        return frames
+    out = frames.copy()
+    if data.transform == "log-rain":
+        missing = np.full_like(out[:, :1, :, :1, :1], np.log10(FLOOR))
+    else:
+        seen = np.isfinite(out)
+        count = seen.sum(axis=(1, 3, 4), keepdims=True)
+        missing = np.where(seen, out, 0).sum(axis=(1, 3, 4), keepdims=True) / np.maximum(count, 1)
+    before = np.broadcast_to(missing[:, 0], out[:, 0].shape)
+    for frame in range(out.shape[1]):
+        out[:, frame] = before = np.where(np.isfinite(out[:, frame]), out[:, frame], before)
+    return out
+
+
+def observed(inputs: xr.DataArray, data: ForecastingData) -> np.ndarray:
+    """The input frames (n, T, C, H, W) of windows on the task's scale (`scale`), without gaps."""
+    return filled(scaled(inputs.values, data.transform), data)
+
+
+def answer(data: ForecastingData, members: Any) -> dict[str, Any]:
+    """The answer of a row that needs nothing but frames.
+
+    Args:
+        data: of the task.
+        members: takes the input frames of windows, (n, T, C, H, W) without gaps, and gives their forecasts
+            (n, M, L, C, H, W), both on the task's scale (`scale`).
+    """
+    found: dict[str, Any] = {}
+    for split, inputs in (("test", data.test), ("val", data.val.inputs)):
+        forecasts = members(observed(inputs, data))
+        found[split] = data.forecast(
+            unscaled(forecasts, data.transform), "test" if split == "test" else "val"
+        )
+    return found
+
+
+def stacked(members: Iterable[np.ndarray]) -> np.ndarray:
+    """Forecasts (n, L, C, H, W) as the members (n, M, L, C, H, W) of one."""
+    return np.stack(list(members), axis=1)
