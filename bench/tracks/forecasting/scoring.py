@@ -101,7 +101,7 @@ def _finite(answer: Answer, what: str, found: xr.DataArray, target: xr.DataArray
     inside = [d for d in bad.dims if d != "window"]
     some, every = bad.any(inside), (bad | target.isnull()).all(inside)
     if bool((some & ~every).any()):
-        window = found["window"].values[int((some & ~every).argmax())]
+        window = found["window"].values[int((some & ~every).to_numpy().argmax())]
         raise answer.error(
             f"{what} is not finite at {int(bad.sel(window=window).sum())} observed cells of window {window!s}"
         )
