@@ -1,5 +1,7 @@
 """Windows are cut where a source says, and no frame or cell of a test window is in another split."""
 
+import itertools
+
 import numpy as np
 
 from bench.data.fields import frames
@@ -28,7 +30,7 @@ def test_a_window_holds_its_frames_and_what_lies_around_and_nothing_beyond_the_d
 
 def test_rain_splits_share_no_column_and_are_64_cells_apart():
     spans = sorted((a, b, split) for split, all_of in radar.COLUMNS.items() for a, b in all_of)
-    assert all(later[0] - earlier[1] >= 64 for earlier, later in zip(spans[:-1], spans[1:], strict=True))
+    assert all(later[0] - earlier[1] >= 64 for earlier, later in itertools.pairwise(spans))
     assert all((b - a) % 32 == 0 for a, b, _ in spans)
 
 
@@ -45,7 +47,7 @@ def test_a_window_with_a_hole_or_without_rain_is_left_out():
 def test_splits_by_time_share_no_frame():
     for spans in (winds.STORM, winds.MONTHS, radar.THIRDS):
         ordered = list(spans.values())
-        assert all(a[1] <= b[0] for a, b in zip(ordered[:-1], ordered[1:], strict=True))
+        assert all(a[1] <= b[0] for a, b in itertools.pairwise(ordered))
 
 
 def test_no_window_of_the_storm_lies_over_a_gap_in_time():
