@@ -6,7 +6,7 @@ dry, a factor of two is the same anywhere.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.tracks.forecasting.settings import Transform
 
@@ -26,7 +26,8 @@ def scaled(values: Field, transform: Transform) -> Field:
 
     if transform == "identity":
         return values
-    found: Field = np.log10(np.maximum(values, FLOOR))
+    floored: Any = np.maximum(values, FLOOR)
+    found: Field = np.log10(floored)
     return found
 
 

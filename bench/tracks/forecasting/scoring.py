@@ -101,7 +101,7 @@ def _finite(answer: Answer, what: str, found: xr.DataArray, target: xr.DataArray
     inside = [d for d in bad.dims if d != "window"]
     some, every = bad.any(inside), (bad | target.isnull()).all(inside)
     if bool((some & ~every).any()):
-        window = found["window"].values[int((some & ~every).argmax())]
+        window = found["window"].values[int((some & ~every).to_numpy().argmax())]
         raise answer.error(
             f"{what} is not finite at {int(bad.sel(window=window).sum())} observed cells of window {window!s}"
         )
@@ -167,7 +167,8 @@ def of_maps(found: xr.DataArray, own: xr.DataArray | None, truth: Truth) -> xr.D
     """Rank correlations of the maps with the error, (map, subset, window, lead), on the task's scale."""
     r = truth.recipe
     members, observed = scaled(found, r.transform), scaled(truth.test, r.transform)
-    wet = None if r.wet is None else math.log10(r.wet) if r.transform == "log-rain" else r.wet
+    # A little more: dry cells are at the floor of the logarithm, which is the same number.
+    wet = None if r.wet is None else 1e-6 + (math.log10(r.wet) if r.transform == "log-rain" else r.wet)
     maps = precision.maps(members, scaled(truth.last, r.transform), own)
     return precision.correlations(maps, members, observed, wet)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from bench import packages
 from bench.contract import Claim, Inputs, Metric, Score, Snapshot, Task
 from bench.tracks.common.names import check_names
 from bench.tracks.common.sources import Source, SourcedTrack
@@ -107,6 +108,10 @@ class Forecasting(SourcedTrack):
     def source(self, task: Task) -> Source[Splits]:
         """The module that opens the task's data."""
         return source_of(task.params["dataset"])
+
+    def missing(self, task: Task, run: settings.Run) -> str | None:
+        """Which package or data set has to be brought and the command that helps, or None."""
+        return packages.missing("scores of forecasts", {"scores": ()}) or super().missing(task, run)
 
     def load(self, task: Task, run: settings.Run, inputs: Inputs) -> ForecastingData:
         """The windows of all splits, without what followed the test windows."""

@@ -94,7 +94,7 @@ def test_fss_of_hand_made_fields():
 def test_a_wave_has_its_power_at_its_own_wave_number():
     wave = np.cos(2 * np.pi * 3 * np.arange(16) / 16) * np.ones((16, 1))
     found = metrics.spectrum(field(wave)).isel(lead=0)
-    assert int(found["wavenumber"][int(found.argmax())]) == 3
+    assert int(found["wavenumber"][int(found.to_numpy().argmax())]) == 3
 
 
 def test_rain_goes_to_its_logarithm_and_back():

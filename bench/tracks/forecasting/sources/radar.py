@@ -35,6 +35,8 @@ THIRDS: Mapping[str, tuple[float, float]] = {"train": (0.0, 0.43), "val": (0.45,
 WET = 0.05
 #: Cells a side of a block of `rain`, of `radar`: 512 and 256 km.
 BLOCK = {"rain": 128, "radar": 64}
+#: Cells between two places; those of `radar` overlap, since of disjoint ones only three are covered and wet.
+STRIDE = {"rain": 32, "radar": 16}
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
@@ -99,8 +101,8 @@ def _places(event: xr.DataArray, dataset: str, split: str, r: Recipe) -> list[cu
     else:
         first, last = (round(share * n) for share in THIRDS[split])
     length, places = r.frames + r.leads, []
-    for row in range(0, rows - r.size + 1, r.size):
-        for column in (c for a, b in spans for c in range(a, min(b, columns) - r.size + 1, r.size)):
+    for row in range(0, rows - r.size + 1, STRIDE[dataset]):
+        for column in (c for a, b in spans for c in range(a, min(b, columns) - r.size + 1, STRIDE[dataset])):
             block = f"y{row // BLOCK[dataset]}-x{column // BLOCK[dataset]}"
             here = values[:, row : row + r.size, column : column + r.size]
             covered = ~np.isnan(here).any((1, 2))

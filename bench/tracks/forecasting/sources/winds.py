@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 #: Task -> data set of the catalogue.
 DATA = {"storm": "storm-winds", "wind": "monthly-winds"}
 #: Splits as first and last frame (excluded): of the storm's usable frames, of months since January 1982. No
-#: frame is in two; those between the storm's splits are gaps.
-STORM: Mapping[str, tuple[int, int]] = {"train": (0, 34), "val": (35, 44), "test": (46, 62)}
+#: frame is in two. After the storm's frames 16 and 35 one frame was empty, so that 12 hours lie between
+#: training and validation; 12 lie between validation and test.
+STORM: Mapping[str, tuple[int, int]] = {"train": (0, 36), "val": (36, 45), "test": (46, 62)}
 MONTHS: Mapping[str, tuple[int, int]] = {"train": (0, 96), "val": (96, 108), "test": (108, 132)}
 #: Hours between two frames of the storm.
 _HOURS = 6

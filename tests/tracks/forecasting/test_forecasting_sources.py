@@ -1,0 +1,58 @@
+"""Windows are cut where a source says, and no frame or cell of a test window is in another split."""
+
+import itertools
+
+import numpy as np
+
+from bench.data.fields import frames
+from bench.tracks.forecasting import cutting
+from bench.tracks.forecasting.settings import recipe
+from bench.tracks.forecasting.sources import radar, winds
+from bench.tracks.forecasting.track import TRACK
+
+
+def event(values, units="mm/h"):
+    return frames.event(values, name="event", units=units, components=["rain"], time=np.arange(len(values)))
+
+
+def test_a_window_holds_its_frames_and_what_lies_around_and_nothing_beyond_the_domain():
+    values = np.arange(6 * 8 * 8, dtype=np.float32).reshape(6, 1, 8, 8)
+    part = cutting.cut(
+        event(values), [cutting.Place(1, 0, 4, "b")], cutting.Shape(2, 2, 4, 2), "e", 5, "minutes"
+    )
+    np.testing.assert_array_equal(part.windows.inputs[0], values[1:3, :, 0:4, 4:8])
+    np.testing.assert_array_equal(part.windows.targets[0], values[3:5, :, 0:4, 4:8])
+    np.testing.assert_array_equal(part.wide[0, :, :, 2:, :6], values[1:3, :, 0:6, 2:8])
+    assert np.isnan(part.wide[0, :, :, :2]).all()
+    assert part.windows.inputs["time"].values.tolist() == [-5, 0]
+    assert part.windows.targets["lead"].values.tolist() == [5, 10]
+
+
+def test_rain_splits_share_no_column_and_are_64_cells_apart():
+    spans = sorted((a, b, split) for split, all_of in radar.COLUMNS.items() for a, b in all_of)
+    assert all(later[0] - earlier[1] >= 64 for earlier, later in itertools.pairwise(spans))
+    assert all((b - a) % 32 == 0 for a, b, _ in spans)
+
+
+def test_a_window_with_a_hole_or_without_rain_is_left_out():
+    r = recipe("rain", TRACK.Run())
+    values = np.zeros((r.frames + r.leads, 1, 32, 1728), np.float32)
+    values[:, :, :, 1248:1344] = 2  # three test windows of rain
+    values[5, 0, 3, 1290] = np.nan  # of which the second was not observed everywhere
+    values[r.frames - 1, :, :, 1312:] = 0  # and the third is dry when it is last seen
+    found = radar._places(event(values), "rain", "test", r)
+    assert [(p.frame, p.column) for p in found] == [(0, 1248)]
+
+
+def test_splits_by_time_share_no_frame():
+    for spans in (winds.STORM, winds.MONTHS, radar.THIRDS):
+        ordered = list(spans.values())
+        assert all(a[1] <= b[0] for a, b in itertools.pairwise(ordered))
+
+
+def test_no_window_of_the_storm_lies_over_a_gap_in_time():
+    task = TRACK.tasks(TRACK.Grid(tasks=("storm",)))[0]
+    splits = winds.splits(task, TRACK.Run(), None)
+    starts = [int(str(w)[7:11]) for w in splits.train.windows.inputs["window"].values]
+    assert not any(t <= gap < t + 7 for t in starts for gap in (16, 35))
+    assert len(splits.test.windows) == 9
