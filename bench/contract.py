@@ -48,6 +48,8 @@ class Metric:
 
     ``kind``: ``quality`` (a claim about the method), ``cost`` (compared only within one hardware label) or
     ``diagnostic`` (explains, never ranks). ``censored``: values may be (bound, flag), see `Censored`.
+    ``averaged``: whether a mean over tasks says anything; False where the unit differs from task to task, and
+    then a board lists the values of each task.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Metric:
     digits: int = 4
     kind: Literal["quality", "cost", "diagnostic"] = "quality"
     censored: bool = False
+    averaged: bool = True
     doc: str = ""
 
 
@@ -126,7 +129,8 @@ class Stage:
 
     ``build(ctx)`` writes files into ``ctx.outdir`` (one folder a shard). Its address is the hash of what is
     declared here, so two tracks that declare the same stage share it. ``stages`` are the stages that it reads
-    itself.
+    itself. ``per_seed``: there is another one for each ``seed`` of the cells that read it, such as a network
+    that some rows only sample; it is declared without a seed, and a cell reads that of its own (`of_seed`).
     """
 
     name: str
@@ -136,12 +140,14 @@ class Stage:
     version: int = 1
     shards: int = 1
     stages: tuple[Stage, ...] = ()
+    per_seed: bool = False
+    seed: int | None = None
     _address: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def address(self) -> str:
-        """16 hex digits over name, version, parameters, shards and the addresses of the stages it reads; not
-        over the module of ``build``, so that moved code makes no other stage.
+        """16 hex digits over name, version, parameters, shards, seed and the addresses of the stages it
+        reads; not over the module of ``build``, so that moved code makes no other stage.
         """
         if not self._address:  # once: a plan asks for it thousands of times
             object.__setattr__(self, "_address", self.address_by(self.build.__qualname__))
@@ -151,7 +157,12 @@ class Stage:
         """The address if ``build`` were called so."""
         reads = [s.address for s in self.stages]
         declared = {"stage": self.name, "version": self.version, "params": dict(self.params), "build": build}
-        return digest({**declared, "shards": self.shards, "reads": reads})
+        seed = {"seed": self.seed} if self.per_seed else {}
+        return digest({**declared, **seed, "shards": self.shards, "reads": reads})
+
+    def of_seed(self, seed: int) -> Stage:
+        """The stage that a cell of this seed reads: another one for each if ``per_seed``, else itself."""
+        return replace(self, seed=seed) if self.per_seed else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,6 +353,7 @@ class Method:
     counterpart: str | None
     fallback: Mapping[str, Any]
     deterministic: bool
+    missing: Callable[[Task, Any], str | None] | None
 
     def rows(self) -> tuple[str, ...]:
         """Names of its rows: ``id`` (unless ``base=False``) and ``id/variant``."""
@@ -383,6 +395,7 @@ def method(
     counterpart: str | None = None,
     fallback: Mapping[str, Any] | None = None,
     deterministic: bool = False,
+    missing: Callable[[Task, Any], str | None] | None = None,
 ) -> Callable[[Fn], Fn]:
     """Declare ``fn(data, hp, ctx) -> answer`` as a method of a track. The function itself is left as it is.
 
@@ -401,6 +414,8 @@ def method(
         counterpart: the row that it is compared with one to one; ``{variant}`` is filled in.
         fallback: hyper-parameters tried once after ``oom`` (a smaller micro-batch); the record is marked.
         deterministic: the seed changes nothing: run once, and never counted as several seeds.
+        missing: (task, run) -> which package this row takes beside those of the task, if it is not installed,
+            and the command that helps, or None. Cheap.
         version: raise it to make old records of this method new again.
 
     Raises:
@@ -418,7 +433,7 @@ def method(
             track=track, id=id or fn.__name__.replace("_", "-"), name=name, fn=fn, hp=known, needs=needs or
             Needs(), variants=dict(variants or {}), base=base, version=version, ref=ref, stages=stages,
             skip=skip, alias=alias, counterpart=counterpart, fallback=dict(fallback or {}),
-            deterministic=deterministic,
+            deterministic=deterministic, missing=missing,
         )  # fmt: skip
         fn.__dict__.setdefault("__bench_methods__", []).append(m)
         return fn

@@ -28,7 +28,7 @@ def damped_anomaly(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -
     from bench.tracks.forecasting.rows.forecasts import Training, filled
 
     known, rng = Training.of(data), np.random.default_rng(ctx.seed)
-    last, mean_l = filled(known.inputs, data)[:, -1], known.mean_target()
+    last, mean_l = filled(known.inputs, data.transform)[:, -1], known.mean_target()
     mean = last.mean(0)
     now = (last - mean)[:, None]
     after = np.where(np.isfinite(known.targets), known.targets - mean_l, np.nan)

@@ -24,7 +24,7 @@ def dressed_persistence(data: ForecastingData, hp: Mapping[str, Any], ctx: Conte
     from bench.tracks.forecasting.rows.forecasts import Training, filled
 
     known, rng = Training.of(data), np.random.default_rng(ctx.seed)
-    r = np.nan_to_num(known.targets - filled(known.inputs, data)[:, -1:])
+    r = np.nan_to_num(known.targets - filled(known.inputs, data.transform)[:, -1:])
 
     def members(x: np.ndarray) -> np.ndarray:
         return x[:, None, -1:] + r[rng.integers(len(r), size=(len(x), data.members))]

@@ -26,7 +26,7 @@ def patch_regression(data: ForecastingData, hp: Mapping[str, Any], ctx: Context)
     from bench.tracks.forecasting.rows.forecasts import Training, filled
 
     known, rng = Training.of(data), np.random.default_rng(ctx.seed)
-    frames = filled(known.inputs, data)
+    frames = filled(known.inputs, data.transform)
     y = (known.targets - frames[:, -1:]).reshape(len(frames), -1, *frames.shape[3:]).transpose(0, 2, 3, 1)
     n, H, W = y.shape[:3]
     per = max(1, hp["cells"] // n)

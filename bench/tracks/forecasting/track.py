@@ -15,7 +15,7 @@ from bench.contract import Claim, Inputs, Metric, Score, Snapshot, Task
 from bench.tracks.common.names import check_names
 from bench.tracks.common.sources import Source, SourcedTrack
 from bench.tracks.forecasting import settings
-from bench.tracks.forecasting.sources.by_name import source_of
+from bench.tracks.forecasting.sources.by_name import given, source_of
 
 if TYPE_CHECKING:
     from bench.tracks.forecasting.data import ForecastingData, Splits, Truth
@@ -58,18 +58,39 @@ class Forecasting(SourcedTrack):
     less is certain, see ``data.precision``; ``"members"``, how many it has if they are fewer by nature;
     ``"parameters"``, how many numbers its network has.
 
-    The score is the fair CRPS, of rain on the logarithm of mm/h with a floor of 0.1. Units are windows.
+    The score is the fair CRPS, of rain on the logarithm of mm/h with a floor of 0.1. It ranks as a skill
+    score over the lagged ensemble (the last frames as members): tasks have units of their own, and only
+    shares of something have a mean over them. Scores by example are windows.
     """
 
     name = "forecasting"
     title = "Forecasting of rain and wind as ensembles"
     version = 1
     metrics = (
-        Metric(name="crps", better="lower", doc="fair CRPS; of rain on log10 of mm/h, floor 0.1"),
-        Metric(name="crps_mm", better="lower", unit="mm/h", doc="fair CRPS of rain in mm/h"),
-        Metric(name="crps_mean_pooled", better="lower", doc="CRPS after averaging squares of 4 x 4 cells"),
-        Metric(name="crps_max_pooled", better="lower", doc="CRPS of the maxima of squares of 4 x 4 cells"),
-        Metric(name="rmse", better="lower", doc="root mean square error of the ensemble's mean"),
+        Metric(
+            name="crpss",
+            better="higher",
+            doc="skill by fair CRPS: 1 minus its ratio to the lagged ensemble's",
+        ),
+        Metric(
+            name="crps", better="lower", averaged=False, doc="fair CRPS; of rain on log10 of mm/h, floor 0.1"
+        ),
+        Metric(name="crps_mm", better="lower", averaged=False, unit="mm/h", doc="fair CRPS of rain in mm/h"),
+        Metric(
+            name="crps_mean_pooled",
+            better="lower",
+            averaged=False,
+            doc="CRPS after averaging squares of 4 x 4 cells",
+        ),
+        Metric(
+            name="crps_max_pooled",
+            better="lower",
+            averaged=False,
+            doc="CRPS of the maxima of squares of 4 x 4 cells",
+        ),
+        Metric(
+            name="rmse", better="lower", averaged=False, doc="root mean square error of the ensemble's mean"
+        ),
         Metric(
             name="csi", better="higher", digits=3, doc="critical success index of the mean, all thresholds"
         ),
@@ -85,14 +106,23 @@ class Forecasting(SourcedTrack):
     axis = None
     # What the paper printed for any of them could not be found.
     claims = (
-        Claim(name="precision-weighted over constant guidance", rows=("cogdpm",), over=("cogdpm/constant",)),
+        Claim(
+            name="precision-weighted over constant guidance of the same network", rows=("cogdpm",),
+            over=("cogdpm/constant",),
+        ),
         Claim(name="CogDPM over STEPS on rain", rows=("cogdpm",), over=("steps",), tasks=("rain",)),
-        Claim(name="CogDPM over the best deterministic network", rows=("cogdpm",), over=("unet",)),
-    )
+        Claim(
+            name="CogDPM over each of the deep networks without noise", rows=("cogdpm",), over=("unet",),
+            also=(("conv-lstm",), ("pred-rnn",)),
+        ),
+    )  # fmt: skip
     Grid = settings.Grid
     Run = settings.Run
     by_value = ("RECIPES", "Recipe", "Assumed")
-    preload = ("numpy", "orjson", "pandas", "scipy.stats", "torch", "xarray")
+    preload = (
+        "numpy", "orjson", "pandas", "scipy.stats", "torch", "xarray", "diffusers.models.unets.unet_2d",
+        "diffusers.schedulers.scheduling_ddim", "safetensors.torch",
+    )  # fmt: skip
 
     def tasks(self, grid: settings.Grid) -> Sequence[Task]:
         """One task for each data set.
@@ -115,29 +145,24 @@ class Forecasting(SourcedTrack):
 
     def load(self, task: Task, run: settings.Run, inputs: Inputs) -> ForecastingData:
         """The windows of all splits, without what followed the test windows."""
-        from bench.tracks.forecasting.data import ForecastingData
-
-        splits = self.source(task).splits(task, run, inputs)
-        recipe = settings.recipe(task.params["dataset"], run)
-        test = splits.test.windows
-        return ForecastingData(
-            name=task.name, units=test.inputs.attrs["units"], transform=recipe.transform,
-            train=splits.train.windows, val=splits.val.windows, test=test.inputs,
-            wide=splits.test.wide, val_wide=splits.val.wide, margin=recipe.margin,
-            leads=test.targets["lead"], members=run.members, recipe=recipe,
-        )  # fmt: skip
+        return given(task, run, inputs)
 
     def truth(self, task: Task, run: settings.Run, inputs: Inputs) -> Truth:
         """What followed, read anew so that no method shares memory with it."""
+        import numpy as np
+
+        from bench.tracks.forecasting import scoring
         from bench.tracks.forecasting.data import Truth
 
         splits = self.source(task).splits(task, run, inputs)
+        recipe = settings.recipe(task.params["dataset"], run)
         test, val = splits.test, splits.val
         return Truth(
             test=test.windows.targets, val=val.windows.targets,
-            last=test.windows.inputs.isel(time=-1, drop=True), groups=test.groups, val_groups=val.groups,
-            weights=test.weights, members=run.members,
-            recipe=settings.recipe(task.params["dataset"], run),
+            last=test.windows.inputs.isel(time=-1, drop=True),
+            lagged=scoring.lagged(test, recipe.transform), val_lagged=scoring.lagged(val, recipe.transform),
+            groups=np.array([f"{task.name}: {g}" for g in test.groups.tolist()]),
+            weights=test.weights, members=run.members, recipe=recipe,
         )  # fmt: skip
 
     def score(self, task: Task, answer: Any, truth: Truth, history: Sequence[Snapshot]) -> Score:
@@ -161,7 +186,7 @@ class Forecasting(SourcedTrack):
         if checked.get("val") is not None:
             val = scoring.numbers(scoring.forecast(checked, "val", truth), truth, "val")
             metrics |= {f"val_{name}": value for name, value in val.items()}
-        if not math.isfinite(metrics["crps"]):
+        if not math.isfinite(metrics["crpss"]):
             return Score(metrics=metrics)
         series = scoring.by_lead(found, truth)
         each = series.pop("by_window")
@@ -169,11 +194,12 @@ class Forecasting(SourcedTrack):
             metrics[name] = scoring.number(series.get(name))
         ratio = series["spread"].mean() / series["rmse"].mean()
         metrics["spread_error"] = scoring.number(ratio)
-        rho = scoring.of_maps(found, own, truth)
-        metrics |= scoring.diagnostics(rho)
-        series["precision"] = rho.mean("window")
-        series["precision_by_window"] = rho.mean("lead")
-        return Score(metrics=metrics, series=series, units={"crps": scoring.units(each, truth)})
+        if truth.recipe.precision:
+            rho = scoring.of_maps(found, own, truth)
+            metrics |= scoring.diagnostics(rho)
+            series["precision"] = rho.mean("window")
+            series["precision_by_window"] = rho.mean("lead")
+        return Score(metrics=metrics, series=series, units=scoring.units(each, truth))
 
     def recipe(self, task: Task, run: settings.Run) -> Mapping[str, Any]:
         """What the task asks, and how networks are trained on it."""
@@ -183,8 +209,13 @@ class Forecasting(SourcedTrack):
         """What is assumed about the paper, how to read the measures, and what the data are not."""
         found = {
             "assumed": _ASSUMED,
-            "deterministic": "a row of one member is scored by its absolute error, which anything with a"
-            " spread easily beats; the reference is therefore the lagged ensemble: the last frames",
+            "skill": "ranks by 1 - CRPS / CRPS of the lagged ensemble on the same windows: within a task the"
+            " order is that of the fair CRPS, whose unit differs from task to task",
+            "one member": "a row with 1 under members gives one forecast and is scored by its absolute error,"
+            " which anything with a spread easily beats; the reference is therefore the lagged ensemble: the"
+            " last frames as members",
+            "moved rain": "extrapolation, S-PROG and STEPS see more than the others: on rain and radar 16"
+            " cells more at each side of a window, 64 x 64 in all",
             "precision": "a map's rank correlation with the error says mostly where rain is: read it beside"
             " the mean forecast's own, and given the mean forecast",
         }

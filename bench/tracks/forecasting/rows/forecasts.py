@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.tracks.forecasting.scale import FLOOR, scaled, unscaled
+from bench.tracks.forecasting.settings import Transform
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -40,7 +41,7 @@ class Training:
         inputs = scaled(data.train.inputs.values, data.transform)
         targets = scaled(data.train.targets.values, data.transform)
         both = np.concatenate([inputs, targets], axis=1).astype(np.float64)
-        last = filled(inputs, data)[:, -1:]
+        last = filled(inputs, data.transform)[:, -1:]
         change = np.sqrt(np.nanmean(np.square(targets - last, dtype=np.float64), axis=(0, 3, 4)))
         deviation = np.nanstd(both, axis=(0, 1, 3, 4))
         return cls(
@@ -61,7 +62,7 @@ class Training:
         return out
 
 
-def filled(frames: np.ndarray, data: ForecastingData) -> np.ndarray:
+def filled(frames: np.ndarray, transform: Transform) -> np.ndarray:
     """Frames (n, T, C, H, W) on the task's scale (`scale`), whose gaps have the last value observed there.
 
     What no earlier frame shows is dry, or the mean of the window's component; 0 where it shows nothing.
@@ -69,7 +70,7 @@ def filled(frames: np.ndarray, data: ForecastingData) -> np.ndarray:
     if np.isfinite(frames).all():
         return frames
     out = frames.copy()
-    if data.transform == "log-rain":
+    if transform == "log-rain":
         missing = np.full_like(out[:, :1, :, :1, :1], np.log10(FLOOR))
     else:
         seen = np.isfinite(out)
@@ -83,7 +84,7 @@ def filled(frames: np.ndarray, data: ForecastingData) -> np.ndarray:
 
 def observed(inputs: xr.DataArray, data: ForecastingData) -> np.ndarray:
     """The input frames (n, T, C, H, W) of windows on the task's scale (`scale`), without gaps."""
-    return filled(scaled(inputs.values, data.transform), data)
+    return filled(scaled(inputs.values, data.transform), data.transform)
 
 
 def answer(data: ForecastingData, members: Any) -> dict[str, Any]:
