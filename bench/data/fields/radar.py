@@ -5,7 +5,7 @@ decodes the frames in use and writes, below ``$BENCH_DATA/prepared/<name>``, a N
 ``manifest.json``. What was not observed stays NaN: a box is observed if all its cells are. A frame that
 cannot be read is named in the manifest and left out; with more than 5 % of them the preparation stops.
 
-Decoding a frame may take a second and more. What is decoded is kept, in ``.<name>-frames`` beside that folder,
+Decoding a frame may take a second. What is decoded is kept, in ``.<name>-frames`` beside that folder,
 until the data set is whole: a preparation that was stopped goes on where it was.
 """
 
