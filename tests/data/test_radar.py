@@ -126,34 +126,79 @@ def test_prepared_data_that_changed_are_found(copy, monkeypatch):
         CATALOG["knmi"].open().verify()
 
 
-def test_mrms_is_averaged_with_its_mask_at_its_longitudes(copy, monkeypatch):
+def mrms_frame(copy, minute, rain, **other):
+    """A frame of 8 x 8 cells in GRIB2, as MRMS writes it; ``other`` replaces keys of its header."""
     eccodes = pytest.importorskip("eccodes")
-    pytest.importorskip("cfgrib")
+    path = copy / f"mrms/2019/06/10/PrecipRate_00.00_20190610-00{minute:02d}00.grib2"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    message = eccodes.codes_grib_new_from_samples("regular_ll_sfc_grib2")
+    header = {
+        "centre": 161, "discipline": 209, "parameterCategory": 6, "parameterNumber": 1, "Ni": 8, "Nj": 8,
+        "latitudeOfFirstGridPointInDegrees": 54.995, "latitudeOfLastGridPointInDegrees": 54.925,
+        "longitudeOfFirstGridPointInDegrees": 230.005, "longitudeOfLastGridPointInDegrees": 230.075,
+        "iDirectionIncrementInDegrees": 0.01, "jDirectionIncrementInDegrees": 0.01, "bitsPerValue": 16,
+    }  # fmt: skip
+    for key, value in (header | other).items():
+        eccodes.codes_set(message, key, value)
+    eccodes.codes_set_values(message, rain.ravel())
+    with open(path, "wb") as file:
+        eccodes.codes_write(message, file)
+    eccodes.codes_release(message)
+    return path
+
+
+def test_mrms_is_averaged_with_its_mask_at_its_longitudes(copy, monkeypatch):
     small(monkeypatch, "mrms", (8, 8))
     rain = np.ones((8, 8))
     rain[:, 4:] = 3
-    rain[7, 7] = -3
+    rain[7, 7], rain[0, 7] = -3, -1
     for minute in (0, 2, 4):
-        path = copy / f"mrms/2019/06/10/PrecipRate_00.00_20190610-00{minute:02d}00.grib2"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        message = eccodes.codes_grib_new_from_samples("regular_ll_sfc_grib2")
-        for key, value in {
-            "centre": 161, "discipline": 209, "parameterCategory": 6, "parameterNumber": 1, "Ni": 8, "Nj": 8,
-            "latitudeOfFirstGridPointInDegrees": 54.995, "latitudeOfLastGridPointInDegrees": 54.925,
-            "longitudeOfFirstGridPointInDegrees": 230.005, "longitudeOfLastGridPointInDegrees": 230.075,
-            "iDirectionIncrementInDegrees": 0.01, "jDirectionIncrementInDegrees": 0.01, "bitsPerValue": 16,
-        }.items():  # fmt: skip
-            eccodes.codes_set(message, key, value)
-        eccodes.codes_set_values(message, rain.ravel())
-        with open(path, "wb") as file:
-            eccodes.codes_write(message, file)
-        eccodes.codes_release(message)
+        mrms_frame(copy, minute, rain)
     assert radar.prepare("mrms").counts == (2,)
     (event,) = frames.read("mrms")
-    np.testing.assert_allclose(event[0, 0], [[1, 3], [1, np.nan]], atol=1e-3)
+    np.testing.assert_allclose(event[0, 0], [[1, np.nan], [1, np.nan]], atol=1e-3)
     np.testing.assert_allclose(event["x"], [-129.98, -129.94])
     np.testing.assert_allclose(event["y"], [54.98, 54.94])
     assert not list(copy.rglob("*.idx")), "nothing is written beside the data"
+
+
+@pytest.mark.parametrize(
+    ("other", "cut", "said"),
+    [
+        ({"parameterNumber": 2}, None, r"parameter \(209, 6, 2\); expected \(209, 6, 1\).*in mm/h"),
+        ({"jScansPositively": 1}, None, "do not run from north to south"),
+        ({}, 100, "cannot be decoded"),
+        ({}, 0, "holds no GRIB message"),
+    ],
+)
+def test_a_frame_of_mrms_of_another_unit_or_order_or_without_its_end_is_named(
+    copy, monkeypatch, other, cut, said
+):
+    small(monkeypatch, "mrms", (8, 8))
+    path = mrms_frame(copy, 0, np.ones((8, 8)), **other)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(BenchError, match=rf"(?s)1 of 1 frames cannot be read:.*{path.name}.*{said}"):
+        radar.prepare("mrms")
+
+
+def test_a_preparation_that_was_stopped_goes_on_where_it_was(copy, monkeypatch):
+    paths = knmi(copy, monkeypatch, n=4)
+
+    def stopped(what, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        radar.prepare("knmi", progress=stopped)
+    assert CATALOG["knmi"].open().missing() is not None
+    decoded = []
+    layout = replace(radar.LAYOUTS["knmi"], decode=lambda path: decoded.append(path) or np.ones((8, 8)))
+    monkeypatch.setattr(radar, "LAYOUTS", {**LAYOUTS, "knmi": layout})
+    radar.prepare("knmi")
+    assert decoded == [paths[2]], "the first frame in use was kept, and every second one is in use"
+    np.testing.assert_allclose(np.nanmax(frames.read("knmi")[0].values, (1, 2, 3)), [12, 1])
+    assert [p.name for p in (copy.parent / "prepared").iterdir()] == ["knmi"], "what was kept is gone"
+    radar.prepare("knmi", again=True)
+    assert decoded == [paths[2], paths[0], paths[2]]
 
 
 def test_fmi_is_decoded_by_pysteps(copy, monkeypatch):

@@ -4,6 +4,9 @@ The user's copy lies below ``$BENCH_DATA/pysteps-data`` in its original layout (
 decodes the frames in use and writes, below ``$BENCH_DATA/prepared/<name>``, a NetCDF file for each event and
 ``manifest.json``. What was not observed stays NaN: a box is observed if all its cells are. A frame that
 cannot be read is named in the manifest and left out; with more than 5 % of them the preparation stops.
+
+Decoding a frame may take a second. What is decoded is kept, in ``.<name>-frames`` beside that folder,
+until the data set is whole: a preparation that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -196,10 +199,13 @@ def prepare(
             f"{name}: {len(listed)} frames in {_folder(name)}, the published copy has {layout.frames}:"
             f" bench data fetch pysteps-data, or bench data prepare {name} --partial"
         )
+    kept = root() / "prepared" / f".{name}-frames"
+    if again:
+        shutil.rmtree(kept, ignore_errors=True)
     decoded: list[tuple[_Frame, np.ndarray]] = []
     for i, frame in enumerate(listed):
         try:
-            decoded.append((frame, _decoded(frame.path, layout)))
+            decoded.append((frame, _kept(kept, frame.path, layout)))
         except BenchError as e:
             left_out.append(str(e))
         progress(f"{name}: frames", i + 1, len(listed))
@@ -207,7 +213,9 @@ def prepare(
     if unread > MOST_LEFT_OUT * len(listed):
         reasons = "\n".join(left_out)
         raise BenchError(f"{name}: {unread} of {len(listed)} frames cannot be read:\n{reasons}")
-    return _written(name, [_event(layout, part) for part in _events(decoded)], left_out, whole)
+    manifest = _written(name, [_event(layout, part) for part in _events(decoded)], left_out, whole)
+    shutil.rmtree(kept, ignore_errors=True)
+    return manifest
 
 
 def _listed(name: str) -> tuple[list[_Frame], list[str]]:
@@ -226,6 +234,31 @@ def _listed(name: str) -> tuple[list[_Frame], list[str]]:
         if layout.minutes is None or time.minute % layout.minutes == 0:
             found.append(_Frame(path, match.groupdict().get("product", name), time))
     return sorted(found, key=lambda f: (f.product, f.time)), foreign
+
+
+def _kept(folder: Path, path: Path, layout: Layout) -> np.ndarray:
+    """A decoded frame: as an earlier try left it in a folder, or decoded now and left there.
+
+    Raises:
+        BenchError: the frame cannot be decoded, or the folder cannot be written.
+    """
+    import numpy as np
+
+    stat = path.stat()
+    # A frame that was replaced, or other rules, make another name: what was kept is then not found.
+    name = digest([VERSION, layout.box, str(path), stat.st_size, stat.st_mtime_ns])
+    place = folder / f"{name}.npy"
+    try:
+        found: np.ndarray = np.load(place)
+        return found
+    except (OSError, ValueError):  # there is none, or the one there is was not written to its end
+        found = _decoded(path, layout)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(place, found)
+    except OSError as e:
+        raise BenchError(f"{folder}: cannot be written: {e.strerror or e}") from e
+    return found
 
 
 def _decoded(path: Path, layout: Layout) -> np.ndarray:

@@ -173,7 +173,7 @@ class Forecasting(SourcedTrack):
                 the number of members that were asked for.
         """
         from bench.tracks.common.answers import Answer
-        from bench.tracks.forecasting import scoring
+        from bench.tracks.forecasting import scoring, views
 
         asked = {"test": "a DataArray of forecasts for data.test, see data.forecast"}
         optional = ("val", "precision", "members", "parameters")
@@ -199,7 +199,10 @@ class Forecasting(SourcedTrack):
             metrics |= scoring.diagnostics(rho)
             series["precision"] = rho.mean("window")
             series["precision_by_window"] = rho.mean("lead")
-        return Score(metrics=metrics, series=series, units=scoring.units(each, truth))
+        return Score(
+            metrics=metrics, series=series, units=scoring.units(each, truth),
+            views={"forecast": views.forecast(found, own, truth)},
+        )  # fmt: skip
 
     def recipe(self, task: Task, run: settings.Run) -> Mapping[str, Any]:
         """What the task asks, and how networks are trained on it."""

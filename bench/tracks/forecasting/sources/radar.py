@@ -2,8 +2,8 @@
 
 Both in boxes of about 4 km. `rain` is split by longitude, with 64 cells between the splits; `radar` by time:
 the last third is held out whole. A window has full coverage in all of its frames, and more than 5 % of its
-cells are wet in the last frame that is shown. Of a place in validation or test one window is taken; places
-near each other are of one block.
+cells are wet, above 0.1 mm/h, in the last frame that is shown. Of a place in validation or test one window
+is taken; places near each other are of one block.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _places(event: xr.DataArray, dataset: str, split: str, r: Recipe) -> list[cu
             block = f"y{row // BLOCK[dataset]}-x{column // BLOCK[dataset]}"
             here = values[:, row : row + r.size, column : column + r.size]
             covered = ~np.isnan(here).any((1, 2))
-            wet = (here >= FLOOR).mean((1, 2)) > WET
+            wet = (here > FLOOR).mean((1, 2)) > WET
             starts = [
                 t
                 for t in range(first, last - length + 1)
