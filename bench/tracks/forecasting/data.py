@@ -27,7 +27,8 @@ class Windows:
     """Windows with what came before and after: ``inputs`` has the dimensions `INPUT`, ``targets`` `TARGET`.
 
     Coordinates: ``window``, its name; ``time`` of an input frame, 0 for the last one; ``lead`` of a target;
-    both in the unit of their ``attrs["units"]``; names of the ``component``; ``y`` and ``x``, cells.
+    both in the unit of their ``attrs["units"]``; names of the ``component``; ``y`` and ``x``, cells. Where
+    the windows of all splits lie at the same few places, ``place`` says at which a window does.
     ``attrs["units"]`` of both arrays: the unit of the fields.
     """
 

@@ -82,6 +82,31 @@ def test_climatology_is_the_mean_of_the_training_targets_and_draws_are_training_
     assert all(any(np.array_equal(m, k) for k in known) for m in draws.reshape(-1, *draws.shape[2:]))
 
 
+@pytest.mark.parametrize("name", ["climatology", "dressed_persistence", "damped_anomaly"])
+def test_rows_of_statistics_take_those_of_the_windows_own_place(name, tmp_path):
+    """The targets of every second window are a thousand more: none of that reaches the other place."""
+    data = toy.blobs()
+
+    def placed(inputs):
+        places = np.array(["high" if i % 2 else "low" for i in range(inputs.sizes["window"])])
+        return inputs.assign_coords(place=("window", places))
+
+    inputs = placed(data.train.inputs)
+    high = (inputs["place"] == "high").values[:, None, None, None, None]
+    train = dataclasses.replace(
+        data.train,
+        inputs=inputs,
+        targets=data.train.targets.copy(data=data.train.targets.values + 1000 * high),
+    )
+    val = dataclasses.replace(data.val, inputs=placed(data.val.inputs))
+    data = dataclasses.replace(data, train=train, val=val, test=placed(data.test))
+    found = run(name, data, tmp_path)
+    for split, of in (("test", data.test), ("val", val.inputs)):
+        means = found[split].mean(["member", "lead", "component", "y", "x"]).values
+        np.testing.assert_array_equal(means > 500, of["place"].values == "high")
+        np.testing.assert_array_equal(found[split]["window"], of["window"])
+
+
 def test_dressed_persistence_adds_an_error_of_training(tmp_path):
     data = toy.blobs()
     found = run("dressed_persistence", data, tmp_path)["test"].values

@@ -44,6 +44,14 @@ def test_a_window_with_a_hole_or_without_rain_is_left_out():
     assert [(p.frame, p.column) for p in found] == [(0, 1248)]
 
 
+def test_of_a_place_of_radar_the_first_and_the_last_window_are_tested():
+    r = recipe("radar", TRACK.Run())
+    values = np.full((46, 1, 32, 32), 2, np.float32)
+    found = radar._places(event(values), "radar", "test", r)
+    assert [p.frame for p in found] == [31, 38]
+    assert {p.frame + r.frames + r.leads <= 46 for p in found} == {True}
+
+
 def test_splits_by_time_share_no_frame():
     for spans in (winds.STORM, winds.MONTHS, radar.THIRDS):
         ordered = list(spans.values())

@@ -5,8 +5,8 @@ Arrays are numpy, with the dimensions of `bench.tracks.forecasting.data` in thei
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,21 +87,53 @@ def observed(inputs: xr.DataArray, data: ForecastingData) -> np.ndarray:
     return filled(scaled(inputs.values, data.transform), data.transform)
 
 
-def answer(data: ForecastingData, members: Any) -> dict[str, Any]:
-    """The answer of a row that needs nothing but frames.
+#: Takes the input frames of windows, (n, T, C, H, W) without gaps, and gives their forecasts (n, M, L, C, H,
+#: W), both on the task's scale (`scale`).
+Members = Callable[[np.ndarray], np.ndarray]
 
-    Args:
-        data: of the task.
-        members: takes the input frames of windows, (n, T, C, H, W) without gaps, and gives their forecasts
-            (n, M, L, C, H, W), both on the task's scale (`scale`).
+
+def answer(data: ForecastingData, members: Members) -> dict[str, Any]:
+    """The answer of a row that needs nothing but frames."""
+    return _answer(data, lambda inputs: members(observed(inputs, data)))
+
+
+def answer_by_place(data: ForecastingData, fit: Callable[[Training], Members]) -> dict[str, Any]:
+    """The answer of a row that is fitted to each place on its own, where windows lie at the same few places.
+
+    Elsewhere it is fitted once, to all training windows.
     """
-    found: dict[str, Any] = {}
-    for split, inputs in (("test", data.test), ("val", data.val.inputs)):
-        forecasts = members(observed(inputs, data))
-        found[split] = data.forecast(
-            unscaled(forecasts, data.transform), "test" if split == "test" else "val"
-        )
-    return found
+    fitted = {place: fit(Training.of(_at(data, place))) for place in _places(data.train.inputs)}
+
+    def forecast(inputs: xr.DataArray) -> np.ndarray:
+        frames = observed(inputs, data)
+        where = {place: np.flatnonzero(rows) for place, rows in _places(inputs).items()}
+        parts = [fitted[place](frames[rows]) for place, rows in where.items()]
+        order = np.argsort(np.concatenate(list(where.values())))
+        found: np.ndarray = np.concatenate(parts)[order]
+        return found
+
+    return _answer(data, forecast)
+
+
+def _answer(data: ForecastingData, forecast: Callable[[xr.DataArray], np.ndarray]) -> dict[str, Any]:
+    test, val = (unscaled(forecast(i), data.transform) for i in (data.test, data.val.inputs))
+    return {"test": data.forecast(test), "val": data.forecast(val, "val")}
+
+
+def _places(inputs: xr.DataArray) -> dict[str, np.ndarray]:
+    """Name of a place -> (n,) whether a window lies there; one place, "", where they have none."""
+    if "place" not in inputs.coords:
+        return {"": np.ones(inputs.sizes["window"], bool)}
+    of = inputs["place"].values
+    return {str(place): of == place for place in np.unique(of)}
+
+
+def _at(data: ForecastingData, place: str) -> ForecastingData:
+    """The task with the training windows of one place alone."""
+    rows = _places(data.train.inputs)[place]
+    return replace(data, train=replace(
+        data.train, inputs=data.train.inputs[rows], targets=data.train.targets[rows],
+    ))  # fmt: skip
 
 
 def stacked(members: Iterable[np.ndarray]) -> np.ndarray:

@@ -89,7 +89,7 @@ def _part(events: Sequence[xr.DataArray], dataset: str, split: str, r: Recipe) -
 
 
 def _places(event: xr.DataArray, dataset: str, split: str, r: Recipe) -> list[cutting.Place]:
-    """Where an event's windows of a split lie: all in time for training, else the middle one of a place."""
+    """Where an event's windows of a split lie: all in time for training, else one or two a place."""
     import numpy as np
 
     values = event.isel(component=0).to_numpy()
@@ -113,6 +113,7 @@ def _places(event: xr.DataArray, dataset: str, split: str, r: Recipe) -> list[cu
                 if covered[t : t + length].all() and wet[t + r.frames - 1]
             ]
             if split != "train":
-                starts = starts[len(starts) // 2 :][:1]
+                middle = starts[len(starts) // 2 :][:1]
+                starts = middle if dataset == "rain" else sorted({*starts[:1], *starts[-1:]})
             places += [cutting.Place(t, row, column, block) for t in starts]
     return places
