@@ -32,7 +32,7 @@ def precision_maps(board: Board) -> DerivedTable | None:
     if not rows:
         return None
     note = (
-        "rank correlation of a map with the error of the mean forecast, over the cells of a window and a lead: "
+        "rank correlation of a map with the error of the mean forecast, over the cells of a window and lead: "
         "all cells, those that were not empty, and all given the mean forecast; mean over windows, leads and "
         "seeds, ± the 95 % interval over blocks of windows"
     )
