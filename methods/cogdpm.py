@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bench.contract import Context, method
+from bench.contract import BenchError, Context, method
 from bench.tracks.forecasting import stages
 
 if TYPE_CHECKING:
@@ -56,6 +56,11 @@ def cogdpm(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[s
     theta, w = stages.load(ctx, data)
     assumed = data.recipe.assumed
     w, k = hp["w"] or w, hp["k"] or assumed.estimates
+    if k >= assumed.sampling_steps:
+        raise BenchError(
+            f"cogdpm: a chain of {assumed.sampling_steps} steps has no weights by {k} estimates: expected more"
+            " run.sampling_steps or a smaller k"
+        )
     guidance = Guidance(hp, w, k, hp["w_max"] or assumed.guidance_max, ctx.seed)
     if hp["form"] == "clip":
         guidance.set_on_validation(theta, data)

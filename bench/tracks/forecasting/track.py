@@ -228,7 +228,7 @@ class Forecasting(SourcedTrack):
         """Moving blobs, a few windows, networks trained for a few steps."""
         return (
             settings.Grid(tasks=("blobs",)),
-            settings.Run(members=4, steps=6, batch=8, sampling_steps=4),
+            settings.Run(members=4, steps=6, batch=8, sampling_steps=8),
         )
 
 

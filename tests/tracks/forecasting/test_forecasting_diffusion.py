@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.contract import BenchError
 from bench.engine.context import RunStageContext, set_seed
 from bench.registry import methods_in
 from bench.tracks.forecasting import stages, training
@@ -141,6 +142,12 @@ def test_every_row_answers_from_the_shared_network(row, built, tmp_path):
     if hp["form"] == "clip":
         (set_to,) = [p for p in ctx.curve if "mean_on_validation" in p]
         assert set_to["mean_on_validation"] == pytest.approx(set_to["w"], abs=0.02)
+
+
+def test_a_chain_too_short_for_its_estimates_is_named(built, tmp_path):
+    ctx = toy.context(tmp_path, stages={stages.NETWORK: built})
+    with pytest.raises(BenchError, match="a chain of 4 steps has no weights by 5 estimates"):
+        DECLARED.fn(toy.blobs(), DECLARED.hp_of("cogdpm"), ctx)
 
 
 def test_each_seed_has_a_network_of_its_own():
