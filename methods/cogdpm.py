@@ -56,10 +56,11 @@ def cogdpm(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[s
     theta, w = stages.load(ctx, data)
     assumed = data.recipe.assumed
     w, k = hp["w"] or w, hp["k"] or assumed.estimates
-    if k >= assumed.sampling_steps:
+    weighted = hp["form"] in ("clip", "rank")
+    if weighted and k >= assumed.sampling_steps:
         raise BenchError(
-            f"cogdpm: a chain of {assumed.sampling_steps} steps has no weights by {k} estimates: expected more"
-            " run.sampling_steps or a smaller k"
+            f"cogdpm: a chain of {assumed.sampling_steps} steps has no weights by {k} estimates: expected"
+            " more run.sampling_steps or a smaller k"
         )
     guidance = Guidance(hp, w, k, hp["w_max"] or assumed.guidance_max, ctx.seed)
     if hp["form"] == "clip":
@@ -71,7 +72,7 @@ def cogdpm(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[s
         observed(data.test, data), members=data.members, steps=assumed.sampling_steps, seed=ctx.seed,
         weight=guidance.weight(), k=k,
     )  # fmt: skip
-    if hp["form"] in ("clip", "rank"):
+    if weighted:
         ctx.report(w=w, mean_on_test=guidance.mean())
     return {
         "test": data.forecast(unscaled(sampled.members, data.transform)),
