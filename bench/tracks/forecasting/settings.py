@@ -103,7 +103,7 @@ RECIPES: Mapping[str, Recipe] = {
     # Hardly predictable, so that maps say nothing of where it is: their correlations were 0.00 to 0.03.
     "wind": Recipe(thresholds=(2.0, 4.0), precision=False, assumed=_SHORT),
     "rain": replace(_RAIN, leads=6),
-    "radar": replace(_RAIN, assumed=_MIDDLE),
+    **dict.fromkeys(("radar", "radar-fmi", "radar-meteoswiss", "radar-bom"), replace(_RAIN, assumed=_MIDDLE)),
 }
 
 

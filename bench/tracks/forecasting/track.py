@@ -24,8 +24,6 @@ _ASSUMED = (
     "no number of the paper could be sourced: its data are replaced, and every size, step, rate and constant"
     " of the guidance is this suite's"
 )
-#: Task -> part of the board with a mean of its own.
-GROUPS: Mapping[str, str] = {"rain": "rain", "radar": "rain", "storm": "wind", "wind": "wind"}
 _NOTES: Mapping[str, str] = {
     "digits": "two handwritten digits that bounce; the digits of test windows occur in no other split",
     "turbulence": "generated: a two-dimensional flow, not an observation",
@@ -34,6 +32,13 @@ _NOTES: Mapping[str, str] = {
     "rain": "MRMS, one hour over the United States, split by longitude; intervals by blocks of 128 cells",
     "radar": "KNMI, one day over the Netherlands; its last third is held out whole",
 }  # fmt: skip
+
+
+def _group(dataset: str) -> str:
+    """The part of a board with a mean of its own that a task belongs to."""
+    if settings.RECIPES[dataset].transform == "log-rain":
+        return "rain"
+    return "wind" if dataset in ("storm", "wind") else "synthetic"
 
 
 def _diagnostic(name: str, doc: str) -> Metric:
@@ -56,7 +61,8 @@ class Forecasting(SourcedTrack):
     ``data.forecast`` makes of an array. It has ``data.members`` members, or one: a deterministic forecast.
     If it likes: ``"val"``, the same for ``data.val``; ``"precision"``, (window, lead, y, x), larger where
     less is certain, see ``data.precision``; ``"members"``, how many it has if they are fewer by nature;
-    ``"parameters"``, how many numbers its network has.
+    ``"parameters"``, how many numbers its network has; ``"singular"``, in how many test windows it fell back
+    on something simpler.
 
     The score is the fair CRPS, of rain on the logarithm of mm/h with a floor of 0.1. It ranks as a skill
     score over the lagged ensemble (the last frames as members): tasks have units of their own, and only
@@ -97,6 +103,9 @@ class Forecasting(SourcedTrack):
         Metric(name="fss", better="higher", digits=3, doc="fractions skill score of the mean, 5 x 5 cells"),
         _diagnostic("spread_error", "spread over error of the mean: 1 of a reliable ensemble"),
         _diagnostic("members", "members of the ensemble: 1 is a deterministic forecast"),
+        _diagnostic(
+            "singular", "test windows whose equations were singular and which are extrapolated instead"
+        ),
         *_correlation("u", "the method's own map", "all", "wet", "given"),
         *_correlation("spread", "the ensemble's spread", "all", "wet", "given"),
         *_correlation("forecast", "the mean forecast itself", "all", "wet"),
@@ -131,9 +140,7 @@ class Forecasting(SourcedTrack):
             BenchError: a task is unknown.
         """
         check_names("forecasting: grid.tasks", grid.tasks, settings.RECIPES)
-        return [
-            Task(name=t, params={"dataset": t}, data=t, group=GROUPS.get(t, "synthetic")) for t in grid.tasks
-        ]
+        return [Task(name=t, params={"dataset": t}, data=t, group=_group(t)) for t in grid.tasks]
 
     def source(self, task: Task) -> Source[Splits]:
         """The module that opens the task's data."""
@@ -176,13 +183,14 @@ class Forecasting(SourcedTrack):
         from bench.tracks.forecasting import scoring, views
 
         asked = {"test": "a DataArray of forecasts for data.test, see data.forecast"}
-        optional = ("val", "precision", "members", "parameters")
+        optional = ("val", "precision", "members", "parameters", "singular")
         checked = Answer("forecasting", answer, required=asked, optional=optional)
         found = scoring.forecast(checked, "test", truth)
         own = scoring.precision_map(checked, truth)
         metrics: dict[str, Any] = {m.name: None for m in self.metrics}
         metrics |= scoring.numbers(found, truth, "test")
-        metrics |= {"members": float(found.sizes["member"]), "parameters": checked.number("parameters")}
+        metrics |= {"members": float(found.sizes["member"])}
+        metrics |= {name: checked.number(name) for name in ("parameters", "singular")}
         if checked.get("val") is not None:
             val = scoring.numbers(scoring.forecast(checked, "val", truth), truth, "val")
             metrics |= {f"val_{name}": value for name, value in val.items()}
