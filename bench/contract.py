@@ -9,7 +9,6 @@ it at no cost.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
+from bench.canonical import canonical as canonical
+from bench.canonical import digest as digest
 from bench.claims import Claim as Claim
 from bench.claims import PaperEffect as PaperEffect
 from bench.errors import AnswerError as AnswerError
@@ -48,8 +49,7 @@ class Metric:
 
     ``kind``: ``quality`` (a claim about the method), ``cost`` (compared only within one hardware label) or
     ``diagnostic`` (explains, never ranks). ``censored``: values may be (bound, flag), see `Censored`.
-    ``averaged``: whether a mean over tasks says anything; False where the unit differs from task to task, and
-    then a board lists the values of each task.
+    ``averaged``: False where the unit differs from task to task, so that a board lists each task's value.
     """
 
     name: str
@@ -129,8 +129,8 @@ class Stage:
 
     ``build(ctx)`` writes files into ``ctx.outdir`` (one folder a shard). Its address is the hash of what is
     declared here, so two tracks that declare the same stage share it. ``stages`` are the stages that it reads
-    itself. ``per_seed``: there is another one for each ``seed`` of the cells that read it, such as a network
-    that some rows only sample; it is declared without a seed, and a cell reads that of its own (`of_seed`).
+    itself. ``per_seed``: cells of each ``seed`` read one of their own (`of_seed`), such as a network that
+    some rows only sample; it is declared without a seed.
     """
 
     name: str
@@ -157,8 +157,9 @@ class Stage:
         """The address if ``build`` were called so."""
         reads = [s.address for s in self.stages]
         declared = {"stage": self.name, "version": self.version, "params": dict(self.params), "build": build}
-        seed = {"seed": self.seed} if self.per_seed else {}
-        return digest({**declared, **seed, "shards": self.shards, "reads": reads})
+        if self.per_seed:
+            declared["seed"] = self.seed
+        return digest({**declared, "shards": self.shards, "reads": reads})
 
     def of_seed(self, seed: int) -> Stage:
         """The stage that a cell of this seed reads: another one for each if ``per_seed``, else itself."""
@@ -414,8 +415,7 @@ def method(
         counterpart: the row that it is compared with one to one; ``{variant}`` is filled in.
         fallback: hyper-parameters tried once after ``oom`` (a smaller micro-batch); the record is marked.
         deterministic: the seed changes nothing: run once, and never counted as several seeds.
-        missing: (task, run) -> which package this row takes beside those of the task, if it is not installed,
-            and the command that helps, or None. Cheap.
+        missing: (task, run) -> which package this row lacks and the command that helps, or None. Cheap.
         version: raise it to make old records of this method new again.
 
     Raises:
@@ -442,20 +442,6 @@ def method(
 
 
 # --------------------------------------------------------------------------------------- cells and records
-
-
-#: Made once: `json.dumps` makes one a call, and a plan asks for ten thousands of keys.
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def canonical(value: Any) -> str:
-    """Canonical JSON: sorted keys, no spaces, tuples as lists; raises TypeError for what JSON cannot say."""
-    return _CANONICAL.encode(value)
-
-
-def digest(value: Any) -> str:
-    """16 hex digits of the sha-256 of canonical JSON."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

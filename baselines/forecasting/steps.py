@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
-from bench.tracks.forecasting.limits import only_rain, pysteps_missing
+from bench.tracks.forecasting.rows.limits import only_rain, pysteps_missing
 
 if TYPE_CHECKING:
     import numpy as np
