@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @method(
     "forecasting",
-    name="ConvLSTM",
+    name="ConvLSTM (1 member)",
     counterpart="steps",
     ref="Shi et al., Convolutional LSTM Network, NeurIPS 2015",
 )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @method(
     "forecasting",
-    name="Extrapolation",
+    name="Extrapolation (1 member)",
     deterministic=True,
     missing=pysteps_missing,
     counterpart="steps",

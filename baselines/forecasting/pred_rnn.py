@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @method(
     "forecasting",
-    name="PredRNN",
+    name="PredRNN (1 member)",
     counterpart="steps",
     ref="Wang et al., PredRNN, NeurIPS 2017",
 )

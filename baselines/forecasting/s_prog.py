@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @method(
     "forecasting",
-    name="S-PROG",
+    name="S-PROG (1 member)",
     hp={"levels": 0},
     deterministic=True,
     skip=only_rain,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @method(
     "forecasting",
-    name="U-Net",
+    name="U-Net (1 member)",
     counterpart="steps",
     ref="Ronneberger et al., U-Net, MICCAI 2015",
 )

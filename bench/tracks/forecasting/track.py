@@ -222,7 +222,7 @@ class Forecasting(SourcedTrack):
             "assumed": _ASSUMED,
             "skill": "ranks by 1 - CRPS / CRPS of the lagged ensemble on the same windows: within a task the"
             " order is that of the fair CRPS, whose unit differs from task to task",
-            "one member": "a row with 1 under members gives one forecast and is scored by its absolute error,"
+            "one member": "a row marked (1 member) gives one forecast and is scored by its absolute error,"
             " which anything with a spread easily beats; the reference is therefore the lagged ensemble: the"
             " last frames as members",
             "moved rain": "extrapolation, S-PROG and STEPS see more than the others: on rain and radar 16"
