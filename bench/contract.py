@@ -9,7 +9,6 @@ it at no cost.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
+from bench.canonical import canonical as canonical
+from bench.canonical import digest as digest
 from bench.claims import Claim as Claim
 from bench.claims import PaperEffect as PaperEffect
 from bench.errors import AnswerError as AnswerError
@@ -48,6 +49,7 @@ class Metric:
 
     ``kind``: ``quality`` (a claim about the method), ``cost`` (compared only within one hardware label) or
     ``diagnostic`` (explains, never ranks). ``censored``: values may be (bound, flag), see `Censored`.
+    ``averaged``: False where the unit differs from task to task, so that a board lists each task's value.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Metric:
     digits: int = 4
     kind: Literal["quality", "cost", "diagnostic"] = "quality"
     censored: bool = False
+    averaged: bool = True
     doc: str = ""
 
 
@@ -126,7 +129,8 @@ class Stage:
 
     ``build(ctx)`` writes files into ``ctx.outdir`` (one folder a shard). Its address is the hash of what is
     declared here, so two tracks that declare the same stage share it. ``stages`` are the stages that it reads
-    itself.
+    itself. ``per_seed``: cells of each ``seed`` read one of their own (`of_seed`), such as a network that
+    some rows only sample; it is declared without a seed.
     """
 
     name: str
@@ -136,12 +140,14 @@ class Stage:
     version: int = 1
     shards: int = 1
     stages: tuple[Stage, ...] = ()
+    per_seed: bool = False
+    seed: int | None = None
     _address: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def address(self) -> str:
-        """16 hex digits over name, version, parameters, shards and the addresses of the stages it reads; not
-        over the module of ``build``, so that moved code makes no other stage.
+        """16 hex digits over name, version, parameters, shards, seed and the addresses of the stages it
+        reads; not over the module of ``build``, so that moved code makes no other stage.
         """
         if not self._address:  # once: a plan asks for it thousands of times
             object.__setattr__(self, "_address", self.address_by(self.build.__qualname__))
@@ -151,7 +157,13 @@ class Stage:
         """The address if ``build`` were called so."""
         reads = [s.address for s in self.stages]
         declared = {"stage": self.name, "version": self.version, "params": dict(self.params), "build": build}
+        if self.per_seed:
+            declared["seed"] = self.seed
         return digest({**declared, "shards": self.shards, "reads": reads})
+
+    def of_seed(self, seed: int) -> Stage:
+        """The stage that a cell of this seed reads: another one for each if ``per_seed``, else itself."""
+        return replace(self, seed=seed) if self.per_seed else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,6 +354,7 @@ class Method:
     counterpart: str | None
     fallback: Mapping[str, Any]
     deterministic: bool
+    missing: Callable[[Task, Any], str | None] | None
 
     def rows(self) -> tuple[str, ...]:
         """Names of its rows: ``id`` (unless ``base=False``) and ``id/variant``."""
@@ -383,6 +396,7 @@ def method(
     counterpart: str | None = None,
     fallback: Mapping[str, Any] | None = None,
     deterministic: bool = False,
+    missing: Callable[[Task, Any], str | None] | None = None,
 ) -> Callable[[Fn], Fn]:
     """Declare ``fn(data, hp, ctx) -> answer`` as a method of a track. The function itself is left as it is.
 
@@ -401,6 +415,7 @@ def method(
         counterpart: the row that it is compared with one to one; ``{variant}`` is filled in.
         fallback: hyper-parameters tried once after ``oom`` (a smaller micro-batch); the record is marked.
         deterministic: the seed changes nothing: run once, and never counted as several seeds.
+        missing: (task, run) -> which package this row lacks and the command that helps, or None. Cheap.
         version: raise it to make old records of this method new again.
 
     Raises:
@@ -418,7 +433,7 @@ def method(
             track=track, id=id or fn.__name__.replace("_", "-"), name=name, fn=fn, hp=known, needs=needs or
             Needs(), variants=dict(variants or {}), base=base, version=version, ref=ref, stages=stages,
             skip=skip, alias=alias, counterpart=counterpart, fallback=dict(fallback or {}),
-            deterministic=deterministic,
+            deterministic=deterministic, missing=missing,
         )  # fmt: skip
         fn.__dict__.setdefault("__bench_methods__", []).append(m)
         return fn
@@ -427,20 +442,6 @@ def method(
 
 
 # --------------------------------------------------------------------------------------- cells and records
-
-
-#: Made once: `json.dumps` makes one a call, and a plan asks for ten thousands of keys.
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def canonical(value: Any) -> str:
-    """Canonical JSON: sorted keys, no spaces, tuples as lists; raises TypeError for what JSON cannot say."""
-    return _CANONICAL.encode(value)
-
-
-def digest(value: Any) -> str:
-    """16 hex digits of the sha-256 of canonical JSON."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bench.contract import Context, method
+from bench.contract import BenchError, Context, method
 from bench.tracks.forecasting import stages
 
 if TYPE_CHECKING:
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from bench.tracks.forecasting.data import ForecastingData
     from bench.tracks.forecasting.nets.diffusing import Forecaster, Weight
 
-#: Rounds in which lambda is set: the weights move the chain, and the chain moves its variances.
-ROUNDS = 3
+#: Rounds in which lambda is set: the weights move the chain, and the chain moves its variances. The chains
+#: of the first are guided by the constant.
+ROUNDS = 2
 
 
 @method(
@@ -32,6 +33,7 @@ ROUNDS = 3
         "unguided": {"form": "none"},
     },
     stages=stages.network,
+    counterpart="steps",
     ref="Chen et al., CogDPM: Diffusion Probabilistic Models via Cognitive Predictive Coding, ICML 2024",
 )
 def cogdpm(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
@@ -54,17 +56,23 @@ def cogdpm(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[s
     theta, w = stages.load(ctx, data)
     assumed = data.recipe.assumed
     w, k = hp["w"] or w, hp["k"] or assumed.estimates
+    weighted = hp["form"] in ("clip", "rank")
+    if weighted and k >= assumed.sampling_steps:
+        raise BenchError(
+            f"cogdpm: a chain of {assumed.sampling_steps} steps has no weights by {k} estimates: expected"
+            " more run.sampling_steps or a smaller k"
+        )
     guidance = Guidance(hp, w, k, hp["w_max"] or assumed.guidance_max, ctx.seed)
     if hp["form"] == "clip":
         guidance.set_on_validation(theta, data)
-        ctx.report(w=w, scale=guidance.scale, mean_on_validation=guidance.mean())
+        ctx.report(w=w, scale=guidance.scale or 0.0, mean_on_validation=guidance.mean())
         guidance.forget()
 
     sampled = theta.sample(
         observed(data.test, data), members=data.members, steps=assumed.sampling_steps, seed=ctx.seed,
         weight=guidance.weight(), k=k,
     )  # fmt: skip
-    if hp["form"] in ("clip", "rank"):
+    if weighted:
         ctx.report(w=w, mean_on_test=guidance.mean())
     return {
         "test": data.forecast(unscaled(sampled.members, data.transform)),
@@ -76,19 +84,13 @@ def cogdpm(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[s
 class Guidance:
     """The weight of guidance of a row, and what it was on the chains so far.
 
-    ``scale``: lambda.
+    ``scale``: lambda; None: it is not set yet, and the weight is the constant.
     """
 
     def __init__(self, hp: Mapping[str, Any], w: float, k: int, w_max: float, seed: int) -> None:
-        self.form, self.place, self.w, self.k, self.w_max, self.seed = (
-            hp["form"],
-            hp["place"],
-            w,
-            k,
-            w_max,
-            seed,
-        )
-        self.scale = 0.0
+        self.form, self.place = hp["form"], hp["place"]
+        self.w, self.k, self.w_max, self.seed = w, k, w_max, seed
+        self.scale: float | None = None
         self._keeps = False
         self._means: list[float] = []
         self._variances: list[Tensor] = []
@@ -109,7 +111,9 @@ class Guidance:
         U = self._placed(torch.stack(estimates).var(0, correction=0))
         if self._keeps:
             self._variances.append(U)
-        found = self.of(U, self.scale)
+        if self.form == "clip" and self.scale is None:
+            return self.w
+        found = self.of(U, self.scale or 0.0)
         self._means.append(float(found.mean()))
         return found
 
@@ -149,9 +153,10 @@ class Guidance:
         self._sample(theta, data)
 
     def _sample(self, theta: Forecaster, data: ForecastingData) -> None:
+        _, frames, members = stages.validation(data)
         theta.sample(
-            stages.validation(data)[1], members=stages.TRIED_MEMBERS,
-            steps=data.recipe.assumed.sampling_steps, seed=self.seed, weight=self.weight(), k=self.k,
+            frames, members=members, steps=data.recipe.assumed.sampling_steps, seed=self.seed,
+            weight=self.weight(), k=self.k,
         )  # fmt: skip
 
     def mean(self) -> float:
@@ -177,7 +182,7 @@ def _root(mean: Callable[[float], float], w: float) -> float:
     while sign * (mean(sign * most) - w) < 0 and most < 1e9:
         most *= 4
     least = 0.0
-    for _ in range(60):
+    for _ in range(40):
         half = (least + most) / 2
         least, most = (half, most) if sign * (mean(sign * half) - w) < 0 else (least, half)
     return sign * most

@@ -21,21 +21,26 @@ if TYPE_CHECKING:
 def climatology(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """y^m = the targets of a training window drawn at random, other ones for each test window.
 
-    ``of``: "mean" is one member, the mean of all training targets at each lead and cell on the task's scale.
-    Cells that a drawn window does not show have that mean.
+    Where windows lie at the same few places, a window of that place. ``of``: "mean" is one member, the mean
+    of all those targets at each lead and cell on the task's scale. Cells that a drawn window does not show
+    have that mean.
     """
     import numpy as np
 
     from bench.tracks.forecasting.rows import forecasts
-    from bench.tracks.forecasting.rows.forecasts import Training
+    from bench.tracks.forecasting.rows.forecasts import Members, Training
 
-    known, rng = Training.of(data), np.random.default_rng(ctx.seed)
-    mean = known.mean_target()
-    targets = np.where(np.isfinite(known.targets), known.targets, mean)
+    rng = np.random.default_rng(ctx.seed)
 
-    def members(x: np.ndarray) -> np.ndarray:
-        if hp["of"] == "mean":
-            return np.repeat(mean[None, None], len(x), axis=0)
-        return targets[rng.integers(len(targets), size=(len(x), data.members))]
+    def fit(known: Training) -> Members:
+        mean = known.mean_target()
+        targets = np.where(np.isfinite(known.targets), known.targets, mean)
 
-    return forecasts.answer(data, members)
+        def members(x: np.ndarray) -> np.ndarray:
+            if hp["of"] == "mean":
+                return np.repeat(mean[None, None], len(x), axis=0)
+            return targets[rng.integers(len(targets), size=(len(x), data.members))]
+
+        return members
+
+    return forecasts.answer_by_place(data, fit)

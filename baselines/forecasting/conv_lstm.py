@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from bench.tracks.forecasting.data import ForecastingData
 
 
-@method("forecasting", name="ConvLSTM", ref="Shi et al., Convolutional LSTM Network, NeurIPS 2015")
+@method(
+    "forecasting",
+    name="ConvLSTM (1 member)",
+    counterpart="steps",
+    ref="Shi et al., Convolutional LSTM Network, NeurIPS 2015",
+)
 def conv_lstm(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """Frame after frame by two layers of convolutional LSTM cells, then on its own forecasts: one member."""
     from bench.tracks.forecasting import training

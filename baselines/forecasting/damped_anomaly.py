@@ -20,25 +20,30 @@ def damped_anomaly(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -
     """y_l^m = mean_l + a_l (x_T - mean) + r_l^m.
 
     The means are of training, by cell; a is the regression of later anomalies on the last one, one number a
-    lead and component; r is the error in a random training window, all leads and cells together.
+    lead and component; r is the error in a random training window, all leads and cells together. Where
+    windows lie at the same few places, all of it is of that place.
     """
     import numpy as np
 
     from bench.tracks.forecasting.rows import forecasts
-    from bench.tracks.forecasting.rows.forecasts import Training, filled
+    from bench.tracks.forecasting.rows.forecasts import Members, Training, filled
 
-    known, rng = Training.of(data), np.random.default_rng(ctx.seed)
-    last, mean_l = filled(known.inputs, data)[:, -1], known.mean_target()
-    mean = last.mean(0)
-    now = (last - mean)[:, None]
-    after = np.where(np.isfinite(known.targets), known.targets - mean_l, np.nan)
-    seen = np.isfinite(after)
-    both = np.where(seen, after * now, 0).sum(axis=(0, 3, 4))
-    a = (both / np.maximum(np.where(seen, now**2, 0).sum(axis=(0, 3, 4)), 1e-12))[..., None, None]
-    r = np.nan_to_num(after - a * now)
+    rng = np.random.default_rng(ctx.seed)
 
-    def members(x: np.ndarray) -> np.ndarray:
-        centre = mean_l + a * (x[:, -1:] - mean)
-        return centre[:, None] + r[rng.integers(len(r), size=(len(x), data.members))]
+    def fit(known: Training) -> Members:
+        last, mean_l = filled(known.inputs, data.transform)[:, -1], known.mean_target()
+        mean = last.mean(0)
+        now = (last - mean)[:, None]
+        after = np.where(np.isfinite(known.targets), known.targets - mean_l, np.nan)
+        seen = np.isfinite(after)
+        both = np.where(seen, after * now, 0).sum(axis=(0, 3, 4))
+        a = (both / np.maximum(np.where(seen, now**2, 0).sum(axis=(0, 3, 4)), 1e-12))[..., None, None]
+        r = np.nan_to_num(after - a * now)
 
-    return forecasts.answer(data, members)
+        def members(x: np.ndarray) -> np.ndarray:
+            centre = mean_l + a * (x[:, -1:] - mean)
+            return centre[:, None] + r[rng.integers(len(r), size=(len(x), data.members))]
+
+        return members
+
+    return forecasts.answer_by_place(data, fit)

@@ -17,16 +17,23 @@ if TYPE_CHECKING:
     ref="Roulston and Smith, Combining dynamical and statistical ensembles, Tellus 2003",
 )
 def dressed_persistence(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
-    """y_l^m = x_T + r_l^m, r the error (all leads and cells) of persistence in a random training window."""
+    """y_l^m = x_T + r_l^m, r the error (all leads and cells) of persistence in a random training window.
+
+    Where windows lie at the same few places, in a window of that place.
+    """
     import numpy as np
 
     from bench.tracks.forecasting.rows import forecasts
-    from bench.tracks.forecasting.rows.forecasts import Training, filled
+    from bench.tracks.forecasting.rows.forecasts import Members, Training, filled
 
-    known, rng = Training.of(data), np.random.default_rng(ctx.seed)
-    r = np.nan_to_num(known.targets - filled(known.inputs, data)[:, -1:])
+    rng = np.random.default_rng(ctx.seed)
 
-    def members(x: np.ndarray) -> np.ndarray:
-        return x[:, None, -1:] + r[rng.integers(len(r), size=(len(x), data.members))]
+    def fit(known: Training) -> Members:
+        r = np.nan_to_num(known.targets - filled(known.inputs, data.transform)[:, -1:])
 
-    return forecasts.answer(data, members)
+        def members(x: np.ndarray) -> np.ndarray:
+            return x[:, None, -1:] + r[rng.integers(len(r), size=(len(x), data.members))]
+
+        return members
+
+    return forecasts.answer_by_place(data, fit)

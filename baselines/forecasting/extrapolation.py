@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
+from bench.tracks.forecasting.rows.limits import pysteps_missing
 
 if TYPE_CHECKING:
     from bench.tracks.forecasting.data import ForecastingData
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
 
 @method(
     "forecasting",
-    name="Extrapolation",
+    name="Extrapolation (1 member)",
     deterministic=True,
+    missing=pysteps_missing,
+    counterpart="steps",
     ref="Germann and Zawadzki, Scale-dependence of predictability, Mon. Wea. Rev. 2002; pySTEPS",
 )
 def extrapolation(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bench.tracks.forecasting.data import ForecastingData
 
 
-@method("forecasting", name="Patch regression", hp={"side": 5, "ridge": 1.0, "cells": 40_000})
+@method("forecasting", name="Patch regression (1 member)", hp={"side": 5, "ridge": 1.0, "cells": 40_000})
 def patch_regression(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """y_l = x_T + B_l p, p the ``side`` x ``side`` cells around a cell in all frames; one member.
 
@@ -26,7 +26,7 @@ def patch_regression(data: ForecastingData, hp: Mapping[str, Any], ctx: Context)
     from bench.tracks.forecasting.rows.forecasts import Training, filled
 
     known, rng = Training.of(data), np.random.default_rng(ctx.seed)
-    frames = filled(known.inputs, data)
+    frames = filled(known.inputs, data.transform)
     y = (known.targets - frames[:, -1:]).reshape(len(frames), -1, *frames.shape[3:]).transpose(0, 2, 3, 1)
     n, H, W = y.shape[:3]
     per = max(1, hp["cells"] // n)

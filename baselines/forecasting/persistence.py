@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from bench.tracks.forecasting.data import ForecastingData
 
 
-@method("forecasting", name="Persistence", deterministic=True, ref="the least that a forecast has to beat")
+@method(
+    "forecasting",
+    name="Persistence (1 member)",
+    deterministic=True,
+    ref="the least that a forecast has to beat",
+)
 def persistence(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """y_l = x_T for every lead l: one member."""
     from bench.tracks.forecasting.rows import forecasts

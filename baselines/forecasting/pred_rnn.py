@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from bench.tracks.forecasting.data import ForecastingData
 
 
-@method("forecasting", name="PredRNN", ref="Wang et al., PredRNN, NeurIPS 2017")
+@method(
+    "forecasting",
+    name="PredRNN (1 member)",
+    counterpart="steps",
+    ref="Wang et al., PredRNN, NeurIPS 2017",
+)
 def pred_rnn(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """Frame after frame by two layers of cells with a memory that goes through both: one member."""
     from bench.tracks.forecasting import training

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
-from bench.tracks.forecasting.rows.nowcasting import only_rain
+from bench.tracks.forecasting.rows.limits import only_rain, pysteps_missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 @method(
     "forecasting",
-    name="S-PROG",
+    name="S-PROG (1 member)",
     hp={"levels": 0},
     deterministic=True,
     skip=only_rain,
+    missing=pysteps_missing,
+    counterpart="steps",
     ref="Seed, Spatial scaling approach to advection forecasting, J. Appl. Meteor. 2003; pySTEPS",
 )
 def s_prog(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
-from bench.tracks.forecasting.rows.nowcasting import only_rain
+from bench.tracks.forecasting.rows.limits import only_rain, pysteps_missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     name="STEPS",
     hp={"levels": 0, "km": 4.0},
     skip=only_rain,
+    missing=pysteps_missing,
     ref="Bowler et al., STEPS, Q. J. R. Meteorol. Soc. 2006; pySTEPS",
 )
 def steps(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:

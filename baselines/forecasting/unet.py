@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from bench.tracks.forecasting.data import ForecastingData
 
 
-@method("forecasting", name="U-Net", ref="Ronneberger et al., U-Net, MICCAI 2015")
+@method(
+    "forecasting",
+    name="U-Net (1 member)",
+    counterpart="steps",
+    ref="Ronneberger et al., U-Net, MICCAI 2015",
+)
 def unet(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """y = x_T + U(x_1, ..., x_T), all leads at once: one member, the mean absolute error minimised."""
     from bench.tracks.forecasting import training

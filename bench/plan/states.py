@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Needs, Stage, Track
-from bench.declarations import Declared, declared_stages, shard_key, shard_keys
+from bench.declarations import Declared, declared_stages, per_seed, shard_key, shard_keys
 from bench.plan.model import PlannedCell, PlannedStage, State
 from bench.registry import Registry
 from bench.store import provenance
@@ -25,8 +25,9 @@ ENDED_BADLY = ("failed", "oom", "timeout", "diverged")
 
 @dataclass(frozen=True, slots=True)
 class _Stages:
-    """The stages that a method may read on a task: as declared, the keys of their shards, name -> digest of
-    those that are built, and why some of these are stale.
+    """The stages that a method may read on a task (with one seed, if there are others for others): as
+    declared, the keys of their shards, name -> digest of those that are built, and why some of these are
+    stale.
     """
 
     declared: list[Stage]
@@ -52,8 +53,10 @@ class StateMarker:
         self.code = closure.code(registry.plugin_files())
         self.stages: dict[str, PlannedStage] = {}
         self._data: dict[tuple[str, str], tuple[str | None, str | None]] = {}
-        self._by_method: dict[tuple[str, str, str], _Stages] = {}
-        self._by_row: dict[tuple[str, str, str], Dependencies] = {}
+        self._by_method: dict[tuple[str, str, str, int | None], _Stages] = {}
+        self._by_row: dict[tuple[str, str, str, int | None], Dependencies] = {}
+        self._seeds: dict[tuple[str, str, str], bool] = {}
+        self._packages: dict[tuple[str, str, str], str | None] = {}
         self._causes: dict[tuple[Any, ...], list[str]] = {}
         self._declared: Declared = {}
         self._digests: dict[str, str] = {}
@@ -67,7 +70,7 @@ class StateMarker:
         c.summary, c.dependencies = self.summaries.get(c.key), self._dependencies(c)
         if c.summary is not None and c.summary.status != "skipped":
             c.causes = self._causes_of(c.summary, c.dependencies) + stages.stale
-        c.state, c.reason = _state(c, self._data_of(c)[0])
+        c.state, c.reason = _state(c, self._data_of(c)[0] or self._package_of(c))
         if c.state in ("new", "stale", "failed") and not c.skip:
             c.reads = tuple(k for s in stages.declared for k in self._plan_shards(s, c))
             broken = [k for k in c.reads if self._broken(k)]
@@ -90,7 +93,7 @@ class StateMarker:
     def _dependencies(self, c: PlannedCell) -> Dependencies:
         """What a record of a cell would depend on today."""
         track, run, data = c.plan.track, c.plan.run, self._data_of(c)[1]
-        at = (track.name, c.task.name, c.cell.row)
+        at = (track.name, c.task.name, c.cell.row, self._seed_of(c))
         if at not in self._by_row:
             stages = self._stages(c)
             read = stages.declared if data is not None else []
@@ -114,6 +117,27 @@ class StateMarker:
             self._data[at] = (why, None if why else c.plan.track.fingerprint(c.task, c.plan.run))
         return self._data[at]
 
+    def _package_of(self, c: PlannedCell) -> str | None:
+        """Which package the method of a cell takes that is not here; asked of it once for each task.
+
+        A row that skips the task needs none there.
+        """
+        missing = c.found.method.missing
+        if missing is None or c.skip:
+            return None
+        at = (c.plan.track.name, c.task.name, c.found.method.id)
+        if at not in self._packages:
+            self._packages[at] = missing(c.task, c.plan.run)
+        return self._packages[at]
+
+    def _seed_of(self, c: PlannedCell) -> int | None:
+        """The seed of a cell if cells of other seeds read other stages, else None."""
+        track, method = c.plan.track, c.found.method
+        at = (track.name, c.task.name, method.id)
+        if at not in self._seeds:
+            self._seeds[at] = per_seed(track, method, c.task, c.plan.run, self._declared)
+        return c.cell.seed if self._seeds[at] else None
+
     def _listing(self, name: str) -> tuple[tuple[str, str], ...] | None:
         """The definitions behind the name of a code, None if they are not stored."""
         if name not in self._listings:
@@ -130,9 +154,10 @@ class StateMarker:
 
     def _stages(self, c: PlannedCell) -> _Stages:
         """The stages that a cell may read."""
-        at = (c.plan.track.name, c.task.name, c.found.method.id)
+        at = (c.plan.track.name, c.task.name, c.found.method.id, self._seed_of(c))
         if at not in self._by_method:
-            stages = declared_stages(c.plan.track, c.found.method, c.task, c.plan.run, self._declared)
+            declared = (c.plan.track, c.found.method, c.task, c.plan.run, c.cell.seed, self._declared)
+            stages = declared_stages(*declared)
             digests = {s.name: d for s in stages if (d := self._digest(s))}
             old = {s.name: self._stale(s, c.plan.track) for s in stages}
             stale = [f"stage {name} is stale: {_brief(why)}" for name, why in old.items() if why]

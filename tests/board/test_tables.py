@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,6 +12,8 @@ from sample_board import board_of
 from bench.board.model import Board
 from bench.board.tables.costs import costs
 from bench.board.tables.gains import gains
+from bench.board.tables.metrics_by_task import metrics_by_task
+from bench.board.tables.other_metrics import other_metrics
 from bench.board.tables.slopes import slopes
 from bench.contract import Task
 
@@ -45,6 +48,24 @@ def test_slope_leaves_out_a_seed_that_lacks_a_point(board):
     assert n["fm"] == 2
     assert n["lr"] == 3
     assert "mine" not in n
+
+
+def test_a_metric_of_other_units_on_each_task_has_no_mean_over_them(sample, slots):
+    class Track(sample.track):
+        metrics = (
+            *sample.track.metrics[:1],
+            dataclasses.replace(sample.track.metrics[1], averaged=False),
+            *sample.track.metrics[2:],
+        )
+
+    board = Board(dataclasses.replace(sample.spec(), track=Track()), slots)
+    (found,) = metrics_by_task(board)
+    assert found.heads == ("row", "flights-1x", "flights-4x", "flights-10x")
+    by_row = {row[0]: row[1:] for row in found.rows}
+    expected = board.estimate("lr", "flights-4x", "logloss").mean
+    assert by_row["LR"][1] == f"{expected:.4f}"
+    assert not any(head.startswith("logloss") for head in other_metrics(board).heads)
+    assert metrics_by_task(Board(sample.spec(), slots)) == []
 
 
 def test_costs_are_never_averaged_over_hardware(sample, slots):

@@ -39,7 +39,13 @@ class Shape(NamedTuple):
 
 
 def cut(
-    event: xr.DataArray, places: Sequence[Place], shape: Shape, name: str, step: float, unit: str
+    event: xr.DataArray,
+    places: Sequence[Place],
+    shape: Shape,
+    name: str,
+    step: float,
+    unit: str,
+    fixed: bool = False,
 ) -> Part:
     """The windows of an event at some places.
 
@@ -50,6 +56,7 @@ def cut(
         name: of the event, the first part of a window's name.
         step: time between two frames.
         unit: of ``step``, such as ``minutes``.
+        fixed: whether the windows of all splits lie at the same few places, which then have a coordinate.
     """
     import numpy as np
     import xarray as xr
@@ -65,10 +72,11 @@ def cut(
         "time": ("time", np.arange(1 - shape.frames, 1) * step, {"units": unit}),
         "lead": ("lead", np.arange(1, shape.leads + 1) * step, {"units": unit}),
     }  # fmt: skip
+    at = {"place": ("window", np.array([f"y{p.row}-x{p.column}" for p in places]))} if fixed else {}
     attrs = {"units": event.attrs["units"]}
 
     def labelled(arrays: Sequence[np.ndarray], dims: tuple[str, ...], **other: np.ndarray) -> xr.DataArray:
-        mine = {d: coords[d] for d in dims} | other
+        mine = {d: coords[d] for d in dims} | at | other
         return xr.DataArray(np.stack(arrays).astype(np.float32), dims=dims, coords=mine, attrs=attrs)
 
     wide = None

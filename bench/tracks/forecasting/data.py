@@ -27,7 +27,8 @@ class Windows:
     """Windows with what came before and after: ``inputs`` has the dimensions `INPUT`, ``targets`` `TARGET`.
 
     Coordinates: ``window``, its name; ``time`` of an input frame, 0 for the last one; ``lead`` of a target;
-    both in the unit of their ``attrs["units"]``; names of the ``component``; ``y`` and ``x``, cells.
+    both in the unit of their ``attrs["units"]``; names of the ``component``; ``y`` and ``x``, cells. Where
+    the windows of all splits lie at the same few places, ``place`` says at which a window does.
     ``attrs["units"]`` of both arrays: the unit of the fields.
     """
 
@@ -92,7 +93,8 @@ class Truth:
     Attributes:
         test, val: targets, dimensions `TARGET`; NaN = not observed and not scored.
         last: the last input frame of the test windows, (window, component, y, x), for comparison of maps.
-        groups, val_groups: (n,) the block of each window: windows of one block are not independent.
+        lagged, val_lagged: the CRPS of the lagged ensemble, over which skill is.
+        groups: (n,) the block of each test window: windows of one block are not independent.
         weights: (n,) how much each test window counts, for windows that were drawn unequally often; None: all
             alike.
         members: how many members an ensemble has to have.
@@ -102,8 +104,9 @@ class Truth:
     test: xr.DataArray
     val: xr.DataArray
     last: xr.DataArray
+    lagged: float
+    val_lagged: float
     groups: np.ndarray
-    val_groups: np.ndarray
     weights: np.ndarray | None
     members: int
     recipe: Recipe

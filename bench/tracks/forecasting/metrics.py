@@ -11,8 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     import xarray as xr
 
@@ -54,13 +52,16 @@ def magnitude(field: xr.DataArray) -> xr.DataArray:
     return found
 
 
-def csi(forecast: xr.DataArray, target: xr.DataArray, threshold: float) -> xr.DataArray:
+def csi(
+    forecast: xr.DataArray, target: xr.DataArray, threshold: float, weights: np.ndarray | None = None
+) -> xr.DataArray:
     """Critical success index of an event field, by lead: hits / (hits + misses + false alarms).
 
     Args:
         forecast: magnitude (window, lead, y, x), of one forecast or of the mean of an ensemble.
         target: the observed magnitude, alike.
         threshold: an event is a magnitude of this or more.
+        weights: see `weighted`.
 
     Returns:
         (lead,), NaN where there is no event in either.
@@ -68,15 +69,17 @@ def csi(forecast: xr.DataArray, target: xr.DataArray, threshold: float) -> xr.Da
     from scores.categorical import ThresholdEventOperator
 
     events = ThresholdEventOperator(default_event_threshold=threshold)
-    table = events.make_contingency_manager(forecast, target)
-    found: xr.DataArray = table.transform(preserve_dims=["lead"]).critical_success_index()
+    table = events.make_contingency_manager(forecast, target).transform(preserve_dims=_CELLS)
+    counts = {name: weighted(n, weights) for name, n in table.get_counts().items()}
+    found: xr.DataArray = counts["tp_count"] / (counts["tp_count"] + counts["fp_count"] + counts["fn_count"])
     return found
 
 
 def fss(forecast: xr.DataArray, target: xr.DataArray, threshold: float, side: int) -> xr.DataArray:
     """Fractions skill score of events in neighbourhoods of ``side`` cells, by lead; see `csi`.
 
-    A cell that was not observed counts as no event in both. NaN where there is no event in either.
+    A cell that was not observed counts as no event in both, and windows count alike, whatever their weights.
+    NaN where there is no event in either.
     """
     import numpy as np
     from scores.spatial import fss_2d
@@ -92,22 +95,20 @@ def fss(forecast: xr.DataArray, target: xr.DataArray, threshold: float, side: in
     return found.where(any_event)
 
 
-def rmse(forecast: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
-    """Root of the mean square error of the ensemble's mean, over all windows, by lead."""
-    found: xr.DataArray = ((forecast.mean("member") - target) ** 2).mean(_but_lead(target)) ** 0.5
+def rmse(forecast: xr.DataArray, target: xr.DataArray, weights: np.ndarray | None = None) -> xr.DataArray:
+    """Root of the mean square error of the ensemble's mean, over the cells of all windows, by lead."""
+    found: xr.DataArray = _by_lead((forecast.mean("member") - target) ** 2, weights) ** 0.5
     return found
 
 
-def spread(forecast: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
+def spread(forecast: xr.DataArray, target: xr.DataArray, weights: np.ndarray | None = None) -> xr.DataArray:
     """Root of the mean variance of the members where something was observed, by lead; NaN of one member.
 
     Times (m + 1) / m, so that a reliable ensemble of m members has as much spread as its mean has error.
     """
     m = forecast.sizes["member"]
     variance = forecast.var("member", ddof=1) if m > 1 else forecast.isel(member=0, drop=True) * float("nan")
-    found: xr.DataArray = (
-        variance.where(target.notnull()).mean(_but_lead(target)) * (m + 1) / m
-    ) ** 0.5  # fmt: skip
+    found: xr.DataArray = (_by_lead(variance.where(target.notnull()), weights) * (m + 1) / m) ** 0.5
     return found
 
 
@@ -154,5 +155,11 @@ def weighted(values: xr.DataArray, weights: np.ndarray | None) -> xr.DataArray:
     return values.weighted(xr.DataArray(weights, dims=("window",))).mean("window")
 
 
-def _but_lead(field: xr.DataArray) -> Sequence[str]:
-    return [str(d) for d in field.dims if d != "lead"]
+def _by_lead(field: xr.DataArray, weights: np.ndarray | None) -> xr.DataArray:
+    """Mean over the cells of all windows, each window's counting by its weight (n,), or all alike."""
+    import xarray as xr
+
+    dims = [str(d) for d in field.dims if d != "lead"]
+    if weights is None:
+        return field.mean(dims)
+    return field.weighted(xr.DataArray(weights, dims=("window",))).mean(dims)

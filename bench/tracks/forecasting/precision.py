@@ -104,10 +104,10 @@ def _partial(rho: np.ndarray, given: int) -> np.ndarray:
     """Correlations of rows 1.. with row 0, given the row ``given``, out of all correlations (k, k)."""
     import numpy as np
 
+    of_error, of_map = rho[0, given], rho[1:, given]
+    left = (1 - of_error**2) * (1 - of_map**2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        of_error, of_map = rho[0, given], rho[1:, given]
-        found: np.ndarray = (rho[0, 1:] - of_error * of_map) / np.sqrt(
-            (1 - of_error**2) * np.maximum(1 - of_map**2, 0)
-        )
-    found[given - 1] = np.nan
+        found: np.ndarray = (rho[0, 1:] - of_error * of_map) / np.sqrt(np.maximum(left, 0))
+    # A map that ranks as the row given, or as the error itself is given: nothing is left but rounding.
+    found[(left < 1e-9) | np.isnan(left)] = np.nan
     return found

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.contract import Units
 from bench.tracks.common.answers import Answer
 from bench.tracks.forecasting import metrics, precision
-from bench.tracks.forecasting.data import FORECAST, PRECISION, Truth
+from bench.tracks.forecasting.data import FORECAST, PRECISION, Part, Truth
 from bench.tracks.forecasting.scale import scaled
+from bench.tracks.forecasting.settings import Transform
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -107,26 +108,45 @@ def _finite(answer: Answer, what: str, found: xr.DataArray, target: xr.DataArray
         )
 
 
+def lagged(part: Part, transform: Transform) -> float:
+    """The CRPS of the lagged ensemble on a part's windows: each input frame, unchanged, is a member."""
+    from bench.tracks.forecasting.rows.forecasts import filled
+    from bench.tracks.forecasting.scale import unscaled
+
+    inputs, targets = part.windows.inputs, part.windows.targets
+    frames = unscaled(filled(scaled(inputs.values, transform), transform), transform)
+    members = inputs.copy(data=frames).rename(time="member").drop_vars("member")
+    found = scaled(members.expand_dims(lead=targets["lead"]), transform).transpose(*FORECAST)
+    value = metrics.crps(found.astype("float64"), scaled(targets, transform)).mean("lead")
+    return _mean(value, part.weights)
+
+
 def numbers(found: xr.DataArray, truth: Truth, split: Literal["test", "val"]) -> dict[str, float | None]:
-    """CRPS of a split as one number, and in mm/h for rain."""
-    target, weights = (truth.test, truth.weights) if split == "test" else (truth.val, None)
+    """CRPS of a split as one number, its skill over the lagged ensemble, and in mm/h for rain."""
+    ours = split == "test"
+    target, weights, reference = (
+        (truth.test, truth.weights, truth.lagged) if ours else (truth.val, None, truth.val_lagged)
+    )
     transform = truth.recipe.transform
-    value = metrics.crps(scaled(found, transform), scaled(target, transform)).mean("lead")
+    value = _mean(metrics.crps(scaled(found, transform), scaled(target, transform)).mean("lead"), weights)
     rain = None
     if target.attrs["units"] == RAIN:
         rain = float(metrics.weighted(metrics.crps(found, target).mean("lead"), weights))
-    return {"crps": _mean(value, weights), "crps_mm": rain}
+    return {"crpss": 1 - value / reference, "crps": value, "crps_mm": rain}
 
 
-def units(by_window: xr.DataArray, truth: Truth) -> Units:
-    """CRPS of every test window, (n,), with its block; in the order of their names. Mean: the metric."""
+def units(by_window: xr.DataArray, truth: Truth) -> dict[str, Units]:
+    """CRPS of every test window, (n,), and its share of the skill, with its block; in the order of their
+    names. Their means are the metrics.
+    """
     import numpy as np
 
     order = np.argsort(truth.ids)
     each = by_window.to_numpy()
     if truth.weights is not None:
         each = each * truth.weights / truth.weights.mean()
-    return Units(truth.ids[order], each[order], truth.groups[order])
+    of = {"crpss": 1 - each / truth.lagged, "crps": each}
+    return {name: Units(truth.ids[order], v[order], truth.groups[order]) for name, v in of.items()}
 
 
 def by_lead(found: xr.DataArray, truth: Truth) -> dict[str, xr.DataArray]:
@@ -146,13 +166,13 @@ def by_lead(found: xr.DataArray, truth: Truth) -> dict[str, xr.DataArray]:
         series[name] = metrics.weighted(metrics.crps(pair[0], pair[1]), w)
     if target.attrs["units"] == RAIN:
         series["crps_mm"] = metrics.weighted(metrics.crps(found, target), w)
-    series["rmse"] = metrics.rmse(own, observed)
-    series["spread"] = metrics.spread(own, observed)
+    series["rmse"] = metrics.rmse(own, observed, w)
+    series["spread"] = metrics.spread(own, observed, w)
     series["ranks"] = metrics.ranks(own, observed)
     mean, seen = metrics.magnitude(found.mean("member")), metrics.magnitude(target)
     if r.thresholds:
         at = xr.DataArray(np.array(r.thresholds), dims=("threshold",), name="threshold")
-        series["csi"] = xr.concat([metrics.csi(mean, seen, t) for t in r.thresholds], dim=at)
+        series["csi"] = xr.concat([metrics.csi(mean, seen, t, w) for t in r.thresholds], dim=at)
         series["fss"] = xr.concat([metrics.fss(mean, seen, t, r.fss) for t in r.thresholds], dim=at)
     whole = observed.notnull().all(["lead", "component", "y", "x"])
     if bool(whole.any()):

@@ -1,7 +1,4 @@
-"""The trained diffusion network that rows share which differ in sampling only: one for each task and seed.
-
-A stage knows no seed, so it has a shard for each of the first `NETWORKS` seeds.
-"""
+"""The trained diffusion network that rows share which differ in sampling only: one for each task and seed."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench.contract import BenchError, Context, Needs, Stage, StageContext, Task
 from bench.tracks.forecasting import settings
 from bench.tracks.forecasting.settings import Run
-from bench.tracks.forecasting.sources.by_name import source_of
+from bench.tracks.forecasting.sources.by_name import given, source_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,14 +21,13 @@ if TYPE_CHECKING:
     from bench.tracks.forecasting.nets.diffusing import Forecaster
 
 NETWORK, FILE, FACTS = "forecasting-diffusion", "network.safetensors", "facts.json"
-#: Seeds, from 0, for which there is a network.
-NETWORKS = 3
-#: Validation windows, and members of each, by which the weight of constant guidance is chosen.
-TRIED, TRIED_MEMBERS = 16, 4
+#: Validation windows by which the weight of guidance is set, at most; and chains for each weight: as many
+#: members of each window as make so many, and two at least.
+TRIED, CHAINS = 32, 64
 
 
 def network(task: Task, run: Run) -> Sequence[Stage]:
-    """The stage of a task's networks."""
+    """The stage of a task's network, another one for each seed."""
     source = source_of(task.params["dataset"])
     return (
         Stage(
@@ -44,38 +40,34 @@ def network(task: Task, run: Run) -> Sequence[Stage]:
                 "data": source.fingerprint(task, run) if source.missing(task, run) is None else None,
             },
             needs=Needs(mem_gb=4, minutes=60),
-            shards=NETWORKS,
             stages=tuple(source.stages(task, run)),
+            per_seed=True,
         ),
     )  # fmt: skip
 
 
 def build(ctx: StageContext) -> None:
-    """Train the network of the shard's seed; write its weights, and the best weight of constant guidance.
+    """Train the network of a seed; write its weights, and the best weight of constant guidance.
 
     Raises:
         BenchError: the loss was not finite.
     """
+    import torch
+
     from bench.tracks.forecasting.nets.diffusing import Forecaster
-    from bench.tracks.forecasting.track import TRACK
     from bench.tracks.forecasting.training import Windows
 
     task, run = Task(**ctx.params["task"]), Run(**ctx.params["run"])
-    seed = task.stream(ctx.shard)
-    data = TRACK.load(task, run, _OfStage(ctx))
-    import torch
-
+    seed = task.stream(ctx.seed)
     torch.manual_seed(seed)
+    # Not through the track, whose `score` a network does not depend on.
+    data = given(task, run, _OfStage(ctx))
     forecaster = Forecaster(Windows(data), ctx.device)
     if not forecaster.fit(_Training(seed, ctx.device, run, ctx.log)):
-        raise BenchError(f"forecasting: the diffusion network of {task.name}, seed {ctx.shard}, diverged")
+        raise BenchError(f"forecasting: the diffusion network of {task.name}, seed {ctx.seed}, diverged")
     forecaster.save(ctx.outdir / FILE)
     tried = tried_on_validation(forecaster, data, seed)
-    facts = {
-        "seed": seed,
-        "crps": {str(w): v for w, v in tried.items()},
-        "best": min(tried, key=tried.__getitem__),
-    }
+    facts = {"crps": {str(w): v for w, v in tried.items()}, "best": min(tried, key=tried.__getitem__)}
     (ctx.outdir / FACTS).write_text(json.dumps(facts))
 
 
@@ -84,56 +76,45 @@ def tried_on_validation(forecaster: Forecaster, data: ForecastingData, seed: int
     from bench.tracks.forecasting import metrics
     from bench.tracks.forecasting.scale import scaled, unscaled
 
-    rows, frames = validation(data)
+    rows, frames, m = validation(data)
     target = scaled(data.val.targets, data.transform)[rows]
     found = {}
     for w in data.recipe.assumed.guidance:
         members = forecaster.sample(
-            frames, members=TRIED_MEMBERS, steps=data.recipe.assumed.sampling_steps, seed=seed,
+            frames, members=m, steps=data.recipe.assumed.sampling_steps, seed=seed,
             weight=lambda estimates, t, w=w: w,
         ).members  # fmt: skip
-        forecast = (
-            target.expand_dims(member=TRIED_MEMBERS).transpose("window", "member", ...).copy(data=members)
-        )
+        forecast = target.expand_dims(member=m).transpose("window", "member", ...).copy(data=members)
         # As it is scored: rain below the floor is at it.
         forecast = scaled(unscaled(forecast, data.transform), data.transform)
         found[w] = float(metrics.crps(forecast, target).mean())
     return found
 
 
-def validation(data: ForecastingData) -> tuple[np.ndarray, np.ndarray]:
-    """The validation windows by which guidance is set, at most `TRIED`, evenly among all; their frames."""
+def validation(data: ForecastingData) -> tuple[np.ndarray, np.ndarray, int]:
+    """Numbers of the validation windows by which guidance is set, evenly among all; their frames; members."""
     import numpy as np
 
     from bench.tracks.forecasting.rows.forecasts import observed
 
     n = len(data.val)
     rows = np.unique(np.linspace(0, n - 1, min(n, TRIED)).round().astype(int))
-    return rows, observed(data.val.inputs, data)[rows]
+    return rows, observed(data.val.inputs, data)[rows], max(2, CHAINS // len(rows))
 
 
 def load(ctx: Context, data: ForecastingData) -> tuple[Forecaster, float]:
     """The network of the cell's seed, and the weight of constant guidance that was best on validation.
 
     For methods that declare the stage `network`.
-
-    Raises:
-        BenchError: there is no network of this seed.
     """
     from bench.tracks.forecasting.nets.diffusing import Forecaster
     from bench.tracks.forecasting.training import Windows
 
     folder = ctx.stage(NETWORK)
-    for shard in range(NETWORKS):
-        facts: Mapping[str, Any] = json.loads((folder / str(shard) / FACTS).read_text())
-        if facts["seed"] == ctx.seed:
-            forecaster = Forecaster(Windows(data), ctx.device)
-            forecaster.load(folder / str(shard) / FILE)
-            return forecaster, float(facts["best"])
-    raise BenchError(
-        f"forecasting: the rows of a seed share a diffusion network, and there are those of the seeds 0 to"
-        f" {NETWORKS - 1}; raise NETWORKS in bench/tracks/forecasting/stages.py for more"
-    )
+    facts: Mapping[str, Any] = json.loads((folder / FACTS).read_text())
+    forecaster = Forecaster(Windows(data), ctx.device)
+    forecaster.load(folder / FILE)
+    return forecaster, float(facts["best"])
 
 
 @dataclass(slots=True)

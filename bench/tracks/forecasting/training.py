@@ -50,7 +50,7 @@ class Windows:
         self.data, self.known = data, Training.of(data)
         mean, deviation = (v[None, None, :, None, None] for v in (self.known.mean, self.known.deviation))
         self._mean, self._deviation = mean, deviation
-        frames = filled(self.known.inputs, data)
+        frames = filled(self.known.inputs, data.transform)
         change = (self.known.targets - frames[:, -1:]) / deviation
         self.frames = self.scaled(frames)
         self.change = torch.from_numpy(np.nan_to_num(change, nan=0.0)).flatten(1, 2)

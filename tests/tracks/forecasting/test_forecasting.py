@@ -116,14 +116,23 @@ def test_a_map_that_only_follows_the_forecast_says_nothing_given_it():
     same = rho.sel(map="mean forecast", subset="all").item()
     assert same > 0.3
     assert rho.sel(map="copy", subset="all").item() == pytest.approx(same)
-    assert np.isnan(rho.sel(map=["copy", "mean forecast"], subset="given")).sum() >= 1
+    assert np.isnan(rho.sel(map=["copy", "mean forecast"], subset="given")).all()
     assert np.isnan(rho.sel(map="flat", subset="all")).all()
+
+
+def test_the_lagged_ensemble_has_no_skill(data, truth):
+    lagged = np.repeat(data.test.to_numpy()[:, ::-1, None], data.leads.size, axis=2)
+    answer = {"test": data.forecast(lagged), "members": lagged.shape[1]}
+    found = TRACK.score(TASK, answer, truth, ())
+    assert found.metrics["crpss"] == pytest.approx(0, abs=1e-6)
+    assert found.metrics["crps"] == pytest.approx(truth.lagged)
 
 
 def test_a_perfect_ensemble_scores_zero(data, truth):
     perfect = np.repeat(truth.test.to_numpy()[:, None], RUN.members, axis=1)
     score = TRACK.score(TASK, {"test": data.forecast(perfect)}, truth, ())
     assert score.metrics["crps"] == pytest.approx(0)
+    assert score.metrics["crpss"] == pytest.approx(1)
     assert score.metrics["rmse"] == pytest.approx(0)
     assert score.metrics["csi"] == score.metrics["fss"] == pytest.approx(1)
 
@@ -137,10 +146,31 @@ def test_the_mean_of_the_units_is_the_metric_with_weights_too(data, truth):
     one = TRACK.score(TASK, {"test": data.forecast(noisy)}, truth, ())
     heavy = TRACK.score(TASK, {"test": data.forecast(noisy)}, dataclasses.replace(truth, weights=weights), ())
     each = one.units["crps"].values
-    assert each.mean() == pytest.approx(one.metrics["crps"])
     order = np.argsort(truth.ids)
     assert heavy.metrics["crps"] == pytest.approx(np.average(each, weights=weights[order]))
-    assert heavy.units["crps"].values.mean() == pytest.approx(heavy.metrics["crps"])
+    for found in (one, heavy):
+        for name in ("crps", "crpss"):
+            assert found.units[name].values.mean() == pytest.approx(found.metrics[name])
+    assert heavy.series["csi"].sizes == one.series["csi"].sizes
+
+
+def test_windows_count_by_their_weights_in_every_measure_but_fss():
+    rng = np.random.default_rng(4)
+    target = xr.concat([five(rng.random((4, 4))).assign_coords(window=[w]) for w in "ab"], "window")
+    forecast = members(target, rng.random((3, *target.shape)))
+    twice = [xr.concat([f, f.isel(window=[1])], "window") for f in (forecast, target)]
+    weights = np.array([1.0, 2.0])
+
+    def mean(of, drawn=True):
+        found = of.mean("member") if drawn else of
+        return found.isel(component=0)
+
+    for measure in (metrics.rmse, metrics.spread):
+        np.testing.assert_allclose(measure(forecast, target, weights), measure(*twice))
+    np.testing.assert_allclose(
+        metrics.csi(mean(forecast), mean(target, False), 0.5, weights),
+        metrics.csi(mean(twice[0]), mean(twice[1], False), 0.5),
+    )
 
 
 def test_a_forecast_that_diverged_scores_nan(data, truth):

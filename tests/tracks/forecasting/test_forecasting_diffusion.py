@@ -36,13 +36,11 @@ def forecaster():
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The stage as the engine builds it, of the first seed only."""
+    """The stage of the first seed as the engine builds it."""
     folder = tmp_path_factory.mktemp("stage")
-    (folder / "0").mkdir()
     (stage,) = stages.network(toy.TASK, toy.RUN)
     params = json.loads(json.dumps(dict(stage.params)))
-    ctx = RunStageContext(folder / "0", params, 0, 0, "cpu", logging.getLogger("toy"))
-    stage.build(ctx)
+    stage.build(RunStageContext(folder, params, 0, 0, "cpu", logging.getLogger("toy")))
     return folder
 
 
@@ -134,8 +132,7 @@ def test_controls_have_the_same_variances_at_other_places(place):
 
 
 @pytest.mark.parametrize("row", DECLARED.rows())
-def test_every_row_answers_from_the_shared_network(row, built, tmp_path, monkeypatch):
-    monkeypatch.setattr(stages, "NETWORKS", 1)
+def test_every_row_answers_from_the_shared_network(row, built, tmp_path):
     data, ctx = toy.blobs(), toy.context(tmp_path, stages={stages.NETWORK: built})
     hp = DECLARED.hp_of(row)
     found = DECLARED.fn(data, {**hp, "k": 2}, ctx)
@@ -147,11 +144,24 @@ def test_every_row_answers_from_the_shared_network(row, built, tmp_path, monkeyp
         assert set_to["mean_on_validation"] == pytest.approx(set_to["w"], abs=0.02)
 
 
-def test_a_seed_without_a_network_is_named(built, tmp_path, monkeypatch):
-    monkeypatch.setattr(stages, "NETWORKS", 1)
-    ctx = toy.context(tmp_path, seed=1, stages={stages.NETWORK: built})
-    with pytest.raises(BenchError, match="NETWORKS"):
-        stages.load(ctx, toy.blobs())
+def test_a_chain_too_short_for_its_estimates_is_named(built, tmp_path):
+    ctx = toy.context(tmp_path, stages={stages.NETWORK: built})
+    with pytest.raises(BenchError, match="a chain of 4 steps has no weights by 5 estimates"):
+        DECLARED.fn(toy.blobs(), DECLARED.hp_of("cogdpm"), ctx)
+
+
+def test_each_seed_has_a_network_of_its_own():
+    (stage,) = stages.network(toy.TASK, toy.RUN)
+    assert stage.of_seed(0).address != stage.of_seed(1).address
+    facts = stage.of_seed(1)
+    assert (facts.seed, facts.shards) == (1, 1)
+
+
+def test_the_weight_of_guidance_is_the_best_of_those_tried_on_validation(built):
+    facts = json.loads((built / stages.FACTS).read_text())
+    tried = {float(w): v for w, v in facts["crps"].items()}
+    assert set(tried) == set(toy.blobs().recipe.assumed.guidance)
+    assert tried[facts["best"]] == min(tried.values())
 
 
 # ----------------------------------------------------------------------------------------------- training

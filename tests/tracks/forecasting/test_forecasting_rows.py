@@ -8,6 +8,7 @@ import importlib
 import forecasting_toy as toy
 import numpy as np
 import pytest
+from uninstalled import uninstalled
 
 from bench.registry import methods_in
 from bench.tracks.forecasting.rows import nowcasting
@@ -16,6 +17,13 @@ from bench.tracks.forecasting.scale import scaled
 
 SIMPLE = ("persistence", "lagged", "climatology", "dressed_persistence", "damped_anomaly", "patch_regression")
 MOVED = ("extrapolation", "s_prog", "steps")
+
+
+def needs_pysteps():
+    for module in ("pysteps", "cv2"):
+        pytest.importorskip(
+            module, reason="the extra 'radar' is not installed: pip install 'gridbench[radar]'"
+        )
 
 
 def declared(name):
@@ -74,6 +82,31 @@ def test_climatology_is_the_mean_of_the_training_targets_and_draws_are_training_
     assert all(any(np.array_equal(m, k) for k in known) for m in draws.reshape(-1, *draws.shape[2:]))
 
 
+@pytest.mark.parametrize("name", ["climatology", "dressed_persistence", "damped_anomaly"])
+def test_rows_of_statistics_take_those_of_the_windows_own_place(name, tmp_path):
+    """The targets of every second window are a thousand more: none of that reaches the other place."""
+    data = toy.blobs()
+
+    def placed(inputs):
+        places = np.array(["high" if i % 2 else "low" for i in range(inputs.sizes["window"])])
+        return inputs.assign_coords(place=("window", places))
+
+    inputs = placed(data.train.inputs)
+    high = (inputs["place"] == "high").values[:, None, None, None, None]
+    train = dataclasses.replace(
+        data.train,
+        inputs=inputs,
+        targets=data.train.targets.copy(data=data.train.targets.values + 1000 * high),
+    )
+    val = dataclasses.replace(data.val, inputs=placed(data.val.inputs))
+    data = dataclasses.replace(data, train=train, val=val, test=placed(data.test))
+    found = run(name, data, tmp_path)
+    for split, of in (("test", data.test), ("val", val.inputs)):
+        means = found[split].mean(["member", "lead", "component", "y", "x"]).values
+        np.testing.assert_array_equal(means > 500, of["place"].values == "high")
+        np.testing.assert_array_equal(found[split]["window"], of["window"])
+
+
 def test_dressed_persistence_adds_an_error_of_training(tmp_path):
     data = toy.blobs()
     found = run("dressed_persistence", data, tmp_path)["test"].values
@@ -118,7 +151,7 @@ def test_gaps_have_the_last_value_that_was_observed_there():
     frames = scaled(data.test.values, "log-rain").copy()
     frames[0, 2, 0, 3, 4] = np.nan
     frames[0, :, 0, 5, 6] = np.nan
-    found = filled(frames, data)
+    found = filled(frames, data.transform)
     assert found[0, 2, 0, 3, 4] == frames[0, 1, 0, 3, 4]
     assert (found[0, :, 0, 5, 6] == np.float32(-1)).all()
 
@@ -138,7 +171,7 @@ def test_moments_of_training_leave_out_what_was_not_observed():
 
 
 def test_a_pure_shift_is_extrapolated_exactly():
-    pytest.importorskip("pysteps")
+    needs_pysteps()
     field = np.random.default_rng(0).normal(size=(20, 24))
     v = np.zeros((2, 20, 24))
     v[0], v[1] = 2, -1  # cells a frame along x and y
@@ -153,8 +186,7 @@ def test_a_pure_shift_is_extrapolated_exactly():
 
 @pytest.mark.parametrize("name", MOVED)
 def test_moved_rain_is_of_the_windows_size_and_never_negative(name, tmp_path):
-    pytest.importorskip("pysteps")
-    pytest.importorskip("cv2")
+    needs_pysteps()
     data = toy.rain()
     found = run(name, data, tmp_path)
     members = 3 if name == "steps" else 1
@@ -164,8 +196,7 @@ def test_moved_rain_is_of_the_windows_size_and_never_negative(name, tmp_path):
 
 
 def test_a_window_whose_fit_is_singular_is_extrapolated_and_counted(tmp_path):
-    pytest.importorskip("pysteps")
-    pytest.importorskip("cv2")
+    needs_pysteps()
     data, ctx = toy.rain(), toy.context(tmp_path)
 
     def singular(frames, v, number):
@@ -173,9 +204,15 @@ def test_a_window_whose_fit_is_singular_is_extrapolated_and_counted(tmp_path):
             raise np.linalg.LinAlgError("Singular matrix")
         return np.zeros((1, data.leads.size, *frames.shape[1:]))
 
-    nowcasting.answer(data, ctx, singular)
-    assert ctx.curve[-1]["singular"] == 1
+    assert nowcasting.answer(data, ctx, singular)["singular"] == 1
 
 
 def test_cascades_of_rain_skip_what_is_none():
     assert declared("steps").skip(toy.TASK, toy.RUN, {})
+
+
+@pytest.mark.parametrize("package", ["pysteps", "opencv-python-headless"])
+@pytest.mark.parametrize("name", MOVED)
+def test_rows_that_move_fields_say_what_to_install(name, package, monkeypatch):
+    uninstalled(monkeypatch, package)
+    assert declared(name).missing(toy.TASK, toy.RUN).endswith("pip install 'gridbench[radar]'")

@@ -44,8 +44,25 @@ def test_a_window_with_a_hole_or_without_rain_is_left_out():
     assert [(p.frame, p.column) for p in found] == [(0, 1248)]
 
 
+def test_of_a_place_of_radar_the_first_and_the_last_window_are_tested():
+    r = recipe("radar", TRACK.Run())
+    (held_out,) = radar._of_split([event(np.full((46, 1, 32, 32), 2, np.float32))], "radar", "test")
+    assert held_out["time"].values.tolist() == [*range(31, 46)]
+    assert [p.frame for p in radar._places(held_out, "radar", "test", r)] == [0, 7]
+
+
+def test_of_several_events_the_last_is_held_out_whole():
+    events = [event(np.full((n, 1, 4, 4), n, np.float32)) for n in (20, 10, 12)]
+    found = {s: radar._of_split(events, "radar-fmi", s) for s in ("train", "val", "test")}
+    assert [e.sizes["time"] for e in found["test"]] == [12]
+    assert [e.sizes["time"] for e in found["train"]] == [13, 7]
+    assert [e.sizes["time"] for e in found["val"]] == [6, 3]
+    for train, val in zip(found["train"], found["val"], strict=True):
+        assert train["time"].values.max() < val["time"].values.min()
+
+
 def test_splits_by_time_share_no_frame():
-    for spans in (winds.STORM, winds.MONTHS, radar.THIRDS):
+    for spans in (winds.STORM, winds.MONTHS, radar.THIRDS, radar.OTHERS):
         ordered = list(spans.values())
         assert all(a[1] <= b[0] for a, b in itertools.pairwise(ordered))
 

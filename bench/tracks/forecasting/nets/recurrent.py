@@ -1,5 +1,7 @@
 """Recurrent networks of frames: ConvLSTM and PredRNN, each two layers, on 2 x 2 cells folded into channels.
 
+Both are as wide as makes a step of training cost about what the U-Net's does.
+
 Sources: Shi et al., Convolutional LSTM Network (NeurIPS 2015); Wang et al., PredRNN (NeurIPS 2017).
 """
 
@@ -50,7 +52,7 @@ class _Recurrent(nn.Module):
 class ConvLSTM(_Recurrent):
     """Two layers of LSTM cells whose products are convolutions."""
 
-    def __init__(self, components: int, leads: int, width: int = 48) -> None:
+    def __init__(self, components: int, leads: int, width: int = 24) -> None:
         super().__init__(components, leads, width)
         sizes = (components * FOLD**2, width)
         self.gates = nn.ModuleList(nn.Conv2d(size + width, 4 * width, 3, padding=1) for size in sizes)
@@ -73,7 +75,7 @@ class ConvLSTM(_Recurrent):
 class PredRNN(_Recurrent):
     """Two layers of cells with a second memory, which zigzags through the layers and on to the next frame."""
 
-    def __init__(self, components: int, leads: int, width: int = 40) -> None:
+    def __init__(self, components: int, leads: int, width: int = 16) -> None:
         super().__init__(components, leads, width)
         sizes = (components * FOLD**2, width)
         self.gates = nn.ModuleList(nn.Conv2d(size + width, 3 * width, 3, padding=1) for size in sizes)

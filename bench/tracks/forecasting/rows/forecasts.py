@@ -5,13 +5,14 @@ Arrays are numpy, with the dimensions of `bench.tracks.forecasting.data` in thei
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.tracks.forecasting.scale import FLOOR, scaled, unscaled
+from bench.tracks.forecasting.settings import Transform
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -40,7 +41,7 @@ class Training:
         inputs = scaled(data.train.inputs.values, data.transform)
         targets = scaled(data.train.targets.values, data.transform)
         both = np.concatenate([inputs, targets], axis=1).astype(np.float64)
-        last = filled(inputs, data)[:, -1:]
+        last = filled(inputs, data.transform)[:, -1:]
         change = np.sqrt(np.nanmean(np.square(targets - last, dtype=np.float64), axis=(0, 3, 4)))
         deviation = np.nanstd(both, axis=(0, 1, 3, 4))
         return cls(
@@ -61,7 +62,7 @@ class Training:
         return out
 
 
-def filled(frames: np.ndarray, data: ForecastingData) -> np.ndarray:
+def filled(frames: np.ndarray, transform: Transform) -> np.ndarray:
     """Frames (n, T, C, H, W) on the task's scale (`scale`), whose gaps have the last value observed there.
 
     What no earlier frame shows is dry, or the mean of the window's component; 0 where it shows nothing.
@@ -69,7 +70,7 @@ def filled(frames: np.ndarray, data: ForecastingData) -> np.ndarray:
     if np.isfinite(frames).all():
         return frames
     out = frames.copy()
-    if data.transform == "log-rain":
+    if transform == "log-rain":
         missing = np.full_like(out[:, :1, :, :1, :1], np.log10(FLOOR))
     else:
         seen = np.isfinite(out)
@@ -83,24 +84,56 @@ def filled(frames: np.ndarray, data: ForecastingData) -> np.ndarray:
 
 def observed(inputs: xr.DataArray, data: ForecastingData) -> np.ndarray:
     """The input frames (n, T, C, H, W) of windows on the task's scale (`scale`), without gaps."""
-    return filled(scaled(inputs.values, data.transform), data)
+    return filled(scaled(inputs.values, data.transform), data.transform)
 
 
-def answer(data: ForecastingData, members: Any) -> dict[str, Any]:
-    """The answer of a row that needs nothing but frames.
+#: Takes the input frames of windows, (n, T, C, H, W) without gaps, and gives their forecasts (n, M, L, C, H,
+#: W), both on the task's scale (`scale`).
+Members = Callable[[np.ndarray], np.ndarray]
 
-    Args:
-        data: of the task.
-        members: takes the input frames of windows, (n, T, C, H, W) without gaps, and gives their forecasts
-            (n, M, L, C, H, W), both on the task's scale (`scale`).
+
+def answer(data: ForecastingData, members: Members) -> dict[str, Any]:
+    """The answer of a row that needs nothing but frames."""
+    return _answer(data, lambda inputs: members(observed(inputs, data)))
+
+
+def answer_by_place(data: ForecastingData, fit: Callable[[Training], Members]) -> dict[str, Any]:
+    """The answer of a row that is fitted to each place on its own, where windows lie at the same few places.
+
+    Elsewhere it is fitted once, to all training windows.
     """
-    found: dict[str, Any] = {}
-    for split, inputs in (("test", data.test), ("val", data.val.inputs)):
-        forecasts = members(observed(inputs, data))
-        found[split] = data.forecast(
-            unscaled(forecasts, data.transform), "test" if split == "test" else "val"
-        )
-    return found
+    fitted = {place: fit(Training.of(_at(data, place))) for place in _places(data.train.inputs)}
+
+    def forecast(inputs: xr.DataArray) -> np.ndarray:
+        frames = observed(inputs, data)
+        where = {place: np.flatnonzero(rows) for place, rows in _places(inputs).items()}
+        parts = [fitted[place](frames[rows]) for place, rows in where.items()]
+        order = np.argsort(np.concatenate(list(where.values())))
+        found: np.ndarray = np.concatenate(parts)[order]
+        return found
+
+    return _answer(data, forecast)
+
+
+def _answer(data: ForecastingData, forecast: Callable[[xr.DataArray], np.ndarray]) -> dict[str, Any]:
+    test, val = (unscaled(forecast(i), data.transform) for i in (data.test, data.val.inputs))
+    return {"test": data.forecast(test), "val": data.forecast(val, "val")}
+
+
+def _places(inputs: xr.DataArray) -> dict[str, np.ndarray]:
+    """Name of a place -> (n,) whether a window lies there; one place, "", where they have none."""
+    if "place" not in inputs.coords:
+        return {"": np.ones(inputs.sizes["window"], bool)}
+    of = inputs["place"].values
+    return {str(place): of == place for place in np.unique(of)}
+
+
+def _at(data: ForecastingData, place: str) -> ForecastingData:
+    """The task with the training windows of one place alone."""
+    rows = _places(data.train.inputs)[place]
+    return replace(data, train=replace(
+        data.train, inputs=data.train.inputs[rows], targets=data.train.targets[rows],
+    ))  # fmt: skip
 
 
 def stacked(members: Iterable[np.ndarray]) -> np.ndarray:

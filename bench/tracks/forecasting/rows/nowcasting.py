@@ -7,15 +7,13 @@ OpenCV: `opencv-python-headless`, which it does not declare.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.contract import BenchError, Context, Task
-from bench.tracks.forecasting import settings
+from bench.contract import Context
 from bench.tracks.forecasting.rows.forecasts import filled
 from bench.tracks.forecasting.scale import FLOOR, scaled, unscaled
 
@@ -33,18 +31,11 @@ NONE = LEAST - 5.0
 Nowcast = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
-def only_rain(task: Task, run: settings.Run, hp: Mapping[str, Any]) -> str | None:
-    """Why a row that models rain by cascades cannot do a task, or None."""
-    if settings.RECIPES[task.params["dataset"]].transform == "log-rain":
-        return None
-    return "its cascade models rain, and this task has none"
-
-
 def answer(data: ForecastingData, ctx: Context, nowcast: Nowcast, members: int = 1) -> dict[str, Any]:
     """The answer of a row that moves fields, each component on its own.
 
     Where ``nowcast`` finds its fit singular, the field is extrapolated instead, ``members`` times the same;
-    such windows are counted and reported as ``singular``.
+    such test windows are counted under ``singular``.
     """
     found: dict[str, Any] = {}
     for split, inputs, wide in (
@@ -57,7 +48,7 @@ def answer(data: ForecastingData, ctx: Context, nowcast: Nowcast, members: int =
         values = unscaled(inside, data.transform)
         found[split] = data.forecast(values, "test" if split == "test" else "val")
         if split == "test":
-            ctx.report(singular=singular, windows=len(inputs))
+            found["singular"] = singular
         ctx.log.info("%s: the fit was singular in %d of %d windows", split, singular, len(inputs))
     return found
 
@@ -67,7 +58,7 @@ def _members(
 ) -> tuple[np.ndarray, int]:
     """Forecasts (n, M, L, C, H, W) on the task's scale, and the number of windows with a singular fit."""
     rain = data.transform == "log-rain"
-    frames = filled(scaled(inputs.values, data.transform), data).astype(np.float64)
+    frames = filled(scaled(inputs.values, data.transform), data.transform).astype(np.float64)
     if rain:
         frames = np.where(frames * 10 > LEAST, frames * 10, NONE)
     whole, singular = [], 0
@@ -102,16 +93,7 @@ def levels(given: int, frames: np.ndarray) -> int:
 
 
 def motion(frames: np.ndarray) -> np.ndarray:
-    """The motion of frames (T, H, W) by Lucas and Kanade's method, (2, H, W) cells a frame.
-
-    Raises:
-        BenchError: pySTEPS or OpenCV is not installed.
-    """
-    if missing := [m for m in ("pysteps", "cv2") if importlib.util.find_spec(m) is None]:
-        raise BenchError(
-            f"motion is found by pySTEPS with OpenCV, and {' and '.join(missing)} cannot be imported:"
-            " pip install pysteps opencv-python-headless"
-        )
+    """The motion of frames (T, H, W) by Lucas and Kanade's method, (2, H, W) cells a frame."""
     with quiet():
         from pysteps.motion.lucaskanade import dense_lucaskanade
 

@@ -75,7 +75,7 @@ def _storm(event: xr.DataArray, r: Recipe) -> Splits:
         places = [cutting.Place(t, 0, 0, f"{split}-{(t - first) // r.leads}") for t in starts]
         if split != "train":
             places = cutting.thinned(places, r.windows)
-        parts[split] = cutting.cut(event, places, shape, "storm", _HOURS, "hours")
+        parts[split] = cutting.cut(event, places, shape, "storm", _HOURS, "hours", fixed=True)
     return Splits(**parts)
 
 
@@ -99,5 +99,5 @@ def _wind(event: xr.DataArray, r: Recipe) -> Splits:
         ]
         if split != "train":
             places = cutting.thinned(places, r.windows)
-        parts[split] = cutting.cut(anomalies, places, shape, "wind", 1, "months")
+        parts[split] = cutting.cut(anomalies, places, shape, "wind", 1, "months", fixed=True)
     return Splits(**parts)
