@@ -54,7 +54,7 @@ def forecast(found: xr.DataArray, own: xr.DataArray | None, truth: Truth) -> np.
         spread = members.var("member", ddof=1).sum("component", skipna=False) ** 0.5
         lines["spread"] = _grey(_cells(spread), 0, half)
     if own is not None:
-        u = _cells(own.isel(at))
+        u = _cells(own.isel(at).where(observed.notnull().all("component")))
         lines["U"] = _grey(u, 0, np.nanmax(u))
     lines["error"] = _grey(_cells(error), 0, half)
     rows = [_row(lines.get(name, _grey(empty, 0, 1)), 1 + len(empty)) for name in LINES]

@@ -59,7 +59,9 @@ def test_the_window_is_chosen_by_the_ground_truth_alone_and_what_was_not_observe
     hidden[n, :, :, 3, 5] = np.nan
     truth = dataclasses.replace(truth, test=hidden)
     assert views.chosen(truth) == n
-    view = views.forecast(answer(2), None, truth)
-    shown = line(view, "observed").reshape(SIDE, 1 + LEADS, SIDE)[:, 1:]
-    assert (shown[3, :, 5] == 0).all()
-    assert (np.delete(shown, 3, axis=0) >= views.DARKEST).all()
+    own = blobs().precision(np.ones((len(hidden), LEADS, SIDE, SIDE)))
+    view = views.forecast(answer(2), own, truth)
+    for name in ("observed", "U", "error"):
+        shown = line(view, name).reshape(SIDE, 1 + LEADS, SIDE)[:, 1:]
+        assert (shown[3, :, 5] == 0).all()
+        assert (np.delete(shown, 3, axis=0) >= views.DARKEST).all()
