@@ -76,8 +76,8 @@ class Windows:
         for step in steps:
             generator = seeded(ctx.seed, step)
             rows = torch.randint(len(self.frames), (size,), generator=generator)
-            parts = [v[rows].to(ctx.device) for v in (self.frames, self.change, self.seen)]
-            yield Batch(*parts, generator)
+            frames, change, seen = (v[rows].to(ctx.device) for v in (self.frames, self.change, self.seen))
+            yield Batch(frames, change, seen, generator)
 
 
 def seeded(*key: int) -> torch.Generator:
@@ -114,7 +114,7 @@ def regression(net: nn.Module) -> Loss:
     """The mean absolute error, of which the CRPS of one forecast without members is made."""
 
     def loss(batch: Batch) -> Tensor:
-        error = (net(batch.frames).float() - batch.change).abs() * batch.seen
+        error: Tensor = (net(batch.frames).float() - batch.change).abs() * batch.seen
         return error.sum() / batch.seen.sum().clamp(min=1)
 
     return loss

@@ -35,7 +35,8 @@ class _Recurrent(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames (B, T, C, H, W) -> the following ones less the last, (B, leads * C, H, W)."""
-        folded = F.pixel_unshuffle(frames.flatten(0, 1), FOLD).unflatten(0, frames.shape[:2])
+        flat = F.pixel_unshuffle(frames.flatten(0, 1), FOLD)
+        folded = flat.reshape(*frames.shape[:2], *flat.shape[1:])
         state = self.start(folded[:, 0])
         frame, out = folded[:, 0], []
         for step in range(frames.shape[1] + self.leads - 1):

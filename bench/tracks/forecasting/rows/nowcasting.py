@@ -97,8 +97,8 @@ def motion(frames: np.ndarray) -> np.ndarray:
     with quiet():
         from pysteps.motion.lucaskanade import dense_lucaskanade
 
-        found: np.ndarray = dense_lucaskanade(np.ma.masked_invalid(frames), verbose=False)
-    return np.nan_to_num(found)
+        found: np.ndarray = np.nan_to_num(dense_lucaskanade(np.ma.masked_invalid(frames), verbose=False))
+    return found
 
 
 def extrapolated(field: np.ndarray, v: np.ndarray, leads: int) -> np.ndarray:
