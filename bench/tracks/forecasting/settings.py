@@ -104,7 +104,17 @@ RECIPES: Mapping[str, Recipe] = {
     "wind": Recipe(thresholds=(2.0, 4.0), precision=False, assumed=_SHORT),
     "rain": replace(_RAIN, leads=6),
     **dict.fromkeys(("radar", "radar-fmi", "radar-meteoswiss", "radar-bom"), replace(_RAIN, assumed=_MIDDLE)),
+    # Sizes, frames and leads of the paper were not found; four frames in and eighteen out are DGMR's.
+    "uk-radar": replace(_RAIN, size=64, leads=18, windows=512, margin=32),
+    "era5-wind": Recipe(size=64, windows=512, thresholds=(10.0, 15.0)),
+    "moving-mnist": Recipe(size=64, frames=10, leads=10, windows=512, thresholds=(0.5,), wet=0.1),
+    "turbulent-flow": Recipe(size=64, windows=512),
 }
+#: Task of the paper's kinds of data -> data set of the catalogue.
+PAPER: Mapping[str, str] = {
+    "uk-radar": "nimrod", "era5-wind": "era5", "moving-mnist": "moving-mnist",
+    "turbulent-flow": "turbulent-flow",
+}  # fmt: skip
 
 
 def recipe(task: str, run: Run) -> Recipe:

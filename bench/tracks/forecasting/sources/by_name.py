@@ -26,6 +26,10 @@ def source_of(dataset: str) -> Source[Splits]:
         from bench.tracks.forecasting.sources import winds
 
         return winds
+    if dataset in settings.PAPER:
+        from bench.tracks.forecasting.sources import paper
+
+        return paper
     from bench.tracks.forecasting.sources import radar
 
     return radar
