@@ -488,6 +488,7 @@ CATALOG: Mapping[str, DataSet] = {
         *catalog_fields.embedded(DataSet),
         *catalog_fields.generated(DataSet),
         *catalog_fields.radar(DataSet),
+        *catalog_fields.paper(DataSet),
     )
 }
 

@@ -105,3 +105,46 @@ def radar(make: type[DataSet]) -> tuple[DataSet, ...]:
             layout="radar/bom/prcp-<product>/<radar>/<year>/<month>/<day>/*.nc",
         ),
     )
+
+
+def paper(make: type[DataSet]) -> tuple[DataSet, ...]:
+    """Data of the paper's kinds, which the user brings; which of them the paper took was not found."""
+    return (
+        make(
+            name="nimrod",
+            module="bench.data.fields.nimrod",
+            prepared=True,
+            title="UK radar of the Met Office (Nimrod) as DGMR's authors curated it: 24 frames of 5 minutes",
+            get="Google Cloud, bucket dm-nowcasting (the reader pays; v 20200718), or its mirror"
+            " openclimatefix/nimrod-uk-1km on Hugging Face (conditions to accept)",
+            terms="CC BY 4.0; contains data of the Met Office under the Open Government Licence v3.0",
+            layout="<split>/<variant>/*.tfrecord.gz: int16 in 1/32 mm/h, -1 not observed",
+            place="nimrod_osgb_1000m_yearly_splits/radar/20200718",
+        ),
+        make(
+            name="era5",
+            module="bench.data.fields.era5",
+            prepared=True,
+            title="ERA5: wind 10 m above the ground, a region and years of the user's choice, every 6 hours",
+            get="the Climate Data Store, reanalysis-era5-single-levels, 10m_u and 10m_v_component_of_wind",
+            terms="CC BY 4.0 since 2025-07-02, before the Licence to use Copernicus Products",
+            layout="<year>.nc, .grib or .zarr with u10 and v10",
+        ),
+        make(
+            name="moving-mnist",
+            module="bench.data.fields.arrays",
+            title="Moving MNIST: 10,000 sequences of 20 frames of 64 x 64 pixels",
+            get="the page of Moving MNIST (Srivastava et al., Toronto): mnist_test_seq.npy",
+            terms=f"MNIST: CC BY-SA 3.0 ({_UNVERIFIED})",
+            layout="an array of NumPy: (20, 10000, 64, 64) uint8",
+            file="mnist_test_seq.npy",
+        ),
+        make(
+            name="turbulent-flow",
+            module="bench.data.fields.arrays",
+            title="Turbulent flow of TF-Net: Rayleigh-Bénard convection, 1,500 frames of velocity",
+            get="the authors of Rose-STL-Lab/Turbulent-Flow-Net (its README has no link), or an own run",
+            terms="no licence was found",
+            layout="rbc_data.pt or rbc_data.npy: (frames, 2, rows, columns) of floats",
+        ),
+    )
