@@ -9,6 +9,7 @@ it at no cost.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from bench.canonical import canonical as canonical
-from bench.canonical import digest as digest
+from bench.claims import Better as Better
 from bench.claims import Claim as Claim
+from bench.claims import Metric as Metric
 from bench.claims import PaperEffect as PaperEffect
 from bench.errors import AnswerError as AnswerError
 from bench.errors import BenchError as BenchError
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
 
-Better = Literal["higher", "lower", "neither"]
 Status = Literal["ok", "skipped", "failed", "oom", "timeout", "diverged", "lost"]
 STATUSES: tuple[Status, ...] = ("ok", "skipped", "failed", "oom", "timeout", "diverged", "lost")
 SYMBOLS: Mapping[str, str] = {
@@ -41,25 +41,6 @@ SYMBOLS: Mapping[str, str] = {
 
 
 # --------------------------------------------------------------------------------------------- declarations
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    """One number of a score, and how to read it.
-
-    ``kind``: ``quality`` (a claim about the method), ``cost`` (compared only within one hardware label) or
-    ``diagnostic`` (explains, never ranks). ``censored``: values may be (bound, flag), see `Censored`.
-    ``averaged``: False where the unit differs from task to task, so that a board lists each task's value.
-    """
-
-    name: str
-    better: Better
-    unit: str = ""
-    digits: int = 4
-    kind: Literal["quality", "cost", "diagnostic"] = "quality"
-    censored: bool = False
-    averaged: bool = True
-    doc: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -442,6 +423,20 @@ def method(
 
 
 # --------------------------------------------------------------------------------------- cells and records
+
+
+#: Made once: `json.dumps` makes one a call, and a plan asks for ten thousands of keys.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def canonical(value: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces, tuples as lists; raises TypeError for what JSON cannot say."""
+    return _CANONICAL.encode(value)
+
+
+def digest(value: Any) -> str:
+    """16 hex digits of the sha-256 of canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

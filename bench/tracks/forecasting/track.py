@@ -27,7 +27,8 @@ _ASSUMED = (
 _NOTES: Mapping[str, str] = {
     "digits": "two handwritten digits that bounce; the digits of test windows occur in no other split",
     "turbulence": "generated: a two-dimensional flow, not an observation",
-    "storm": "one storm of 1996: few independent cases, intervals by block",
+    "storm": "one storm of 1996: few independent cases, intervals by block; its windows overlap, each is"
+    " forecast from its own inputs alone",
     "wind": "monthly anomalies, which are hardly predictable: a floor for linear rows, no study of precision",
     "rain": "MRMS, one hour over the United States, split by longitude; intervals by blocks of 128 cells",
     "radar": "KNMI, one day over the Netherlands; its last third is held out whole",

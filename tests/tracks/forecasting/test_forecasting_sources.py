@@ -44,11 +44,12 @@ def test_a_window_with_a_hole_or_without_rain_is_left_out():
     assert [(p.frame, p.column) for p in found] == [(0, 1248)]
 
 
-def test_of_a_place_of_radar_the_first_and_the_last_window_are_tested():
+def test_of_a_place_of_radar_the_first_and_the_last_window_are_tested_if_they_share_no_frame():
     r = recipe("radar", TRACK.Run())
     (held_out,) = radar._of_split([event(np.full((46, 1, 32, 32), 2, np.float32))], "radar", "test")
-    assert held_out["time"].values.tolist() == [*range(31, 46)]
-    assert [p.frame for p in radar._places(held_out, "radar", "test", r)] == [0, 7]
+    assert held_out["time"].values.tolist() == [*range(30, 46)]
+    assert [p.frame for p in radar._places(held_out, "radar", "test", r)] == [0, 8]
+    assert [p.frame for p in radar._places(held_out[:-1], "radar", "test", r)] == [0]
 
 
 def test_of_several_events_the_last_is_held_out_whole():
@@ -73,3 +74,13 @@ def test_no_window_of_the_storm_lies_over_a_gap_in_time():
     starts = [int(str(w)[7:11]) for w in splits.train.windows.inputs["window"].values]
     assert not any(t <= gap < t + 7 for t in starts for gap in (16, 35))
     assert len(splits.test.windows) == 9
+
+
+def test_windows_of_the_wind_that_are_tested_share_no_month():
+    task = TRACK.tasks(TRACK.Grid(tasks=("wind",)))[0]
+    splits = winds.splits(task, TRACK.Run(), None)
+    for part, n in ((splits.val, 8), (splits.test, 24)):
+        names = [str(w).split("/")[1].split("-", 1) for w in part.windows.inputs["window"].values]
+        starts = {at: sorted(int(t[1:]) for t, of in names if of == at) for _, at in names}
+        assert len(names) == n
+        assert all(b - a >= 8 for of in starts.values() for a, b in itertools.pairwise(of))

@@ -3,8 +3,8 @@
 All in boxes of about 4 km. `rain` is split by longitude, with 64 cells between the splits. `radar` and the
 others are split by time: of several events the last is held out whole, of one its last third. A window has
 full coverage in all of its frames, and more than 5 % of its cells are wet in the last frame that is shown. Of
-a place in validation or test one window of `rain` is taken, the middle one, and two of the others, the first
-and the last; places near each other are of one block.
+a place in validation or test one window of `rain` is taken, the middle one, and of the others the first, and
+the last if they share no frame; places near each other are of one block.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ COLUMNS: Mapping[str, tuple[tuple[int, int], ...]] = {
     "train": ((0, 608), (928, 1184)), "val": ((672, 864),), "test": ((1248, 1728),),
 }  # fmt: skip
 #: Frames of the only event, and of each event but the last of several, as shares: between splits is a gap.
-THIRDS: Mapping[str, tuple[float, float]] = {"train": (0.0, 0.43), "val": (0.45, 0.64), "test": (0.67, 1.0)}
+THIRDS: Mapping[str, tuple[float, float]] = {"train": (0.0, 0.43), "val": (0.45, 0.64), "test": (0.65, 1.0)}
 OTHERS: Mapping[str, tuple[float, float]] = {"train": (0.0, 0.67), "val": (0.7, 1.0)}
 #: Smallest share of wet cells in the last frame that is shown.
 WET = 0.05
@@ -135,8 +135,11 @@ def _places(event: xr.DataArray, dataset: str, split: str, r: Recipe) -> list[cu
                 t for t in range(n - length + 1) if covered[t : t + length].all() and wet[t + r.frames - 1]
             ]
             if split != "train":
-                middle = starts[len(starts) // 2 :][:1]
-                starts = middle if by_longitude else sorted({*starts[:1], *starts[-1:]})
+                middle, apart = (
+                    starts[len(starts) // 2 :][:1],
+                    [t for t in starts[-1:] if t - starts[0] >= length],
+                )
+                starts = middle if by_longitude else starts[:1] + apart
             of = f"y{row // block}-x{column // block}"
             places += [cutting.Place(t, row, column, of) for t in starts]
     return places

@@ -1,8 +1,9 @@
 """Observed wind at two scales: one storm every six hours, and monthly anomalies of eleven years.
 
-Both are split by time, with gaps. `storm` is one window wide, so its windows overlap and blocks are stretches
-of as many frames as there are leads. `wind` is what months differ by from the mean of their calendar month in
-the training years; its windows of one place overlap in time, so a place is a block.
+Both are split by time, with gaps. `storm` is one window wide and short, so its windows overlap, each a
+forecast from a later time on, and blocks are stretches of as many frames as there are leads. `wind` is what
+months differ by from the mean of their calendar month in the training years; windows of one place follow each
+other in validation and test, so a place is a block.
 """
 
 from __future__ import annotations
@@ -91,11 +92,12 @@ def _wind(event: xr.DataArray, r: Recipe) -> Splits:
     length, shape = r.frames + r.leads, cutting.Shape(r.frames, r.leads, r.size)
     parts = {}
     for split, (first, last) in MONTHS.items():
+        step = 1 if split == "train" else length
         places = [
             cutting.Place(t, row, column, f"y{row}-x{column}")
             for row in _ROWS
             for column in range(0, event.sizes["x"] - r.size + 1, r.size)
-            for t in range(first, last - length + 1)
+            for t in range(first, last - length + 1, step)
         ]
         if split != "train":
             places = cutting.thinned(places, r.windows)
