@@ -68,6 +68,17 @@ def test_a_metric_of_other_units_on_each_task_has_no_mean_over_them(sample, slot
     assert metrics_by_task(Board(sample.spec(), slots)) == []
 
 
+def test_shared_costs_are_the_sum_over_stages_and_stand_apart(sample, slots):
+    for s in slots:
+        if s.row == "lr" and s.status == "ok":
+            s.cost = {"run_s": 1.0, "shared_s": {"network": 20.0, "bank": 4.0}}
+    table = costs(Board(sample.spec(), slots))
+    label = "2 × x86, no GPU"
+    assert table.values["lr"][label]["run_s"] == (1.0, True)
+    assert table.values["lr"][label]["shared_s"] == (24.0, True)
+    assert "shared_s" not in table.values["fm"][label]
+
+
 def test_costs_are_never_averaged_over_hardware(sample, slots):
     for s in slots:
         s.hardware = "big" if s.seed == 0 else s.hardware

@@ -53,7 +53,9 @@ def _of_task(board: Board, task: str) -> Iterator[tuple[str, list[str], list[str
     block = dict(zip(first.ids.tolist(), first.groups.tolist(), strict=True))
     coords = series["coords"]
     blocks = [block[w] for w in coords["window"]]
-    mean = np.nanmean([_values(r) for r in records], axis=0)
+    found = np.array([_values(r) for r in records])
+    seen = ~np.isnan(found)
+    mean = np.where(seen, found, 0).sum(0) / np.where(seen.any(0), seen.sum(0), np.nan)
     for k, name in enumerate(coords["map"]):
         yield name, list(coords["subset"]), [_interval(mean[k, j], blocks) for j in range(mean.shape[1])]
 

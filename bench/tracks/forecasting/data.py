@@ -95,8 +95,8 @@ class Truth:
         last: the last input frame of the test windows, (window, component, y, x), for comparison of maps.
         lagged, val_lagged: the CRPS of the lagged ensemble, over which skill is.
         groups: (n,) the block of each test window: windows of one block are not independent.
-        weights: (n,) how much each test window counts, for windows that were drawn unequally often; None: all
-            alike.
+        weights, val_weights: (n,) how much each window counts, for windows that were drawn unequally often;
+            None: all alike.
         members: how many members an ensemble has to have.
         recipe: thresholds and sizes that the task is scored with.
     """
@@ -108,6 +108,7 @@ class Truth:
     val_lagged: float
     groups: np.ndarray
     weights: np.ndarray | None
+    val_weights: np.ndarray | None
     members: int
     recipe: Recipe
 

@@ -125,7 +125,9 @@ def numbers(found: xr.DataArray, truth: Truth, split: Literal["test", "val"]) ->
     """CRPS of a split as one number, its skill over the lagged ensemble, and in mm/h for rain."""
     ours = split == "test"
     target, weights, reference = (
-        (truth.test, truth.weights, truth.lagged) if ours else (truth.val, None, truth.val_lagged)
+        (truth.test, truth.weights, truth.lagged)
+        if ours
+        else (truth.val, truth.val_weights, truth.val_lagged)
     )
     transform = truth.recipe.transform
     value = _mean(metrics.crps(scaled(found, transform), scaled(target, transform)).mean("lead"), weights)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NETWORK, FILE, FACTS = "forecasting-diffusion", "network.safetensors", "facts.json"
 #: Validation windows by which the weight of guidance is set, at most; and chains for each weight: as many
-#: members of each window as make so many, and two at least.
+#: members of each window as make so many, from two to those of a forecast.
 TRIED, CHAINS = 32, 64
 
 
@@ -99,7 +99,7 @@ def validation(data: ForecastingData) -> tuple[np.ndarray, np.ndarray, int]:
 
     n = len(data.val)
     rows = np.unique(np.linspace(0, n - 1, min(n, TRIED)).round().astype(int))
-    return rows, observed(data.val.inputs, data)[rows], max(2, CHAINS // len(rows))
+    return rows, observed(data.val.inputs, data)[rows], min(max(2, CHAINS // len(rows)), data.members)
 
 
 def load(ctx: Context, data: ForecastingData) -> tuple[Forecaster, float]:

@@ -173,7 +173,7 @@ class Forecasting(SourcedTrack):
             last=test.windows.inputs.isel(time=-1, drop=True),
             lagged=scoring.lagged(test, recipe.transform), val_lagged=scoring.lagged(val, recipe.transform),
             groups=np.array([f"{task.name}: {g}" for g in test.groups.tolist()]),
-            weights=test.weights, members=run.members, recipe=recipe,
+            weights=test.weights, val_weights=val.weights, members=run.members, recipe=recipe,
         )  # fmt: skip
 
     def score(self, task: Task, answer: Any, truth: Truth, history: Sequence[Snapshot]) -> Score:
