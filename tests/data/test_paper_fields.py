@@ -224,6 +224,35 @@ def test_a_year_that_is_cut_off_or_on_another_grid_is_named(data):
         source.prepare()
 
 
+def test_a_year_may_be_grib(data):
+    eccodes = pytest.importorskip("eccodes")
+    pytest.importorskip("cfgrib")
+    pytest.importorskip("zarr")
+    path = data / "era5/2015.grib"
+    path.parent.mkdir()
+    with open(path, "wb") as file:
+        for hour in (0, 1, 6, 12):
+            for parameter, value in ((165, hour), (166, hour + 1)):
+                message = eccodes.codes_grib_new_from_samples("regular_ll_sfc_grib1")
+                header = {
+                    "centre": 98, "table2Version": 128, "indicatorOfParameter": parameter,
+                    "dataDate": 20150301, "dataTime": hour * 100, "Ni": 5, "Nj": 4,
+                    "latitudeOfFirstGridPointInDegrees": 60, "latitudeOfLastGridPointInDegrees": 59.25,
+                    "longitudeOfFirstGridPointInDegrees": 0, "longitudeOfLastGridPointInDegrees": 1,
+                    "iDirectionIncrementInDegrees": 0.25, "jDirectionIncrementInDegrees": 0.25,
+                }  # fmt: skip
+                for key, given in header.items():
+                    eccodes.codes_set(message, key, given)
+                eccodes.codes_set_values(message, np.full(20, float(value)))
+                eccodes.codes_write(message, file)
+                eccodes.codes_release(message)
+    CATALOG["era5"].open().prepare()
+    (event,) = frames.read("era5")
+    assert event.to_numpy()[:, :, 0, 0].tolist() == [[0, 1], [6, 7], [12, 13]]
+    assert event.sizes["y"] == 4
+    assert [p.name for p in path.parent.iterdir()] == ["2015.grib"], "nothing is written beside the data"
+
+
 # ----------------------------------------------------------------------------------------------------- arrays
 
 

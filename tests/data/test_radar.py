@@ -201,26 +201,25 @@ def test_a_preparation_that_was_stopped_goes_on_where_it_was(copy, monkeypatch):
     assert decoded == [paths[2], paths[0], paths[2]]
 
 
-def test_fmi_is_decoded_by_pysteps(copy, monkeypatch):
+def fmi_frame(copy, monkeypatch, time="201609281600"):
+    """A frame of 4 x 4 cells, 30 dBZ everywhere."""
     pytest.importorskip("pysteps")
     pytest.importorskip("pyproj")
     small(monkeypatch, "fmi", (4, 4))
     head = (
-        b"P5\n# obstime 201609281600\n# projection radar {\n# type stereographic\n# centrallongitude 25\n"
-        b"# centrallatitude 90\n# truelatitude 60\n# bottomleft 18.600000 57.930000\n"
-        b"# topright 34.903000 69.005000\n# }\n# metersperpixel_x 999.674053\n# metersperpixel_y 999.62859\n"
-        b"# missingval 255\n4 4\n255\n"
-    )
-    path = copy / "radar/fmi/pgm/20160928/201609281600_fmi.radar.composite.lowest_FIN_SUOMI1.pgm.gz"
-    path.parent.mkdir(parents=True)
+        f"P5\n# obstime {time}\n# projection radar {{\n# type stereographic\n# centrallongitude 25\n"
+        "# centrallatitude 90\n# truelatitude 60\n# bottomleft 18.600000 57.930000\n"
+        "# topright 34.903000 69.005000\n# }\n# metersperpixel_x 999.674053\n# metersperpixel_y 999.62859\n"
+        "# missingval 255\n4 4\n255\n"
+    ).encode()
+    path = copy / f"radar/fmi/pgm/{time[:8]}/{time}_fmi.radar.composite.lowest_FIN_SUOMI1.pgm.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(head + bytes([124] * 16)))
-    assert radar.prepare("fmi").counts == (1,)
-    (event,) = frames.read("fmi")
-    # (124 - 64) / 2 = 30 dBZ, and Z = 223 R^1.53
-    np.testing.assert_allclose(event.values.ravel(), [(10**3 / 223) ** (1 / 1.53)], rtol=1e-4)
+    return path
 
 
-def test_meteoswiss_is_decoded_by_pysteps(copy, monkeypatch):
+def meteoswiss_frame(copy, monkeypatch):
+    """A frame of 4 x 8 cells, the code 131 everywhere, one cell without an observation."""
     pytest.importorskip("pysteps")
     from PIL import Image
 
@@ -230,6 +229,56 @@ def test_meteoswiss_is_decoded_by_pysteps(copy, monkeypatch):
     path = copy / "radar/mch/20170131/AQC170311000F_00005.801.gif"
     path.parent.mkdir(parents=True)
     Image.fromarray(coded).save(path, optimize=False)  # optimized, it would be coded anew
+    return path
+
+
+def bom_frame(copy, monkeypatch, product="c10", day="2020/10/31", minute=0, step=10, units="kg m-2"):
+    """A frame of 8 x 8 cells, 0.5 mm in ``step`` minutes everywhere."""
+    pytest.importorskip("pysteps")
+    netcdf = pytest.importorskip("netCDF4")
+    small(monkeypatch, "bom", (8, 8))
+    time = f"{day.replace('/', '')}_10{minute:02d}00"
+    path = copy / f"radar/bom/prcp-{product}/2/{day}/2_{time}.prcp-{product}.nc"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with netcdf.Dataset(path, "w") as file:
+        for axis in ("y", "x"):
+            file.createDimension(axis, 8)
+            file.createVariable(axis, "f8", (axis,))[:] = np.arange(8) / 2
+            file[axis].units = "km"
+        projection = file.createVariable("proj", "i4")
+        projection.grid_mapping_name = "albers_conical_equal_area"
+        projection.longitude_of_central_meridian = 144.752
+        projection.latitude_of_projection_origin = -37.852
+        projection.standard_parallel = np.array([-18.0, -36.0])
+        for name, at in (("start_time", minute * 60), ("valid_time", (minute + step) * 60)):
+            file.createVariable(name, "i4")[...] = at
+            file[name].units = "seconds since 2018-06-16 10:00:00"
+        rain = file.createVariable("precipitation", "f4", ("y", "x"))
+        rain.units = units
+        rain[:] = 0.5
+    return path
+
+
+def test_fmi_is_decoded_by_pysteps(copy, monkeypatch):
+    fmi_frame(copy, monkeypatch)
+    assert radar.prepare("fmi").counts == (1,)
+    (event,) = frames.read("fmi")
+    # (124 - 64) / 2 = 30 dBZ, and Z = 223 R^1.53
+    np.testing.assert_allclose(event.values.ravel(), [(10**3 / 223) ** (1 / 1.53)], rtol=1e-4)
+
+
+def test_frames_that_are_far_apart_are_events_of_their_own_and_a_gap_is_none(copy, monkeypatch):
+    for time in ("201609281600", "201609281610", "201609281640", "201705091000"):
+        fmi_frame(copy, monkeypatch, time)
+    manifest = radar.prepare("fmi")
+    assert manifest.events == ("fmi 2016-09-28 16:00", "fmi 2017-05-09 10:00")
+    assert manifest.counts == (3, 1)
+    first, _ = frames.read("fmi")
+    assert np.diff(first["time"].values).tolist() == [600 * 10**9, 1800 * 10**9]
+
+
+def test_meteoswiss_is_decoded_by_pysteps(copy, monkeypatch):
+    meteoswiss_frame(copy, monkeypatch)
     radar.prepare("meteoswiss")
     (event,) = frames.read("meteoswiss")
     assert event["time"].values[0] == np.datetime64("2017-01-31T10:00")
@@ -239,34 +288,28 @@ def test_meteoswiss_is_decoded_by_pysteps(copy, monkeypatch):
 
 
 def test_bom_is_decoded_by_pysteps_and_products_are_events_of_their_own(copy, monkeypatch):
-    pytest.importorskip("pysteps")
-    netcdf = pytest.importorskip("netCDF4")
-    small(monkeypatch, "bom", (8, 8))
-    for product, day, minutes in (("c10", "2020/10/31", (0, 10)), ("cscn", "2018/06/16", (0, 6, 12))):
-        for minute in minutes:
-            time = f"{day.replace('/', '')}_10{minute:02d}00"
-            path = copy / f"radar/bom/prcp-{product}/2/{day}/2_{time}.prcp-{product}.nc"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with netcdf.Dataset(path, "w") as file:
-                for axis in ("y", "x"):
-                    file.createDimension(axis, 8)
-                    file.createVariable(axis, "f8", (axis,))[:] = np.arange(8) / 2
-                    file[axis].units = "km"
-                projection = file.createVariable("proj", "i4")
-                projection.grid_mapping_name = "albers_conical_equal_area"
-                projection.longitude_of_central_meridian = 144.752
-                projection.latitude_of_projection_origin = -37.852
-                projection.standard_parallel = np.array([-18.0, -36.0])
-                step = minutes[1] * 60
-                for name, at in (("start_time", minute * 60), ("valid_time", minute * 60 + step)):
-                    file.createVariable(name, "i4")[...] = at
-                    file[name].units = "seconds since 2018-06-16 10:00:00"
-                rain = file.createVariable("precipitation", "f4", ("y", "x"))
-                rain.units = "kg m-2"
-                rain[:] = 0.5
+    for minute in (0, 10):
+        bom_frame(copy, monkeypatch, "c10", "2020/10/31", minute, 10)
+    for minute in (0, 6, 12):
+        bom_frame(copy, monkeypatch, "cscn", "2018/06/16", minute, 6)
     manifest = radar.prepare("bom")
     assert manifest.events == ("prcp-c10/2 2020-10-31 10:00", "prcp-cscn/2 2018-06-16 10:00")
     assert manifest.counts == (2, 3)
     of_ten, of_six = frames.read("bom")
     assert of_ten.name == manifest.events[0]
     np.testing.assert_allclose([of_ten.max(), of_six.max()], [3, 5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["fmi", "meteoswiss", "bom"])
+def test_a_frame_that_was_cut_off_is_named(copy, monkeypatch, name):
+    made = {"fmi": fmi_frame, "meteoswiss": meteoswiss_frame, "bom": bom_frame}[name]
+    path = made(copy, monkeypatch)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    with pytest.raises(BenchError, match=rf"1 of 1 frames cannot be read:\n.*{path.name}: cannot be decoded"):
+        radar.prepare(name)
+
+
+def test_an_unknown_unit_is_named(copy, monkeypatch):
+    path = bom_frame(copy, monkeypatch, units="inch")
+    with pytest.raises(BenchError, match=rf"1 of 1 frames cannot be read:\n.*{path.name}.*unit"):
+        radar.prepare("bom")

@@ -32,7 +32,7 @@ LINES = {
 }  # fmt: skip
 #: Brightness from which on a cell has a value, and brightness of the lower limit of the scale.
 _VALUE, _LOWER = 16, 32
-_MAX_ROWS, _MAX_TASKS = 6, 8
+_MAX_ROWS, _MAX_TASKS = 7, 8
 #: CSS pixels a side of a square, of the names of rows, of the names of lines; milliseconds of a frame.
 _SIDE, _LEFT, _TOP, _MS = 72, 150, 18, 900
 _HOW = (
@@ -75,9 +75,10 @@ def _tasks(board: Board) -> list[tuple[str, list[_Shown]]]:
 
 
 def _rows(board: Board) -> list[RowView]:
-    """The rows of the claims, the reference and the best row, as they are listed."""
-    first = [row for group in in_front(board) for row in group]
-    chosen = list(dict.fromkeys([*first, board.spec.track.reference, *(r.info.row for r in board.rows[:1])]))
+    """The reference, the rows of the claims and the best row, as they are listed."""
+    compared = [row for group in in_front(board) for row in group]
+    best = [r.info.row for r in board.rows[:1]]
+    chosen = list(dict.fromkeys([board.spec.track.reference, *compared, *best]))
     return [r for r in board.every_row if r.info.row in chosen[:_MAX_ROWS]]
 
 
