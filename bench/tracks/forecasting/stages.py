@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from bench.tracks.forecasting.data import ForecastingData
-    from bench.tracks.forecasting.nets.diffusing import Forecaster
+    from bench.tracks.forecasting.nets.diffusing import Forecaster, Weight
 
 NETWORK, FILE, FACTS = "forecasting-diffusion", "network.safetensors", "facts.json"
 #: Validation windows by which the weight of guidance is set, at most; and chains for each weight: as many
@@ -61,7 +61,7 @@ def build(ctx: StageContext) -> None:
     seed = task.stream(ctx.seed)
     torch.manual_seed(seed)
     # Not through the track, whose `score` a network does not depend on.
-    data = given(task, run, _OfStage(ctx))
+    data = given(task, run, _OfStage(ctx.device, ctx.stage))
     forecaster = Forecaster(Windows(data), ctx.device)
     if not forecaster.fit(_Training(seed, ctx.device, run, ctx.log)):
         raise BenchError(f"forecasting: the diffusion network of {task.name}, seed {ctx.seed}, diverged")
@@ -82,13 +82,17 @@ def tried_on_validation(forecaster: Forecaster, data: ForecastingData, seed: int
     for w in data.recipe.assumed.guidance:
         members = forecaster.sample(
             frames, members=m, steps=data.recipe.assumed.sampling_steps, seed=seed,
-            weight=lambda estimates, t, w=w: w,
+            weight=_constant(w),
         ).members  # fmt: skip
         forecast = target.expand_dims(member=m).transpose("window", "member", ...).copy(data=members)
         # As it is scored: rain below the floor is at it.
         forecast = scaled(unscaled(forecast, data.transform), data.transform)
         found[w] = float(metrics.crps(forecast, target).mean())
     return found
+
+
+def _constant(w: float) -> Weight:
+    return lambda estimates, t: w
 
 
 def validation(data: ForecastingData) -> tuple[np.ndarray, np.ndarray, int]:
@@ -121,15 +125,9 @@ def load(ctx: Context, data: ForecastingData) -> tuple[Forecaster, float]:
 class _OfStage:
     """The `Inputs` of a cell, for a stage: splits of the track do not depend on the seed."""
 
-    ctx: StageContext
+    device: str
+    stage: Callable[[str], Path]
     seed: None = None
-
-    @property
-    def device(self) -> str:
-        return self.ctx.device
-
-    def stage(self, name: str) -> Path:
-        return self.ctx.stage(name)
 
 
 @dataclass(slots=True)

@@ -60,7 +60,7 @@ def denoising(net: Denoiser, windows: Windows) -> training.Loss:
         noise = torch.randn(x.shape, generator=batch.generator).to(device)
         kept = (torch.rand(len(x), generator=batch.generator) >= drop).float().to(device)
         velocity = net(DIFFUSION.noised(x, noise, t), t, condition(batch.frames, kept)).float()
-        error = (velocity - DIFFUSION.target(x, noise, t)).square() * batch.seen
+        error: Tensor = (velocity - DIFFUSION.target(x, noise, t)).square() * batch.seen
         return error.sum() / batch.seen.sum().clamp(min=1)
 
     return loss
