@@ -66,7 +66,7 @@ def moving(board: Board) -> list[Picture]:
 
 def _tasks(board: Board) -> list[tuple[str, list[_Shown]]]:
     """Tasks with the views of their rows."""
-    rows, found = _rows(board), []
+    rows, found = _rows(board), list[tuple[str, list[_Shown]]]()
     for t, task in enumerate(board.tasks):
         shown = [s for row in rows if (s := _view(board, row, t)) is not None]
         if shown and len(found) < _MAX_TASKS:
