@@ -1,4 +1,4 @@
-"""What a track's paper claims, as contrasts between rows that a board tests.
+"""What a track measures, and what its paper claims, as contrasts between rows that a board tests.
 
 The contract gives these types to tracks; they stand in a file of their own because they say nothing about
 how a cell is run.
@@ -8,6 +8,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+Better = Literal["higher", "lower", "neither"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One number of a score, and how to read it.
+
+    ``kind``: ``quality`` (a claim about the method), ``cost`` (compared only within one hardware label) or
+    ``diagnostic`` (explains, never ranks). ``censored``: values may be (bound, flag), see `Censored`.
+    ``averaged``: False where the unit differs from task to task, so that a board lists each task's value.
+    """
+
+    name: str
+    better: Better
+    unit: str = ""
+    digits: int = 4
+    kind: Literal["quality", "cost", "diagnostic"] = "quality"
+    censored: bool = False
+    averaged: bool = True
+    doc: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
+from bench.claims import Better as Better
 from bench.claims import Claim as Claim
+from bench.claims import Metric as Metric
 from bench.claims import PaperEffect as PaperEffect
 from bench.errors import AnswerError as AnswerError
 from bench.errors import BenchError as BenchError
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
 
-Better = Literal["higher", "lower", "neither"]
 Status = Literal["ok", "skipped", "failed", "oom", "timeout", "diverged", "lost"]
 STATUSES: tuple[Status, ...] = ("ok", "skipped", "failed", "oom", "timeout", "diverged", "lost")
 SYMBOLS: Mapping[str, str] = {
@@ -40,23 +41,6 @@ SYMBOLS: Mapping[str, str] = {
 
 
 # --------------------------------------------------------------------------------------------- declarations
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    """One number of a score, and how to read it.
-
-    ``kind``: ``quality`` (a claim about the method), ``cost`` (compared only within one hardware label) or
-    ``diagnostic`` (explains, never ranks). ``censored``: values may be (bound, flag), see `Censored`.
-    """
-
-    name: str
-    better: Better
-    unit: str = ""
-    digits: int = 4
-    kind: Literal["quality", "cost", "diagnostic"] = "quality"
-    censored: bool = False
-    doc: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +110,8 @@ class Stage:
 
     ``build(ctx)`` writes files into ``ctx.outdir`` (one folder a shard). Its address is the hash of what is
     declared here, so two tracks that declare the same stage share it. ``stages`` are the stages that it reads
-    itself.
+    itself. ``per_seed``: cells of each ``seed`` read one of their own (`of_seed`), such as a network that
+    some rows only sample; it is declared without a seed.
     """
 
     name: str
@@ -136,12 +121,14 @@ class Stage:
     version: int = 1
     shards: int = 1
     stages: tuple[Stage, ...] = ()
+    per_seed: bool = False
+    seed: int | None = None
     _address: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def address(self) -> str:
-        """16 hex digits over name, version, parameters, shards and the addresses of the stages it reads; not
-        over the module of ``build``, so that moved code makes no other stage.
+        """16 hex digits over name, version, parameters, shards, seed and the addresses of the stages it
+        reads; not over the module of ``build``, so that moved code makes no other stage.
         """
         if not self._address:  # once: a plan asks for it thousands of times
             object.__setattr__(self, "_address", self.address_by(self.build.__qualname__))
@@ -151,7 +138,13 @@ class Stage:
         """The address if ``build`` were called so."""
         reads = [s.address for s in self.stages]
         declared = {"stage": self.name, "version": self.version, "params": dict(self.params), "build": build}
+        if self.per_seed:
+            declared["seed"] = self.seed
         return digest({**declared, "shards": self.shards, "reads": reads})
+
+    def of_seed(self, seed: int) -> Stage:
+        """The stage that a cell of this seed reads: another one for each if ``per_seed``, else itself."""
+        return replace(self, seed=seed) if self.per_seed else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,6 +334,7 @@ class Method:
     counterpart: str | None
     fallback: Mapping[str, Any]
     deterministic: bool
+    missing: Callable[[Task, Any], str | None] | None
 
     def rows(self) -> tuple[str, ...]:
         """Names of its rows: ``id`` (unless ``base=False``) and ``id/variant``."""
@@ -383,6 +377,7 @@ def method(
     counterpart: str | None = None,
     fallback: Mapping[str, Any] | None = None,
     deterministic: bool = False,
+    missing: Callable[[Task, Any], str | None] | None = None,
 ) -> Callable[[Fn], Fn]:
     """Declare ``fn(data, hp, ctx) -> answer`` as a method of a track. The function itself is left as it is.
 
@@ -402,6 +397,7 @@ def method(
         counterpart: the row that it is compared with one to one; ``{variant}`` is filled in.
         fallback: hyper-parameters tried once after ``oom`` (a smaller micro-batch); the record is marked.
         deterministic: the seed changes nothing: run once, and never counted as several seeds.
+        missing: (task, run) -> which package this row lacks and the command that helps, or None. Cheap.
         version: raise it to make old records of this method new again.
 
     Raises:
@@ -419,7 +415,7 @@ def method(
             track=track, id=id or fn.__name__.replace("_", "-"), name=name, fn=fn, hp=known, needs=needs or
             Needs(), variants=dict(variants or {}), run_spaces=dict(run_spaces or {}), base=base,
             version=version, ref=ref, stages=stages, skip=skip, alias=alias, counterpart=counterpart,
-            fallback=dict(fallback or {}), deterministic=deterministic,
+            fallback=dict(fallback or {}), deterministic=deterministic, missing=missing,
         )  # fmt: skip
         fn.__dict__.setdefault("__bench_methods__", []).append(m)
         return fn

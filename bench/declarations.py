@@ -139,33 +139,46 @@ Declared = dict[tuple[int, str, str], tuple[Stage, ...]]
 
 
 def declared_stages(
-    track: Track, method: Method, task: Task, run: Any, declared: Declared | None = None
+    track: Track, method: Method, task: Task, run: Any, seed: int, declared: Declared | None = None
 ) -> list[Stage]:
-    """The stages that a cell of this track, method and task may read, each once, inputs before their readers.
+    """The stages that a cell of this track, method, task and seed may read, each once, inputs before their
+    readers.
 
     Args:
         track: the track of the cell.
         method: the method of the cell.
         task: the task of the cell.
         run: the run settings of the track.
+        seed: the seed of the cell, for stages that there is one of for each seed.
         declared: a cache for one plan. Declaring stages may read files and the metadata of packages, and one
             function often serves many methods.
     """
     out: dict[str, Stage] = {}
-    declared = {} if declared is None else declared
 
     def add(stage: Stage) -> None:
         for s in stage.stages:
             add(s)
         out.setdefault(stage.address, stage)
 
+    for stage in _asked(track, method, task, run, {} if declared is None else declared):
+        add(stage.of_seed(seed))
+    return list(out.values())
+
+
+def per_seed(track: Track, method: Method, task: Task, run: Any, declared: Declared) -> bool:
+    """Whether cells of another seed read other stages; the arguments are those of `declared_stages`."""
+    return any(s.per_seed for s in _asked(track, method, task, run, declared))
+
+
+def _asked(track: Track, method: Method, task: Task, run: Any, declared: Declared) -> list[Stage]:
+    """What the track and the method declare, as they do."""
+    found: list[Stage] = []
     for function, ask in ((track, track.stages), (method.stages, method.stages_of)):
         at = (id(function), track.name, task.name)
         if at not in declared:
             declared[at] = tuple(ask(task, run))
-        for stage in declared[at]:
-            add(stage)
-    return list(out.values())
+        found += declared[at]
+    return found
 
 
 def shard_key(stage: Stage, shard: int) -> str:
@@ -179,5 +192,6 @@ def shard_keys(stage: Stage) -> tuple[str, ...]:
 
 
 def shard_label(stage: Stage, shard: int) -> str:
-    """Name of one shard for a reader: ``bank 2/3``, or ``bank`` where there is only one."""
-    return f"{stage.name} {shard + 1}/{stage.shards}" if stage.shards > 1 else stage.name
+    """Name of one shard for a reader: ``bank 2/3``, ``bank`` where there is only one, ``network, seed 0``."""
+    seed = f", seed {stage.seed}" if stage.per_seed else ""
+    return stage.name + seed + (f" {shard + 1}/{stage.shards}" if stage.shards > 1 else "")

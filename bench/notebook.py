@@ -88,7 +88,10 @@ def try_method(
     if why := chosen.missing(picked, run):
         raise BenchError(f"{picked.name}: {why}")
     declared = next((m for m in getattr(fn, "__bench_methods__", []) if m.track == track), None)
-    stages = _stages(chosen.stages(picked, run), declared.stages_of(picked, run) if declared else (), opened)
+    if declared and declared.missing and (why := declared.missing(picked, run)):
+        raise BenchError(f"{declared.id}: {why}")
+    own = [s.of_seed(seed) for s in declared.stages_of(picked, run)] if declared else []
+    stages = _stages([s.of_seed(seed) for s in chosen.stages(picked, run)], own, opened)
     inputs = RunInputs(seed if chosen.split_per_seed else None, device, stages)
     given = chosen.load(picked, run, inputs)
 

@@ -80,6 +80,14 @@ def test_a_stages_address_holds_all_that_it_declares():
     assert dataclasses.replace(base, needs=Needs(cpu=8)).address == base.address
 
 
+def test_a_stage_per_seed_is_another_one_for_each():
+    shared = Stage(name="s", build=build)
+    own = dataclasses.replace(shared, per_seed=True)
+    assert shared.of_seed(3) is shared
+    assert len({shared.address, own.of_seed(0).address, own.of_seed(1).address}) == 3
+    assert own.of_seed(1).seed == 1
+
+
 def test_rows_labels_and_hyper_parameters_of_variants():
     @method(
         "t", name="Two words", hp={"a": Space(default=0.5, low=0, high=1), "b": "x"},

@@ -21,20 +21,25 @@ if TYPE_CHECKING:
     from bench.data.preparing import Progress
     from bench.data.source import Manifest
 
-ACTIONS = ("list", "check", "prepare")
+ACTIONS = ("list", "check", "prepare", "fetch")
 
 
 @takes("profile", "track", "suite", "plugin")
 def command(
     options: Options,
-    action: Annotated[str, typer.Argument(help="list (the default), check or prepare.")] = "list",
-    names: Annotated[list[str], typer.Argument(help="Data sets to check or prepare.")] = [],  # noqa: B006
+    action: Annotated[str, typer.Argument(help="list (the default), check, prepare or fetch.")] = "list",
+    names: Annotated[
+        list[str], typer.Argument(help="Data sets to check or prepare, or a copy to fetch.")
+    ] = [],  # noqa: B006
     partial: Annotated[
         bool, typer.Option("--partial", help="prepare: also a file that is not the whole data set.")
     ] = False,
-    again: Annotated[bool, typer.Option("--again", help="prepare: although it has been done.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="prepare, fetch: although it has been done.")
+    ] = False,
 ) -> None:
-    """List a profile's data and what the missing ones block; check or prepare data sets on disk.
+    """List a profile's data and what the missing ones block; check or prepare data sets on disk, or fetch a
+    public copy.
 
     Data sets that do not ship inside packages are looked for below $BENCH_DATA (default: data/).
     """
@@ -46,8 +51,10 @@ def command(
         _list(Session.open(replace(options, store="memory://data", fresh=True)))
     elif action == "check":
         _check(names)
-    else:
+    elif action == "prepare":
         _prepare(names, partial, again)
+    else:
+        _fetch(names, again)
 
 
 # ------------------------------------------------------------------------------------------------------- list
@@ -140,6 +147,16 @@ def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
             manifest = d.open().prepare(report, partial=partial, again=again)
         if manifest is not None:
             _print_summary(manifest)
+
+
+def _fetch(names: Sequence[str], again: bool) -> None:
+    """Bring copies of public data and say what comes next."""
+    from bench.data.fetching import COPIES, fetch
+
+    if not names:
+        raise BenchError(f"bench data fetch: which? {', '.join(COPIES)}")
+    for name in names:
+        console.print(escape(fetch(name, again=again)), soft_wrap=True)
 
 
 def _print_summary(manifest: Manifest) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bench
+from bench.data import catalog_fields
 
 if TYPE_CHECKING:
     from bench.data.source import DataSource
@@ -484,6 +485,10 @@ CATALOG: Mapping[str, DataSet] = {
             layout="unpacked; jpg/, imagelabels.mat, setid.mat",
             place="oxford_flowers",
         ),
+        *catalog_fields.embedded(DataSet),
+        *catalog_fields.generated(DataSet),
+        *catalog_fields.radar(DataSet),
+        *catalog_fields.paper(DataSet),
     )
 }
 

@@ -157,6 +157,9 @@ def _cell_unit(c: PlannedCell, registry: Registry) -> Unit:
 
 def _stage_unit(s: PlannedStage, registry: Registry) -> Unit:
     named = {"track": s.plan.track.name, "stage": s.stage.name, "address": s.stage.address, "shard": s.shard}
+    of_task = ""
+    if s.stage.per_seed:
+        named["seed"], of_task = s.stage.seed, f"{s.task.name} · "
     job = Job(
         key=s.key,
         kind="stage",
@@ -170,7 +173,7 @@ def _stage_unit(s: PlannedStage, registry: Registry) -> Unit:
     )
     return Unit(
         job=job,
-        label=f"{s.plan.track.name} · stage {shard_label(s.stage, s.shard)}",
+        label=f"{s.plan.track.name} · {of_task}stage {shard_label(s.stage, s.shard)}",
         reads=s.reads,
         stages=tuple(k for read in s.stage.stages for k in shard_keys(read)),
         replaces=s.replaces,

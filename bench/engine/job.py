@@ -18,7 +18,7 @@ class Job:
     """One cell, or one shard of a stage, as plain values that can be sent to any process.
 
     Code is found by `Origin`, data by the track. ``cell`` is what was declared: for a cell the fields of
-    `bench.contract.Cell`, for a stage its name, address, shard and parameters.
+    `bench.contract.Cell`, for a stage its name, address, shard and parameters, and its seed if it has one.
 
     The last five fields are filled in by the worker just before the run. ``changed_hp``: hyper-parameters of
     the method's fallback after it ran out of memory. ``visible``: the GPUs that the process may use, as
@@ -49,7 +49,7 @@ class Job:
 
     @property
     def seed(self) -> int:
-        """The seed of the cell; 0 for a stage."""
+        """The seed of the cell; of a stage that of the cells that read it, 0 if it is for all seeds."""
         return int(self.cell.get("seed", 0))
 
     @property
@@ -116,16 +116,17 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The code of a job, imported in this process, and the run settings that the job declares."""
+    """The code of a job, imported in this process, and the run settings and the seed it declares."""
 
     task: Task
     track: Track
     method: Method
     run: Any
+    seed: int
 
     def stages(self) -> list[Stage]:
-        """The stages that a cell of this track, method and task may read."""
-        return declared_stages(self.track, self.method, self.task, self.run)
+        """The stages that a cell of this track, method, task and seed may read."""
+        return declared_stages(self.track, self.method, self.task, self.run, self.seed)
 
     def stage(self, address: str) -> Stage | None:
         """The stage of that address, None if the code does not declare it."""
@@ -142,5 +143,5 @@ def load(job: Job) -> Loaded:
     for method in methods_in(job.method.load()):
         if method.id == job.method_id and method.track == track.name:
             run: Any = settings_from(track.Run, job.cell["run"], job.where)
-            return Loaded(job.task, track, method, run)
+            return Loaded(job.task, track, method, run, job.seed)
     raise LookupError(f"{job.method.source_name} no longer declares {job.method_id!r} for track {track.name}")

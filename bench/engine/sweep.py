@@ -259,9 +259,12 @@ def _block(unit: Unit) -> tuple[Any, ...]:
 
 
 def _kind(unit: Unit) -> tuple[Any, ...]:
-    """Units of one kind take about the same time: a row on a task with any seed, or the shards of a stage."""
+    """Units of one kind take about the same time: a row on a task with any seed, the shards of a stage, or a
+    stage that there is one of for each seed.
+    """
     cell = unit.job.cell
-    return (unit.job.kind, cell["track"], cell.get("task", cell.get("address")), cell.get("row"))
+    of = cell.get("task") or (unit.job.task.name if "seed" in cell else cell.get("address"))
+    return (unit.job.kind, cell["track"], of, cell.get("row"))
 
 
 def _since(moment: float | None) -> float:

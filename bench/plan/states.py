@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Needs, Stage, Track
-from bench.declarations import Declared, declared_stages, shard_key, shard_keys
+from bench.declarations import Declared, declared_stages, per_seed, shard_key, shard_keys
 from bench.plan.model import PlannedCell, PlannedStage, State
 from bench.registry import Registry
 from bench.store import provenance
@@ -25,8 +25,9 @@ ENDED_BADLY = ("failed", "oom", "timeout", "diverged")
 
 @dataclass(frozen=True, slots=True)
 class _Stages:
-    """The stages that a method may read on a task: as declared, the keys of their shards, name -> digest of
-    those that are built, and why some of these are stale.
+    """The stages that a method may read on a task (with one seed, if there are others for others): as
+    declared, the keys of their shards, name -> digest of those that are built, and why some of these are
+    stale.
     """
 
     declared: list[Stage]
@@ -53,8 +54,10 @@ class StateMarker:
         self.code = closure.code(registry.plugin_files())
         self.stages: dict[str, PlannedStage] = {}
         self._data: dict[tuple[str, str, int], tuple[str | None, str | None]] = {}
-        self._by_method: dict[tuple[str, str, str, int], _Stages] = {}
+        self._by_method: dict[tuple[str, str, str, int, int | None], _Stages] = {}
         self._by_row: dict[tuple[Any, ...], Dependencies] = {}
+        self._seeds: dict[tuple[str, str, str, int], bool] = {}
+        self._packages: dict[tuple[str, str, str, int], str | None] = {}
         self._causes: dict[tuple[Any, ...], list[str]] = {}
         self._declared: dict[int, Declared] = {}
         self._digests: dict[str, str] = {}
@@ -68,7 +71,7 @@ class StateMarker:
         c.summary, c.dependencies = self.summaries.get(c.key), self._dependencies(c)
         if c.summary is not None and c.summary.status != "skipped":
             c.causes = self._causes_of(c.summary, c.dependencies) + stages.stale
-        c.state, c.reason = _state(c, self._data_of(c)[0])
+        c.state, c.reason = _state(c, self._data_of(c)[0] or self._package_of(c))
         if c.state in ("new", "stale", "failed") and not c.skip:
             c.reads = tuple(k for s in stages.declared for k in self._plan_shards(s, c))
             broken = [k for k in c.reads if self._broken(k)]
@@ -92,7 +95,7 @@ class StateMarker:
         """What a record of a cell would depend on today."""
         track, run, data = c.plan.track, c.plan.run, self._data_of(c)[1]
         words = tuple(v for v in c.cell.hp.values() if isinstance(v, str))
-        at = (track.name, c.task.name, c.cell.row, id(run), words)
+        at = (track.name, c.task.name, c.cell.row, id(run), words, self._seed_of(c))
         if at not in self._by_row:
             stages = self._stages(c)
             read = stages.declared if data is not None else []
@@ -116,6 +119,28 @@ class StateMarker:
             self._data[at] = (why, None if why else c.plan.track.fingerprint(c.task, c.plan.run))
         return self._data[at]
 
+    def _package_of(self, c: PlannedCell) -> str | None:
+        """Which package the method of a cell takes that is not here; asked of it once for each task.
+
+        A row that skips the task needs none there.
+        """
+        missing = c.found.method.missing
+        if missing is None or c.skip:
+            return None
+        at = (c.plan.track.name, c.task.name, c.found.method.id, id(c.plan.run))
+        if at not in self._packages:
+            self._packages[at] = missing(c.task, c.plan.run)
+        return self._packages[at]
+
+    def _seed_of(self, c: PlannedCell) -> int | None:
+        """The seed of a cell if cells of other seeds read other stages, else None."""
+        track, method = c.plan.track, c.found.method
+        at = (track.name, c.task.name, method.id, id(c.plan.run))
+        if at not in self._seeds:
+            cache = self._declared.setdefault(id(c.plan.run), {})
+            self._seeds[at] = per_seed(track, method, c.task, c.plan.run, cache)
+        return c.cell.seed if self._seeds[at] else None
+
     def _listing(self, name: str) -> tuple[tuple[str, str], ...] | None:
         """The definitions behind the name of a code, None if they are not stored."""
         if name not in self._listings:
@@ -132,10 +157,11 @@ class StateMarker:
 
     def _stages(self, c: PlannedCell) -> _Stages:
         """The stages that a cell may read."""
-        at = (c.plan.track.name, c.task.name, c.found.method.id, id(c.plan.run))
+        run = id(c.plan.run)
+        at = (c.plan.track.name, c.task.name, c.found.method.id, run, self._seed_of(c))
         if at not in self._by_method:
-            declared = self._declared.setdefault(id(c.plan.run), {})
-            stages = declared_stages(c.plan.track, c.found.method, c.task, c.plan.run, declared)
+            cache = self._declared.setdefault(run, {})
+            stages = declared_stages(c.plan.track, c.found.method, c.task, c.plan.run, c.cell.seed, cache)
             digests = {s.name: d for s in stages if (d := self._digest(s))}
             old = {s.name: self._stale(s, c.plan.track) for s in stages}
             stale = [f"stage {name} is stale: {_brief(why)}" for name, why in old.items() if why]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,6 +12,8 @@ from sample_board import board_of
 from bench.board.model import Board
 from bench.board.tables.costs import costs
 from bench.board.tables.gains import gains
+from bench.board.tables.metrics_by_task import metrics_by_task
+from bench.board.tables.other_metrics import other_metrics
 from bench.board.tables.slopes import slopes
 from bench.contract import Task
 
@@ -45,6 +48,35 @@ def test_slope_leaves_out_a_seed_that_lacks_a_point(board):
     assert n["fm"] == 2
     assert n["lr"] == 3
     assert "mine" not in n
+
+
+def test_a_metric_of_other_units_on_each_task_has_no_mean_over_them(sample, slots):
+    class Track(sample.track):
+        metrics = (
+            *sample.track.metrics[:1],
+            dataclasses.replace(sample.track.metrics[1], averaged=False),
+            *sample.track.metrics[2:],
+        )
+
+    board = Board(dataclasses.replace(sample.spec(), track=Track()), slots)
+    (found,) = metrics_by_task(board)
+    assert found.heads == ("row", "flights-1x", "flights-4x", "flights-10x")
+    by_row = {row[0]: row[1:] for row in found.rows}
+    expected = board.estimate("lr", "flights-4x", "logloss").mean
+    assert by_row["LR"][1] == f"{expected:.4f}"
+    assert not any(head.startswith("logloss") for head in other_metrics(board).heads)
+    assert metrics_by_task(Board(sample.spec(), slots)) == []
+
+
+def test_shared_costs_are_the_sum_over_stages_and_stand_apart(sample, slots):
+    for s in slots:
+        if s.row == "lr" and s.status == "ok":
+            s.cost = {"run_s": 1.0, "shared_s": {"network": 20.0, "bank": 4.0}}
+    table = costs(Board(sample.spec(), slots))
+    label = "2 × x86, no GPU"
+    assert table.values["lr"][label]["run_s"] == (1.0, True)
+    assert table.values["lr"][label]["shared_s"] == (24.0, True)
+    assert "shared_s" not in table.values["fm"][label]
 
 
 def test_costs_are_never_averaged_over_hardware(sample, slots):

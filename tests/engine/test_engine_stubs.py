@@ -59,6 +59,52 @@ def test_sampler_with_stages_snapshots_views_and_a_censored_metric(sampler, tmp_
     assert sampler.run().ended == [], "nothing is left to do"
 
 
+SEEDED = """
+import numpy as np
+from bench.contract import Stage, method
+
+def build(ctx):
+    (ctx.outdir / "seed.txt").write_text(str(ctx.seed))
+
+@method('sampler', name='Seeded', stages=(Stage(name="net", build=build, per_seed=True),))
+def seeded(data, hp, ctx):
+    ctx.report(read=float((ctx.stage("net") / "seed.txt").read_text()))
+    return lambda n, generator: np.full((n, 8, 8, 3), 100, np.uint8)
+
+@method('sampler', name='Packaged', missing=lambda task, run: "no package 'lens': pip install lens")
+def packaged(data, hp, ctx):
+    return lambda n, generator: np.zeros((n, 8, 8, 3), np.uint8)
+"""
+
+
+def test_cells_of_a_seed_read_and_pay_for_its_own_stage_alone(sampler, tmp_path):
+    (tmp_path / "seeded.py").write_text(SEEDED)
+    sampler.plugins.append(str(tmp_path / "seeded.py"))
+    planned = sampler.plan("seeded")
+    reads = {(c.task.name, c.cell.seed): c.reads for c in planned.cells}
+    assert reads["bright", 0] == reads["dark", 0]
+    shared = {*reads["bright", 0]} & {*reads["bright", 1]}
+    assert [len({*keys} - shared) for keys in reads.values()] == [1] * 4, "beside what all rows read"
+    sweep = sampler.run("seeded", k="bright")
+    assert [e.unit.label for e in sweep.ended if "stage net" in e.unit.label] == [
+        "sampler · bright · stage net, seed 0", "sampler · bright · stage net, seed 1",
+    ]  # fmt: skip
+    records = {r.cell["seed"]: r for r in sampler.records() if r.kind == "cell"}
+    built = {r.cell["seed"]: r for r in sampler.records() if r.cell.get("stage") == "net"}
+    for seed, record in records.items():
+        assert record.curve[0]["read"] == seed
+        assert record.cost["shared_s"]["net"] == pytest.approx(built[seed].cost["run_s"], abs=1e-3)
+    assert sampler.run("seeded", k="bright").ended == []
+
+
+def test_a_row_whose_package_is_absent_is_blocked_and_says_what_helps(sampler, tmp_path):
+    (tmp_path / "seeded.py").write_text(SEEDED)
+    sampler.plugins.append(str(tmp_path / "seeded.py"))
+    cells = sampler.plan("packaged").cells
+    assert {c.state for c in cells} == {"blocked"}
+    assert {c.reason for c in cells} == {"no package 'lens': pip install lens"}
+
+
 def test_a_sampler_of_the_wrong_shape_fails_with_words(sampler, tmp_path):
     bad = tmp_path / "bad.py"
     bad.write_text(

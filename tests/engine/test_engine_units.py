@@ -56,7 +56,7 @@ def test_stages_are_declared_once_a_task_before_the_first_cell(sandbox, calls):
     assert counts == {"fingerprint": 2, "stages": 2}
     for c in plan.cells:
         (unit,) = [u for u in todo if u.key == c.key]
-        may_read = declared_stages(c.plan.track, c.found.method, c.task, c.plan.run)
+        may_read = declared_stages(c.plan.track, c.found.method, c.task, c.plan.run, c.cell.seed)
         assert unit.stages == tuple(k for s in may_read for k in shard_keys(s))
 
 

@@ -71,7 +71,8 @@ def _children(at) -> Iterator[tuple[str, object]]:
     elif library == "xarray":
         yield from ((f".{n}", getattr(at, n)) for n in ("attrs", "encoding", "name") if hasattr(at, n))
         for part in ("coords", "data_vars"):
-            yield from ((f".{part}[{k!r}]", v) for k, v in getattr(at, part, {}).items())
+            # Without their own coordinates, which are made anew at every look and would never end.
+            yield from ((f".{part}[{k!r}]", v.variable) for k, v in getattr(at, part, {}).items())
         yield from ((".values", v) for v in _tried(lambda: at.values) if isinstance(v, np.ndarray))
     if isinstance(at, Iterator):
         # Also a generator's: what it makes may be in no frame yet.

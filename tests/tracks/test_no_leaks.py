@@ -124,6 +124,12 @@ def log_of(name: str) -> Callable[[Path], None]:
     return bring
 
 
+def sequences(root: Path) -> None:
+    (root / "moving-mnist").mkdir()
+    drawn = np.random.default_rng(0).integers(0, 256, (20, 40, 64, 64), np.uint8)
+    np.save(root / "moving-mnist" / "mnist_test_seq.npy", drawn)
+
+
 def shot(setting: str, dataset: str) -> Task:
     return photo_tasks.tasks(setting, dataset)[-1]
 
@@ -144,6 +150,7 @@ LAPTOP = {
        for d in ("digits", "digits-unequal", "emoji", "insteval", "flights")},
     **{f"ood-{s}": case("ood", f"{s}-noto", images=120) for s in ("shift", "open", "wild")},
     "dit_transfer-flags": case("dit_transfer", "flags", truth=False),
+    **{f"forecasting-{t}": case("forecasting", t, grid={"tasks": (t,)}) for t in ("turbulence", "wind")},
 }  # fmt: skip
 PAPER = {
     "embedding_scale-criteo": case("embedding_scale", logged(), log_of("criteo")),
@@ -159,6 +166,9 @@ PAPER = {
     "ood-wild": case("ood", shot("wild", "office-home"), folders("office-home", clip)),
     "ood-open": case("ood", shot("open", "dtd"), few_shot),
     "ood-variant": case("ood", shot("variant", "imagenet-r"), variant),
+    "forecasting-moving-mnist": case(
+        "forecasting", "moving-mnist", sequences, {"tasks": ("moving-mnist",)}
+    ),
     "dit_transfer-artbench": Case(
         "dit_transfer", Task(name=TARGET, params={"target": TARGET}), dit_transfer_brought.RUN,
         bring=dit_transfer_brought.bring, truth=False,
@@ -179,6 +189,8 @@ def secrets_of(case: Case, truth: Any) -> list[np.ndarray]:
     match case.track:
         case "embedding_scale" | "multi_domain":
             return [truth.test_y]
+        case "forecasting":
+            return [truth.test.to_numpy()]
         case "ood":
             of = [(t.labelled.y, np.array(truth.names)[t.labelled.y]) for t in truth.targets]
             return [array for pair in of for array in pair]
@@ -250,6 +262,8 @@ def test_the_place_of_a_test_example_does_not_tell_its_label(name, root):
     case = {**PAPER, **LAPTOP}[name]
     if not case.truth:
         pytest.skip("no test picture is asked about")
+    if case.track == "forecasting":
+        pytest.skip("fields have no labels")
     _, truth = loaded(case, root)
     for y in (s for s in secrets_of(case, truth) if s.dtype.kind != "U"):
         _, counts = np.unique(y, return_counts=True)

@@ -20,6 +20,14 @@ _EVERY_CELL = (
         name="run_s", better="lower", unit="s", digits=1, kind="cost", doc="seconds of the method's own run"
     ),
     Metric(
+        name="shared_s",
+        better="lower",
+        unit="s",
+        digits=1,
+        kind="cost",
+        doc="seconds of stages that it reads",
+    ),
+    Metric(
         name="peak_mem_mb", better="lower", unit="MB", digits=0, kind="cost", doc="peak memory of the cell"
     ),
 )
@@ -50,6 +58,8 @@ def costs(board: Board) -> CostTable:
             continue
         for name in names:
             raw = s.cost.get(name) if name in s.cost else s.metrics.get(name)
+            if isinstance(raw, Mapping):  # by stage
+                raw = sum(raw.values())
             if isinstance(raw, int | float):
                 cells[s.row, s.hardware, name][s.task].append(float(raw))
     values: dict[str, dict[str, dict[str, tuple[float, bool]]]] = defaultdict(lambda: defaultdict(dict))
@@ -94,6 +104,9 @@ def _note(found: CostTable) -> str:
     """A sentence that says within which hardware the columns may be compared."""
     if not found.compared:
         return f"mixed hardware ({len(found.labels)} labels): not compared"
-    if len(found.labels) == 1:
-        return "mean over tasks"
-    return "mean over tasks, * not on every task; compare within one hardware label only"
+    note = "mean over tasks"
+    if len(found.labels) > 1:
+        note += ", * not on every task; compare within one hardware label only"
+    if "shared_s" in {m.name for m in found.metrics}:
+        note += "; shared: the stages that a cell reads, which other cells read too"
+    return note

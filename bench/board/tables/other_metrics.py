@@ -13,7 +13,11 @@ from bench.contract import Metric
 @table("other-metrics", order=50)
 def other_metrics(board: Board) -> DerivedTable | None:
     """Each further metric as a mean over tasks; a metric that no row of the board has gets no column."""
-    declared = [m for m in board.spec.track.metrics if m.kind != "cost" and m.name != board.spec.ranks_by]
+    declared = [
+        m
+        for m in board.spec.track.metrics
+        if m.kind != "cost" and m.averaged and m.name != board.spec.ranks_by
+    ]
     unmeasured = _unmeasured(board, declared)
     names = [r.info.row for r in board.every_row]
     metrics = [

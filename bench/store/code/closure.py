@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 PLUGIN = "plugin:"
 _DECIDES = re.compile(r"bench\.(tracks|nn|data|methods|baselines)(\.|$)")
-_SHOWS_DATA = frozenset({"bench.data.catalog"})
+_SHOWS_DATA = frozenset({"bench.data.catalog", "bench.data.catalog_fields"})
 
 
 def unpack_listing(data: bytes) -> tuple[tuple[str, str], ...]:

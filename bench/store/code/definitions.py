@@ -2,8 +2,8 @@
 
 A definition is what a module binds at its top level: a function, a class, a constant. Its digest is that of
 its syntax tree without comments, docstrings and formatting, and without what only plans or shows: ``@method``
-of `bench.contract` (hyper-parameters are in a cell's key, limits in its record), and the ``doc``, ``digits``
-and ``unit`` of a ``Metric``. `bench.store.code.closure` follows the names from file to file.
+of `bench.contract` (hyper-parameters are in a cell's key, limits in its record), and the ``doc``, ``digits``,
+``unit`` and ``averaged`` of a ``Metric``. `bench.store.code.closure` follows the names from file to file.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _NAMED = (*_FUNCTIONS, ast.ClassDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 #: Arguments of a metric that only show it.
-_SHOWS = frozenset({"doc", "digits", "unit"})
+_SHOWS = frozenset({"doc", "digits", "unit", "averaged"})
 #: Built-in functions that make it unknown which names code uses.
 _OPAQUE = frozenset({"globals", "eval", "exec"})
 _OURS = re.compile(r"(bench(?:\.\w+)+)(?::(\w+)[\w.]*)?")

@@ -1,0 +1,49 @@
+"""STEPS: S-PROG with the detail that is lost replaced by noise, as an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bench.contract import Context, method
+from bench.tracks.forecasting.rows.limits import only_rain, pysteps_missing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bench.tracks.forecasting.data import ForecastingData
+
+
+@method(
+    "forecasting",
+    name="STEPS",
+    hp={"levels": 0, "km": 4.0},
+    skip=only_rain,
+    missing=pysteps_missing,
+    ref="Bowler et al., STEPS, Q. J. R. Meteorol. Soc. 2006; pySTEPS",
+)
+def steps(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+    """A cascade of scales moves along, each an autoregression of order 2 with noise; the motion varies too.
+
+    ``levels``: number of scales, 0: as many as suit the field. ``km``: width of a cell. It sees what lies
+    around the window, where there is something.
+    """
+    import numpy as np
+
+    from bench.tracks.forecasting.rows import nowcasting
+
+    minutes = float(data.leads[0])
+
+    def nowcast(frames: np.ndarray, v: np.ndarray, number: int) -> np.ndarray:
+        from pysteps.nowcasts import steps as nowcasts
+
+        seed = int(np.random.SeedSequence([ctx.seed, number]).generate_state(1)[0])
+        with nowcasting.quiet():
+            found: np.ndarray = nowcasts.forecast(
+                frames[-3:], v, data.leads.size, n_ens_members=data.members,
+                n_cascade_levels=nowcasting.levels(hp["levels"], frames),
+                precip_thr=nowcasting.LEAST, kmperpixel=hp["km"], timestep=minutes, seed=seed,
+            )  # fmt: skip
+        return found
+
+    return nowcasting.answer(data, ctx, nowcast, data.members)

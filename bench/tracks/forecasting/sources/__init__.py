@@ -1,0 +1,1 @@
+"""What opens the data sets of the track `forecasting`."""

@@ -1,0 +1,157 @@
+"""The trained diffusion network that rows share which differ in sampling only: one for each task and seed."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.contract import BenchError, Context, Needs, Stage, StageContext, Task
+from bench.tracks.forecasting import settings
+from bench.tracks.forecasting.settings import Run
+from bench.tracks.forecasting.sources.by_name import given, source_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bench.tracks.forecasting.data import ForecastingData
+    from bench.tracks.forecasting.nets.diffusing import Forecaster, Weight
+
+NETWORK, FILE, FACTS = "forecasting-diffusion", "network.safetensors", "facts.json"
+#: Validation windows by which the weight of guidance is set, at most; and chains for each weight: as many
+#: members of each window as make so many, from two to those of a forecast.
+TRIED, CHAINS = 32, 64
+
+
+def network(task: Task, run: Run) -> Sequence[Stage]:
+    """The stage of a task's network, another one for each seed."""
+    source = source_of(task.params["dataset"])
+    return (
+        Stage(
+            name=NETWORK,
+            build=build,
+            params={
+                "task": {"name": task.name, "params": dict(task.params), "data": task.data},
+                "run": asdict(run),
+                "recipe": json.loads(json.dumps(asdict(settings.recipe(task.params["dataset"], run)))),
+                "data": source.fingerprint(task, run) if source.missing(task, run) is None else None,
+            },
+            needs=Needs(mem_gb=4, minutes=60),
+            stages=tuple(source.stages(task, run)),
+            per_seed=True,
+        ),
+    )  # fmt: skip
+
+
+def build(ctx: StageContext) -> None:
+    """Train the network of a seed; write its weights, and the best weight of constant guidance.
+
+    Raises:
+        BenchError: the loss was not finite.
+    """
+    import torch
+
+    from bench.tracks.forecasting.nets.diffusing import Forecaster
+    from bench.tracks.forecasting.training import Windows
+
+    task, run = Task(**ctx.params["task"]), Run(**ctx.params["run"])
+    seed = task.stream(ctx.seed)
+    torch.manual_seed(seed)
+    # Not through the track, whose `score` a network does not depend on.
+    data = given(task, run, _OfStage(ctx.device, ctx.stage))
+    forecaster = Forecaster(Windows(data), ctx.device)
+    if not forecaster.fit(_Training(seed, ctx.device, run, ctx.log)):
+        raise BenchError(f"forecasting: the diffusion network of {task.name}, seed {ctx.seed}, diverged")
+    forecaster.save(ctx.outdir / FILE)
+    tried = tried_on_validation(forecaster, data, seed)
+    facts = {"crps": {str(w): v for w, v in tried.items()}, "best": min(tried, key=tried.__getitem__)}
+    (ctx.outdir / FACTS).write_text(json.dumps(facts))
+
+
+def tried_on_validation(forecaster: Forecaster, data: ForecastingData, seed: int) -> dict[float, float]:
+    """Weight of constant guidance -> CRPS of validation windows, on the task's scale."""
+    from bench.tracks.forecasting import metrics
+    from bench.tracks.forecasting.scale import scaled, unscaled
+
+    rows, frames, m = validation(data)
+    target = scaled(data.val.targets, data.transform)[rows]
+    found = {}
+    for w in data.recipe.assumed.guidance:
+        members = forecaster.sample(
+            frames, members=m, steps=data.recipe.assumed.sampling_steps, seed=seed,
+            weight=_constant(w),
+        ).members  # fmt: skip
+        forecast = target.expand_dims(member=m).transpose("window", "member", ...).copy(data=members)
+        # As it is scored: rain below the floor is at it.
+        forecast = scaled(unscaled(forecast, data.transform), data.transform)
+        found[w] = float(metrics.crps(forecast, target).mean())
+    return found
+
+
+def _constant(w: float) -> Weight:
+    return lambda estimates, t: w
+
+
+def validation(data: ForecastingData) -> tuple[np.ndarray, np.ndarray, int]:
+    """Numbers of the validation windows by which guidance is set, evenly among all; their frames; members."""
+    import numpy as np
+
+    from bench.tracks.forecasting.rows.forecasts import observed
+
+    n = len(data.val)
+    rows = np.unique(np.linspace(0, n - 1, min(n, TRIED)).round().astype(int))
+    return rows, observed(data.val.inputs, data)[rows], min(max(2, CHAINS // len(rows)), data.members)
+
+
+def load(ctx: Context, data: ForecastingData) -> tuple[Forecaster, float]:
+    """The network of the cell's seed, and the weight of constant guidance that was best on validation.
+
+    For methods that declare the stage `network`.
+    """
+    from bench.tracks.forecasting.nets.diffusing import Forecaster
+    from bench.tracks.forecasting.training import Windows
+
+    folder = ctx.stage(NETWORK)
+    facts: Mapping[str, Any] = json.loads((folder / FACTS).read_text())
+    forecaster = Forecaster(Windows(data), ctx.device)
+    forecaster.load(folder / FILE)
+    return forecaster, float(facts["best"])
+
+
+@dataclass(slots=True)
+class _OfStage:
+    """The `Inputs` of a cell, for a stage: splits of the track do not depend on the seed."""
+
+    device: str
+    stage: Callable[[str], Path]
+    seed: None = None
+
+
+@dataclass(slots=True)
+class _Training:
+    """What a training asks of a cell's context, for a stage, which has no checkpoints."""
+
+    seed: int
+    device: str
+    run: Run
+    log: logging.Logger
+    amp: bool = False
+    workdir: Path = Path()
+
+    def stage(self, name: str) -> Path:
+        raise KeyError(name)
+
+    def snapshot(self, step: int, answer: Any) -> None:
+        """No answer is scored in a stage."""
+
+    def checkpoint(self, state: Mapping[str, Any]) -> None:
+        """A killed stage starts anew."""
+
+    def restore(self) -> None:
+        return None
+
+    def report(self, **numbers: float) -> None:
+        self.log.info(", ".join(f"{k} {v:.4g}" for k, v in numbers.items()))

@@ -1,0 +1,123 @@
+"""The board of forecasts: figures and animations of one test window, made of views that records name."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+from PIL import Image
+from sample_board import BoardTrack
+
+from bench.board.model import Board
+from bench.board.plots import forecasts as plot
+from bench.board.spec import BoardSpec, RowInfo, Slot
+from bench.contract import BenchError, Metric, Record, Task
+from bench.tracks.forecasting import views
+
+SIDE, LEADS = 4, 3
+
+
+class Forecasts(BoardTrack):
+    name = "forecasting"
+    metrics = (Metric(name="crps", better="lower"),)
+    reference = "lagged"
+
+
+class Sheets(dict):
+    def view(self, name):
+        if name not in self:
+            raise BenchError(f"no artifact {name}")
+        return self[name]
+
+
+def sheet(tone, empty=()):
+    """A view whose lines have a tone that grows with the lead; some lines are empty."""
+    found = np.zeros((len(views.LINES), SIDE, 1 + LEADS, SIDE), np.uint8)
+    for k, name in enumerate(views.LINES):
+        if name not in empty:
+            found[k] = np.array([0, tone, tone + 40, tone + 80])[None, :, None]
+    return np.repeat(found.reshape(len(views.LINES) * SIDE, -1)[..., None], 3, axis=2)
+
+
+def board(sheets, tasks=("rain",)):
+    """``sheets``: {row: its view, or None}."""
+    records, slots = {}, []
+    for k, (row, view) in enumerate(sheets.items()):
+        for task in tasks:
+            key = f"{row}-{task}"
+            views_of = {} if view is None else {"forecast": key}
+            records[key] = Record(key=key, kind="cell", cell={}, status="ok", views=views_of)
+            slots.append(Slot(row=row, task=task, seed=0, key=key, status="ok", metrics={"crps": 1.0 + k}))
+    spec = BoardSpec(
+        track=Forecasts(), profile="laptop", ranks_by="crps", tasks=[Task(name=t) for t in tasks],
+        rows=[RowInfo(row=r, label=f"{r.title()} & <co>", role="baseline") for r in sheets],
+    )  # fmt: skip
+    pixels = {f"{r}-{t}": v for r, v in sheets.items() for t in tasks if v is not None}
+    return Board(spec, slots, records.get, Sheets(pixels))
+
+
+def image(picture):
+    """The PNG inside the SVG."""
+    data = re.search(r'href="data:image/png;base64,([^"]+)"', picture.svg)[1]
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def square(found, row, line):
+    """A square of an image as red, green, blue, opacity, without the pixel that is between squares."""
+    pixels = np.asarray(found.convert("RGBA"))
+    at, across = row * (SIDE + 1), line * (SIDE + 1)
+    assert (pixels[at : at + SIDE, across + SIDE, 3] == 0).all()
+    return pixels[at : at + SIDE, across : across + SIDE]
+
+
+def test_the_lines_are_those_that_records_keep():
+    assert tuple(plot.LINES) == views.LINES
+
+
+def test_a_figure_has_a_line_a_row_the_best_first_at_the_last_lead():
+    (picture,) = plot.forecasts(board({"steps": sheet(175), "lagged": sheet(32, empty=("U", "member 1"))}))
+    assert picture.name == "forecasting-forecast-rain"
+    assert picture.svg.index("Steps &amp; &lt;co&gt;") < picture.svg.index("Lagged &amp;")
+    found = image(picture)
+    assert getattr(found, "n_frames", 1) == 1
+    assert found.size == ((SIDE + 1) * len(views.LINES), (SIDE + 1) * 2)
+    best, reference = square(found, 0, 0), square(found, 1, 0)
+    assert best[0, 0].tolist() == [253, 231, 37, 255], "the upper limit of viridis"
+    assert (best == best[0, 0]).all()
+    assert (reference[..., 3] == 255).all()
+    assert (reference[..., :3] != best[..., :3]).any()
+    u, member = (square(found, 1, views.LINES.index(n)) for n in ("U", "member 1"))
+    assert (u[..., 3] == 0).all(), "what a row does not have is see-through"
+    assert (member[..., 3] == 0).all()
+
+
+def test_an_animation_goes_over_the_leads_without_end():
+    (picture,) = plot.moving(board({"steps": sheet(32), "lagged": sheet(32)}))
+    assert picture.name == "forecasting-forecast-rain-moving"
+    found = image(picture)
+    assert found.n_frames == LEADS
+    assert found.info["loop"] == 0
+    seen, bars = [], []
+    for k in range(LEADS):
+        found.seek(k)
+        assert found.info["duration"] > 0
+        seen.append(tuple(square(found, 0, 0)[0, 0]))
+        bars.append(int((np.asarray(found.convert("RGBA"))[-1, :, 3] > 0).sum()))
+    assert len(set(seen)) == LEADS
+    assert seen[0] == (68, 1, 84, 255), "the lower limit of viridis"
+    assert bars == [round((SIDE + 1) * len(views.LINES) * (k + 1) / LEADS) for k in range(LEADS)]
+
+
+def test_rows_without_a_view_and_views_of_another_form_are_left_out():
+    (picture,) = plot.forecasts(
+        board({"steps": sheet(32), "lagged": None, "unet": np.zeros((5, 7, 3), np.uint8)})
+    )
+    assert image(picture).size[1] == SIDE + 1
+    assert plot.forecasts(board({"steps": None, "lagged": None})) == []
+
+
+def test_a_picture_a_task():
+    made = plot.forecasts(board({"steps": sheet(32), "lagged": sheet(32)}, tasks=("rain", "storm")))
+    assert [p.name for p in made] == ["forecasting-forecast-rain", "forecasting-forecast-storm"]
