@@ -1,7 +1,7 @@
 """Reads a suite file: its values, and the line of every key for messages.
 
-What they mean is said by `bench.suite.model`. The file is the user's, and may come from any editor or from a stranger: whatever is in it, the answer is its
-values or a message that names the line.
+What they mean is said by `bench.suite.model`. The file is the user's, and may come from any editor or from a
+stranger: whatever is in it, the answer is its values or a message that names the line.
 """
 
 from __future__ import annotations

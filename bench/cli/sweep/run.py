@@ -15,6 +15,9 @@ from bench.cli.sweep.plan import summary
 from bench.contract import BenchError
 from bench.plan import Plan
 
+#: Stores of which nothing is left when the command has ended: plans and tests may have one, a sweep may not.
+FORGETS = ("memory:",)
+
 
 @takes("profile", "track", "method", "filter", "fresh", "store", "suite", "plugin", "local", "cpus")
 def command(
@@ -41,7 +44,7 @@ def command(
     ] = None,
 ) -> None:
     """Run the cells that have no record yet. After Ctrl-C the same command goes on from there."""
-    budget_s = seconds(budget, "--budget") if budget else None
+    budget_s = seconds(budget, "--budget") if budget is not None else None
     session = Session.open(options)
     plan = session.plan()
     console.print(summary(plan))
@@ -59,6 +62,11 @@ def sweep_plan(
 ) -> None:
     """Run a plan with the live view, say how it ended, and leave with exit code 130 if it was interrupted."""
     local, cpus = session.options.local, session.options.cpus
+    if session.store.url.startswith(FORGETS):
+        raise BenchError(
+            f"--store {session.store.url}: keeps no record once the command has ended; name a folder or an"
+            " object store such as s3://bucket/prefix"
+        )
     if not plan.to_run(stale=stale, failed=failed):
         hint = [f"--{s} runs {n} {s} cells" for s, n in plan.count().items() if s in ("stale", "failed")]
         console.print("nothing to run" + (f" ({', '.join(hint)})" if hint else ""))
