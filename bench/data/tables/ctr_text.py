@@ -50,7 +50,8 @@ def check_header(raw: Path, layout: Layout) -> None:
     """Refuse a file whose first line does not name the columns, if the layout has such a line."""
     if not layout.header:
         return
-    with open(raw, encoding="utf-8", errors="replace") as file:
+    # A byte order mark, which editors on Windows put first, is no part of the first name; pyarrow skips it.
+    with open(raw, encoding="utf-8-sig", errors="replace") as file:
         found = file.readline(10_000).rstrip("\n").split(layout.delimiter)
     for want, have in zip_longest(layout.columns, found):
         if want != have:
