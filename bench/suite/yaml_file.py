@@ -83,7 +83,8 @@ def read(path: Path) -> tuple[Any, Lines]:
         at_line = f":{mark.line + 1}" if mark else ""
         raise BenchError(f"{path}{at_line}: not YAML: {getattr(e, 'problem', None) or e}") from e
     except ValueError as e:  # a date or a number that there is not
-        raise BenchError(f"{path}:{_unreadable(node)}: a value that YAML cannot read: {e}") from e
+        line = 0 if node is None else _unreadable(node)
+        raise BenchError(f"{path}:{line}: a value that YAML cannot read: {e}") from e
 
 
 def _unreadable(node: yaml.Node) -> int:
