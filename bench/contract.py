@@ -2,8 +2,8 @@
 
 A track says what is asked and how an answer is scored; a method answers; a cell is one question put to
 one method; a record is what became of it. This module imports nothing heavy, and of ours only the protocols
-of what methods and tracks are handed, so that a baseline file, a notebook and a bare GPU machine can import
-it at no cost.
+of what methods and tracks are handed and the checks of what is declared, so that a baseline file, a notebook
+and a bare GPU machine can import it at no cost.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from bench.claims import Better as Better
 from bench.claims import Claim as Claim
 from bench.claims import Metric as Metric
 from bench.claims import PaperEffect as PaperEffect
+from bench.declared import check_method, check_space, check_stage, copied
 from bench.errors import AnswerError as AnswerError
 from bench.errors import BenchError as BenchError
 from bench.errors import nearest as nearest
@@ -103,6 +104,10 @@ class Space:
     log: bool = False
     choices: tuple[Any, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse a default that lies outside."""
+        check_space(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
@@ -124,6 +129,10 @@ class Stage:
     per_seed: bool = False
     seed: int | None = None
     _address: str = field(default="", init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what no address could be made of."""
+        check_stage(self)
 
     @property
     def address(self) -> str:
@@ -401,22 +410,19 @@ def method(
         version: raise it to make old records of this method new again.
 
     Raises:
-        BenchError: a variant or the fallback names a hyper-parameter that ``hp`` does not have.
+        BenchError: something is declared that no key, filter or record could hold (`bench.declared`), or a
+            variant or the fallback names a hyper-parameter that ``hp`` does not have.
     """
 
     def declare(fn: Fn) -> Fn:
-        known = dict(hp or {})
-        for where, changed in {**(variants or {}), "fallback": fallback or {}}.items():
-            for k in changed:
-                if k not in known:
-                    where = f"{fn.__module__}: {fn.__name__}: {where!r}"
-                    raise BenchError(f"{where} sets {k!r}, which is not in hp {sorted(known)}")
         m = Method(
-            track=track, id=id or fn.__name__.replace("_", "-"), name=name, fn=fn, hp=known, needs=needs or
-            Needs(), variants=dict(variants or {}), run_spaces=dict(run_spaces or {}), base=base,
-            version=version, ref=ref, stages=stages, skip=skip, alias=alias, counterpart=counterpart,
-            fallback=dict(fallback or {}), deterministic=deterministic, missing=missing,
+            track=track, id=fn.__name__.replace("_", "-") if id is None else id, name=name, fn=fn,
+            hp=copied(hp), needs=Needs() if needs is None else needs, variants=copied(variants),
+            run_spaces=copied(run_spaces), base=base, version=version, ref=ref, stages=stages, skip=skip,
+            alias=alias, counterpart=counterpart, fallback=copied(fallback), deterministic=deterministic,
+            missing=missing,
         )  # fmt: skip
+        check_method(m)
         fn.__dict__.setdefault("__bench_methods__", []).append(m)
         return fn
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from bench.contract import Method, Space, Stage, Task, Track, digest
+from bench.declared import plain_problem
 from bench.errors import BenchError, nearest
 
 T = TypeVar("T")
@@ -27,17 +28,33 @@ def settings_from(cls: type[T], values: Mapping[str, Any], where: Callable[..., 
         where: names the place of a key (``file:line: a.b.c``) for error messages.
 
     Raises:
-        BenchError: a field that the dataclass does not have, or a value of the wrong type.
+        BenchError: a field that the dataclass does not have, a value of the wrong type or out of its range,
+            or a number that is not finite.
     """
-    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    for key in values:
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    for key, value in values.items():
         if key not in known:
             raise BenchError(f"{where(key)}: unknown setting{nearest(str(key), known)}")
+        # pydantic takes true for 1, which YAML reads out of `yes` and `on`.
+        given = value if isinstance(value, list | tuple) else [value]
+        if _numeric(known[key].default) and any(isinstance(v, bool) for v in given):
+            raise BenchError(f"{where(key)}: Input should be a number (found {value!r})")
     try:
-        return TypeAdapter(cls).validate_python(dict(values))
+        made = TypeAdapter(cls).validate_python(dict(values))
     except ValidationError as e:
         first = e.errors()[0]
         raise BenchError(f"{where(*first['loc'])}: {first['msg']} (found {first['input']!r})") from e
+    for key in values:
+        if why := plain_problem(getattr(made, key), key):
+            raise BenchError(f"{where(key)}: {why}")
+    return made
+
+
+def _numeric(default: Any) -> bool:
+    """Whether the default of a setting is a number, or several of them."""
+    if isinstance(default, tuple):
+        return bool(default) and all(map(_numeric, default))
+    return isinstance(default, int | float) and not isinstance(default, bool)
 
 
 def non_default(values: Any) -> dict[str, Any]:

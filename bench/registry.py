@@ -168,7 +168,20 @@ def mistake(error: BaseException, file: str) -> str:
     at = lines[-1] if lines else None
     if isinstance(error, SyntaxError):  # of this file, or of one that it imports
         file, at = error.filename or file, error.lineno
-    return f"{file}{f':{at}' if at else ''}: {type(error).__name__}: {error}"
+    place = f"{file}{f':{at}' if at else ''}: "
+    if isinstance(error, BenchError):
+        return f"{place}{error}"
+    if isinstance(error, SystemExit):
+        return (
+            f"{place}it ends the program (SystemExit: {error}) while it is imported; what a script does when"
+            " it is run belongs below `if __name__ == '__main__':`"
+        )
+    return f"{place}{type(error).__name__}: {error}"
+
+
+#: What a file may raise while it is imported. A file that ends the program must not end the command, which
+#: would report success with whatever exit code the file chose.
+_AT_IMPORT = (Exception, SystemExit)
 
 
 #: What `Track` leaves to each track to set.
@@ -187,7 +200,7 @@ def _track_of_ours(name: str, origin: Origin) -> Track:
     file = str(next(p for d in _folder("tracks") if (p := d / name / "track.py").is_file()))
     try:
         track = getattr(origin.load(), "TRACK", None)
-    except Exception as e:
+    except _AT_IMPORT as e:
         raise BenchError(mistake(e, file)) from e
     if not isinstance(track, Track):
         raise BenchError(f"{file}: it sets no TRACK; expected TRACK = …(), an instance of the track's class")
@@ -287,7 +300,7 @@ class Registry:
             origin = Origin(module=".".join(("bench", *folder.split("/"), path.stem)))
             try:
                 found += [Found(m, origin, role) for m in methods_in(origin.load())]
-            except Exception as e:
+            except _AT_IMPORT as e:
                 self.problems.append(f"not read: {mistake(e, str(path))}")
         return found
 
@@ -341,14 +354,14 @@ class Registry:
         """Make sure that a file of ours that the user named can be read; its folder brings its rows."""
         try:
             origin.load()
-        except Exception as e:
+        except _AT_IMPORT as e:
             raise BenchError(mistake(e, str(path))) from e
 
     def _declared(self, origin: Origin, where: str) -> list[Method]:
         """Methods of a plugin or an entry point. A track that it declares is added to the registry."""
         try:
             module = origin.load()
-        except Exception as e:
+        except _AT_IMPORT as e:
             problem = (
                 f"--plugin {mistake(e, origin.path)}" if origin.file else f"{where}: {type(e).__name__}: {e}"
             )

@@ -158,6 +158,7 @@ def test_the_contract_imports_nothing_of_ours_and_nothing_heavy():
         "bench",
         "bench.claims",
         "bench.contract",
+        "bench.declared",
         "bench.errors",
         "bench.protocols",
     ]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
+from typing import NoReturn
 
 import typer
 
@@ -54,18 +56,32 @@ for _name, _module in COMMANDS.items():
     app.command(_name)(import_module(f"bench.cli.{_module}").command)
 
 
+def _end(message: str) -> NoReturn:
+    """Say what was wrong, and leave with the exit code of a user's mistake."""
+    from bench.cli.console import errors, escape
+
+    errors.print(f"[bold red]error[/] {escape(message)}", highlight=False, soft_wrap=True)
+    sys.exit(2)
+
+
 def main() -> None:
     """Run the command line: a user's mistake is one message and exit code 2, never a traceback."""
     # A cell runs in a working folder of its own, so what depends on the current one is settled here.
     os.environ[catalog.VARIABLE] = str(catalog.root())
     if not sys.stdout.isatty():
         os.environ.setdefault("COLUMNS", "120")  # a log or a pipe is no 80 columns wide
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal of another code page lacks signs of ours, and a file's name need not be UTF-8. They
+            # are written out, since the signs of statuses would all be one and the same question mark.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except BenchError as e:
-        from bench.cli.console import errors, escape
-
-        errors.print(f"[bold red]error[/] {escape(str(e))}", highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _end(str(e))
+    except OSError as e:
+        if e.filename is None:
+            raise
+        _end(f"{os.fsdecode(e.filename)}: {e.strerror}")
     except KeyboardInterrupt:
         sys.exit(130)

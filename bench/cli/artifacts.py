@@ -13,6 +13,7 @@ from rich.table import Table
 
 from bench.cli.console import console, escape
 from bench.cli.options import Options, takes
+from bench.cli.places import writing
 from bench.contract import BenchError, Embedded
 from bench.engine.context import RunStageContext
 from bench.errors import nearest
@@ -68,9 +69,10 @@ def _build(e: Embedded, out: Path, device: str) -> None:
     log.setLevel(logging.INFO)
     log.addHandler(logging.StreamHandler())
     target = out / e.file.name
-    if target.exists():
-        raise BenchError(f"{target}: exists; remove it or choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        if target.exists():
+            raise BenchError(f"{target}: exists; remove it or choose another --out")
+        out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out) as folder:
         e.stage.build(RunStageContext(Path(folder), e.stage.params, 0, 0, device, log))
         (Path(folder) / e.file.name).replace(target)

@@ -1,4 +1,4 @@
-"""How commands print: consoles that never cut a word, and durations in words.
+"""How commands print: consoles that never cut a word nor obey what they print, and durations in words.
 
 Rich cuts a word that does not fit, in a table's column too. A path whose end stands on the next line can
 neither be copied nor searched for, and where it is cut depends on how long the folder's name is.
@@ -7,10 +7,14 @@ neither be copied nor searched for, and where it is cut depends on how long the 
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+import typer
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +23,19 @@ from bench.live.words import duration as duration
 
 #: A width in columns that no word reaches.
 _UNBOUNDED = 1_000_000
+#: Characters that a terminal obeys in place of showing them: escape codes, and marks that turn the direction
+#: of what follows. A record, a file's name or a method's error may hold any of them.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """The text with characters that a terminal would obey written out, as ``\\x1b``."""
+    return _OBEYED.sub(lambda m: m[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def echo(text: str) -> None:
+    """Print a table as it is: into a file or a pipe to the letter, on a terminal with `visible` alone."""
+    typer.echo(visible(text) if sys.stdout.isatty() else text, nl=not text.endswith("\n"))
 
 
 class WholeWords(Console):
@@ -38,6 +55,14 @@ class WholeWords(Console):
             elif isinstance(o, str | Text) and self._sizes(o).minimum > self.width:
                 how = {"soft_wrap": True, **how}
         super().print(*objects, **{"crop": False, **how})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as rich does, with what a terminal would obey written out; rich's own codes are added
+        later.
+        """
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control or not _OBEYED.search(text) else Segment(visible(text), style)
 
     def _widen(self, table: Table) -> None:
         """Make each column as wide as its longest word, or as its longest cell if it may not wrap."""

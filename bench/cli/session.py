@@ -92,7 +92,9 @@ class Session:
 
 def open_store(options: Options, default: str = "results/store") -> Store:
     """The store that was named, or the default one."""
-    return Store.open(options.store or home() / default)
+    if options.store is not None and not options.store.strip():
+        raise BenchError("--store is empty: name a folder or an fsspec URL, or leave it out")
+    return Store.open(home() / default if options.store is None else options.store)
 
 
 def records_of_all_profiles(store: Store, options: Options) -> Store | Layered | CommittedRecords:

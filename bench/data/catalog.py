@@ -327,10 +327,11 @@ CATALOG: Mapping[str, DataSet] = {
             name="amazon",
             module="bench.data.tables.ratings",
             prepared=True,
-            title="Amazon's product ratings of 2014, five categories",
-            get="J. McAuley's page of Amazon product data (ratings only)",
+            title="Amazon's product ratings, of 2014 or of 2018, five categories",
+            get="J. McAuley's pages of Amazon product data (ratings only), all of one edition",
             terms=f"research use with citation; no licence text was found ({_UNVERIFIED})",
-            layout="ratings_<Category>.csv; no header, comma-separated: user, item, rating, time in seconds",
+            layout="no header, comma-separated; 2014: ratings_<Category>.csv with user, item, rating, time in"
+            " seconds; 2018: <Category>.csv with item and user first",
         ),
         _images(
             name="imagenet",

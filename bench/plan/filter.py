@@ -23,6 +23,8 @@ class Filter:
     def __init__(self, rows: Sequence[str] = (), expression: str = "") -> None:
         self.rows, self.expression = tuple(rows), expression
         self.terms: list[tuple[str, list[str]]] = []
+        if expression and not expression.strip(", \t"):
+            raise BenchError(f"-k {expression!r}: no condition; expected such as scale=1|4,seed=0")
         for part in filter(None, (p.strip() for p in expression.split(","))):
             name, eq, values = part.partition("=")
             if eq:

@@ -8,7 +8,7 @@ any second seed starts, and ablations come last.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -24,7 +24,7 @@ from bench.plan.durations import expect, factors
 from bench.plan.filter import Filter
 from bench.plan.model import Plan, PlannedCell
 from bench.plan.states import StateMarker
-from bench.registry import Found, Registry
+from bench.registry import Found, Registry, mistake
 from bench.store.committed.layers import Layered
 from bench.store.draws import Draw
 from bench.suite import Suite, TrackPlan, resolve
@@ -236,15 +236,17 @@ def _drawn(of: Mapping[tuple[str, str, str], Drawn], p: TrackPlan, row: str, tas
 
 def _cell(
     p: TrackPlan, task: Task, row: str, seed: int, registry: Registry, *, core: bool,
-    of: Mapping[tuple[str, str, str], Drawn] = MappingProxyType({}),
+    of: Mapping[tuple[str, str, str], Drawn] = MappingProxyType({}), aliases: tuple[str, ...] = (),
 ) -> PlannedCell:  # fmt: skip
     found = registry.row(p.track.name, row)
     hp = {**found.method.hp_of(row), **p.hp.get(row, {})}
     drawn = _drawn(of, p, row, task)
     hp |= drawn.draw.hp if drawn is not None else {}
-    alias = found.method.alias(task, hp) if found.method.alias else None
+    alias = _asked(found, row, task, "alias", found.method.alias, task, hp)
     if alias is not None and alias != row:
-        other = _cell(p, task, alias, seed, registry, core=core, of=of)
+        if alias in aliases:
+            raise BenchError(f"{row} on {task.name}: its alias leads back to {alias}")
+        other = _cell(p, task, alias, seed, registry, core=core, of=of, aliases=(*aliases, row))
         other.row, other.shown, other.alias_of = row, found, other.alias_of or alias
         return other
     p = drawn.plan if drawn is not None else p
@@ -252,8 +254,29 @@ def _cell(
     planned = PlannedCell(
         cell, cell.key, row, found, task, found, p, p.needs.get(row, found.method.needs), core
     )
-    planned.skip = found.method.skip(task, p.run, hp) if found.method.skip else None
+    planned.skip = _asked(found, row, task, "skip", found.method.skip, task, p.run, hp)
     return planned
+
+
+def _asked(
+    found: Found, row: str, task: Task, what: str, function: Callable[..., Any] | None, *given: Any
+) -> str | None:
+    """What a function that a method declares says of a task: a text or None.
+
+    Raises:
+        BenchError: it raised an exception, which is named with its line, or gave something else.
+    """
+    if function is None:
+        return None
+    try:
+        said = function(*given)
+    except Exception as e:
+        raise BenchError(f"{mistake(e, found.origin.path)} (asked for {what} of {row} on {task.name})") from e
+    if said is not None and not isinstance(said, str):
+        raise BenchError(
+            f"{found.origin.path}: {what} of {row} on {task.name} gave {said!r:.60}, expected a text or None"
+        )
+    return said
 
 
 def _declare(p: TrackPlan, task: Task, row: str, found: Found, hp: Mapping[str, Any], seed: int) -> Cell:

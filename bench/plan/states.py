@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench.contract import BenchError, Needs, Stage, Track
 from bench.declarations import Declared, declared_stages, per_seed, shard_key, shard_keys
 from bench.plan.model import PlannedCell, PlannedStage, State
-from bench.registry import Registry
+from bench.registry import Registry, mistake
 from bench.store import provenance
 from bench.store.code import closure
 from bench.store.provenance import Dependencies
@@ -160,14 +160,28 @@ class StateMarker:
         run = id(c.plan.run)
         at = (c.plan.track.name, c.task.name, c.found.method.id, run, self._seed_of(c))
         if at not in self._by_method:
-            cache = self._declared.setdefault(run, {})
-            stages = declared_stages(c.plan.track, c.found.method, c.task, c.plan.run, c.cell.seed, cache)
+            stages = self._declared_by(c)
             digests = {s.name: d for s in stages if (d := self._digest(s))}
             old = {s.name: self._stale(s, c.plan.track) for s in stages}
             stale = [f"stage {name} is stale: {_brief(why)}" for name, why in old.items() if why]
             shards = tuple(k for s in stages for k in shard_keys(s))
             self._by_method[at] = _Stages(stages, shards, digests, stale)
         return self._by_method[at]
+
+    def _declared_by(self, c: PlannedCell) -> list[Stage]:
+        """The stages that the method and the track of a cell declare.
+
+        Raises:
+            BenchError: a function that gives them raised an exception, which is named with its line.
+        """
+        try:
+            cache = self._declared.setdefault(id(c.plan.run), {})
+            return declared_stages(c.plan.track, c.found.method, c.task, c.plan.run, c.cell.seed, cache)
+        except BenchError:
+            raise
+        except Exception as e:
+            where = mistake(e, c.found.origin.path)
+            raise BenchError(f"{where} (asked for the stages of {c.row} on {c.task.name})") from e
 
     def _digest(self, stage: Stage) -> str:
         """Digest of a stage that is completely built, else ""."""

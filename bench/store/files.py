@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from bench.contract import BenchError
 
@@ -50,15 +51,50 @@ def open_files(url: str | Path) -> Files:
     """The files of a store: a folder (a path or ``file://``), or any other fsspec URL.
 
     Raises:
-        BenchError: the path is a file, or the URL's protocol is unknown or lacks its library.
+        BenchError: the path is a file or no path, or the URL's protocol is unknown, lacks its library, or is
+            of an archive or of what is only read.
     """
     text = os.fspath(url)
     if "://" in text and not text.startswith("file://"):
         return RemoteFiles(text)
-    root = Path(text.removeprefix("file://")).expanduser().absolute()
-    if root.exists() and not root.is_dir():
-        raise BenchError(f"{root} is a file: a store is a folder or a URL such as s3://bucket/prefix")
+    try:
+        root = Path(_path_of(text)).expanduser().absolute()
+        if "\0" in text:
+            raise ValueError("a path holds no zero byte")
+        above = next(p for p in (root, *root.parents) if p.exists())
+        usable = above.is_dir()
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a home of nobody, ~x
+        raise BenchError(f"store {text!r:.200}: {getattr(error, 'strerror', None) or error}") from error
+    if not usable:
+        raise BenchError(f"{above} is a file: a store is a folder or a URL such as s3://bucket/prefix")
     return LocalFiles(root)
+
+
+def _path_of(text: str) -> str:
+    """The path that is meant: of a URL what follows ``file://``, in which ``%20`` stands for a space."""
+    if not text.startswith("file://"):
+        return text
+    path = text.removeprefix("file://").removeprefix("localhost")
+    if not path.startswith("/"):
+        raise BenchError(f"store {text}: expected file:///absolute/path, since a host follows file://")
+    return unquote(path)
+
+
+#: File systems of fsspec in which no file can be put beside others: archives, which are written as a whole,
+#: and what is only read.
+_CLOSED = frozenset(
+    {"zip", "tar", "libarchive", "reference", "data", "http", "https", "github", "gist", "git", "dvc", "jlab"}
+)
+
+
+def _check_written(url: str) -> None:
+    """Refuse URLs at which no store can be: it writes file by file, from several processes at once."""
+    protocol = url.partition("://")[0]
+    if protocol in _CLOSED or "::" in url:
+        raise BenchError(
+            f"store {url}: files cannot be added one by one there; a store is a folder or an object store,"
+            " such as s3://bucket/prefix"
+        )
 
 
 class Files(ABC):
@@ -228,6 +264,7 @@ class RemoteFiles(Files):
     def __init__(self, url: str) -> None:
         import fsspec
 
+        _check_written(url)
         self.url = url.rstrip("/")
         try:
             # A cached listing would hide what another process wrote.

@@ -50,8 +50,9 @@ def ratings_lines(domain, users=30, items=40):
     for u in range(users):
         name = f"A{u:03}" if u % 2 else f"A{domain[:2]}{u:03}"
         for i in chance.sample(range(items), chance.randint(3, 9)):
-            item = f"B{domain[:2]}{i:03}"
-            lines.append((name, item, float(chance.randint(1, 5)), chance.randint(1_000_000, 2_000_000)))
+            item = f"B{domain[:2].upper()}{i:07}"  # of the form of Amazon's numbers
+            time = chance.randint(1_001_000_000, 1_002_000_000)
+            lines.append((name, item, float(chance.randint(1, 5)), time))
     chance.shuffle(lines)
     return lines
 

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -52,18 +53,18 @@ def food101():
 
 def sun397():
     folder = at("sun397")
-    for c in ("a/abbey", "a/apse/indoor", "c/church/indoor", "c/church/outdoor"):
+    for k, c in enumerate(("a/abbey", "a/apse/indoor", "c/church/indoor", "c/church/outdoor")):
         for i in range(5):
-            picture(folder / "SUN397" / c / f"sun_{'abcde'[i]}.jpg")
+            picture(folder / "SUN397" / c / f"sun_{'abcde'[i]}.jpg", 12 * (5 * k + i))
     picture(folder / "SUN397/c/church/outdoor/sun_bhenjvsvrtumjuri.jpg")
     (folder / "SUN397/ClassName.txt").write_text("/a/abbey\n")
 
 
 def caltech101():
     folder = at("caltech101")
-    for c in ("BACKGROUND_Google", "Faces", "airplanes"):
+    for k, c in enumerate(("BACKGROUND_Google", "Faces", "airplanes")):
         for i in range(10):
-            picture(folder / "101_ObjectCategories" / c / f"image_{i:04d}.jpg")
+            picture(folder / "101_ObjectCategories" / c / f"image_{i:04d}.jpg", 8 * (10 * k + i))
 
 
 def df20():
@@ -249,6 +250,27 @@ def test_the_split_has_the_quoted_sizes_and_needs_no_order():
     assert abs(parts[:50_000].count("test") - 10_000) < 5 * 90
 
 
+def test_copies_of_a_picture_come_into_one_part_and_the_sizes_stay():
+    files = [f"f{i}" for i in range(100)]
+    pictures = [i // 2 for i in range(100)]
+    parts = random_parts(files, pictures)
+    assert all(parts[i] == parts[i + 1] for i in range(0, 100, 2))
+    assert [parts.count(p) for p in ("train", "val", "test")] == [70, 10, 20]
+    assert random_parts(files, files) == random_parts(files), "without copies nothing changes"
+
+
+def test_copies_are_found_by_their_content(data):
+    caltech101()
+    folder = CATALOG["caltech101"].folder / "101_ObjectCategories"
+    for i in range(10):
+        shutil.copy(folder / "Faces" / f"image_{i:04d}.jpg", folder / "airplanes" / f"again_{i:04d}.jpg")
+    ready("caltech101")
+    part = {f: p for p in ("train", "val", "test") for f, _ in listed("caltech101", p)}
+    for i in range(10):
+        first = part[f"101_ObjectCategories/Faces/image_{i:04d}.jpg"]
+        assert part[f"101_ObjectCategories/airplanes/again_{i:04d}.jpg"] == first
+
+
 def test_the_split_stays_what_it_is():
     assert "".join(p[1] for p in random_parts([f"f{i}" for i in range(20)])) == "rrerrrrerrrarererrar"
 
@@ -371,7 +393,7 @@ def spoilt(name, file, change):
         ("food101", "meta/test.txt", lambda t: "", "test is empty"),
         ("food101", "meta/test.txt", lambda t: t + "../7\n", "leads out of the data set"),
         ("food101", "meta/test.txt", lambda t: t + "waffles/8\n", "1 image of 3 listed in test.txt missing"),
-        ("food101", "meta/test.txt", b"\xff\xfe", "test.txt: cannot be read"),
+        ("food101", "meta/test.txt", b"\xff\xfe", "test.txt:1: cannot be read"),
         ("cub-200-2011", "images.txt", lambda t: t.replace("3 001", "x 001"), "images.txt:3: 'x 001"),
         (
             "cub-200-2011",
@@ -509,12 +531,14 @@ def test_the_command_prepares_and_checks_the_list_whose_files_are_there():
     assert said == "food101: 6 images (train 4, test 2), 2 classes: not the published counts"
     assert bench("check", "food101") == said
     assert image_sets.image_set("food101").missing().startswith("food101: no file split_zhou_Food101.json")
-    lists = {p: [[f"waffles/{n}.jpg", 0, "waffles"]] for p, n in (("train", 5), ("val", 7), ("test", 11))}
+    numbers = {"train": 5, "val": 7, "test": 11}
+    kinds = list(enumerate(("apple_pie", "waffles")))
+    lists = {p: [[f"{c}/{n}.jpg", y, c] for y, c in kinds] for p, n in numbers.items()}
     (CATALOG["food101"].folder / "split_zhou_Food101.json").write_text(json.dumps(lists))
     both = bench("prepare", "food101", "--partial")
     assert both.count("food101:") == 2
     assert said in both
-    assert "3 images (train 1, val 1, test 1)" in both
+    assert "6 images (train 2, val 2, test 2)" in both
     assert image_sets.image_set("food101").missing() is None
     assert image_sets.publisher_set("food101").read().only("train").classes == ("apple pie", "waffles")
 

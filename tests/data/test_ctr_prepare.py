@@ -93,8 +93,8 @@ def test_blocks_change_nothing(data, monkeypatch):
 
 def test_a_value_is_kept_from_the_threshold_on(data):
     seen = [("aaaaaaa1", 10), ("aaaaaaa2", 9), ("aaaaaaa", 11), ("", 12)]
-    lines = [line(hashes=(v, *(HEX,) * 25)) for v, n in seen for _ in range(n)]
-    lines_of(data, lines)
+    values = [v for v, n in seen for _ in range(n)]
+    lines_of(data, [line(label=str(i % 2), hashes=(v, *(HEX,) * 25)) for i, v in enumerate(values)])
     manifest = ctr_prepare.prepare("criteo", partial=True)
     assert manifest.cardinalities == (2,) * 13 + (4,) + (2,) * 25
     x = ctr_logs.read("criteo").x[:, 13]
@@ -163,6 +163,9 @@ def bad(at: int, wrong: bytes) -> list[bytes]:
         ([], r"train.txt: is empty"),
         ([line()] * 9, r"train.txt: 9 rows, too few"),
         ([line()] * 30, r"train.txt: 30 rows, the published data set has 45,840,617"),
+        ([line()] * 31, r"train.txt: column label: all 31 rows are 0, expected some of 0 and some of 1"),
+        ([line(label="1")] * 31, r"train.txt: column label: all 31 rows are 1, expected"),
+        ([line(label="1")] + [line()] * 39, r"train.txt: column label: all \d+ rows of its \w+ part are 0"),
         ([b"no line ends here " * 2000, b"\n"], r"train.txt"),
     ],
 )
@@ -190,6 +193,15 @@ def test_lines_of_a_file_with_a_header_are_counted_from_it(data):
     path.write_text("".join(lines[1:]))
     with pytest.raises(BenchError, match=r"train:1: .* expected 'id'"):
         ctr_prepare.prepare("avazu", partial=True)
+
+
+@pytest.mark.parametrize("name", ["criteo", "avazu"])
+def test_a_byte_order_mark_is_no_content(data, name):
+    raw = brought(data, name, 600)
+    plain = ctr_prepare.prepare(name, partial=True)
+    raw.write_bytes(b"\xef\xbb\xbf" + raw.read_bytes())
+    marked = ctr_prepare.prepare(name, partial=True, again=True)
+    assert (marked.x_sha256, marked.y_sha256, marked.rows) == (plain.x_sha256, plain.y_sha256, plain.rows)
 
 
 def test_a_missing_file_says_where_it_was_looked_for(data):

@@ -212,9 +212,9 @@ def test_a_damaged_list_is_named(data):
 def test_a_list_of_other_rules_is_made_again(data, monkeypatch):
     reference.folders("pacs")
     image_sets.image_set("pacs").prepare(partial=True)
-    monkeypatch.setattr(image_sets, "VERSION", 2)
+    monkeypatch.setattr(image_sets, "VERSION", 3)
     assert (
-        "prepared under rules 1, today's are 2: bench data prepare pacs"
+        "prepared under rules 2, today's are 3: bench data prepare pacs"
         in image_sets.image_set("pacs").missing()
     )
     image_sets.image_set("pacs").prepare(partial=True)

@@ -13,6 +13,7 @@ import orjson
 import psutil
 import pytest
 
+from bench.cli.sweep import run as sweep_command
 from bench.engine import claims
 from bench.engine.execute import units
 from bench.engine.sweep import Sweep, not_run
@@ -310,6 +311,7 @@ def test_records_in_a_store_that_is_not_the_drivers_are_no_results(turns, bench,
     sandbox = turns(8)
     (sandbox.folder / "go").touch()
     url = "memory://apart"
+    monkeypatch.setattr(sweep_command, "FORGETS", ())
     said = bench(*sandbox.arguments("run", "-m", "plain", store=False), "--store", url, "--cpus", "2")
     assert said.code == 2, said
     words = " ".join(said.err.split())

@@ -113,7 +113,7 @@ def satellites(root: Path) -> None:
 
 def amazon(root: Path) -> None:
     rating_reference.write_ratings()
-    ratings.prepare()
+    ratings.prepare(partial=True)
 
 
 def log_of(name: str) -> Callable[[Path], None]:

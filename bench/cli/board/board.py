@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.console import console
+from bench.cli.console import console, echo
 from bench.cli.options import Options, takes
 from bench.cli.session import Session
 
@@ -33,4 +33,4 @@ def command(
             console.print(terminal.render(board, width=console.width))
         else:
             text = markdown.render(board) if format is Format.markdown else csvout.render(board)
-            typer.echo(text)
+            echo(text)

@@ -9,6 +9,7 @@ import typer
 
 from bench.cli.console import console, escape
 from bench.cli.options import Options, takes
+from bench.cli.places import check_file, writing
 from bench.cli.session import Session
 from bench.store.committed.layers import home
 
@@ -30,13 +31,16 @@ def command(
     """
     from bench.board.text import markdown
 
+    if out is not None:
+        check_file(out)
     made = Session.open(options).boards()
     page = write_site(made, out or home() / "results" / "index.html")
     if out is None and not _is_whole(options):
         console.print(f"{escape(str(page))} (LEADERBOARD.md, which holds all boards, stays as it is)")
         return
     table = page.with_name("LEADERBOARD.md")
-    table.write_text("\n\n".join(markdown.render(b) for b in made) + "\n", encoding="utf-8")
+    with writing(table):
+        table.write_text("\n\n".join(markdown.render(b) for b in made) + "\n", encoding="utf-8")
     console.print(f"{escape(str(page))} and {escape(table.name)}")
 
 
@@ -54,6 +58,8 @@ def write_site(made: list[Board], path: Path) -> Path:
     """Write the page of these boards into a file, and return its path."""
     from bench.board.page.render import render
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(made), encoding="utf-8")
+    page = render(made)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
     return path

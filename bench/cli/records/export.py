@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.console import errors, escape
+from bench.cli.console import echo, errors, escape
 from bench.cli.options import Options, takes
+from bench.cli.places import check_file
 from bench.cli.session import Session
 from bench.contract import BenchError
 
@@ -38,11 +39,13 @@ def command(
 
     if out is None and format is Format.parquet:
         raise BenchError("--format parquet: name the file with --out FILE")
+    if out is not None:
+        check_file(out)
     session = Session.open(options)
     records = session.records()
     table = frame.planned(session.plan(records), records, series=series)
     if out is None:
-        typer.echo(table.to_csv(index=False), nl=False)
+        echo(table.to_csv(index=False))
         return
     frame.write(table, out, format.value)
     errors.print(f"{escape(str(out))}: {len(table)} cells, {len(table.columns)} columns", soft_wrap=True)

@@ -18,6 +18,9 @@ from bench.plan import Plan
 if TYPE_CHECKING:
     from bench.engine.sweep import Sweep
 
+#: Stores of which nothing is left when the command has ended: plans and tests may have one, a sweep may not.
+FORGETS = ("memory:",)
+
 StaleOption = Annotated[bool, typer.Option("--stale", help="Run stale cells again too.")]
 FailedOption = Annotated[bool, typer.Option("--failed", help="Run failed cells again too.")]
 BudgetOption = Annotated[
@@ -56,7 +59,7 @@ def command(
     ] = None,
 ) -> None:
     """Run the cells that have no record yet. After Ctrl-C the same command goes on from there."""
-    budget_s = seconds(budget, "--budget") if budget else None
+    budget_s = seconds(budget, "--budget") if budget is not None else None
     if not options.local:
         from bench.cluster.address import check_run_address
 
@@ -86,6 +89,11 @@ def sweep_plan(
         BenchError: the sweep stopped at a fault.
     """
     local, cpus = session.options.local, session.options.cpus
+    if session.store.url.startswith(FORGETS):
+        raise BenchError(
+            f"--store {session.store.url}: keeps no record once the command has ended; name a folder or an"
+            " object store such as s3://bucket/prefix"
+        )
     if not plan.to_run(stale=stale, failed=failed):
         hint = [f"--{s} runs {n} {s} cells" for s, n in plan.count().items() if s in ("stale", "failed")]
         console.print("nothing to run" + (f" ({', '.join(hint)})" if hint else ""))

@@ -11,6 +11,7 @@ import csv
 import hashlib
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from bench.data.catalog import CATALOG
 from bench.data.images.image_files import Entry, Images, class_name, collect, in_all, sizes_of, subfolders
 from bench.data.images.layout import Layout
 from bench.data.preparing import Progress
+from bench.data.text import read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,17 +34,44 @@ _UNREADABLE = "SUN397/c/church/outdoor/sun_bhenjvsvrtumjuri.jpg"
 _BACKGROUND = "BACKGROUND_Google"
 
 
-def random_parts(files: Sequence[str]) -> list[str]:
+def random_parts(files: Sequence[str], pictures: Sequence[object] | None = None) -> list[str]:
     """Assign a fifth of the files to ``test``, a tenth to ``val``, the rest to ``train``, over all classes.
 
     Those shares, rounded down, are the 76,128, 10,875 and 21,750 images that the paper quotes of a random
     partition of SUN397; which images they are is not known. Ours follows from the names and `SEED` alone.
+
+    Args:
+        files: their paths.
+        pictures: for each what is equal where two files are copies of one picture: these come into one part,
+            the first that has room for all of them.
     """
-    order = sorted(files, key=lambda f: hashlib.sha256(f"{SEED}/{f}".encode()).digest())
-    fifth, tenth = len(files) // 5, len(files) // 10
-    part = dict.fromkeys(order, TRAIN)
-    part |= dict.fromkeys(order[:fifth], TEST) | dict.fromkeys(order[fifth : fifth + tenth], VAL)
-    return [part[f] for f in files]
+    order = sorted(range(len(files)), key=lambda i: hashlib.sha256(f"{SEED}/{files[i]}".encode()).digest())
+    copies: dict[object, list[int]] = {}
+    for i in order:
+        copies.setdefault(i if pictures is None else pictures[i], []).append(i)
+    room = {TEST: len(files) // 5, VAL: len(files) // 10, TRAIN: len(files)}
+    part = [TRAIN] * len(files)
+    for same in copies.values():
+        chosen = next(p for p in room if room[p] >= len(same))
+        room[chosen] -= len(same)
+        for i in same:
+            part[i] = chosen
+    return part
+
+
+def _pictures(
+    folder: Path, found: Sequence[tuple[str, str, int]], progress: Progress, what: str
+) -> list[object]:
+    """For each image, from (class folder, path, bytes), what is equal for copies: its digest, which is read
+    where another image has as many bytes.
+    """
+    many = Counter(size for *_, size in found)
+    alike = [file for _, file, size in found if many[size] > 1]
+    digests: dict[str, object] = {}
+    for n, file in enumerate(alike, 1):
+        digests[file] = hashlib.sha256((folder / file).read_bytes()).digest()
+        progress(what, n, len(alike))
+    return [digests.get(file, file) for _, file, _ in found]
 
 
 # ---------------------------------------------------------------------------------------- folders of classes
@@ -62,7 +91,7 @@ def _sun397(name: str, progress: Progress) -> Images:
             if (file := f"{base}/{letters[i]}/{below}") != _UNREADABLE:
                 found.append((f"{letters[i]}/{parent}", file, size))
     _some(name, folder, found)
-    return _randomly_split(name, found, lambda c: class_name(c.partition("/")[2]))
+    return _randomly_split(name, found, lambda c: class_name(c.partition("/")[2]), progress)
 
 
 def _caltech101(name: str, progress: Progress) -> Images:
@@ -75,14 +104,20 @@ def _caltech101(name: str, progress: Progress) -> Images:
         _some(name, folder / classes[i], images)
         found += [(classes[i], f"{base}/{classes[i]}/{file}", size) for file, size in images]
     _some(name, folder, found)
-    return _randomly_split(name, found, class_name)
+    return _randomly_split(name, found, class_name, progress)
 
 
-def _randomly_split(name: str, found: Sequence[tuple[str, str, int]], called: Callable[[str], str]) -> Images:
+def _randomly_split(
+    name: str, found: Sequence[tuple[str, str, int]], called: Callable[[str], str], progress: Progress
+) -> Images:
     """The list of images, from (class folder, path, bytes), split by `random_parts`."""
     classes = sorted({c for c, _, _ in found})
     label = {c: y for y, c in enumerate(classes)}
-    parts = random_parts([file for _, file, _ in found])
+    try:
+        pictures = _pictures(CATALOG[name].folder, found, progress, f"{name}: images of equal size")
+    except OSError as e:
+        raise BenchError(f"{name}: {e.filename}: cannot be read: {e.strerror}") from e
+    parts = random_parts([file for _, file, _ in found], pictures)
     entries = [
         Entry(PARTS.index(part), label[c], file, size)
         for part, (c, file, size) in zip(parts, found, strict=True)
@@ -162,7 +197,7 @@ def _df20(name: str, progress: Progress) -> Images:
     items = []
     for part, file in zip((TRAIN, TEST), tables, strict=True):
         path = CATALOG[name].folder / file
-        rows = csv.DictReader(_text(path).splitlines(keepends=True), strict=True)
+        rows = csv.DictReader(read_text(path).splitlines(keepends=True), strict=True)
         try:
             for column in (_IMAGE, _SPECIES):
                 if column not in (rows.fieldnames or []):
@@ -178,16 +213,9 @@ def _df20(name: str, progress: Progress) -> Images:
     return _listed(name, (TRAIN, TEST), items, str)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise BenchError(f"{path}: cannot be read: {e}") from e
-
-
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Every line that is not empty, with the place where it stands."""
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():
             yield f"{path}:{number}", line.strip()
 
@@ -293,11 +321,12 @@ def _listed(
             raise BenchError(f"{name}: {part} is empty, by {lists} in {folder}")
     classes = sorted({c for _, _, c, _ in items})
     label = {c: y for y, c in enumerate(classes)}
-    sizes: dict[str, int] = {}
-    for lists in sorted({at.rpartition(":")[0] for at, *_ in items}):
-        files = [file for at, *_, file in items if at.startswith(f"{lists}:")]
-        sizes |= zip(files, sizes_of(folder, files, Path(lists)), strict=True)
-    entries = [Entry(parts.index(part), label[c], file, sizes[file]) for _, part, c, file in items]
+    listed_in = [Path(at.rpartition(":")[0]) for at, *_ in items]
+    sizes = sizes_of(folder, [file for *_, file in items], listed_in)
+    entries = [
+        Entry(parts.index(part), label[c], file, size)
+        for (_, part, c, file), size in zip(items, sizes, strict=True)
+    ]
     return collect(folder, parts, [called(c) for c in classes], entries)
 
 

@@ -29,6 +29,7 @@ from bench.data.images.image_files import (
 )
 from bench.data.images.layout import PHOTO, Layout
 from bench.data.preparing import Progress
+from bench.data.text import read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,19 +85,12 @@ def _drawn(images: Images, part: str, labels: Sequence[int], n: int, seed: int) 
 # -------------------------------------------------------------------------------------------------- the lists
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise BenchError(f"{path}: cannot be read: {e}") from e
-
-
 def _split_file(name: str, progress: Progress) -> Images:
     """A data set whose split is a file ``split_zhou_*.json``."""
     folder, layout = CATALOG[name].folder, LAYOUTS[name]
     path = folder / layout.listed[0]
     try:
-        split = json.loads(_text(path))
+        split = json.loads(read_text(path))
     except json.JSONDecodeError as e:
         raise BenchError(f"{path}:{e.lineno}: not JSON: {e.msg} (column {e.colno})") from e
     if not isinstance(split, dict) or any(not isinstance(split.get(part), list) for part in PARTS):
@@ -116,10 +110,12 @@ def _aircraft(name: str, progress: Progress) -> Images:
     """FGVC-Aircraft: ``variants.txt`` counts the classes, a file for each part lists image and variant."""
     folder = CATALOG[name].folder
     order, *parts = (folder / file for file in LAYOUTS[name].listed)
-    labels = {v: i for i, v in enumerate(line.strip() for line in _text(order).splitlines() if line.strip())}
+    labels = {
+        v: i for i, v in enumerate(line.strip() for line in read_text(order).splitlines() if line.strip())
+    }
     items = []
     for part, path in zip(PARTS, parts, strict=True):
-        for number, line in enumerate(_text(path).splitlines(), 1):
+        for number, line in enumerate(read_text(path).splitlines(), 1):
             image, _, variant = line.strip().partition(" ")
             if variant not in labels:
                 raise BenchError(
@@ -165,7 +161,7 @@ def _listed(name: str, listed_in: Path, items: Sequence[tuple[str, str, int, str
 def _class_names(path: Path) -> dict[str, str]:
     """WordNet id -> class name, in the order of ``classnames.txt``."""
     names: dict[str, str] = {}
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         folder, _, cname = line.strip().partition(" ")
         if not cname.strip():
             raise BenchError(f"{path}:{number}: {line!r}, expected a WordNet id and a class name")

@@ -14,6 +14,7 @@ from bench.data.catalog import CATALOG
 from bench.data.images.image_files import Entry, Images, class_name, collect, sizes_of
 from bench.data.images.layout import Layout
 from bench.data.preparing import Progress, silent
+from bench.data.text import ENCODING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +74,7 @@ def _read(name: str, folder: Path, file: str) -> pd.DataFrame:
     path = folder / file
     try:
         # No value stands for a missing one: a country's code may read as one.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=ENCODING)
     except (OSError, ValueError) as e:  # pandas' parser errors are ValueErrors
         raise BenchError(f"{name}: {path}: not a readable CSV file: {e}") from e
     for column in _COLUMNS[file]:

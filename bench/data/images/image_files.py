@@ -9,11 +9,11 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.contract import BenchError
 from bench.data.preparing import Progress
@@ -103,11 +103,13 @@ def collect(folder: Path, groups: Sequence[str], classes: Sequence[str], entries
     """The list of what was found, in its order.
 
     Raises:
-        BenchError: a path contains a character that would break the list's format.
+        BenchError: a path contains a character that would break the list's format, or is not UTF-8.
     """
     import numpy as np
 
     for e in entries:
+        if not _is_text(e.file):
+            raise BenchError(f"{folder}: the name of {_shown(e.file)} is not UTF-8: rename it")
         if "\t" in e.file or "\n" in e.file or "\r" in e.file:
             raise BenchError(f"{folder}: a tab or a line break in the name of {e.file!r}: rename it")
     return Images(
@@ -137,27 +139,66 @@ def subfolders(folder: Path) -> list[str]:
         raise BenchError(f"{folder}: cannot be listed: {e.strerror}") from e
 
 
+def _is_text(path: str) -> bool:
+    """Whether a path is Unicode, and not bytes of another encoding as Python hands them on."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(path: str) -> str:
+    """A path as it can be printed: bytes that are not UTF-8 are written out."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def images_below(folder: Path) -> list[tuple[str, int]]:
     """The path below ``folder`` and the bytes of every image, also in sub-folders, in ImageFolder's order.
 
-    That order is by the folder's path, then by name, both compared as strings.
+    That order is by the folder's path, then by name, both compared as strings. What is hidden is left out,
+    as are pipes and devices (`_walk`).
+
+    Raises:
+        BenchError: a folder cannot be read, or an image has no bytes or is a link to nothing; names it.
     """
     found = []
     for parent, sizes in _walk(folder, ""):
         names = sorted(n for n in sizes if n.lower().endswith(EXTENSIONS))
+        _check_bytes(folder / parent, {n: sizes[n] for n in names})
         found.append((parent, [(f"{parent}/{n}" if parent else n, sizes[n]) for n in names]))
     return [image for _, images in sorted(found) for image in images]
 
 
+def _check_bytes(folder: Path, sizes: Mapping[str, int]) -> None:
+    """Refuse images without bytes, as a full disk or a broken download leaves them, and links to nothing."""
+    for name, size in sizes.items():
+        if size <= 0:
+            what = "has 0 bytes: get it again" if size == 0 else "is a link to nothing"
+            raise BenchError(f"{_shown(str(folder / name))}: {what}")
+
+
+#: A folder of what macOS keeps beside the files in an archive.
+_LITTER = "__MACOSX"
+
+
 def _walk(folder: Path, below: str) -> Iterator[tuple[str, dict[str, int]]]:
-    """Yield every folder at and below one, with the sizes of its files."""
+    """Yield every folder at and below one, with the sizes of its files; -1 is a link to nothing.
+
+    Left out is what no publisher put there: hidden files and folders, among which macOS keeps a ``._`` file
+    for each image and Jupyter its copies, and what is no file (pipes, devices, sockets).
+    """
     inner, sizes = [], {}
     try:
         with os.scandir(folder) as found:
             for e in found:
-                if e.is_dir():
+                if e.name.startswith(".") or e.name == _LITTER:
+                    continue
+                if e.is_symlink() and not os.path.exists(e.path):
+                    sizes[e.name] = -1
+                elif e.is_dir():
                     inner.append(e.name)
-                else:
+                elif e.is_file():
                     sizes[e.name] = e.stat().st_size
     except OSError as e:
         raise BenchError(f"{e.filename or folder}: cannot be read: {e.strerror}") from e
@@ -176,30 +217,70 @@ def in_all(
             yield i, images
 
 
-def sizes_of(folder: Path, files: Sequence[str], listed_in: Path) -> list[int]:
+def sizes_of(folder: Path, files: Sequence[str], listed_in: Path | Sequence[Path]) -> list[int]:
     """The bytes of files below ``folder``; each parent folder is listed once.
 
+    Args:
+        folder: the data set's folder.
+        files: their paths as a list has them.
+        listed_in: the file that lists them, or for each of them the one that does.
+
     Raises:
-        BenchError: some files are not there; names how many, the first, and the file that lists them.
+        BenchError: some files are not there (names how many, the first, and what lists them), one has no
+            bytes, or two of the paths are one file.
     """
+    lists = [listed_in] * len(files) if isinstance(listed_in, Path) else listed_in
     parents = sorted({f.rpartition("/")[0] for f in files})
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = dict(zip(parents, pool.map(_sizes, [folder / p for p in parents]), strict=True))
-    sizes = [found[parent].get(name, -1) for parent, _, name in (f.rpartition("/") for f in files)]
-    if absent := [f for f, size in zip(files, sizes, strict=True) if size < 0]:
-        count = "image" if len(absent) == 1 else "images"
+        found = dict(zip(parents, pool.map(_listing, [folder / p for p in parents]), strict=True))
+    entries = [found[parent].get(name) for parent, _, name in (f.rpartition("/") for f in files)]
+    absent = [(f, x) for f, x, entry in zip(files, lists, entries, strict=True) if entry is None]
+    if absent:
+        first, lacking = absent[0]
+        n, of = sum(x == lacking for _, x in absent), lists.count(lacking)
         raise BenchError(
-            f"{folder}: {len(absent):,} {count} of {len(files):,} listed in {listed_in.name} missing,"
-            f" the first {absent[0]}"
+            f"{folder}: {n:,} {'image' if n == 1 else 'images'} of {of:,} listed in {lacking.name} missing,"
+            f" the first {_shown(first)}"
         )
+    sizes = [entry.size for entry in entries if entry is not None]
+    _check_bytes(folder, dict(zip(files, sizes, strict=True)))
+    seen: dict[tuple[int, int, str], str] = {}
+    for file, of_list, entry in zip(files, lists, entries, strict=True):
+        if entry is not None and (other := seen.setdefault(entry.identity, file)) != file:
+            raise BenchError(f"{of_list}: {_shown(other)} and {_shown(file)} are one and the same file")
     return sizes
 
 
-def _sizes(folder: Path) -> dict[str, int]:
+class _File(NamedTuple):
+    """A file in a folder: its bytes, and what is equal for all paths that lead to it, however they are spelt:
+    device and number of the folder that it lies in, and its name there.
+    """
+
+    size: int
+    identity: tuple[int, int, str]
+
+
+def _listing(folder: Path) -> dict[str, _File]:
+    """The files in a folder by name; none if there is no such folder."""
     if not folder.is_dir():
         return {}
+    own = _number(folder)
+    listed = {}
     with os.scandir(folder) as found:
-        return {e.name: e.stat().st_size for e in found if not e.is_dir()}
+        for e in found:
+            if (e.is_symlink() and not os.path.exists(e.path)) or not e.is_file():
+                continue
+            identity = (*own, e.name)
+            if e.is_symlink():
+                target = Path(os.path.realpath(e.path))
+                identity = (*_number(target.parent), target.name)
+            listed[e.name] = _File(e.stat().st_size, identity)
+    return listed
+
+
+def _number(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
 
 
 # ----------------------------------------------------------------------------------------- the list on disk

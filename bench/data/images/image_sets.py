@@ -25,7 +25,7 @@ from bench.data.source import DataSource
 from bench.errors import nearest
 
 #: Raise when the order, a label, a part or the format changes: what was prepared before is prepared again.
-VERSION = 1
+VERSION = 2
 
 #: Data sets with the domains of DomainBed, the splits of CoOp or those of WILDS.
 LAYOUTS: Mapping[str, Layout] = ChainMap(
@@ -188,6 +188,9 @@ class ImageSet:
         if why := self.absent():
             raise BenchError(f"{self.name}: {why}")
         images = self.layout.scan(self.name, progress)
+        if len(images.classes) < 2:
+            found = f"the one class {images.classes[0]!r}" if images.classes else "no class"
+            raise BenchError(f"{self.name}: {found} in {self.folder}, expected several to tell apart")
         return images, self.layout.difference(images)
 
 

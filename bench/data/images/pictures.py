@@ -144,19 +144,38 @@ def crop_box(
 
 
 def opened(path: Path) -> Image.Image:
-    """An image file, decoded, as RGB.
+    """An image file, decoded, as RGB of 8 bits; 16 bits of grey are scaled, 0 to 65,535 becoming 0 to 255.
 
     Raises:
-        BenchError: it is missing, is no image, or is cut off; names it.
+        BenchError: it is missing, is no image, is cut off, or holds numbers whose range it does not say;
+            names it.
     """
     try:
         with Image.open(path) as image:
+            if image.mode in _WIDE:
+                return _narrowed(path, image)
             return image.convert("RGB")
     except FileNotFoundError as e:
         raise BenchError(f"{path}: no such image file") from e
     # What Pillow raises for damaged files, by format: broken PNG chunks are SyntaxErrors.
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
         raise BenchError(f"{path}: not a readable image: {e}") from e
+
+
+#: Pillow's modes of grey with more than 8 bits, which it would cut off at 255 in place of scaling.
+_WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+
+
+def _narrowed(path: Path, image: Image.Image) -> Image.Image:
+    """Grey of 16 bits as RGB of 8; Pillow opens such PNGs with 16 or 32 bits, by its version."""
+    values = np.asarray(image)
+    whole = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+    if not whole or values.min() < 0 or values.max() > 65_535:
+        raise BenchError(
+            f"{path}: grey of {values.dtype} from {values.min():g} to {values.max():g}, whose range the file"
+            " does not say; expected 8 or 16 bits a channel: convert it"
+        )
+    return Image.fromarray(np.round(values / 257.0).astype(np.uint8)).convert("RGB")
 
 
 def decode(paths: Sequence[Path], view: View, *, seed: int = 0, threads: int | None = None) -> np.ndarray:

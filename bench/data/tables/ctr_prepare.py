@@ -147,11 +147,17 @@ class _Job:
                 f"{self.raw}: {rows:,} rows, the published data set has {expected.rows:,}: is it cut off?"
                 " --partial prepares it all the same"
             )
+        train, val = (int(share * rows) for share in SHARES)
+        self.check_classes(clicks, rows)
         sizes = self.index_all()
         made = self.work / FOLDER
         made.mkdir()
         x_sha256, y_sha256 = self.order(rows, made)
-        train, val = (int(share * rows) for share in SHARES)
+        y = np.load(made / "y.npy", mmap_mode="r")
+        for part, of_part in zip(
+            ("training", "validation", "test"), np.split(y, [train, train + val]), strict=True
+        ):
+            self.check_classes(int(of_part.sum(dtype=np.int64)), len(of_part), f" of its {part} part")
         manifest = Manifest(
             version=ctr_logs.VERSION, dataset=self.name, rows=rows, clicks=clicks, fields=self.layout.fields,
             cardinalities=sizes, parts=(train, val, rows - train - val), complete=complete,
@@ -189,6 +195,14 @@ class _Job:
         if rows < 10:
             raise BenchError(f"{self.raw}: {rows} rows, too few for a split in 8:1:1")
         return text.sha256.hexdigest(), clicks, rows
+
+    def check_classes(self, clicks: int, rows: int, part: str = "") -> None:
+        """Refuse labels of one class: no method could learn from them, nor be ranked by them."""
+        if clicks in (0, rows):
+            raise BenchError(
+                f"{self.raw}: column {self.layout.label}: all {rows:,} rows{part} are {int(clicks > 0)},"
+                " expected some of 0 and some of 1 (is it sorted by label and cut off, or without labels?)"
+            )
 
     def index_all(self) -> tuple[int, ...]:
         """Run `index` for every field, several side by side: counting and looking up release the GIL."""

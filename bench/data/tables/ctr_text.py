@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -50,7 +50,8 @@ def check_header(raw: Path, layout: Layout) -> None:
     """Refuse a file whose first line does not name the columns, if the layout has such a line."""
     if not layout.header:
         return
-    with open(raw, encoding="utf-8", errors="replace") as file:
+    # A byte order mark, which editors on Windows put first, is no part of the first name; pyarrow skips it.
+    with open(raw, encoding="utf-8-sig", errors="replace") as file:
         found = file.readline(10_000).rstrip("\n").split(layout.delimiter)
     for want, have in zip_longest(layout.columns, found):
         if want != have:
@@ -105,12 +106,6 @@ def batches(path: Path, text: Tee, layout: Layout) -> Iterator[pa.RecordBatch]:
     except ImportError as e:
         raise BenchError(f"preparing data takes pyarrow: pip install 'gridbench[paper]' ({e})") from e
 
-    wrong: list[csv.InvalidRow] = []
-
-    def refuse(row: csv.InvalidRow) -> str:
-        wrong.append(row)
-        return "error"
-
     types = {layout.label: pa.int64(), **dict.fromkeys(layout.integers, pa.int64())}
     types |= dict.fromkeys(layout.values, pa.binary())
     try:
@@ -120,27 +115,26 @@ def batches(path: Path, text: Tee, layout: Layout) -> Iterator[pa.RecordBatch]:
                 column_names=layout.columns, skip_rows=int(layout.header), block_size=BLOCK, use_threads=False
             ),
             parse_options=csv.ParseOptions(
-                delimiter=layout.delimiter, quote_char=False, double_quote=False, ignore_empty_lines=False,
-                invalid_row_handler=refuse,
+                delimiter=layout.delimiter, quote_char=False, double_quote=False, ignore_empty_lines=False
             ),
             convert_options=csv.ConvertOptions(
                 column_types=types, include_columns=list(types), null_values=[""], strings_can_be_null=False
             ),
         )  # fmt: skip
     except pa.ArrowInvalid as e:
-        raise BenchError(_explained(path, layout, wrong, str(e))) from e
+        raise BenchError(explained(path, layout.columns, layout.label, layout.delimiter, str(e))) from e
 
 
-def _explained(path: Path, layout: Layout, wrong: list[Any], message: str) -> str:
-    if wrong:
-        row = wrong[0]
-        return (
-            f"{path}:{row.number}: {row.actual_columns} columns, expected {row.expected_columns}"
-            f" separated by {layout.delimiter!r}: {row.text[:80]!r}"
-        )
+def explained(path: Path, columns: Sequence[str], label: str, delimiter: str, message: str) -> str:
+    """What pyarrow says of a line that does not fit, with file, line and column; its message may hold the
+    line, and bytes that are not UTF-8.
+    """
+    if row := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", message, re.DOTALL):
+        found, expected = f"{row[3]} columns", f"expected {row[2]} separated by {delimiter!r}"
+        return f"{path}:{row[1]}: {found}, {expected}: {row[4][:80]!r}"
     if match := re.search(r"column #(\d+): Row #(\d+): CSV conversion .*invalid value '(.*)'", message):
-        column = layout.columns[int(match[1])]
-        kind = "0 or 1" if column == layout.label else "an integer"
+        column = columns[int(match[1])]
+        kind = "0 or 1" if column == label else "a number" if column == "rating" else "an integer"
         return f"{path}:{match[2]}: column {column}: {match[3]!r}, expected {kind}"
     return f"{path}: {message}"
 

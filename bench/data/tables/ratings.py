@@ -3,8 +3,9 @@
 What the paper did is not known. These are the rules of the loader in thuml/Multi-Embedding, whose authors it
 shares: a user counts in a domain with at least `LEAST` ratings there; each of these is a positive, whatever
 the stars, and comes with one item drawn at random that the user has not rated in the domain, a negative;
-80 % and 90 % of the domain's ratings, in order of time, are where validation and test begin. Users and items
-are counted over all domains together, and negatives are drawn from the items of all.
+80 % and 90 % of the domain's ratings, in order of time, are where validation and test begin. Of several
+ratings of one item by one user the first counts: one that was written twice makes nobody active. Users and
+items are counted over all domains together, and negatives are drawn from the items of all.
 
 `prepare` makes the form that is trained on once, below ``prepared/amazon``: ``x.npy`` (n, 2) int32, user and
 item; ``y.npy`` and ``domain.npy`` (n,) uint8; ``manifest.json``. Rows stand part by part, in each at random:
@@ -25,6 +26,7 @@ from bench.data.anonymous import mapped
 from bench.data.catalog import CATALOG, VARIABLE, root
 from bench.data.preparing import Progress, read_manifest, silent, unprepared
 from bench.data.source import DataSource
+from bench.data.tables import rating_files
 from bench.file_digest import read_digest
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 #: Raise when a rule changes: what was prepared before is then prepared again.
-VERSION = 2
+VERSION = 3
 NAME = "amazon"
 #: Assumed: the paper's categories were not found. From the largest to a small one, all with long histories.
 DOMAINS = ("Books", "Electronics", "Movies_and_TV", "Video_Games", "Musical_Instruments")
@@ -40,7 +42,6 @@ LEAST = 5
 #: Where validation and test begin, as shares of a domain's ratings in order of time.
 CUTS = (0.8, 0.9)
 
-_COLUMNS = ("user", "item", "rating", "time")
 _FILES, _MANIFEST = ("x", "y", "domain"), "manifest.json"
 #: Drawings of a negative before it is given up: a user may have rated nearly everything.
 _TRIES = 1_000
@@ -54,6 +55,9 @@ class Manifest:
         version: of the rules by which it was made.
         domains, rows: names of the domains, and the number of rows of each.
         parts: rows of training, validation and test.
+        edition: which publication of the ratings they are of, `rating_files.COLUMNS`.
+        ratings, repeated: of each domain, how many ratings its file holds, and how many of them rate again.
+        complete: whether there were as many ratings as published.
         users, items: how many there are of each.
         sha256: of the arrays, in the order x, y, domain.
     """
@@ -62,21 +66,25 @@ class Manifest:
     domains: tuple[str, ...]
     rows: tuple[int, ...]
     parts: tuple[int, ...]
+    edition: str
+    ratings: tuple[int, ...]
+    repeated: tuple[int, ...]
+    complete: bool
     users: int
     items: int
     sha256: tuple[str, ...]
-
-    @property
-    def complete(self) -> bool:
-        """Always true, since no published counts are known."""
-        return True
 
     def summary(self) -> str:
         """What was prepared."""
         domains = ", ".join(f"{domain} {n:,}" for domain, n in zip(self.domains, self.rows, strict=True))
         parts = ", ".join(f"{n:,}" for n in self.parts)
         rows = f"{sum(self.rows):,} rows ({parts})"
-        return f"{NAME}: {rows}, {self.users:,} users, {self.items:,} items: {domains}"
+        verdict = "the published counts" if self.complete else "not the published counts"
+        again = f", {sum(self.repeated):,} of them of an item again" if any(self.repeated) else ""
+        return (
+            f"{NAME}: {rows}, {self.users:,} users, {self.items:,} items: {domains};"
+            f" edition of {self.edition}, {sum(self.ratings):,} ratings{again}: {verdict}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +112,8 @@ class RatingSource:
         return fingerprint()
 
     def prepare(self, progress: Progress = silent, *, partial: bool = False, again: bool = False) -> Manifest:
-        """See `prepare`; how many ratings there are was not published, so every number of them is whole."""
-        return prepare(again=again, progress=progress)
+        """See `prepare`."""
+        return prepare(partial=partial, again=again, progress=progress)
 
     def verify(self, progress: Progress = silent) -> Manifest:
         """See `verify`."""
@@ -139,12 +147,16 @@ def _absent() -> str | None:
 
 
 def _raw(domain: str) -> Path:
-    return CATALOG[NAME].folder / f"ratings_{domain}.csv"
+    return rating_files.raw_file(CATALOG[NAME].folder, domain)
 
 
 def fingerprint() -> str:
-    """16 hexadecimal digits over what was prepared. Cheap: they are made from the manifest."""
-    return digest(asdict(_manifest()))
+    """16 hexadecimal digits over what was prepared. Cheap: they are made from the manifest.
+
+    They end in ``-part`` if there were other ratings than the published ones.
+    """
+    manifest = _manifest()
+    return digest(asdict(manifest)) + ("" if manifest.complete else "-part")
 
 
 def read() -> Ratings:
@@ -183,26 +195,32 @@ def verify() -> Manifest:
 # -------------------------------------------------------------------------------------------------- preparing
 
 
-def prepare(*, again: bool = False, progress: Progress = silent) -> Manifest:
+def prepare(*, partial: bool = False, again: bool = False, progress: Progress = silent) -> Manifest:
     """Make the ratings ready, whole or not at all.
 
     Args:
+        partial: accept files with another number of ratings than the published ones.
         again: prepare them although it has been done.
         progress: is called with the number of domains that are read.
 
     Raises:
-        BenchError: a file is missing or not in its layout (named), or pyarrow is not installed.
+        BenchError: a file is missing, not whole or not in its layout (named), there are other ratings than
+            the published ones and not ``partial``, a domain has no rows, or pyarrow is not installed.
     """
-    if not again and missing() is None:
-        return _manifest()
+    if not again and missing() is None and ((done := _manifest()).complete or partial):
+        return done
     if why := _absent():
         raise BenchError(f"{NAME}: {why}")
-    arrays, users, items = _made(progress)
+    found = _read_all(progress)
+    wrong = _difference(found)
+    if wrong and not partial:
+        raise BenchError(f"{NAME}: {wrong} (in {CATALOG[NAME].folder}); --partial takes them as they are")
+    arrays, users, items = _made(found, progress)
     place, work = _place(), root() / "prepared" / f".{NAME}"
     shutil.rmtree(work, ignore_errors=True)  # of a killed process
     try:
         work.mkdir(parents=True)
-        manifest = _written(work, arrays, users, items)
+        manifest = _written(work, arrays, found, users, items, complete=wrong is None)
         # The old one goes first: for a moment there is none, never a mixture.
         shutil.rmtree(place, ignore_errors=True)
         work.rename(place)
@@ -213,25 +231,33 @@ def prepare(*, again: bool = False, progress: Progress = silent) -> Manifest:
     return manifest
 
 
-@dataclass(frozen=True, slots=True)
-class _Domain:
-    """One file: ``users`` and ``items`` are names, once each; ``user`` and ``item`` are positions in them."""
+def _read_all(progress: Progress) -> list[rating_files.Ratings]:
+    """The files of all domains, which have to be of one edition."""
+    found = []
+    for i, name in enumerate(DOMAINS):
+        found.append(rating_files.read(_raw(name)))
+        progress(f"{NAME}: files", i + 1, len(DOMAINS))
+    for name, domain in zip(DOMAINS, found, strict=True):
+        if domain.edition != found[0].edition:
+            raise BenchError(
+                f"{_raw(name)}: is of the edition of {domain.edition}, but {_raw(DOMAINS[0]).name} is of that"
+                f" of {found[0].edition}: bring all categories of one edition"
+            )
+    return found
 
-    users: pa.Array
-    items: pa.Array
-    user: np.ndarray
-    item: np.ndarray
-    time: np.ndarray
+
+def _difference(found: Sequence[rating_files.Ratings]) -> str | None:
+    """How the numbers of ratings differ from the published ones, or None."""
+    published = rating_files.COUNTS[found[0].edition]
+    counts = {name: domain.lines for name, domain in zip(DOMAINS, found, strict=True)}
+    wrong = [f"{d} {n:,} (published {published[d]:,})" for d, n in counts.items() if n != published[d]]
+    return f"ratings, edition of {found[0].edition}: {', '.join(wrong)}" if wrong else None
 
 
-def _made(progress: Progress) -> tuple[Sequence[np.ndarray], int, int]:
+def _made(found: Sequence[rating_files.Ratings], progress: Progress) -> tuple[Sequence[np.ndarray], int, int]:
     """Part, x, y and domain of every row in the order of the parts; and the numbers of users and items."""
     import numpy as np
 
-    found = []
-    for i, name in enumerate(DOMAINS):
-        found.append(_parsed(_raw(name)))
-        progress(f"{NAME}: files", i + 1, len(DOMAINS))
     users, user_of = _joined([d.users.take(_often(d.user)) for d in found], [d.users for d in found])
     items, item_of = _joined([d.items for d in found], [d.items for d in found])
     rows = []
@@ -243,6 +269,7 @@ def _made(progress: Progress) -> tuple[Sequence[np.ndarray], int, int]:
         ordered = np.sort(domain.time)
         begins = ordered[[int(share * len(ordered)) for share in CUTS]]
         part = np.searchsorted(begins, domain.time[chosen], side="right")
+        _check_parts(d, part)
         rows.append((part, user[chosen], item[chosen], _negatives(user[chosen], item[chosen], items, d)))
         progress(f"{NAME}: negatives", d + 1, len(DOMAINS))
     part = np.concatenate([np.repeat(part, 2) for part, *_ in rows])
@@ -254,39 +281,14 @@ def _made(progress: Progress) -> tuple[Sequence[np.ndarray], int, int]:
     return [part[order], x[order].astype(np.int32), y[order], domain_of[order]], users, items
 
 
-def _parsed(path: Path) -> _Domain:
-    """Parse one file of ratings.
-
-    Raises:
-        BenchError: it is not four columns with a whole number of seconds in the last, or there is no pyarrow.
-    """
-    try:
-        import pyarrow as pa
-        from pyarrow import csv
-    except ModuleNotFoundError as e:
-        raise BenchError(f"preparing data takes pyarrow: pip install 'gridbench[paper]' ({e})") from e
-    name = pa.dictionary(pa.int32(), pa.string())
-    try:
-        table = csv.read_csv(
-            path,
-            # One thread: only then does pyarrow know the number of a bad line.
-            read_options=csv.ReadOptions(column_names=_COLUMNS, use_threads=False),
-            convert_options=csv.ConvertOptions(
-                column_types={"user": name, "item": name, "time": pa.int64()},
-                include_columns=["user", "item", "time"],
-                null_values=[],
-            ),
-        )
-    except (pa.ArrowInvalid, OSError) as e:
-        raise BenchError(f"{path}: expected lines of {','.join(_COLUMNS)}: {e}") from e
-    if not len(table):
-        raise BenchError(f"{path}: expected lines of {','.join(_COLUMNS)}: it is empty")
-    table = table.unify_dictionaries().combine_chunks()
-    user, item = (table[c].chunk(0) for c in ("user", "item"))
-    return _Domain(
-        user.dictionary, item.dictionary, user.indices.to_numpy(), item.indices.to_numpy(),
-        table["time"].to_numpy(),
-    )  # fmt: skip
+def _check_parts(domain: int, part: np.ndarray) -> None:
+    """Refuse a domain without rows for training, validation or test: nothing could be said of it."""
+    for i, name in enumerate(("training", "validation", "test")):
+        if not (part == i).any():
+            raise BenchError(
+                f"{_raw(DOMAINS[domain])}: no rating for {name} by a user with at least {LEAST} ratings in"
+                f" {DOMAINS[domain]}: is it cut off?"
+            )
 
 
 def _often(user: np.ndarray) -> np.ndarray:
@@ -332,7 +334,15 @@ def _negatives(user: np.ndarray, item: np.ndarray, items: int, domain: int) -> n
     raise BenchError(f"{NAME}: a user of {DOMAINS[domain]} has rated nearly all of the {items:,} items")
 
 
-def _written(work: Path, arrays: Sequence[np.ndarray], users: int, items: int) -> Manifest:
+def _written(
+    work: Path,
+    arrays: Sequence[np.ndarray],
+    found: Sequence[rating_files.Ratings],
+    users: int,
+    items: int,
+    *,
+    complete: bool,
+) -> Manifest:
     """Write the arrays and their manifest."""
     import numpy as np
 
@@ -342,7 +352,8 @@ def _written(work: Path, arrays: Sequence[np.ndarray], users: int, items: int) -
     manifest = Manifest(
         version=VERSION, domains=DOMAINS,
         rows=tuple(np.bincount(written[-1], minlength=len(DOMAINS)).tolist()),
-        parts=tuple(np.bincount(part, minlength=3).tolist()),
+        parts=tuple(np.bincount(part, minlength=3).tolist()), edition=found[0].edition,
+        ratings=tuple(d.lines for d in found), repeated=tuple(d.repeated for d in found), complete=complete,
         users=users, items=items, sha256=tuple(read_digest(work / f"{f}.npy") for f in _FILES),
     )  # fmt: skip
     (work / _MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")

@@ -122,14 +122,22 @@ def array(
         axes: what the axes of that shape are, for the error.
 
     Raises:
-        AnswerError: the values are no array of numbers, or have another shape.
+        AnswerError: the values are no array of real numbers, some of them are masked, or they have another
+            shape.
     """
     import numpy as np
 
     try:
-        found = np.asarray(values, dtype=np.float64)
+        given = np.asarray(values)
+        if given.dtype.kind not in "biufO":  # numpy would drop imaginary parts, and read numbers out of texts
+            raise TypeError(f"expected real numbers, found {given.dtype}")
+        found = given.astype(np.float64, copy=False)
     except (TypeError, ValueError, RuntimeError) as e:
         raise AnswerError(f"{track}: {what} is no array of numbers: {e}") from e
+    if masked := int(np.ma.getmaskarray(values).sum()) if np.ma.isMaskedArray(values) else 0:
+        raise AnswerError(
+            f"{track}: {what} has {masked:,} masked values of {found.size:,}, expected a value each"
+        )
     if shape is not None and found.shape != shape:
         meaning = f" ({axes})" if axes else ""
         raise AnswerError(f"{track}: {what} has shape {found.shape}, expected {shape}{meaning}")

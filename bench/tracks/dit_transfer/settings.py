@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.contract import BenchError
+from bench.declared import AtLeastZero, Count
 from bench.errors import nearest
 from bench.tracks.common.recipes import overridden
 
@@ -40,17 +41,17 @@ class Run:
     paper's networks, below the folder of the data sets. ``compiled``: `torch.compile` the network.
     """
 
-    steps: int = 0
-    batch: int = 0
-    lr: float = 0.0
-    small_lr: float = 0.0
+    steps: Count = 0
+    batch: Count = 0
+    lr: AtLeastZero = 0.0
+    small_lr: AtLeastZero = 0.0
     schedule: str = ""
     average: str = ""
-    samples: int = 0
-    chain: int = 0
-    bank: int = 0
-    pictures: int = 0
-    switches: tuple[int, ...] = (250, 500, 750)
+    samples: Count = 0
+    chain: Count = 0
+    bank: Count = 0
+    pictures: Count = 0
+    switches: tuple[Count, ...] = (250, 500, 750)
     weights: str = "dit/DiT-XL-2-256x256.pt"
     vae: str = "dit/sd-vae-ft-ema"
     inception: str = "inception/pt_inception-2015-12-05-6726825d.pth"

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.contract import BenchError
+
 
 @dataclass(frozen=True, slots=True)
 class CtrData:
@@ -50,6 +52,19 @@ class Truth:
     val_y: np.ndarray
     test_y: np.ndarray
     cluster: np.ndarray
+
+
+def check_classes(task: str, part: str, y: np.ndarray) -> None:
+    """Raise `BenchError` for labels of one class: no method learns from them, and no AUC is defined.
+
+    It is the data that are at fault, so this is said before a method runs or is scored.
+    """
+    found = set(np.unique(y).tolist())
+    if len(found) < 2:
+        raise BenchError(
+            f"embedding_scale: {task}: the {len(y):,} rows of {part} have only the labels {sorted(found)},"
+            " expected 0 and 1: raise run.rows, or prepare other data"
+        )
 
 
 #: Into how many groups test rows are dealt where they are independent: units only have to be few and alike.

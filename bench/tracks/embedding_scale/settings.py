@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.contract import Space, Task
+from bench.declared import AboveZero, AtLeastZero, Count, LessThanOne, Positive
 
 #: The models of the paper's grid, each a row with a single embedding and a row with multi-embedding: row
 #: variant -> what it sets, the module of ``nets/`` that holds the model.
@@ -33,7 +34,7 @@ class Grid:
     """Which tasks there are: every data set at every scale, a multiple of the base embedding size."""
 
     datasets: tuple[str, ...] = ("flights",)
-    scales: tuple[int, ...] = (1, 4, 10)
+    scales: tuple[Positive, ...] = (1, 4, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +49,18 @@ class Run:
     spread evenly over the data set's order; 0 = all.
     """
 
-    base_dim: int = 10
-    batch: int = 2048
-    epochs: int = 100
-    evaluations: int = 1
-    patience: int = 3
-    lr: float = 1e-3
-    weight_decay: float = 1e-6
-    hidden: int = 0
-    depth: int = 3
-    dropout: float = 0.2
-    cross_layers: int = 4
-    rows: int = 0
+    base_dim: Positive = 10
+    batch: Positive = 2048
+    epochs: Positive = 100
+    evaluations: Positive = 1
+    patience: Positive = 3
+    lr: AboveZero = 1e-3
+    weight_decay: AtLeastZero = 1e-6
+    hidden: Count = 0
+    depth: Positive = 3
+    dropout: LessThanOne = 0.2
+    cross_layers: Positive = 4
+    rows: Count = 0
 
 
 #: Hidden units of the paper's perceptrons.

@@ -96,12 +96,29 @@ class EmbeddingScale(SourcedTrack):
         return source_of(task)
 
     def load(self, task: Task, run: settings.Run, inputs: Inputs) -> CtrData:
-        """The rows of the data set, split, without the test labels."""
-        return source_of(task).ctr_data(task, run)
+        """The rows of the data set, split, without the test labels.
+
+        Raises:
+            BenchError: training or validation have labels of one class.
+        """
+        from bench.tracks.embedding_scale.data import check_classes
+
+        given = source_of(task).ctr_data(task, run)
+        check_classes(task.name, "training", given.train_y)
+        check_classes(task.name, "validation", given.val_y)
+        return given
 
     def truth(self, task: Task, run: settings.Run, inputs: Inputs) -> Truth:
-        """The labels of validation and test."""
-        return source_of(task).truth(task, run)
+        """The labels of validation and test.
+
+        Raises:
+            BenchError: test has labels of one class.
+        """
+        from bench.tracks.embedding_scale.data import check_classes
+
+        kept = source_of(task).truth(task, run)
+        check_classes(task.name, "test", kept.test_y)
+        return kept
 
     def score(self, task: Task, answer: Any, truth: Truth, history: Sequence[Snapshot]) -> Score:
         """AUC, log-loss and information abundance; see `scoring.score`."""

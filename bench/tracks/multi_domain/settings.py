@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.contract import Space
+from bench.declared import AtLeastZero, Count
 from bench.tracks.common.recipes import overridden
 
 #: What a method's shared part begins with; `nets.bodies` makes them.
@@ -42,12 +43,12 @@ class Run:
     so many training examples of each domain, and so many for validation and for test; 0 is all.
     """
 
-    steps: int = 0
-    batch: int = 0
-    lr: float = 0.0
-    head_lr: float = 0.0
+    steps: Count = 0
+    batch: Count = 0
+    lr: AtLeastZero = 0.0
+    head_lr: AtLeastZero = 0.0
     weights: str = "timm"
-    rows: int = 0
+    rows: Count = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from bench.declared import AtLeastZero, Count, Positive, Share
 from bench.tracks.common.recipes import overridden
 
 #: The data sets of the laptop's tasks, with the encoder made in this project; all others are the papers'.
@@ -45,16 +46,16 @@ class Run:
     sets. ``images``: at most so many target pictures and so many training pictures; 0 is all.
     """
 
-    steps: int = 0
-    batch: int = 0
-    lr: float = 0.0
-    weight_decay: float = 0.1
-    crop: float = 0.7
-    shots: int = 16
+    steps: Count = 0
+    batch: Count = 0
+    lr: AtLeastZero = 0.0
+    weight_decay: AtLeastZero = 0.1
+    crop: Share = 0.7
+    shots: Positive = 16
     target: Literal["out", "in"] = "out"
     source: Literal["scripts", "paper"] = "scripts"
     weights: str = "clip/ViT-B-16.pt"
-    images: int = 0
+    images: Count = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from bench.contract import AnswerError, BenchError
 from bench.tracks.common.answers import Answer
@@ -51,6 +52,21 @@ def test_wrong_entries_are_named(given, words):
         (lambda: answer(parameters="many").number("parameters"), "'many', expected a number or nothing"),
         (lambda: answer(relay=2).function("relay", "rows"), "is 2, expected a function of rows"),
         (lambda: answer(val="seven").array("val"), "is no array of numbers"),
+        (
+            lambda: answer(val=["0.5"]).array("val"),
+            "is no array of numbers: expected real numbers, found <U3",
+        ),
+        (lambda: answer(val=np.array([0.5 + 0.1j])).array("val"), "expected real numbers, found complex128"),
+        (lambda: answer(val=[0.5 + 0j, 1]).array("val"), "expected real numbers, found complex128"),
+        (lambda: answer(val=torch.ones(2, dtype=torch.complex64)).array("val"), "found complex64"),
+        (
+            lambda: answer(val=np.array(["2020"], "datetime64[D]")).array("val"),
+            "expected real numbers, found dat",
+        ),
+        (
+            lambda: answer(val=np.ma.masked_less([0.1, 0.9], 0.5)).array("val"),
+            "has 1 masked values of 2, expected",
+        ),
         (lambda: answer(val=[[1], [1, 2]]).array("val"), "is no array of numbers"),
         (lambda: answer().array("val", (3,), "rows"), r"has shape \(2,\), expected \(3,\) \(rows\)"),
         (lambda: answer(val=[-3, 2]).probabilities("val", (2,), ""), "from -3 to 2, .* apply a sigmoid"),

@@ -76,9 +76,24 @@ def test_what_a_method_is_given_and_what_only_the_scorer_sees(criteo):
 
 
 def test_rows_thin_every_part(criteo):
-    thin = TRACK.Run(rows=48)
+    thin = TRACK.Run(rows=160)
     data, truth = TRACK.load(TASK, thin, None), TRACK.truth(TASK, thin, None)
-    assert (len(data.train_x), len(data.val_x), len(truth.test_y)) == (48, 6, 6)
+    assert (len(data.train_x), len(data.val_x), len(truth.test_y)) == (160, 20, 20)
+
+
+@pytest.mark.parametrize(("part", "rows"), [("train_y", 480), ("val_y", 60), ("test_y", 60)])
+def test_labels_of_one_class_are_the_datas_fault_and_no_methods(criteo, monkeypatch, part, rows):
+    from dataclasses import replace
+
+    from bench.tracks.embedding_scale.sources import logs
+
+    ask, name = (TRACK.truth, "truth") if part == "test_y" else (TRACK.load, "ctr_data")
+    whole = getattr(logs, name)
+    monkeypatch.setattr(logs, name, lambda t, r: replace(whole(t, r), **{part: np.zeros(rows, np.float32)}))
+    with pytest.raises(
+        BenchError, match=rf"the {rows} rows of \w+ have only the labels \[0\.0\], expected 0 and 1"
+    ):
+        ask(TASK, RUN, None)
 
 
 def test_a_network_trains_on_the_maps(criteo, recwarn):

@@ -251,11 +251,16 @@ def _gelu(x: Tensor) -> Tensor:
     return nn.functional.gelu(x, approximate="none" if exact else "tanh")
 
 
-def _filled(config: DiTConfig, tensors: Mapping[str, Tensor], path: Path) -> DiT:
-    """A DiT whose parameters are ``tensors``, named as ours; nothing is drawn first."""
+def _filled(
+    config: DiTConfig, tensors: Mapping[str, Tensor], path: Path, spelt: Mapping[str, str] | None = None
+) -> DiT:
+    """A DiT whose parameters are ``tensors``, named as ours; nothing is drawn first.
+
+    ``spelt``: our name -> the one in the file, for messages.
+    """
     with torch.device("meta"):
         model = DiT(config)
-    weights.check(path, tensors, model.weights())
+    weights.check(path, tensors, model.weights(), spelt)
     for name, value in tensors.items():
         owner, _, leaf = name.rpartition(".")
         setattr(model.net.get_submodule(owner), leaf, nn.Parameter(value.float()))
@@ -275,13 +280,15 @@ def _load_original(path: Path, config: DiTConfig) -> DiT:
     stored = found.pop("pos_embed", None)
     if stored is not None and (
         stored.shape != (ours := _positions(config)).shape
-        or not torch.allclose(stored.float(), ours, atol=1e-4)
+        or not torch.allclose(stored.float(), ours, atol=1e-4 if stored.dtype is torch.float32 else 5e-3)
     ):
         raise BenchError(
             f"{path}: pos_embed is not the sinusoids of {config.size // config.patch} x"
             f" {config.size // config.patch} patches of width {config.width}: weights of another network"
         )
-    return _filled(config, {_from_original(name): value for name, value in found.items()}, path)
+    ours_of = {name: _from_original(name) for name in found}
+    tensors = {ours_of[name]: value for name, value in found.items()}
+    return _filled(config, tensors, path, {ours_of[name]: found.spelt.get(name, name) for name in found})
 
 
 def _from_original(name: str) -> str:
@@ -307,7 +314,8 @@ def _load_diffusers(folder: Path) -> DiT:
     path = next((f for f in files if f.is_file()), None)
     if path is None:
         raise BenchError(f"{folder}: expected {files[0].name} or {files[1].name} beside config.json")
-    return _filled(config, _from_diffusers(path, weights.read(path)), path)
+    found = weights.read(path)
+    return _filled(config, _from_diffusers(path, found), path, found.spelt)
 
 
 def _read_config(path: Path) -> DiTConfig:

@@ -64,7 +64,7 @@ class Inception:
 
         # The package unpickles what it is given: it gets tensors that were read without executing a thing.
         tensors = BytesIO()
-        torch.save(files.read(weights), tensors)
+        torch.save(dict(files.read(weights)), tensors)
         tensors.seek(0)
         try:
             net: Any = FeatureExtractorInceptionV3("fid", [str(FEATURES)], tensors)

@@ -16,8 +16,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.contract import BenchError
-
 #: Mean and deviation of the pixels that timm's ResNets are trained with, and EfficientNet-Lite0 is.
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _LITE0 = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -188,8 +186,8 @@ def resnet(name: str, weights: Path, classes: int, *, width: int) -> Body:
 
     Args:
         name: ``resnet50`` or ``resnet101``.
-        weights: a state dict of timm's or torchvision's, which name their tensors alike; ``.safetensors``
-            or torch's own format.
+        weights: a state dict of timm's or torchvision's, which name their tensors alike; see
+            `bench.nn.weights.read`.
         classes: outputs of a head.
         width: of the trunk on the network.
 
@@ -201,10 +199,11 @@ def resnet(name: str, weights: Path, classes: int, *, width: int) -> Body:
     from bench.nn import weights as files
 
     network = timm.create_model(name, pretrained=False, num_classes=0)
-    found = {k: v for k, v in files.read(weights).items() if not k.startswith("fc.")}
-    try:
-        network.load_state_dict(found)
-    except RuntimeError as e:
-        why = " ".join(str(e).split())[:300]
-        raise BenchError(f"{weights}: expected the weights of timm's {name}: {why}") from e
+    read = files.read(weights)
+    found = {k: v for k, v in read.items() if not k.startswith("fc.")}
+    wanted = network.state_dict()
+    # A count that nothing here uses, and that files of old versions lack.
+    found = {k: v for k, v in wanted.items() if k.endswith("num_batches_tracked")} | found
+    files.check(weights, found, wanted, read.spelt)
+    network.load_state_dict(found)
     return Body(Pretrained(network, _IMAGENET), (width,), (), classes)

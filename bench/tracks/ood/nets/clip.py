@@ -29,7 +29,6 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 import transformers
-from open_clip.factory import load_state_dict as read_state_dict
 from open_clip.hf_model import HFTextEncoder
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transformer import TextTransformer
@@ -371,12 +370,15 @@ def from_file(path: Path, config: Mapping[str, Any], *, quick_gelu: bool) -> Dua
     Raises:
         BenchError: see `vit_b16`.
     """
-    tensors = convert_to_custom_text_state_dict(_read(path))
+    read = _read(path)
+    tensors = convert_to_custom_text_state_dict(dict(read))
     for name in _NO_WEIGHTS:
         tensors.pop(name, None)
+    theirs = {name: name if name in read else name.removeprefix("text.") for name in tensors}
     with torch.device("meta"):  # drawing first values for all that is read anyway would take seconds
         model = open_clip.CustomTextCLIP(**copy.deepcopy(dict(config)), quick_gelu=quick_gelu)
-    files.check(path, tensors, model.state_dict())
+    spelt = {name: read.spelt.get(there, there) for name, there in theirs.items()}
+    files.check(path, tensors, model.state_dict(), spelt)
     model.load_state_dict(tensors, assign=True)
     model.text.attn_mask = model.text.build_causal_mask()  # the one tensor that no file has
     size = int(config["vision_cfg"]["image_size"])
@@ -387,21 +389,23 @@ def from_file(path: Path, config: Mapping[str, Any], *, quick_gelu: bool) -> Dua
     return DualEncoder(model.visual, text, tokenize, preprocess, scale)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path) -> files.Weights:
     """The weights in a file, in single precision; nothing in it is executed but what TorchScript allows."""
     if not path.is_file():
         raise BenchError(
             f"{path}: no such file, expected CLIP's weights (OpenAI's .pt, or open_clip's .pt, .safetensors)"
         )
+    if not _is_torchscript(path):
+        found = files.read(path)
+        return files.Weights({k: v.float() for k, v in found.items()}, found.spelt)
     try:
-        if _is_torchscript(path):
-            model = open_clip.load_openai_model(str(path), precision="fp32", device="cpu")
-            return dict(model.state_dict())
-        tensors = read_state_dict(str(path), weights_only=True)
-        return {k: v.float() for k, v in tensors.items() if isinstance(v, Tensor)}
+        model = open_clip.load_openai_model(str(path), precision="fp32", device="cpu")
     except _UNREADABLE as e:
         why = str(e).partition("\n")[0]
         raise BenchError(f"{path}: not a file of CLIP's weights ({type(e).__name__}: {why})") from e
+    archive = files.Weights(model.state_dict())
+    files.check_finite(path, archive)
+    return archive
 
 
 def _is_torchscript(path: Path) -> bool:

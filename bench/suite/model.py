@@ -7,20 +7,21 @@ Every mistake in the file is a `BenchError` that names the file, the line, the k
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from annotated_types import Len
+from annotated_types import Ge, Len, Lt
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
+    Strict,
     TypeAdapter,
     ValidationError,
 )
@@ -28,8 +29,10 @@ from pydantic import (
 import bench
 from bench.contract import BenchError, Needs, Track
 from bench.declarations import settings_from
+from bench.declared import need_problem, plain_problem
 from bench.errors import nearest
 from bench.registry import Registry
+from bench.suite.yaml_file import Lines, read
 
 
 class _Model(BaseModel):
@@ -38,16 +41,40 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _no_truth(value: Any) -> Any:
+    """A value that is neither true nor false, which pydantic would take for a number."""
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number")
+    return value
+
+
 def _counted(value: Any) -> Any:
     """Seeds 0, 1, … of a number of them; a list stays as it is."""
     if isinstance(value, int) and not isinstance(value, bool):
-        if value < 1:
-            raise ValueError("seeds must be 1 or more")
+        if not 1 <= value <= MOST_SEEDS:
+            raise ValueError(f"seeds must be 1 or more, and at most {MOST_SEEDS:,}")
         return tuple(range(value))
     return value
 
 
-Seeds = Annotated[tuple[int, ...], BeforeValidator(_counted), Len(min_length=1)]
+def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """Seeds that are different: the same one twice would count for two in every interval."""
+    if len(set(seeds)) < len(seeds):
+        again = next(s for i, s in enumerate(seeds) if s in seeds[:i])
+        raise ValueError(f"seed {again} stands there twice")
+    return seeds
+
+
+#: The most seeds of a row: a larger number is a slip, and no plan could hold it.
+MOST_SEEDS = 10_000
+#: What all random generators take for a seed.
+Seed = Annotated[int, Ge(0), Lt(2**31), Strict()]
+Seeds = Annotated[
+    tuple[Seed, ...],
+    BeforeValidator(_counted),
+    Len(min_length=1, max_length=MOST_SEEDS),
+    AfterValidator(_different),
+]
 
 
 class ProfileSpec(_Model):
@@ -100,7 +127,7 @@ class ProfileOfTrack(_Model):
     run: Mapping[str, Any] = {}
     rows: tuple[str, ...] | None = None
     hp: Mapping[str, Mapping[str, Any]] = {}
-    needs: Mapping[str, Mapping[str, float | None]] = {}
+    needs: Mapping[str, Mapping[str, Annotated[float | None, BeforeValidator(_no_truth)]]] = {}
     seeds: Mapping[str, Seeds] = {}
     cost: Mapping[str, CostSpec] = {}
 
@@ -155,46 +182,6 @@ class TrackPlan:
         return (*self.seeds, *sorted(others))
 
 
-class _Lines:
-    """The line of every key of a YAML file, by path. A key that was merged in through ``<<`` has the line on
-    which it was written.
-    """
-
-    def __init__(self, file: str, node: yaml.Node | None) -> None:
-        self.file, self.at = file, dict[tuple[str, ...], int]()
-        if node is not None:
-            self._walk(node, ())
-
-    def _walk(self, node: yaml.Node, path: tuple[str, ...], seen: frozenset[int] = frozenset()) -> None:
-        self.at.setdefault(path, node.start_mark.line + 1)
-        if id(node) in seen:
-            return
-        seen |= {id(node)}
-        if isinstance(node, yaml.SequenceNode):
-            for i, child in enumerate(node.value):
-                self._walk(child, (*path, str(i)), seen)
-        if not isinstance(node, yaml.MappingNode):
-            return
-        keys: set[str] = set()
-        for key, child in node.value:
-            name = str(key.value)
-            if name == "<<":
-                for merged in child.value if isinstance(child, yaml.SequenceNode) else [child]:
-                    self._walk(merged, path, seen)
-                continue
-            if name in keys:
-                raise BenchError(f"{self.file}:{key.start_mark.line + 1}: key {name!r} appears twice")
-            keys.add(name)
-            self.at[(*path, name)] = key.start_mark.line + 1
-            self._walk(child, (*path, name), seen)
-
-    def where(self, *path: Any) -> str:
-        """``file:line: a.b.c``, with the line of the innermost key of that path that is in the file."""
-        words = tuple(str(p) for p in path)
-        at = next((self.at[words[:n]] for n in range(len(words), -1, -1) if words[:n] in self.at), 1)
-        return f"{self.file}:{at}: {'.'.join(words)}"
-
-
 def _like(default: Any, value: Any) -> Any:
     """The value of a hyper-parameter, converted to the type of its default (YAML reads ``1e-3`` as a string).
 
@@ -204,7 +191,8 @@ def _like(default: Any, value: Any) -> Any:
     if isinstance(default, bool | str):
         return TypeAdapter(type(default)).validate_python(value, strict=True)
     if isinstance(default, int | float):
-        as_number: TypeAdapter[Any] = TypeAdapter(int | float if isinstance(default, int) else float)
+        kind: Any = int | float if isinstance(default, int) else float
+        as_number: TypeAdapter[Any] = TypeAdapter(Annotated[kind, BeforeValidator(_no_truth)])
         return as_number.validate_python(value)
     return value
 
@@ -233,7 +221,7 @@ class Suite(_Model):
     profiles: dict[str, ProfileSpec]
     tracks: dict[str, TrackSpec]
     _path: Path = PrivateAttr()
-    _lines: _Lines = PrivateAttr()
+    _lines: Lines = PrivateAttr()
 
     @classmethod
     def read(cls, given: str | Path | None = None) -> Suite:
@@ -244,14 +232,7 @@ class Suite(_Model):
                 type or an unknown profile.
         """
         path = find(given)
-        text = path.read_text(encoding="utf-8")
-        try:
-            lines = _Lines(str(path), yaml.compose(text, Loader=yaml.SafeLoader))
-            values = yaml.safe_load(text) or {}
-        except yaml.YAMLError as e:
-            mark = getattr(e, "problem_mark", None)
-            at = f":{mark.line + 1}" if mark else ""
-            raise BenchError(f"{path}{at}: not YAML: {getattr(e, 'problem', e)}") from e
+        values, lines = read(path)
         if isinstance(values, dict):  # x-…: a place for YAML anchors
             values = {k: v for k, v in values.items() if not str(k).startswith("x-")}
         try:
@@ -283,7 +264,7 @@ class Suite(_Model):
         return [*self.profiles, *(() if "smoke" in self.profiles else ("smoke",))]
 
 
-def _mistake(error: Any, lines: _Lines) -> str:
+def _mistake(error: Any, lines: Lines) -> str:
     """One error of pydantic as a sentence that names the place and the nearest valid key."""
     loc = tuple(str(x) for x in error["loc"])
     where, parent = lines.where(*loc), _model_at(loc[:-1])
@@ -374,6 +355,7 @@ def _resolve_track(suite: Suite, registry: Registry, name: str, profile: str) ->
     else:
         at = partial(suite.where, "tracks", name, profile)
         grid = settings_from(track.Grid, settings.grid, partial(at, "grid"))
+        _check_different(grid, partial(at, "grid"))
         run = settings_from(track.Run, settings.run, partial(at, "run"))
         seeds = suite.profiles[profile].seeds
         ablations_spec = settings.ablations or spec.rows.ablations
@@ -394,6 +376,15 @@ def _resolve_track(suite: Suite, registry: Registry, name: str, profile: str) ->
         row_seeds=_row_seeds(suite, registry, name, profile, settings),
         cost=_costs(suite, registry, name, profile, settings),
     )
+
+
+def _check_different(grid: Any, where: Callable[..., str]) -> None:
+    """Raise `BenchError` if a list of the grid names something twice: it would be two tasks of one name."""
+    for f in fields(grid):
+        given = getattr(grid, f.name)
+        again = [v for i, v in enumerate(given) if v in given[:i]] if isinstance(given, tuple) else []
+        if again:
+            raise BenchError(f"{where(f.name)}: {again[0]!r} stands there twice")
 
 
 def _rows(
@@ -438,6 +429,8 @@ def _hyper_parameters(
                     changed[key] = _like(method.hp_of(row)[key], value)
                 except ValidationError as e:
                     raise BenchError(f"{at}: {e.errors()[0]['msg']} (found {value!r})") from e
+                if why := plain_problem(changed[key], str(key)):
+                    raise BenchError(f"{at}: {why}")
     return out
 
 
@@ -451,7 +444,11 @@ def _needs(
         for row in registry.match(name, [pattern], where() + ": "):
             base = out.get(row, registry.row(name, row).method.needs)
             now = {f.name: getattr(base, f.name) for f in fields(Needs)}
-            out[row] = settings_from(Needs, {**now, **values}, where)
+            made = settings_from(Needs, {**now, **values}, where)
+            for limit in values:
+                if why := need_problem(limit, getattr(made, limit)):
+                    raise BenchError(f"{where(limit)}: {limit} {why}")
+            out[row] = made
     return out
 
 

@@ -77,6 +77,28 @@ MISTAKES = {
     "seeds type": ("{seeds: 2}", "{seeds: two}", 2, "profiles.laptop.seeds"),
     "seeds row": ("minutes: 7\n", "minutes: 7\n      seeds: {sngle: 3}\n", 26, "grids matches 'sngle'"),
     "seeds of a row": ("minutes: 7\n", "minutes: 7\n      seeds: {single: 0}\n", 26, "must be 1 or more"),
+    "seeds past every plan": ("{seeds: 2}", "{seeds: 99999999999999999999}", 2, "seeds must be 1 or more, and at"),
+    "seeds repeated": ("{seeds: 2}", "{seeds: [3, 0, 3]}", 2, "seed 3 stands there twice"),
+    "seeds below 0": ("{seeds: 2}", "{seeds: [-1]}", 2, "greater than or equal to 0 (found -1)"),
+    "seeds that torch cannot hold": ("{seeds: 2}", "{seeds: [2147483648]}", 2, "less than 2147483648"),
+    "no seeds": ("{seeds: 2}", "{seeds: []}", 2, "at least 1 item"),
+    "seeds true": ("{seeds: 2}", "{seeds: yes}", 2, "profiles.laptop.seeds"),
+    "seeds list of true": ("{seeds: 2}", "{seeds: [yes]}", 2, "profiles.laptop.seeds"),
+    "seeds of a row repeated": ("minutes: 7\n", "minutes: 7\n      seeds: {single: [1, 1]}\n", 26, "1 stands there"),
+    "grid repeated": ("scales: [1, 4]", "scales: [1, 4, 1]", 16, "grid.scales: 1 stands there twice"),
+    "run NaN": ("rate: 1e-3", "rate: .nan", 19, "rate is nan, expected a finite number"),
+    "run NaN as a word": ("rate: 1e-3", "rate: nan", 19, "rate is nan, expected a finite number"),
+    "run infinite": ("rate: 1e-3", "rate: .inf", 19, "rate is inf, expected a finite number"),
+    "run true": ("{epochs: 5}", "{epochs: yes}", 5, "epochs: Input should be a number (found True)"),
+    "run list of true": ("rate: 1e-3", "widths: [yes]", 19, "widths: Input should be a number (found [True])"),
+    "hp NaN": ("lr: 1e-2", "lr: .nan", 22, "lr is nan, expected a finite number"),
+    "hp true": ("lr: 1e-2", "lr: yes", 22, "Input should be a number (found True)"),
+    "hp a date": ("lr: 1e-2", "lr: 2020-01-31", 22, "hp.single.lr: "),
+    "needs below 0": ("minutes: 7", "minutes: -1", 25, "minutes is -1.0, expected a finite number above 0"),
+    "needs NaN": ("minutes: 7", "minutes: .nan", 25, "minutes is nan, expected a finite number"),
+    "needs zero": ("minutes: 7", "mem_gb: 0", 25, "mem_gb is 0.0, expected a finite number above 0"),
+    "needs true": ("minutes: 7", "minutes: yes", 25, "Input should be a number (found True)"),
+    "no such date": ("lr: 1e-2", "lr: 2020-99-99", 22, "a value that YAML cannot read"),
     "key twice": ("        scales: [1, 4]\n", "        scales: [1, 4]\n        scales: [1]\n", 17, "appears twice"),
     "tab": ("      grid:\n", "\tgrid:\n", 15, "not YAML"),
     "not YAML": ("{epochs: 5}", "{epochs: 5", 6, "not YAML"),
@@ -194,7 +216,7 @@ def test_hyper_parameters_keep_the_type_of_their_default(grids):
         read(grids)
 
 
-OURS = Path(__file__).resolve().parent.parent / "bench.yaml"
+OURS = Path(__file__).resolve().parents[2] / "bench.yaml"
 
 
 def test_the_suite_of_the_repository_is_good():
