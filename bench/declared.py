@@ -123,19 +123,22 @@ def check_needs(needs: Any, at: str) -> None:
 
 
 def check_space(space: Any) -> None:
-    """Raise `BenchError` unless a `bench.contract.Space` has a default in its choices or in its range."""
+    """Raise `BenchError` unless a `bench.contract.Space` has choices or a range, and its default in it.
+
+    That of a run setting has none: `check_method` asks for one where it is of a hyper-parameter.
+    """
     for name in ("default", "low", "high", "choices"):
         if why := plain_problem(getattr(space, name), f"Space: {name}"):
             raise BenchError(why)
     low, high, default = space.low, space.high, space.default
     if space.choices:
-        if (low, high) != (None, None) or default not in space.choices:
+        if (low, high) != (None, None) or default not in (None, *space.choices):
             raise BenchError(f"Space: expected a default among its choices and no range: {space}")
     elif (low, high) != (None, None):
-        numbers = (low, default, high)
+        numbers = (low, low if default is None else default, high)
         if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
             raise BenchError(f"Space: expected numbers as low, default and high, or choices: {space}")
-        if not low <= default <= high or low == high:
+        if not numbers[0] <= numbers[1] <= numbers[2] or low == high:
             raise BenchError(f"Space: expected low < high and a default between them: {space}")
         if space.log and low <= 0:
             raise BenchError(f"Space: a logarithmic range begins above 0: {space}")
@@ -179,9 +182,14 @@ def check_method(m: Any) -> None:
 def _method_problem(m: Any) -> str | None:
     if not callable(m.fn):
         return "expected a function of (data, hp, ctx)"
-    for at, values in (("hp", m.hp), ("variants", m.variants), ("fallback", m.fallback)):
+    declared = {"hp": m.hp, "run_spaces": m.run_spaces, "variants": m.variants, "fallback": m.fallback}
+    for at, values in declared.items():
         if not isinstance(values, Mapping):
             return f"{at} is {values!r:.60} ({_kind(values)}), expected a mapping"
+    if bad := [k for k, v in m.hp.items() if hasattr(v, "choices") and v.default is None]:
+        return f"the space of {bad[0]!r} has no default, which is what ranks when nobody searches"
+    if bad := [k for k, v in m.run_spaces.items() if not hasattr(v, "choices")]:
+        return f"run_spaces: {bad[0]!r} is {m.run_spaces[bad[0]]!r:.60}, expected a Space"
     changes = {**m.variants, "fallback": m.fallback}
     for where, changed in changes.items():
         if not isinstance(changed, Mapping):
