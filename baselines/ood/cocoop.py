@@ -27,6 +27,7 @@ def cocoop(data: OodData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]
 
     h: two linear layers with ReLU, a sixteenth as wide between them. Every picture needs all class names
     through the text tower, so a step takes only the first ``pictures`` of its batch (the paper takes 1).
+    As for CoOp, the released code takes SGD at this rate, here it is AdamW.
     """
     import torch
     import torch.nn.functional as F

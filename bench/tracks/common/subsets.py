@@ -44,6 +44,14 @@ def few_per_class(rows: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:
     return np.sort(np.concatenate([order[y[order] == c][:n] for c in np.unique(y[rows])]))
 
 
+def shuffled(rows: np.ndarray) -> np.ndarray:
+    """The positions (k,) in a random order that is the same every time.
+
+    A list that is sorted by class would show a method pictures of one class together when it predicts them.
+    """
+    return np.random.default_rng(0).permutation(rows)
+
+
 def endless(rows: np.ndarray, random: np.random.Generator) -> Iterator[int]:
     """The positions (k,) in a random order, then in another one, without end."""
     while True:

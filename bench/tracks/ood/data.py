@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,6 +49,12 @@ class OodData:
     def prompts(self, names: Sequence[str]) -> list[str]:
         """The prompts of C class names, whether they are in ``classes`` or not: C texts."""
         return [self.template.format(n) for n in names]
+
+    def trained_with(self, steps: int, lr: float) -> OodData:
+        """The same data with these numbers in place of the recipe's; a 0 leaves the recipe's."""
+        recipe = self.recipe
+        changed = replace(recipe, steps=steps or recipe.steps, lr=lr or recipe.lr)
+        return replace(self, recipe=changed)
 
 
 @dataclass(frozen=True, slots=True)

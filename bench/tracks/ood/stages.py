@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract import Context, Needs, Stage, StageContext, Task
@@ -13,7 +14,18 @@ from bench.tracks.ood.sources.by_name import source_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-FEATURES, FILE = "ood-features", "features.safetensors"
+    from bench.tracks.ood.data import OodData
+
+FEATURES, FILE, IDS = "ood-features", "features.safetensors", "ids.npy"
+
+
+@dataclass(slots=True)
+class _OfSeed:
+    """The `Inputs` of a cell of some seed, for a stage that serves the cells of all seeds."""
+
+    seed: int
+    device: str
+    stage: Callable[[str], Path]
 
 
 def frozen_features(task: Task, run: Run) -> Sequence[Stage]:
@@ -25,6 +37,7 @@ def frozen_features(task: Task, run: Run) -> Sequence[Stage]:
             build=encode,
             params={
                 "task": task.name, "of": dict(task.params), "run": asdict(run),
+                "folds": source.folds(task),
                 "data": source.fingerprint(task, run) if source.missing(task, run) is None else None,
             },
             needs=Needs(mem_gb=4, minutes=120),
@@ -34,10 +47,12 @@ def frozen_features(task: Task, run: Run) -> Sequence[Stage]:
 
 
 def encode(ctx: StageContext) -> None:
-    """Write the features of the training pictures (n, D) and the validation pictures (m, D).
+    """Write the features (n, D) of all pictures that any seed trains or validates on, and their ids (n,).
 
     Each is of length 1, in single precision.
     """
+    import numpy as np
+    import torch
     from safetensors.torch import save_file
 
     from bench.tracks.ood import training
@@ -45,18 +60,28 @@ def encode(ctx: StageContext) -> None:
     task = Task(name=ctx.params["task"], params=ctx.params["of"])
     run = Run(**ctx.params["run"])
     source = source_of(task.params["dataset"])
-    splits = source.splits(task, run, ctx)
     model = source.encoder(run).to(ctx.device)
-    features = {"train": training.encoded(model, splits.train), "val": training.encoded(model, splits.val)}
-    save_file({k: v.cpu().contiguous() for k, v in features.items()}, ctx.outdir / FILE)
+    ids: dict[str, None] = {}
+    parts = []
+    for fold in range(source.folds(task)):
+        splits = source.splits(task, run, _OfSeed(fold, ctx.device, ctx.stage))
+        for pictures in (splits.train, splits.val):
+            new = np.array([i not in ids for i in pictures.ids])
+            parts.append(training.encoded(model, pictures, np.flatnonzero(new)).cpu())
+            ids |= dict.fromkeys(pictures.ids[new].tolist())
+    save_file({"features": torch.cat(parts)}, ctx.outdir / FILE)
+    np.save(ctx.outdir / IDS, np.array(list(ids)))
 
 
-def read_features(ctx: Context, device: str) -> tuple[Tensor, Tensor]:
-    """What `encode` wrote: features of the training pictures (n, D) and of the validation pictures (m, D).
+def read_features(ctx: Context, data: OodData, device: str) -> tuple[Tensor, Tensor]:
+    """Features of the training pictures (n, D) and of the validation pictures (m, D), as `encode` wrote them.
 
     For methods that declare the stage `frozen_features`.
     """
+    import numpy as np
     from safetensors.torch import load_file
 
-    found = load_file(ctx.stage(FEATURES) / FILE, device=device)
-    return found["train"], found["val"]
+    folder = ctx.stage(FEATURES)
+    found = load_file(folder / FILE, device=device)["features"]
+    at = {i: n for n, i in enumerate(np.load(folder / IDS).tolist())}
+    return found[[at[i] for i in data.train.ids.tolist()]], found[[at[i] for i in data.val.ids.tolist()]]

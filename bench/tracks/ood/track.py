@@ -10,7 +10,18 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bench.contract import BenchError, Embedded, Inputs, Metric, Score, Snapshot, Task, Units
+from bench.contract import (
+    BenchError,
+    Claim,
+    Embedded,
+    Inputs,
+    Metric,
+    PaperEffect,
+    Score,
+    Snapshot,
+    Task,
+    Units,
+)
 from bench.tracks.common.costs import SECONDS_PER_STEP
 from bench.tracks.common.names import check_names
 from bench.tracks.common.sources import SourcedTrack
@@ -39,6 +50,7 @@ class Ood(SourcedTrack):
     """
 
     name = "ood"
+    version = 2
     title = "Out of distribution: domain shift, open class, in the wild"
     metrics = (
         Metric(name="accuracy", better="higher", digits=3, doc="share of the target's pictures named right"),
@@ -54,15 +66,30 @@ class Ood(SourcedTrack):
         SECONDS_PER_STEP,
     )  # fmt: skip
     reference = "fine-tune"
-    # A target has the same pictures in every setting, so its tasks are one observation.
-    axis = "setting"
     Grid = settings.Grid
     Run = settings.Run
+    # Of emoji: the seed says which families are trained on and which tested. The papers' splits are fixed, so
+    # there a deterministic row is run once a seed without need.
+    split_per_seed = True
     by_value = ("RECIPES", "Recipe")
     preload = (
         "numpy", "open_clip", "orjson", "resvg_py", "safetensors.torch", "sklearn.linear_model", "timm",
-        "torch", "torchvision.transforms.v2", "transformers", "xarray",
+        "torch", "torchvision.transforms.v2", "transformers", "transformers.models.bert.modeling_bert",
+        "xarray",
     )  # fmt: skip
+    claims = (
+        Claim(
+            name="CLIPood is better than fine-tuning",
+            rows=("clipood",),
+            over=("fine-tune",),
+            paper=PaperEffect(
+                value=0.019,
+                text="78.6 against 76.7 % of ERM, averages of domain shift over five data sets",
+                source="DISAM (ICLR 2024), which prints both beside its own",
+            ),
+        ),
+        Claim(name="CLIPood is better than WiSE-FT", rows=("clipood",), over=("wise-ft",), of_paper=False),
+    )
 
     def tasks(self, grid: settings.Grid) -> Sequence[Task]:
         """``shift-noto``, ``open-noto``, ``wild-noto``, … : for every setting and data set its targets.
@@ -99,7 +126,7 @@ class Ood(SourcedTrack):
         )  # fmt: skip
 
     def truth(self, task: Task, run: settings.Run, inputs: Inputs) -> Truth:
-        """The targets' pictures with labels, read anew, and the labels of validation."""
+        """The targets' pictures with labels, and the labels of validation; nothing that a method holds."""
         from bench.tracks.ood.data import Truth
 
         splits = self.source(task).splits(task, run, inputs)
@@ -174,12 +201,24 @@ class Ood(SourcedTrack):
         return (stage.embedded(WEIGHTS),)
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
-        """For emoji: which model stands in for CLIP, and what it has seen."""
+        """Which model stands in for CLIP and what it has seen; what of the splits changes with the seed."""
         from bench.tracks.ood.pretraining.stage import SEEN
+        from bench.tracks.ood.sources.emoji_split import FOLDS
 
-        if not any(t.params["dataset"] in settings.LAPTOP for t in tasks):
-            return {}
-        return {"model": f"CLIP-style, trained in the suite, not CLIP. It has seen: {'; '.join(SEEN)}."}
+        found = {}
+        here = [t.params["dataset"] in settings.LAPTOP for t in tasks]
+        if any(here):
+            found["model"] = f"CLIP-style, trained in the suite, not CLIP. It has seen: {'; '.join(SEEN)}."
+            found["splits"] = (
+                f"The emoji lie in {FOLDS} folds of whole families: seed k is tested on fold k, validated on"
+                " the next one and trained on the rest. The base classes, the families of the model's own"
+                " training and the stamps are the same at every seed. What several artists drew of one emoji"
+                " is of one family: on two targets its differences between rows correlate by about .1."
+            )
+        if not all(here):
+            photos = "Of the papers' data sets the splits are fixed: the seed does not change them."
+            found["splits"] = " ".join(filter(None, (found.get("splits"), photos)))
+        return found
 
     def smoke(self) -> tuple[settings.Grid, settings.Run]:
         """One task with few pictures of one artist and three steps: domain shift, which every row can do."""

@@ -8,7 +8,7 @@ Source: CLIPood (arXiv 2302.00864) and its released code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ def fit(
     *,
     after: Callable[[], None] | None = None,
     state: Sequence[Stateful] = (),
+    adamw: Mapping[str, float] | None = None,
 ) -> float:
     """Train parameters on the source domains, in place, for the steps of the data set's recipe.
 
@@ -53,13 +54,13 @@ def fit(
         ctx: of the cell.
         after: called after every step.
         state: what ``after`` changes, so that checkpoints hold it.
+        adamw: settings of AdamW in place of the run's weight decay and of torch's defaults.
 
     Returns:
         wall seconds per optimisation step; see `Steps.seconds_per_step`.
     """
-    optimizer = torch.optim.AdamW(
-        [{"params": list(p), "lr": lr} for p, lr in groups], weight_decay=ctx.run.weight_decay, fused=True
-    )
+    settings = {"weight_decay": ctx.run.weight_decay, **(adamw or {})}
+    optimizer = torch.optim.AdamW([{"params": list(p), "lr": lr} for p, lr in groups], fused=True, **settings)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, data.recipe.steps)
 
     def step(batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -123,10 +124,17 @@ def val_loss(model: DualEncoder, data: OodData) -> float:
 
 
 @torch.no_grad()
-def encoded(model: DualEncoder, pictures: LabelledPictures) -> Tensor:
-    """Features (n, D) of length 1 of all n pictures, cut for evaluation, by the image tower as it is."""
+def encoded(model: DualEncoder, pictures: LabelledPictures, which: np.ndarray | None = None) -> Tensor:
+    """Features (n, D) of length 1 of pictures, cut for evaluation, by the image tower as it is.
+
+    Args:
+        model: whose image tower encodes.
+        pictures: the pictures.
+        which: positions (n,) of those to encode; None for all.
+    """
+    which = np.arange(len(pictures)) if which is None else which
     parts = []
-    for rows in np.split(np.arange(len(pictures)), range(BATCH, len(pictures), BATCH)):
+    for rows in np.split(which, range(BATCH, len(which), BATCH)):
         parts.append(_features(model, pictures.inputs.read(rows)))
     return torch.cat(parts)
 

@@ -128,8 +128,9 @@ def context(folder: Path, data: OodData, seed=0, run=None, checkpoints=None, mod
     if not place.is_dir():
         place.mkdir()
         model = model or encoder()
-        found = {"train": training.encoded(model, data.train), "val": training.encoded(model, data.val)}
-        save_file(found, place / stages.FILE)
+        found = torch.cat([training.encoded(model, data.val), training.encoded(model, data.train)])
+        save_file({"features": found}, place / stages.FILE)
+        np.save(place / stages.IDS, np.concatenate([data.val.ids, data.train.ids]))
     return RunContext(
         seed=seed, device="cpu", amp=False, workdir=folder, run=run or Run(), log=logging.getLogger("test"),
         scorer=lambda answer, history: None, stages={stages.FEATURES: place}, checkpoints=checkpoints,

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.board.arrays import data_set
 from bench.contract import SHEET_COLUMNS, AnswerError, BenchError, Task
 from bench.data.images import coop, image_folders
 from bench.suite import Suite
@@ -42,10 +41,25 @@ def test_the_laptop_has_every_artist_in_every_setting():
 
 def test_a_target_is_one_observation_in_whatever_setting():
     grid = settings.Grid(wild=("emoji", "stamps"))
-    of = {t.name: data_set(t, TRACK.axis) for t in TRACK.tasks(grid)}
+    of = {t.name: t for t in TRACK.tasks(grid)}
     assert len(of) == 10
-    assert len(set(of.values())) == 4
-    assert of["shift-noto"] == of["open-noto"] == of["wild-noto"] != of["wild-openmoji"]
+    assert {t.data for t in of.values()} == {"openmoji", "noto", "fluent-3d", "stamps"}
+    assert of["shift-noto"].data == of["open-noto"].data == of["wild-noto"].data
+    assert of["shift-noto"].stream(1) == of["wild-noto"].stream(1) != of["wild-openmoji"].stream(1)
+    assert [t.group for t in of.values()] == ["shift"] * 3 + ["open"] * 3 + ["wild"] * 4
+    photos = {t.name: t.data for t in TRACK.tasks(paper_grid())}
+    assert photos["shift-office-home-real-world"] == photos["wild-office-home-real-world"]
+    assert photos["open-imagenet"] == photos["imagenet"] != photos["imagenet-v2"]
+    assert photos["shift-pacs-photo"] != photos["shift-pacs-sketch"]
+
+
+def test_what_is_claimed_of_clipood_and_by_how_much():
+    fine_tuning, wise_ft = TRACK.claims
+    assert (fine_tuning.rows, fine_tuning.over) == (("clipood",), ("fine-tune",))
+    assert (wise_ft.rows, wise_ft.over) == (("clipood",), ("wise-ft",))
+    assert fine_tuning.paper.value == pytest.approx(0.786 - 0.767)
+    assert wise_ft.paper is None
+    assert not wise_ft.of_paper
 
 
 def test_the_papers_tasks_are_all_there():
@@ -100,7 +114,7 @@ def test_the_board_says_what_the_model_has_seen_and_that_it_is_not_clip():
     for word in ("not CLIP", "ImageNet", "Twemoji", "none of an evaluation family", "icons"):
         assert word in said
     photo = Task(name="shift-pacs-photo", params={"setting": "shift", "dataset": "pacs", "target": "photo"})
-    assert TRACK.notes([photo]) == {}
+    assert list(TRACK.notes([photo])) == ["splits"]
 
 
 # ---------------------------------------------------------------------------------------------------- metrics

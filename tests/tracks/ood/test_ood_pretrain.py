@@ -130,8 +130,7 @@ def test_drawing_keeps_the_range_and_the_white_ground_and_follows_its_generator(
 
 def test_it_is_shown_no_evaluation_family_and_only_twemoji():
     shown, held_out = contrastive.pictures(Recipe())
-    part = emoji_split.splits()
-    assert {part[i] for i in [*shown.id, *held_out.id]} == {"pretrain"}
+    assert {*shown.id, *held_out.id} <= emoji_split.pretraining()
     assert set(shown.style) | set(held_out.style) == {"twemoji"}
     assert not set(shown.family) & set(held_out.family)
     assert len(shown) > 600
@@ -174,13 +173,11 @@ def test_the_embedded_weights_know_what_they_were_shown_and_no_evaluation_family
     logits = images @ texts.T
     found = (logits > logits.diagonal()[:, None]).sum(1).numpy() < 10
     shown, held_out = (set(p.id) for p in contrastive.pictures(Recipe()))
-    part = emoji_split.splits()
+    place = emoji_split.folds()
     assert found[[i in shown for i in drawn.id]].mean() > 0.6
     assert found[[i in held_out for i in drawn.id]].mean() < 0.25
-    for name in ("train", "val", "test"):
-        assert found[[part[i] == name for i in drawn.id]].mean() < 0.2, (
-            name
-        )  # 0.27 with weights of another cut
+    for fold in range(emoji_split.FOLDS):  # 0.27 with weights of another cut
+        assert found[[place.get(i) == fold for i in drawn.id]].mean() < 0.2, fold
 
 
 def _parts(values):
@@ -190,10 +187,10 @@ def _parts(values):
 @pytest.mark.parametrize("style", ["noto", "fluent-3d"])
 def test_zero_shot_is_well_above_chance_on_styles_it_has_never_seen(embedded, style):
     model = clip.lite(embedded)
-    part = emoji_split.splits()
+    place = emoji_split.folds()
     pictures = emoji.read([style])
     names = emoji_split.classes(pictures.id)
-    mine = np.array([part[i] == "train" for i in pictures.id]) & np.isin(pictures.subcategory, names)
+    mine = np.array([i in place for i in pictures.id]) & np.isin(pictures.subcategory, names)
     pictures = pictures.where(mine)
     labels = np.array([names.index(s) for s in pictures.subcategory])
     plain, balanced = contrastive.zero_shot(

@@ -45,7 +45,7 @@ class Linear:
         """
         from sklearn.linear_model import LogisticRegression
 
-        x, val = (f.cpu().numpy() for f in read_features(ctx, "cpu"))
+        x, val = (f.cpu().numpy() for f in read_features(ctx, self._data, "cpu"))
         y, val_y = self._data.train.y, self._data.val.y
         fits = [LogisticRegression(C=c, max_iter=1_000).fit(x, y) for c in STRENGTHS]
         best = fits[int(np.argmax([f.score(val, val_y) for f in fits]))]

@@ -65,9 +65,9 @@ def pictures(recipe: Recipe) -> tuple[emoji.Pictures, emoji.Pictures]:
 
     Country flags are left out: there are 258 of them, and not all styles have them.
     """
-    split = emoji_split.splits()
+    seen = emoji_split.pretraining()
     drawn = emoji.read(["twemoji"], everything=True)
-    mine = np.array([split[i] == "pretrain" for i in drawn.id]) & (drawn.subcategory != "country-flag")
+    mine = np.array([i in seen for i in drawn.id]) & (drawn.subcategory != "country-flag")
     drawn = drawn.where(mine)
     held_out = np.array([_share(f, recipe.seed) < recipe.held_out for f in drawn.family])
     return drawn.where(~held_out), drawn.where(held_out)

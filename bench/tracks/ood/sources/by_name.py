@@ -19,6 +19,9 @@ class OodSource(TaskSource, Protocol):
     def tasks(self, setting: settings.Setting, dataset: str) -> list[Task]:
         """The tasks that a data set has in a setting, one for each target."""
 
+    def folds(self, task: Task) -> int:
+        """How many different splits the task has: seed k has that of fold k modulo this number."""
+
     def splits(self, task: Task, run: settings.Run, inputs: Inputs) -> Splits:
         """The training, validation and test pictures of the task, with all labels."""
 

@@ -1,14 +1,17 @@
 """The laptop's tasks: emoji of three artists, and stamps of a drawing programme, which no training saw.
 
-Classes are subcategories of emoji. Families are assigned to training, validation and test once
-(`emoji_split`), so a target shows nothing that a source picture of another artist showed, and nothing of the
-pre-training.
+Classes are subcategories of emoji, the base ones of every seed the same. The seed says which families are
+trained on, for validation and tested (`emoji_split`), so a target shows nothing that a source picture of
+another artist showed, and nothing of the pre-training. Stamps are all tested at every seed: of them the seed
+changes only the training.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +22,7 @@ from bench.data import EMBEDDED
 from bench.data.drawings import emoji, stamps
 from bench.file_digest import file_digest
 from bench.tracks.common.pictures import PicturesInMemory, in_memory
-from bench.tracks.common.subsets import few_per_class, thinned
+from bench.tracks.common.subsets import few_per_class, shuffled, thinned
 from bench.tracks.ood.data import LabelledPictures, Splits, Target
 from bench.tracks.ood.settings import Run, Setting
 from bench.tracks.ood.sources import emoji_split
@@ -43,9 +46,12 @@ def tasks(setting: Setting, dataset: str) -> list[Task]:
     """One task for each domain; the stamps are one target, of both their kinds."""
     targets = ("stamps",) if dataset == "stamps" else ARTISTS
     return [
-        Task(name=f"{setting}-{t}", params={"setting": setting, "dataset": dataset, "target": t})
+        Task(
+            name=f"{setting}-{t}", params={"setting": setting, "dataset": dataset, "target": t}, data=t,
+            group=setting,
+        )
         for t in targets
-    ]
+    ]  # fmt: skip
 
 
 def _sources(task: Task) -> tuple[str, ...]:
@@ -91,20 +97,33 @@ def fingerprint(task: Task, run: Run) -> str:
 
 
 def encoder(run: Run) -> DualEncoder:
-    """EfficientNet-Lite0 and MiniLM, as the pre-training of this project left them."""
+    """EfficientNet-Lite0 and MiniLM, as the pre-training of this project left them.
+
+    On a CPU a step of training takes 56 % of the time when the tower's kernels lie with channels last.
+    """
+    import torch
+
     from bench.tracks.ood.nets import clip
 
-    return clip.lite(WEIGHTS)
+    model = clip.lite(WEIGHTS)
+    model.visual.to(memory_format=torch.channels_last)
+    return model
+
+
+def folds(task: Task) -> int:
+    """See `OodSource.folds`."""
+    return emoji_split.FOLDS
 
 
 def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
-    """The task's pictures; reading them takes about a second."""
+    """The task's pictures; reading them for the first time takes about a second."""
     setting, sources = task.params["setting"], _sources(task)
-    drawn = emoji.read(_styles(task), stage=inputs.stage)
+    drawn = _drawn(_styles(task), inputs)
     classes = _classes(drawn)
     base = len(classes) if setting == "shift" else math.ceil(len(classes) / 2)
     shots = run.shots if setting == "open" else 0
-    split_of = emoji_split.splits()
+    assert inputs.seed is not None  # the track declares `split_per_seed`
+    split_of = emoji_split.splits(inputs.seed % emoji_split.FOLDS)
     split = np.array([split_of[i] for i in drawn.id])
     y = np.array([classes.index(s) if s in classes else -1 for s in drawn.subcategory])
     source = np.isin(drawn.style, sources) & (y >= 0) & (y < base)
@@ -113,7 +132,7 @@ def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
     test = (split == "test") & (y >= 0)
     take = _taker(drawn, y, sources, run)
     targets = [
-        Target(s, take(thinned(np.flatnonzero(test & (drawn.style == s)), run.images)))
+        Target(s, take(shuffled(thinned(np.flatnonzero(test & (drawn.style == s)), run.images))))
         for s in _targets(task)
     ]
     return Splits(
@@ -127,6 +146,17 @@ def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
         # Drawn from a package means: its terms do not let the repository hold its pictures.
         redistributable=bool(targets) and emoji.STYLES[targets[0].name].package is None,
     )
+
+
+def _drawn(styles: tuple[str, ...], inputs: Inputs) -> emoji.Pictures:
+    """The pictures of some styles, read once a process: what a task hands on of them is a copy."""
+    return _read(styles, tuple((s.name, inputs.stage(s.name)) for s in emoji.stages(styles)))
+
+
+@lru_cache(maxsize=1)
+def _read(styles: tuple[str, ...], folders: tuple[tuple[str, Path], ...]) -> emoji.Pictures:
+    """The pictures of some styles, given the folders of the stages that drew them."""
+    return emoji.read(styles, stage=dict(folders).__getitem__)
 
 
 def _classes(drawn: emoji.Pictures) -> list[str]:
@@ -152,7 +182,7 @@ def _taker(
 def _stamps(classes: Sequence[str], run: Run, inputs: Inputs) -> list[Target]:
     """All stamps as one target, and beside it each of their kinds alone."""
     found = stamps.read(stage=inputs.stage)
-    found = found.where(thinned(np.flatnonzero(np.isin(found.subcategory, classes)), run.images))
+    found = found.where(shuffled(thinned(np.flatnonzero(np.isin(found.subcategory, classes)), run.images)))
     y = np.array([classes.index(s) for s in found.subcategory])
 
     def target(name: str, rows: np.ndarray) -> Target:

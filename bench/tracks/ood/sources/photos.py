@@ -19,7 +19,7 @@ from bench.data.images import coop, image_folders, image_sets
 from bench.data.images.image_files import Images
 from bench.file_digest import file_digest
 from bench.tracks.common.pictures import PicturesInFiles, in_files
-from bench.tracks.common.subsets import thinned
+from bench.tracks.common.subsets import shuffled, thinned
 from bench.tracks.ood.data import LabelledPictures, Splits, Target
 from bench.tracks.ood.settings import Run, Setting
 
@@ -35,12 +35,18 @@ def tasks(setting: Setting, dataset: str) -> list[Task]:
 
     In the open-class setting and for variants of ImageNet there is one task for each data set.
     """
-    params = {"setting": setting, "dataset": dataset}
+    params, group = {"setting": setting, "dataset": dataset}, setting
     if setting in ("open", "variant"):
         name = f"open-{dataset}" if setting == "open" else dataset
-        return [Task(name=name, params={**params, "target": dataset})]
+        return [Task(name=name, params={**params, "target": dataset}, data=dataset, group=group)]
     domains = image_folders.domains(dataset)
-    return [Task(name=f"{setting}-{dataset}-{_slug(d)}", params={**params, "target": d}) for d in domains]
+    return [
+        Task(
+            name=f"{setting}-{dataset}-{_slug(d)}", params={**params, "target": d},
+            data=f"{dataset}-{_slug(d)}", group=group,
+        )
+        for d in domains
+    ]  # fmt: skip
 
 
 def _slug(domain: str) -> str:
@@ -88,6 +94,11 @@ def encoder(run: Run) -> DualEncoder:
     from bench.tracks.ood.nets import clip
 
     return clip.vit_b16(weights(run))
+
+
+def folds(task: Task) -> int:
+    """See `OodSource.folds`. The papers fixed their splits: the seed changes nothing of them."""
+    return 1
 
 
 def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
@@ -153,7 +164,7 @@ def _variant(task: Task, run: Run) -> Splits:
         raise BenchError(
             f"{task.params['dataset']}: class {strange[0]} is none of ImageNet's {n} classes here"
         )
-    rows = _shuffled(thinned(other.rows("test"), run.images))
+    rows = shuffled(thinned(other.rows("test"), run.images))
     y = np.array([at[mine[c]] for c in other.labels[rows]])
     test = LabelledPictures(
         inputs=_pictures(other, rows, run), y=y, domain=np.full(len(rows), -1), ids=_ids(other, rows)
@@ -182,7 +193,7 @@ def _splits(
     return Splits(
         names=images.classes, base=base, domains=domains, template=image_sets.LAYOUTS[trained_on].template,
         train=labelled(train, _nameless_ids), val=labelled(val, _nameless_ids),
-        targets=(Target(task.params["target"], labelled(_shuffled(target), _ids)),),
+        targets=(Target(task.params["target"], labelled(shuffled(target), _ids)),),
     )  # fmt: skip
 
 
@@ -198,11 +209,3 @@ def _ids(images: Images, rows: np.ndarray) -> np.ndarray:
 def _nameless_ids(images: Images, rows: np.ndarray) -> np.ndarray:
     """Ids of pictures that a method is given: the files' names would tell it where the others lie."""
     return np.array([digest(images.files[i]) for i in rows])
-
-
-def _shuffled(rows: np.ndarray) -> np.ndarray:
-    """A target's pictures in a fixed random order.
-
-    Lists are sorted by class: in their order, the pictures that are predicted together would be of one class.
-    """
-    return np.random.default_rng(0).permutation(rows)
