@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     ref="Hang et al., Efficient Diffusion Training via Min-SNR Weighting Strategy, ICCV 2023",
 )
 def min_snr(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
-    """min over theta of E_t min(SNR(t), gamma) / SNR(t) L(x, y, t), all weights."""
+    """min over theta of E_t min(SNR(t), gamma) / SNR(t) |error in the noise|^2, all weights.
+
+    Where variances are learnt their variational bound is added as it is.
+    """
     from bench.nn import diffusion
     from bench.tracks.dit_transfer import training
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     ref="Choi et al., Perception Prioritized Training of Diffusion Models, CVPR 2022",
 )
 def p2(data: TransferData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
-    """min over theta of E_t (k + SNR(t))^-gamma L(x, y, t), all weights."""
+    """min over theta of E_t (k + SNR(t))^-gamma |error in the noise|^2, all weights.
+
+    Where variances are learnt their variational bound is added as it is.
+    """
     from bench.nn import diffusion
     from bench.tracks.dit_transfer import training
 

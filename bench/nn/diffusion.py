@@ -83,7 +83,9 @@ class Diffusion:
         a = self.alphas.to(t.device)[t]
         return (a / (1 - a)).float()
 
-    def losses(self, predict: Predict, x: Tensor, y: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+    def losses(
+        self, predict: Predict, x: Tensor, y: Tensor, t: Tensor, noise: Tensor, weight: Tensor | None = None
+    ) -> Tensor:
         """The loss of each picture, (B,) float32: the mean squared error of what is predicted.
 
         With learned variances the variational bound is added, with a mean that has no gradient (DiT's hybrid
@@ -95,11 +97,15 @@ class Diffusion:
             y: conditions (B, …), already dropped where they should be.
             t: time steps (B,).
             noise: (B, C, H, W).
+            weight: of each squared error, (B,); None: 1. The bound has no weight, as in the code of P2,
+                Min-SNR and Diff-Tuning.
         """
         noised = self.noised(x, noise, t)
         out = predict(noised, t, y).float()
         mean = out[:, : x.shape[1]]
         loss = (mean - self.target(x, noise, t)).square().flatten(1).mean(1)
+        if weight is not None:
+            loss = loss * weight
         if out.shape[1] == 2 * x.shape[1]:
             loss = loss + self.bound(mean.detach(), out[:, x.shape[1] :], x, noised, t)
         return loss

@@ -87,17 +87,44 @@ def kernel_distance(real: np.ndarray, fake: np.ndarray) -> Estimate:
 
     Source: Bińkowski et al., Demystifying MMD GANs (ICLR 2018); Arvesen (1969) for two-sample U-statistics.
     """
-    x, y = real.astype(np.float64), fake.astype(np.float64)
-    m, n = len(x), len(y)
-    if min(m, n) < 3:
-        raise ValueError(f"{m} and {n} pictures: expected at least 3 in each set")
-    rows_x, rows_y = (_kernel_sums(s, s, diagonal=False).rows for s in (x, y))
-    to_y, to_x, both = _kernel_sums(x, y)
+    m, n = len(real), len(fake)
+    rows_x, rows_y, to_y, to_x, both = _both_sums(real, fake)
     mean_x, mean_y = rows_x.sum() / (m * (m - 1)), rows_y.sum() / (n * (n - 1))
     less_x = (rows_x.sum() - 2 * rows_x) / ((m - 1) * (m - 2)) + mean_y - 2 * (both - to_y) / ((m - 1) * n)
     less_y = (rows_y.sum() - 2 * rows_y) / ((n - 1) * (n - 2)) + mean_x - 2 * (both - to_x) / (m * (n - 1))
     variance = (m - 1) * less_x.var() + (n - 1) * less_y.var()
     return Estimate(float(mean_x + mean_y - 2 * both / (m * n)), float(np.sqrt(variance)))
+
+
+def kernel_units(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
+    """What each picture adds to `kernel_distance`: (m + n,), first of the real ones, then of the others.
+
+    Their mean is the distance. The variance of that mean, as if they were m + n independent numbers, is the
+    distance's own to first order: they are its projections on single pictures (Hoeffding's), of either set
+    scaled by that set's share, as DeLong's placement values are for an AUC. So the units of two generators
+    compared with the same real pictures, and sampled from the same noise, can be subtracted one by one.
+
+    Source: Hoeffding (1948), for U-statistics of two samples Lehmann (1951).
+    """
+    m, n = len(real), len(fake)
+    rows_x, rows_y, to_y, to_x, _ = _both_sums(real, fake)
+    of_x, of_y = rows_x / (m - 1) - to_y / n, rows_y / (n - 1) - to_x / m
+    value, total = of_x.mean() + of_y.mean(), m + n
+    # The kernel of the statistic is symmetric in two pictures of each set: hence the factor 2.
+    moved = [2 * total / len(of) * (of - of.mean()) for of in (of_x, of_y)]
+    units: np.ndarray = value + np.concatenate(moved)
+    return units
+
+
+def _both_sums(
+    real: np.ndarray, fake: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+    """Sums of the kernel: of each picture with the others of its set, with those of the other set, of all."""
+    if min(len(real), len(fake)) < 3:
+        raise ValueError(f"{len(real)} and {len(fake)} pictures: expected at least 3 in each set")
+    x, y = real.astype(np.float64), fake.astype(np.float64)
+    rows_x, rows_y = (_kernel_sums(s, s, diagonal=False).rows for s in (x, y))
+    return rows_x, rows_y, *_kernel_sums(x, y)
 
 
 class _Sums(NamedTuple):

@@ -14,7 +14,7 @@ TOLD = {
     "ood": ("methods/clipood.py:", "stages.frozen_features), as in linear-probe, lp-ft, tip-adapter"),
     "dit_transfer": (
         "methods/diff_tuning.py:",
-        "stages.bank), as in diff-tuning, distillation",
+        "stages.bank), as in diff-tuning",
         "null: The label",
     ),
 }

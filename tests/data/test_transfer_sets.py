@@ -28,6 +28,7 @@ from scripts import make_flags
 #: Smallest and largest number of pictures: later versions of packages may have some more or fewer.
 SIZES = {
     "icons": (4000, 4000),
+    "fluent-flat": (1550, 1599),
     "fluent-3d": (1599, 1599),
     "flags": (262, 262),
     "line-art": (1600, 1700),

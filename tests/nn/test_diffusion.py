@@ -10,7 +10,7 @@ from torch.distributions import Normal, kl_divergence
 from bench.nn import diffusion as df
 from bench.nn.averaging import ExponentialAverage
 from bench.nn.diffusion import Diffusion, Sampling, Schedule, sample
-from bench.nn.time_steps import psi, xi
+from bench.nn.time_steps import draw, psi
 from bench.tracks.dit_transfer.nets.dit import DiT, DiTConfig
 
 SHAPE = (3, 4, 4)
@@ -273,6 +273,10 @@ def test_learned_variances_add_the_bound_without_moving_the_mean():
     alone = d.losses(lambda *_: mean, x, y, t, noise)
     bound = d.bound(mean.detach(), share, x, d.noised(x, noise, t), t)
     assert torch.allclose(both, alone + bound)
+    # A weight is of the squared error and leaves the bound as it is.
+    weight = torch.tensor([0.0, 0.5, 3.0, 1.0])
+    weighted = d.losses(lambda *_: torch.cat([mean, share], 1), x, y, t, noise, weight)
+    assert torch.allclose(weighted, weight * alone + bound)
     (of_both,) = torch.autograd.grad(both.sum(), mean, retain_graph=True)
     (of_alone,) = torch.autograd.grad(alone.sum(), mean)
     assert torch.equal(of_both, of_alone)
@@ -329,11 +333,11 @@ def test_a_network_learns_two_classes_with_both_terms_of_diff_tuning():
         y = torch.randint(2, (32,), generator=g)
         x = means[y][:, None, None, None].expand(-1, *SHAPE)
         terms = []
-        for law, labels, share in ((psi(), y, 0.1), (xi(), y, 1.0)):
-            t, weight = law.draw(32, g)
+        for law, labels, share in ((psi(), y, 0.1), (psi().flip(0), y, 1.0)):
+            t = draw(law, 32, g)
             noise = torch.randn(x.shape, generator=g)
             losses = d.losses(model, x, df.drop_labels(labels, model.null, share, g), t, noise)
-            terms.append((weight * losses).mean())
+            terms.append(losses.mean())
         loss = terms[0] + 0.1 * terms[1]
         optimizer.zero_grad()
         loss.backward()

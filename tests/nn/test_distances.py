@@ -101,6 +101,51 @@ def test_the_jackknife_is_the_one_of_the_definition():
 # ----------------------------------------------------------------------------------------- Fréchet distance
 
 
+def bootstrapped(real, fakes, draws=3000, seed=0):
+    """`kernel_distance` of real pictures to each of some sets, of pictures drawn anew, the same for all sets.
+
+    Of two copies of one picture no kernel counts, as of a picture with itself.
+    """
+    rng, d = RNG(seed), real.shape[1]
+    m, n = len(real), len(fakes[0])
+    w, z = (rng.multinomial(k, np.full(k, 1 / k), draws).astype(float) for k in (m, n))
+
+    def within(x, times):
+        k = (x @ x.T / d + 1) ** 3
+        np.fill_diagonal(k, 0)
+        return ((times @ k) * times).sum(1) / (len(x) ** 2 - (times**2).sum(1))
+
+    of_real = within(real, w)
+    across = [((w @ (real @ y.T / d + 1) ** 3) * z).sum(1) / (m * n) for y in fakes]
+    return np.stack([of_real + within(y, z) - 2 * a for y, a in zip(fakes, across, strict=True)])
+
+
+def test_the_units_of_a_kernel_distance_have_its_mean_and_a_bootstraps_variance():
+    real, one = normal(150, 40, 0), 1.1 * normal(90, 40, 1, 0.25)
+    other = 0.9 * one + 0.2 * normal(90, 40, 2)  # another generator, from the same noise
+    units = [ds.kernel_units(real, y) for y in (one, other)]
+    for u, y in zip(units, (one, other), strict=True):
+        assert u.shape == (240,)
+        assert u.mean() == pytest.approx(ds.kernel_distance(real, y).value, rel=1e-12)
+    drawn = bootstrapped(real, (one, other))
+    # Of the difference too, to which the real pictures add little: the units are subtracted one by one.
+    for u, v in ((units[0], drawn[0]), (units[1], drawn[1]), (units[0] - units[1], drawn[0] - drawn[1])):
+        assert u.std(ddof=1) / len(u) ** 0.5 == pytest.approx(v.std(), rel=0.08)
+    assert drawn[0].std() > 3 * (drawn[0] - drawn[1]).std()
+
+
+def test_the_units_of_a_kernel_distance_have_its_first_order_variance():
+    """Against the projections written out, picture by picture."""
+    real, fake = normal(12, 5, 0), normal(7, 5, 1)
+    k = [[(a @ b / 5 + 1) ** 3 for b in (*real, *fake)] for a in (*real, *fake)]
+    value, total = ds.kernel_distance(real, fake).value, 19
+    own = [sum(k[i][j] for j in range(12) if j != i) / 11 - sum(k[i][12:]) / 7 for i in range(12)]
+    others = [sum(k[i][j] for j in range(12, 19) if j != i) / 6 - sum(k[i][:12]) / 12 for i in range(12, 19)]
+    assert np.mean(own) + np.mean(others) == pytest.approx(value)
+    variance = 4 * np.var(own) / 12 + 4 * np.var(others) / 7
+    assert ds.kernel_units(real, fake).var() / total == pytest.approx(variance)
+
+
 def test_gaussians_in_closed_form():
     a, b = np.array([1.0, 4.0, 9.0]), np.array([4.0, 1.0, 0.25])
     gap = np.array([1.0, -2.0, 0.5])

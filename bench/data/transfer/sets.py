@@ -1,4 +1,4 @@
-"""Eight sets of small pictures that a generator of emoji is moved to, near to far, and the emoji themselves.
+"""Nine sets of small pictures that a generator of emoji is moved to, near to far, and the emoji themselves.
 
 Each is drawn or cut from what ships inside packages (flags: inside this one), and split into a training and a
 test part by the unit that must stay whole: a drawing's family, a flag, a combination of parts, a
@@ -31,7 +31,9 @@ __all__ = ["NAMES", "SIDE", "SOURCE_STYLES", "Transfer", "fingerprint", "missing
 VERSION = 1
 
 #: The targets, near to the emoji of `source` to far from them.
-NAMES = ("icons", "fluent-3d", "flags", "line-art", "avatars", "photos", "relief", "earth")
+NAMES = (
+    "icons", "fluent-flat", "fluent-3d", "line-art", "flags", "avatars", "photos", "relief", "earth",
+)  # fmt: skip
 
 #: What a generator is trained on before it is moved.
 SOURCE_STYLES = ("twemoji", "openmoji", "noto")
@@ -89,6 +91,7 @@ _MAPS = {
 }
 _SETS: Mapping[str, _Set] = {
     "icons": _Set(transfer_drawn.draw_icons, {**_ICONS, **_SVG}),
+    "fluent-flat": _Set(lambda: transfer_drawn.draw_emoji("fluent-flat"), {}),
     "fluent-3d": _Set(lambda: transfer_drawn.draw_emoji("fluent-3d"), {}),
     "flags": _Set(transfer_drawn.draw_flags, {}),
     "line-art": _Set(lambda: transfer_drawn.draw_emoji("openmoji-line"), {}),
@@ -98,7 +101,11 @@ _SETS: Mapping[str, _Set] = {
     "earth": _Set(lambda: transfer_cut.draw_map(transfer_cut.EARTH), _MAPS),
 }
 #: Targets that are a style of emoji.
-_STYLES: Mapping[str, str] = {"fluent-3d": "fluent-3d", "line-art": "openmoji-line"}
+_STYLES: Mapping[str, str] = {
+    "fluent-flat": "fluent-flat",
+    "fluent-3d": "fluent-3d",
+    "line-art": "openmoji-line",
+}
 
 
 def read(name: str, *, stage: Callable[[str], Path] | None = None) -> Transfer:

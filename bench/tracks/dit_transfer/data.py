@@ -94,14 +94,16 @@ class TransferData(TargetData):
 class Truth:
     """What only the scorer sees: features of real pictures by EfficientNet-Lite0, (number, 1280) float32.
 
-    ``test``: of the target's held-out pictures. ``train``: of its training pictures. ``source``: of pictures
-    of the pre-training; None where there are none. ``labels``: (n,) int64, the class of each picture that a
-    method has to sample. ``recipe``: of the target. ``switches``: time steps at which a relay is scored.
-    ``device``: where the scoring networks run. ``inception``: features of the held-out pictures by the
-    Inception network whose weights are in the file ``weights``, (number, 2048) float32; None where FID does
-    not apply.
+    ``target``: its name. ``test``: of the target's held-out pictures; ``groups``: (number,) strings, which of
+    them belong together (one drawing's variants, one scene), None where each stands alone. ``train``: of its
+    training pictures. ``source``: of pictures of the pre-training; None where there are none. ``labels``:
+    (n,) int64, the class of each picture that a method has to sample. ``recipe``: of the target.
+    ``switches``: time steps at which a relay is scored. ``device``: where the scoring networks run.
+    ``inception``: features of the held-out pictures by the Inception network whose weights are in the file
+    ``weights``, (number, 2048) float32; None where FID does not apply.
     """
 
+    target: str
     test: np.ndarray
     train: np.ndarray
     source: np.ndarray | None
@@ -109,5 +111,6 @@ class Truth:
     recipe: Recipe
     switches: tuple[int, ...]
     device: str
+    groups: np.ndarray | None = None
     inception: np.ndarray | None = None
     weights: Path | None = None

@@ -1,8 +1,8 @@
 """The pre-training of the laptop's own diffusion transformer: a stage, with all of its recipe here.
 
 The network is trained on Twemoji, OpenMoji and Noto Emoji without the flags, each with its category for a
-class. So it has seen the emoji that the targets "fluent-3d" and "line-art" show, by other artists or in
-colour; of the other targets it has seen nothing.
+class. So it has seen the emoji that the targets "fluent-flat", "fluent-3d" and "line-art" show, by other
+artists or in colour; of the other targets it has seen nothing.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from bench.contract import SHEET_COLUMNS, BenchError, Score
+from bench.contract import SHEET_COLUMNS, BenchError, Score, Units
 from bench.nn import distances
 from bench.tracks.common.answers import Answer
 from bench.tracks.dit_transfer.data import Truth
@@ -23,6 +23,11 @@ _COSTS = ("parameters", "seconds_per_step")
 DIMS = 64
 #: Seed of the noise from which every row samples its pictures, whatever the cell's seed.
 NOISE = 0
+#: What is said of a row whose network has diverged.
+_DIVERGED = {
+    "kid_lite0": float("nan"), "val_kid_lite0": float("nan"),
+    **dict.fromkeys(("fd_lite0", "fd_floor", "precision", "recall", "source_kid", "fid")),
+}  # fmt: skip
 #: Pixels a side of a picture that the board shows.
 _SHOWN = 64
 
@@ -35,20 +40,24 @@ def score(answer: Any, truth: Truth) -> Score:
     """
     entries = checked(answer)
     pictures = sampled(entries, truth)
-    metrics = distances_of(pictures, truth)
-    metrics |= {key: entries.number(key) for key in _COSTS}
+    costs = {key: entries.number(key) for key in _COSTS}
     if pictures is None:
-        return Score(metrics=metrics)
+        return Score(metrics={**_DIVERGED, **costs})
+    features = lite0(truth.recipe.features, truth.device)(pictures)
+    metrics = {**distances_of(features, truth), "fid": fid_of(pictures, truth), **costs}
     series = {}
     if entries.get("relay") is not None:
         switches = sorted(truth.switches)
-        relayed = [distances_of(sampled(entries, truth, s), truth)["kid_lite0"] for s in switches]
+        relayed = [kid_of(sampled(entries, truth, s), truth) for s in switches]
         # At 0 the tuned network samples it all.
         series["kid_lite0"] = xr.DataArray(
             np.array([metrics["kid_lite0"], *relayed], float), dims=("switch",),
             coords={"switch": [0, *switches]},
         )  # fmt: skip
-    return Score(metrics=metrics, series=series, views={"samples": sheet(pictures)})
+    return Score(
+        metrics=metrics, series=series, units={"kid_lite0": units(features, truth)},
+        views={"samples": sheet(pictures)},
+    )  # fmt: skip
 
 
 def checked(answer: Any) -> Answer:
@@ -126,28 +135,50 @@ def inception_net(weights: Path, device: str) -> Inception:
     return net
 
 
-def distances_of(pictures: np.ndarray | None, truth: Truth) -> dict[str, float | None]:
-    """Every distance of sampled pictures (n, H, W, 3) uint8; of none, KID-lite0 is NaN and all else None."""
-    if pictures is None:
-        none = ("fd_lite0", "fd_floor", "precision", "recall", "source_kid", "fid")
-        return {"kid_lite0": float("nan"), "val_kid_lite0": float("nan"), **dict.fromkeys(none)}
-    fake = lite0(truth.recipe.features, truth.device)(pictures)
+def distances_of(fake: np.ndarray, truth: Truth) -> dict[str, float | None]:
+    """Every distance by EfficientNet-Lite0 of sampled pictures with the features ``fake`` (n, 1280)."""
     near = distances.precision_recall(truth.test, fake)
     n = frechet_size(truth)
-    found: dict[str, float | None] = {
+    return {
         "kid_lite0": distances.kernel_distance(truth.test, fake).value,
         "val_kid_lite0": distances.kernel_distance(truth.train, fake).value,
         "fd_lite0": distances.frechet(truth.test, fake, n=n, dims=DIMS) if n > DIMS else None,
         "fd_floor": _floor(truth, n) if n > DIMS else None,
         "precision": near.precision, "recall": near.recall,
         "source_kid": None if truth.source is None else distances.kernel_distance(truth.source, fake).value,
-        "fid": None,
     }  # fmt: skip
-    if truth.inception is not None and truth.weights is not None:
-        from bench.tracks.dit_transfer.nets.inception import fid
 
-        found["fid"] = fid(truth.inception, inception_net(truth.weights, truth.device)(pictures))
-    return found
+
+def fid_of(pictures: np.ndarray, truth: Truth) -> float | None:
+    """FID of sampled pictures (n, H, W, 3) uint8; None where it does not apply."""
+    if truth.inception is None or truth.weights is None:
+        return None
+    from bench.tracks.dit_transfer.nets.inception import fid
+
+    return fid(truth.inception, inception_net(truth.weights, truth.device)(pictures))
+
+
+def kid_of(pictures: np.ndarray | None, truth: Truth) -> float:
+    """KID-lite0 of sampled pictures (n, H, W, 3) uint8; NaN of none."""
+    if pictures is None:
+        return float("nan")
+    features = lite0(truth.recipe.features, truth.device)(pictures)
+    return distances.kernel_distance(truth.test, features).value
+
+
+def units(fake: np.ndarray, truth: Truth) -> Units:
+    """KID-lite0 by held-out and by sampled picture.
+
+    All rows sample picture i for the same label from the same noise, so it is the same example for all, and
+    on all targets it depends on that noise. Held-out pictures of one group, of one target, stand together.
+    """
+    real = [f"real-{i}" for i in range(len(truth.test))]
+    sampled = [f"sample-{i}" for i in range(len(fake))]
+    groups = real if truth.groups is None else truth.groups.tolist()
+    return Units(
+        ids=np.array([*real, *sampled]), values=distances.kernel_units(truth.test, fake),
+        groups=np.array([*(f"{truth.target}: {g}" for g in groups), *sampled]),
+    )  # fmt: skip
 
 
 def frechet_size(truth: Truth) -> int:

@@ -1,33 +1,38 @@
 """What the rows share: batches, the optimiser, the losses of a step, and sampling from what was trained.
 
-AdamW without weight decay at a constant learning rate, under autocast to bfloat16. What is trained is chosen
-by `bench.tracks.dit_transfer.nets.tuning`, what is minimised by the loss that a row hands to `fit`: two
-choices that know nothing of each other.
+AdamW without weight decay, under autocast to bfloat16. The rate and the average of the weights from which
+pictures are sampled are the recipe's, the same for every row. What is trained is chosen by
+`bench.tracks.dit_transfer.nets.tuning`, what is minimised by the loss that a row hands to `fit`: two choices
+that know nothing of each other.
 
 Source: the released code of Diff-Tuning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.lr_scheduler import LambdaLR
 
 from bench.contract import Context
+from bench.nn.averaging import ExponentialAverage, UniformAverage
 from bench.nn.diffusion import Diffusion, Predict, Sampling, drop_labels, relay, sample
-from bench.nn.time_steps import TimeLaw
+from bench.nn.time_steps import draw, psi
 from bench.tracks.common.steps import Stateful, Steps, Tensors, optimised
 from bench.tracks.dit_transfer.data import ModelInputs, TransferData
 from bench.tracks.dit_transfer.nets import tuning
 from bench.tracks.dit_transfer.nets.dit import DiT
+from bench.tracks.dit_transfer.settings import Recipe
 
 #: All time steps have the same chance: the ordinary loss.
-UNIFORM = TimeLaw(0.0, rising=True)
+UNIFORM = psi(0.0)
 #: Steps between two checkpoints.
 CHECKPOINT = 1_000
 #: Pictures that are sampled at a time.
@@ -52,8 +57,8 @@ class Batch:
 class Fitted:
     """What training gave.
 
-    ``model``: the network to sample from: the trained one, or the moving average of its weights if the recipe
-    has one. ``seconds_per_step``: see `Steps.seconds_per_step`.
+    ``model``: the network that was trained, with the average of its weights if the recipe has one.
+    ``seconds_per_step``: see `Steps.seconds_per_step`.
     """
 
     model: DiT
@@ -72,44 +77,73 @@ def start(data: TransferData, trains: str, ctx: Context, **settings: Any) -> DiT
     return model
 
 
-def losses(
-    model: Predict, parts: Sequence[tuple[Tensor, Tensor, TimeLaw]], generator: torch.Generator
-) -> list[Tensor]:
-    """The diffusion losses of several sets of pictures in one pass: of each set (B,), weighted by its law.
-
-    Args:
-        model: the network.
-        parts: pictures (B, C, H, W), labels (B,) and the law by which their time steps are drawn.
-        generator: of the time steps and the noise; on the CPU.
-    """
-    x = torch.cat([x for x, _, _ in parts])
-    y = torch.cat([y for _, y, _ in parts])
-    t, weight = zip(*(law.draw(len(x), generator) for x, _, law in parts), strict=True)
-    noise = torch.randn(x.shape, generator=generator).to(x.device)
-    each = DIFFUSION.losses(model, x, y, torch.cat(t).to(x.device), noise) * torch.cat(weight).to(x.device)
-    return list(torch.split(each, [len(x) for x, _, _ in parts]))
-
-
 #: DiT's forward process, of the laptop's network too.
 DIFFUSION = Diffusion()
 
+#: The weight of a squared error, by the signal-to-noise ratio (B,) at its time step.
+Weight = Callable[[Tensor], Tensor]
 
-def denoising(model: Predict, weight: Callable[[Tensor], Tensor] | None = None) -> Loss:
-    """The mean of a batch's diffusion losses, their time steps uniform.
+
+def losses(
+    model: Predict, x: Tensor, y: Tensor, t: Tensor, generator: torch.Generator, weight: Weight | None = None
+) -> Tensor:
+    """The diffusion loss L(x, y, t) of each picture at its time step, (B,).
 
     Args:
         model: the network.
-        weight: of each loss, by the signal-to-noise ratio (B,) at its time step; None: 1.
+        x: pictures (B, C, H, W).
+        y: labels (B,).
+        t: time steps (B,), on the CPU.
+        generator: of the noise; on the CPU.
+        weight: of the squared error, not of the variational bound; None: 1.
     """
+    noise, t = torch.randn(x.shape, generator=generator).to(x.device), t.to(x.device)
+    weights = None if weight is None else weight(DIFFUSION.snr(t))
+    return DIFFUSION.losses(model, x, y, t, noise, weights)
+
+
+def denoising(model: Predict, weight: Weight | None = None) -> Loss:
+    """The ordinary loss: the mean of `losses` over a batch, time steps uniform."""
 
     def loss(batch: Batch) -> Tensor:
-        t, _ = UNIFORM.draw(len(batch.x), batch.generator)
-        noise = torch.randn(batch.x.shape, generator=batch.generator).to(batch.x.device)
-        t = t.to(batch.x.device)
-        each = DIFFUSION.losses(model, batch.x, batch.y, t, noise)
-        return (each if weight is None else each * weight(DIFFUSION.snr(t))).mean()
+        t = draw(UNIFORM, len(batch.x), batch.generator)
+        return losses(model, batch.x, batch.y, t, batch.generator, weight).mean()
 
     return loss
+
+
+class Average:
+    """The average of the weights from which a recipe samples, over the optimisation steps as they are taken.
+
+    ``last-third``: the plain mean over the last third of all steps; before these there is none, and the
+    weights are taken as they are. ``ema``: an exponential moving average from the pre-trained weights on.
+    ``none``: always the weights as they are.
+    """
+
+    def __init__(self, parameters: list[Tensor], recipe: Recipe) -> None:
+        self._first = 0
+        self._mean: UniformAverage | ExponentialAverage | None = None
+        if recipe.average == "last-third":
+            self._first = recipe.steps - max(1, recipe.steps // 3)
+            self._mean = UniformAverage(parameters)
+        elif recipe.average == "ema":
+            self._mean = ExponentialAverage(parameters, recipe.decay)
+        #: What a checkpoint has to hold of it.
+        self.state: list[Stateful] = [] if self._mean is None else [self._mean]
+
+    def update(self, done: int) -> None:
+        """Take in the weights after ``done`` steps."""
+        if self._mean is not None and done > self._first:
+            self._mean.update()
+
+    def applied(self, done: int) -> AbstractContextManager[None]:
+        """For the length of a ``with`` after ``done`` steps, the network has the average for its weights."""
+        return nullcontext() if self._mean is None or done <= self._first else self._mean.applied()
+
+    def assign(self, done: int) -> None:
+        """Make the average after ``done`` steps the network's weights."""
+        if self._mean is not None and done > self._first:
+            self._mean.assign()
 
 
 def fit(
@@ -124,7 +158,8 @@ def fit(
 ) -> Fitted:
     """Train what can be trained, in place, for the steps of the recipe; stops when the loss is not finite.
 
-    Goes on from the last checkpoint of a killed cell.
+    In the end the weights are the recipe's average of them. Goes on from the last checkpoint of a killed
+    cell.
 
     Args:
         model: on the device, tuned (`start`).
@@ -140,29 +175,33 @@ def fit(
     all_trained = len(parameters) == len(model.weights())
     lr = r.lr if all_trained else r.small_lr
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0, fused=True)
-    law: Any = get_ema_multi_avg_fn
-    average = AveragedModel(model, multi_avg_fn=law(r.average)) if r.average else None
-    state: list[Stateful] = [Tensors(parameters), optimizer]
-    if average is not None:
-        state.append(Tensors([*average.parameters(), average.n_averaged]))
-    sampled_from = model if average is None else cast(DiT, average.module)
+    rate = LambdaLR(optimizer, lambda done: rate_factor(r.schedule, done, r.steps))
+    average = Average([*parameters], r)
 
     def step(now: Batch) -> Tensor:
         value = optimised(lambda: loss(now), optimizer, ctx.device, amp=True)
-        if average is not None:
-            average.update_parameters(model)
+        rate.step()
+        average.update(now.step + 1)
         return value
 
-    def evaluate(step: int) -> None:
+    def evaluate(done: int) -> None:
         if answer is not None:
-            ctx.snapshot(step, answer(sampled_from))
+            with average.applied(done):
+                ctx.snapshot(done, answer(model))
 
+    state: list[Stateful] = [Tensors(parameters), optimizer, rate, *average.state]
     steps = Steps(ctx=ctx, total=r.steps, state=state, checkpoint_every=CHECKPOINT)
     steps.resume(ctx.restore())
     at = {round(r.steps * k / snapshots) for k in range(1, snapshots + 1)}
     batches = _batches(model, data, batch or r.batch, steps.done, ctx)
     steps.run(batches, step, evaluate=evaluate, evaluate_at=at)
-    return Fitted(sampled_from, steps.seconds_per_step)
+    average.assign(steps.done)
+    return Fitted(model, steps.seconds_per_step)
+
+
+def rate_factor(schedule: str, done: int, steps: int) -> float:
+    """What the learning rate is multiplied by after ``done`` of so many ``steps``: 1, or a falling cosine."""
+    return 1.0 if schedule == "constant" else 0.5 * (1 + math.cos(math.pi * done / max(1, steps)))
 
 
 def _batches(model: DiT, data: TransferData, size: int, first: int, ctx: Context) -> Iterator[Batch]:

@@ -24,7 +24,7 @@ FILES = (
         f"baselines.dit_transfer.{n}"
         for n in (
             "adapter", "bitfit", "difffit", "distillation", "full", "lora", "min_snr", "p2", "scratch",
-            "vpt_deep",
+            "untuned", "vpt_deep",
         )
     ),
 )  # fmt: skip
@@ -76,7 +76,7 @@ def given(**changes):
     recipe = Recipe(
         **{
             "steps": 6, "batch": 32, "lr": 1e-3, "small_lr": 1e-2, "samples": 7, "chain": 4, "bank": BANK,
-            "guidance": 1.0, **changes,
+            "guidance": 1.0, "average": "none", **changes,
         }
     )  # fmt: skip
     rng = np.random.default_rng(0)

@@ -28,12 +28,12 @@ from bench.tracks.dit_transfer.sources import laptop
 from bench.tracks.dit_transfer.track import TRACK
 
 ROOT = Path(__file__).parents[3]
-TASK = Task(name="flags", params={"target": "flags"})
+TASK = Task(name="flags", params={"target": "flags"}, data="flags", group="far")
 SMOKE = TRACK.smoke()[1]
 #: All flags, compared on as many pictures as the Fréchet distance needs.
 WHOLE = settings.Run(samples=120, chain=2, bank=8, switches=(750, 250))
 #: All but those that differ in a number from one of these.
-ROWS = [r for r in reference.ROWS if not any(x in r for x in ("/power-", "/no-", "/weighting"))]
+ROWS = [r for r in reference.ROWS if not any(x in r for x in ("power-", "/no-", "/tau-", "/psi-", "p2"))]
 
 
 def grid(profile):
@@ -105,7 +105,7 @@ def scored(answer, of):
 
 def test_the_tasks_of_both_profiles():
     assert [t.name for t in TRACK.tasks(grid("laptop"))] == [
-        "icons", "fluent-3d", "flags", "line-art", "avatars", "photos", "relief", "earth",
+        "fluent-flat", "fluent-3d", "line-art", "flags", "avatars", "photos", "relief", "earth",
     ]  # fmt: skip
     assert [t.name for t in TRACK.tasks(grid("paper"))] == [
         "food101", "sun397", "df20-mini", "caltech101", "cub-200-2011", "artbench-10", "oxford-flowers",
@@ -113,6 +113,32 @@ def test_the_tasks_of_both_profiles():
     ]  # fmt: skip
     (task,) = TRACK.tasks(TRACK.smoke()[0])
     assert task == TASK
+
+
+def test_near_and_far_targets_are_apart_and_each_is_a_data_set_of_its_own():
+    tasks = TRACK.tasks(grid("laptop"))
+    assert [t.name for t in tasks if t.group == "near"] == ["fluent-flat", "fluent-3d", "line-art"]
+    assert {t.group for t in tasks} == {"near", "far"}
+    assert {t.group for t in TRACK.tasks(grid("paper"))} == {""}
+    assert [t.data for t in tasks] == [t.name for t in tasks]
+    assert len({t.stream(0) for t in tasks}) == len(tasks)
+
+
+def test_the_claims_are_of_rows_and_groups_that_there_are():
+    groups = {t.group for t in TRACK.tasks(grid("laptop"))}
+    for claim in TRACK.claims:
+        assert {*claim.rows, *claim.over} <= set(reference.ROWS)
+        assert claim.group is None or claim.group in groups
+        assert claim.scale == "log ratio"
+    assert math.exp(TRACK.claims[0].paper.value) == pytest.approx(1 - 0.246)
+
+
+@pytest.mark.parametrize("name", ["average", "schedule"])
+def test_an_unknown_average_or_schedule_names_the_nearest(name):
+    known = {"average": "last-third", "schedule": "cosine"}[name]
+    assert getattr(settings.recipe("earth", settings.Run(**{name: known})), name) == known
+    with pytest.raises(BenchError, match=rf"run\.{name} is '{known}s', expected .*did you mean '{known}'"):
+        settings.recipe("earth", settings.Run(**{name: f"{known}s"}))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +161,7 @@ def test_the_board_says_what_stands_in_for_what():
     laptop, paper = (TRACK.notes(TRACK.tasks(grid(p))) for p in ("laptop", "paper"))
     assert "not KID and FID" in laptop["distance"]
     assert "pre-trained in the suite" in laptop["model"]
-    assert "could not be read" in paper["assumed"]
+    assert "says no more" in paper["assumed"]
     assert "model" not in paper
 
 
@@ -313,6 +339,19 @@ def test_every_metric_is_declared_and_the_ranking_one_is_there(small):
     assert {t.ranks_by for t in [Suite.read(ROOT / "bench.yaml").tracks["dit_transfer"]]} <= found.keys()
 
 
+def test_the_units_are_those_of_every_picture_and_their_mean_is_the_distance(truth, flags):
+    score = TRACK.score(TASK, showing(flags["train"]), truth, ())
+    units, n = score.units["kid_lite0"], len(truth.labels)
+    assert units.values.mean() == pytest.approx(score.metrics["kid_lite0"], abs=1e-9)
+    assert units.ids.tolist() == [f"real-{i}" for i in range(131)] + [f"sample-{i}" for i in range(n)]
+    # A sampled picture stands alone, and held-out ones of a family together, of this target alone.
+    assert units.groups[131:].tolist() == units.ids[131:].tolist()
+    assert units.groups[:131].tolist() == [f"flags: {g}" for g in truth.groups]
+    assert len(set(truth.groups)) < 131
+    other = TRACK.score(TASK, showing(noise(n)), truth, ()).units["kid_lite0"]
+    assert other.ids.tolist() == units.ids.tolist()
+
+
 # ----------------------------------------------------------------------------------------- what is asked for
 
 
@@ -393,7 +432,10 @@ def test_a_network_that_is_not_finite_diverges(small, inputs):
     model = data.pretrained()
     with torch.no_grad():
         model.net.proj_out_2.bias.fill_(torch.nan)
-    assert not np.isfinite(scored(training.answer(data, model), small)["kid_lite0"])
+    score = TRACK.score(TASK, training.answer(data, model), small, ())
+    assert not np.isfinite(score.metrics["kid_lite0"])
+    assert score.units == {}
+    assert {k.removeprefix("val_") for k in score.metrics} == {m.name for m in TRACK.metrics}
 
 
 def test_the_view_shows_the_first_twenty_pictures_in_a_line(small):
@@ -463,6 +505,7 @@ SMALL = {
     "vpt-deep": ("prompts", {}, 4 * 64 * 128 + TABLE),
     "difffit": ("difffit", {}, 8624 + 9 * 2 * 128 + 2 * 6 * 128),
     "diff-tuning/difffit": ("difffit", {}, 8624 + 9 * 2 * 128 + 2 * 6 * 128),
+    "diff-tuning/released-difffit": ("difffit", {}, 8624 + 9 * 2 * 128 + 2 * 6 * 128),
     "diff-tuning/lora": ("lora", {}, 4 * 8 * (128 + 384) + TABLE),
 }
 
@@ -484,6 +527,10 @@ def test_every_row_answers_the_smoke_task_with_the_laptops_network(row, run_row,
     answer, ctx = run_row(row)
     score = TRACK.score(TASK, answer, small, ())
     assert all(np.isfinite(v) for v in score.metrics.values() if v is not None)
+    assert score.units["kid_lite0"].values.mean() == pytest.approx(score.metrics["kid_lite0"])
+    if row == "untuned":
+        assert (score.metrics["parameters"], score.metrics["seconds_per_step"], ctx.curve) == (0, None, [])
+        return
     kind, own, by_hand = SMALL.get(row, ("full", {}, None))
     assert score.metrics["parameters"] == counted(kind, own)
     assert by_hand in (None, score.metrics["parameters"])

@@ -42,6 +42,9 @@ class TransferSource(TaskSource, Protocol):
             batches of (n, H, W, 3) uint8.
         """
 
+    def groups(self, task: Task, run: Run, stage: Callable[[str], Path]) -> np.ndarray | None:
+        """Which held-out pictures belong together, (number,) strings; None where each stands alone."""
+
     def inception(self, run: Run) -> Path | None:
         """The file of the weights of FID's network; None where FID does not apply."""
 

@@ -83,6 +83,13 @@ def real_pictures(task: Task, run: Run, stage: Callable[[str], Path]) -> dict[st
     return both | {"source": [source[thinned(np.sort(chosen), run.pictures)]]}
 
 
+def groups(task: Task, run: Run, stage: Callable[[str], Path]) -> np.ndarray:
+    """The families of the held-out pictures, in the order of `real_pictures`."""
+    target = transfer_sets.read(_target(task), stage=stage)
+    found: np.ndarray = target.group[thinned(np.flatnonzero(target.part == "test"), run.pictures)]
+    return found
+
+
 def inception(run: Run) -> None:
     """FID is for the paper's pictures."""
 

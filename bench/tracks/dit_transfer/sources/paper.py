@@ -63,6 +63,10 @@ def missing(task: Task, run: Run) -> str | None:
     return packages.LITE0.missing("KID-lite0", "paper") or fid.missing(inception(run))
 
 
+def groups(task: Task, run: Run, stage: Callable[[str], Path]) -> None:
+    """Each held-out picture stands alone."""
+
+
 def inception(run: Run) -> Path:
     """The file of the weights of FID's network."""
     return root() / run.inception
