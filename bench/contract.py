@@ -248,8 +248,6 @@ class Track(ABC):
     preload: ClassVar[tuple[str, ...]] = ()
     #: Task parameters that make a curve on the board (x axis) and the ones that tell curves apart.
     axis: ClassVar[str | None] = None
-    #: What the paper claims of relative changes, if it does: the board puts its own beside it.
-    claim: ClassVar[str] = ""
     #: At most four contrasts that the board's first sentence is about, corrected among themselves alone.
     claims: ClassVar[tuple[Claim, ...]] = ()
 

@@ -13,7 +13,7 @@ from bench.board.plots.samples import samples
 from bench.board.spec import BoardSpec, RowInfo, Slot
 from bench.board.tables.relative import relative
 from bench.board.text import markdown
-from bench.contract import SHEET_COLUMNS, BenchError, Metric, Record, Task
+from bench.contract import SHEET_COLUMNS, BenchError, Claim, Metric, PaperEffect, Record, Task
 
 SIDE = 4
 
@@ -22,7 +22,12 @@ class Drawing(BoardTrack):
     name = "drawing"
     metrics = (Metric(name="distance", better="lower", digits=3), Metric(name="fid", better="lower"))
     reference = "full"
-    claim = "a third less"
+    claims = (
+        Claim(
+            name="Mine against full", rows=("mine",), over=("full",), scale="log ratio",
+            paper=PaperEffect(value=np.log(2 / 3), text="a third less", source="a table"),
+        ),
+    )  # fmt: skip
 
 
 class Sheets(dict):
@@ -105,7 +110,7 @@ def test_the_relative_change_is_a_geometric_mean_and_stands_beside_the_claim():
     assert r.contrast.diff == pytest.approx(np.log(0.5 * 0.75) / 2)
     said = markdown.render(made)
     assert "### Relative change against full" in said
-    assert "the paper: a third less" in said
+    assert "the paper: a third less (a table)" in said
     line = next(x for x in said.splitlines() if x.startswith("| Mine | −38.8 %"))
     assert "−50 to −25" in line
     assert line.rstrip(" |").endswith("2/2"), "lower is better"
@@ -117,8 +122,8 @@ def test_a_task_whose_reference_is_not_above_zero_is_left_out():
     assert relative(board({("mine", "a"): [1.0]})) == ()
 
 
-def test_without_a_claim_there_is_no_such_table(monkeypatch):
-    monkeypatch.setattr(Drawing, "claim", "")
+def test_without_a_claim_of_that_scale_there_is_no_such_table(monkeypatch):
+    monkeypatch.setattr(Drawing, "claims", ())
     assert "Relative change" not in markdown.render(board(VALUES))
 
 

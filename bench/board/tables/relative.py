@@ -1,4 +1,4 @@
-"""Relative changes against the reference, where the paper claims one."""
+"""Relative changes against the reference, where a claim of the track is about one."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ def relative(board: Board) -> tuple[Relative, ...]:
 
 @table("relative-change", order=20)
 def relative_change(board: Board) -> DerivedTable | None:
-    """The relative changes beside the sentence in which the paper claims one; None if it claims none."""
-    if not board.spec.track.claim:
+    """The relative changes beside what the paper prints; None where no claim is of that scale."""
+    claims = [c for c in board.spec.track.claims if c.scale == "log ratio"]
+    if not claims:
         return None
     rows = []
     sign = -1 if board.metric.better == "lower" else 1
@@ -56,8 +57,9 @@ def relative_change(board: Board) -> DerivedTable | None:
         wins = f"{sum(sign * v > 0 for v in values)}/{len(values)}"
         change = fmt.difference(r.contrast, board.metric.digits, log=True)
         rows.append((r.info.label, change, span, wins))
+    printed = next((f"the paper: {c.paper.text} ({c.paper.source}). Here: " for c in claims if c.paper), "")
     note = (
-        f"the paper: {board.spec.track.claim}. Here: geometric mean over tasks of {board.metric.name} over "
+        f"{printed}geometric mean over tasks of {board.metric.name} over "
         "the reference's, minus 1; in brackets the 95 % interval of each line on its own, on these tasks; "
         "tasks with a value that is not above 0 are left out"
     )

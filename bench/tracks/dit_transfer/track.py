@@ -72,7 +72,6 @@ class DitTransfer(SourcedTrack):
         SECONDS_PER_STEP,
     )  # fmt: skip
     reference = "full"
-    claim = "24.6 % lower FID than full fine-tuning, averaged over its eight targets (abstract; 26 % in v1)"
     claims = (
         Claim(
             name="Diff-Tuning against full fine-tuning", rows=("diff-tuning",), over=("full",),
