@@ -119,6 +119,11 @@ class Arrays:
         """The cells of one row on one task, one a seed or more."""
         return self._by_cell.get((row, task), ())
 
+    def same_cells(self, rows: Iterable[int], task: int) -> bool:
+        """Whether two of these rows have a cell in common on a task, which is then no comparison there."""
+        keys = [{s.key for s in self.cells(r, task)} for r in dict.fromkeys(rows)]
+        return sum(map(len, keys)) > len(set().union(*keys))
+
     # ------------------------------------------------------------------------------------ values and means
 
     def values(self, metric: str) -> tuple[Array, Bools]:

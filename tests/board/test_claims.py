@@ -135,7 +135,7 @@ def test_a_task_without_a_ratio_a_result_or_a_difference_by_construction_is_left
     board = board_of(v, track=track(claim))
     for s in board.slots:
         if (s.row, s.task) == ("a", "t4"):
-            s.alias_of = "lr"
+            s.key = next(o.key for o in board.slots if (o.row, o.task, o.seed) == ("lr", "t4", s.seed))
     again = type(board)(board.spec, board.slots)
     (view,) = again.claims.found
     assert [again.tasks[t].name for t in view.tasks] == ["t0", "t1"]

@@ -113,7 +113,7 @@ class Claims:
             if none:
                 some = ", ".join(none) if len(none) <= 2 else f"{len(none)} of its {len(rows)} rows"
                 left_out[task.name] = f"no result of {some}"
-            elif any(s.alias_of in _rows(claim) for r in rows for s in arrays.cells(r, t)):
+            elif arrays.same_cells(rows, t):
                 left_out[task.name] = "the same cells by construction"
             elif claim.scale == "log ratio" and (values[rows, t] <= 0).any():
                 left_out[task.name] = "a value that is not positive has no ratio"

@@ -72,9 +72,10 @@ def paired_series(board: Board) -> list[Picture]:
 def _shared(
     board: Board, info: RowInfo, other: RowInfo, cells: Mapping[tuple[str, str], CellView]
 ) -> list[tuple[str, str, _Series, _Series]]:
-    for task in reversed(board.tasks):
+    rows = [board.arrays.row_index[r.row] for r in (info, other)]
+    for t, task in reversed(list(enumerate(board.tasks))):
         own, counterpart = cells[info.row, task.name], cells[other.row, task.name]
-        if own.alias_of or counterpart.alias_of or not (own.estimate and counterpart.estimate):
+        if board.arrays.same_cells(rows, t) or not (own.estimate and counterpart.estimate):
             continue
         # This task decides: a track records the same series on every task, and reading on would open every
         # record of a track that records none.

@@ -36,9 +36,7 @@ def gains(board: Board) -> tuple[Gain, ...]:
         if other is None:
             continue
         own, counterpart = views[info.row].cells, views[board.infos[other].row].cells
-        tasks = [
-            t for t in board.ranking.shared((i, other)) if not (own[t].alias_of or counterpart[t].alias_of)
-        ]
+        tasks = [t for t in board.ranking.shared((i, other)) if not board.arrays.same_cells((i, other), t)]
         if not tasks:
             continue
         pairs = {t: (own[t].estimate, counterpart[t].estimate) for t in tasks}

@@ -61,8 +61,7 @@ def _tasks(board: Board, a: str, b: str, metric: str) -> list[int]:
     """The tasks that both rows have, but those where both are the same cells. Prints the means on each."""
     digits, found = board.spec.track.metric(metric).digits, []
     for t, task in enumerate(board.tasks):
-        keys = [{s.key for s in board.arrays.cells(board.arrays.row_index[r], t)} for r in (a, b)]
-        if keys[0] & keys[1]:
+        if board.arrays.same_cells((board.arrays.row_index[a], board.arrays.row_index[b]), t):
             console.print(f"  {escape(task.name):24} left out: the same cells, by construction")
             continue
         both = [board.estimate(r, task.name, metric) for r in (a, b)]
