@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import scipy.stats
-from sample_board import board_of
+from sample_board import Sample, board_of
 
 from bench import stats
 from bench.board.model import Board
@@ -265,3 +265,24 @@ def test_an_empty_board_is_a_board(sample):
     assert board.counted == ()
     assert all(r.partial and r.mean is None for r in board.rows)
     assert board.status_counts == {}
+
+
+class Splitting(Sample):
+    split_per_seed = True
+
+
+def test_where_the_split_changes_with_the_seed_rows_are_ranked_and_compared_on_the_seeds_that_all_have():
+    """Seed 2 is an easy test set. A row that ran on it is not better for that, nor is one that did not worse."""
+    easy = {
+        "lr": [[0.50, 0.51, 0.90]],
+        "a": [[0.52, 0.53]],
+        "b": [[0.40, 0.42, 0.80]],
+    }
+    fixed, split = board_of(easy), board_of(easy, track=Splitting())
+    assert [fixed.infos[i].row for i in fixed.ranking.order] == ["lr", "b", "a"]
+    assert [split.infos[i].row for i in split.ranking.order] == ["a", "lr", "b"]
+    place = split.arrays.row_index
+    assert split.ranking.deltas[place["a"]].contrast.diff == pytest.approx(0.02)
+    assert split.ranking.deltas[place["b"]].contrast.diff == pytest.approx(-0.095)
+    a, b = split.row_means.together([place["lr"], place["b"]], [0])
+    assert stats.contrast([(1, a), (-1, b)]).diff == pytest.approx((0.10 + 0.09 + 0.10) / 3)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -55,9 +55,8 @@ class Ranking:
         missing = m.n[:, counted] == 0
         self.partial: Bools = (failures(arrays)[:, counted] | missing).any(1) | (not tally.ranked)
         core = np.flatnonzero(arrays.core).tolist()
-        with np.errstate(invalid="ignore"):
-            total = m.mean[:, counted].mean(1) if counted else np.full(len(arrays.rows), np.nan)
         complete = [i for i in core if not self.partial[i]]
+        total = self._totals(complete)
         self.order: tuple[int, ...] = tuple(sorted(complete, key=lambda i: (-self._sign * total[i], i)))
         self.behind: tuple[int, ...] = tuple(
             sorted((i for i in core if self.partial[i]), key=self._partial_key())
@@ -77,6 +76,17 @@ class Ranking:
     @property
     def _sign(self) -> float:
         return -1.0 if self._arrays.metric.better == "lower" else 1.0
+
+    def _totals(self, complete: Sequence[int]) -> Mapping[int, float]:
+        """The mean over the counted tasks of each complete row. Where the split changes with the seed, it is
+        that of the seeds that all of them have: of others no two rows would be ranked on the same test sets.
+        """
+        counted = list(self.tally.tasks)
+        own = {i: float(self._means.mean[i, counted].mean()) for i in complete}
+        if not self._arrays.spec.track.split_per_seed:
+            return own
+        shared = [r.mean for r in self._row_means.together(complete, counted)]
+        return own if np.isnan(shared).any() else dict(zip(complete, shared, strict=True))
 
     def _partial_key(self) -> Callable[[int], tuple[float, float, int]]:
         """Order of partial rows: more tasks first, then the mean distance to the median of each task."""

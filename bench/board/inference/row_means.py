@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,13 +16,14 @@ class RowMeans:
     """Makes and keeps `RowMean` objects: a contrast recognises a row that comes in it twice as one object.
 
     Rows and tasks are indices into the board's arrays. Tasks of one data set are one observation: its value
-    of a seed is the mean over these tasks, of the seeds that have all of them.
+    of a seed is the mean over these tasks, of the seeds that have all of them. Where the split changes with
+    the seed, another seed is another test set: rows are then compared on the seeds that all of them have.
     """
 
     def __init__(self, arrays: Arrays, examples: Examples) -> None:
         self._arrays, self._examples = arrays, examples
         self._units: dict[tuple[int, int, str], Mapping[int, ClusterScores] | None] = {}
-        self._made: dict[tuple[int, tuple[int, ...], str, bool, bool], RowMean] = {}
+        self._made: dict[tuple[int, tuple[int, ...], str, bool, bool, tuple[int, ...]], RowMean] = {}
 
     def have_units(self, rows: Sequence[int], tasks: Sequence[int], metric: str = "") -> bool:
         """Whether each of the rows has scores by example of every seed on each of the tasks, so that tests
@@ -49,20 +50,33 @@ class RowMeans:
         """
         name, at = metric or self._arrays.metric.name, tuple(tasks)
         units = self.have_units(rows, at, name)
-        return [self._mean(r, at, name, units, log) for r in rows]
+        return [self._mean(r, at, name, units, log, group) for r, group in self._groups(rows)]
 
-    def _mean(self, row: int, tasks: tuple[int, ...], metric: str, units: bool, log: bool) -> RowMean:
-        key = (row, tasks, metric, units, log)
+    def _groups(self, rows: Sequence[int]) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """Each row with the rows whose seeds it must have in common with."""
+        together = tuple(sorted(rows)) if self._arrays.spec.track.split_per_seed else ()
+        return ((r, together or (r,)) for r in rows)
+
+    def _mean(
+        self, row: int, tasks: tuple[int, ...], metric: str, units: bool, log: bool, group: tuple[int, ...]
+    ) -> RowMean:
+        key = (row, tasks, metric, units, log, group)
         if key not in self._made:
-            self._made[key] = self._compute(row, tasks, metric, units, log)
+            self._made[key] = self._compute(row, tasks, metric, units, log, group)
         return self._made[key]
 
-    def _compute(self, row: int, tasks: tuple[int, ...], metric: str, units: bool, log: bool) -> RowMean:
-        values = self._arrays.values(metric)[0][row]
+    def _compute(
+        self, row: int, tasks: tuple[int, ...], metric: str, units: bool, log: bool, group: tuple[int, ...]
+    ) -> RowMean:
+        every = self._arrays.values(metric)[0]
+        values = every[row]
         of: dict[str, list[int]] = {}
         for t in tasks:
             of.setdefault(self._arrays.data[t], []).append(t)
-        whole = {name: np.flatnonzero(~np.isnan(values[at]).any(0)).tolist() for name, at in of.items()}
+        whole = {
+            name: np.flatnonzero(~np.isnan(every[np.ix_(group, at)]).any((0, 1))).tolist()
+            for name, at in of.items()
+        }
         if short := [name for name, seeds in whole.items() if not len(seeds)]:
             why = f"no seed has all tasks of {', '.join(self._arrays.tasks[of[n][0]].name for n in short)}"
             return RowMean(float("nan"), (), None, False, why)

@@ -97,7 +97,11 @@ def _seeds(board: Board) -> Note:
             other.setdefault(k, []).append(info.label)
     more = "".join(f"; {k} for {_listed(labels)}" for k, labels in sorted(other.items()))
     fixed = sum(r.deterministic for r in board.infos)
-    split = ", and the split changes with the seed" if board.spec.track.split_per_seed else ""
+    split = (
+        ", and the split changes with the seed, so rows are ranked and compared on the seeds that they share"
+        if board.spec.track.split_per_seed
+        else ""
+    )
     det = (
         f" {fixed} deterministic row{'s' * (fixed != 1)} run once: one observation, no interval."
         if fixed
