@@ -29,7 +29,7 @@ MAY = {
     # The process of a cell and what runs it know nothing of plans.
     **{
         f"bench.engine.{name}": {"contract", "errors", "declarations", "registry", "store"}
-        for name in ("job", "child", "context", "forkserver", "worker", "claims", "sweep", "local", "tune")
+        for name in ("job", "child", "context", "forkserver", "worker", "leases", "sweep", "local", "tune")
     },
     "bench.engine": {"contract", "errors", "declarations", "registry", "store", "plan"},
     "bench.board": {"contract", "errors", "registry", "suite", "store", "plan", "stats"},

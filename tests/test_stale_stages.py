@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from bench.engine.claims import run_unit_alone
+from bench.engine.leases import run_unit_alone
 from bench.engine.execute import units
 from bench.engine.forkserver import ForkServer
 

@@ -73,7 +73,7 @@ def execute(
 
                     run_on_ray(sweep, preload, address=address, cpus=cpus)
             finally:
-                sweep.claims.close()
+                sweep.leases.close()
     return sweep
 
 

@@ -16,7 +16,7 @@ from math import inf
 from typing import Any
 
 from bench.contract import BenchError, Needs, Record
-from bench.engine.claims import Claims
+from bench.engine.leases import Leases
 from bench.engine.job import Unit
 from bench.engine.worker import LOST_RETRIES
 from bench.store import provenance
@@ -69,10 +69,10 @@ class Sweep:
     started: float = field(default_factory=time.monotonic)
     on_change: Callable[[Sweep], None] = lambda sweep: None
     interrupt: threading.Event = field(default_factory=threading.Event)
-    claims: Claims = field(init=False)
+    leases: Leases = field(init=False)
 
     def __post_init__(self) -> None:
-        self.claims = Claims(self.store)
+        self.leases = Leases(self.store)
 
     @property
     def total(self) -> int:
@@ -105,14 +105,14 @@ class Sweep:
         for unit in self._ready():
             if not fits(unit.needs):
                 continue
-            claimed = self.claims.claim(unit)
+            claimed = self.leases.claim(unit)
             if claimed is False:
                 self.elsewhere = True
             elif claimed is not True:
                 self._ended_elsewhere(unit, claimed)
             else:
                 self.waiting.remove(unit)
-                unit = replace(unit, built=self.claims.built(unit))
+                unit = replace(unit, built=self.leases.built(unit))
                 self.in_progress[unit.key] = (unit, None)
                 self.on_change(self)
                 return unit
@@ -172,7 +172,7 @@ class Sweep:
     def done(self, key: str, status: str | None, reason: str = "") -> None:
         """A unit ended with this status, or was stopped before its end (None) and stays new."""
         unit, since = self.in_progress.pop(key)
-        self.claims.release(key)
+        self.leases.release(key)
         if status is None:
             self.waiting.insert(0, unit)
         else:

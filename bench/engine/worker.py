@@ -38,7 +38,7 @@ def run_unit(
 ) -> Record | None:
     """Run a unit to its end and write its record; None if it was cancelled (then the cell stays new).
 
-    The caller makes sure that no other driver runs it at the same time (`bench.engine.claims`).
+    The caller makes sure that no other driver runs it at the same time (`bench.engine.leases`).
 
     Args:
         unit: what to run.

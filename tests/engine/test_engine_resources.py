@@ -179,7 +179,7 @@ def test_a_clock_that_is_set_ends_no_budget(sandbox, monkeypatch, jump):
     assert not sweep.stopped
     assert 0 <= sweep.spent_s() < 3600
     assert 0 <= sweep.running()[0][1] < 3600
-    sweep.claims.close()
+    sweep.leases.close()
 
 
 @pytest.mark.parametrize("name", ["engine", "store/lease.py", "cli/sweep/run.py", "cli/sweep/live.py"])

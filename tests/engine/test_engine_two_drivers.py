@@ -13,7 +13,7 @@ import orjson
 import psutil
 import pytest
 
-from bench.engine import claims
+from bench.engine import leases
 from bench.engine.execute import units
 from bench.engine.sweep import Sweep, not_run
 from bench.store import provenance
@@ -195,14 +195,14 @@ def test_a_driver_does_other_cells_while_another_builds_a_stage(turns):
 @pytest.fixture
 def two(turns, monkeypatch):
     """Two sweeps over four planned cells on one store, opened by each, that ask again at once."""
-    monkeypatch.setattr(claims, "RETRY_S", 0.0)
+    monkeypatch.setattr(leases, "RETRY_S", 0.0)
     sandbox = turns(4)
     plan = sandbox.plan("plain")
     todo, _ = units(plan, plan.to_run(), sandbox.registry(), failed=False)
     both = Sweep(sandbox.store(), list(todo)), Sweep(sandbox.store(), list(todo))
     yield both
     for sweep in both:
-        sweep.claims.close()
+        sweep.leases.close()
 
 
 def record(unit, status="ok", **more):
@@ -266,7 +266,7 @@ def test_a_unit_that_is_tried_again_stays_with_its_driver(two):
     assert other.next().key != unit.key
     again = mine.next()
     assert (again.key, again.attempt) == (unit.key, 2)
-    mine.claims.close()
+    mine.leases.close()
     assert other.next().key == unit.key
 
 

@@ -25,7 +25,7 @@ from bench.store.summaries import RecordSummary
 RETRY_S = 1.0
 
 
-class Claims:
+class Leases:
     """The leases of one driver, and what it last read of the store's records."""
 
     def __init__(self, store: Store) -> None:
@@ -102,12 +102,12 @@ class Claims:
 
 def run_unit_alone(unit: Unit, server: ForkServer, store: Store) -> Record | None:
     """Run one unit outside of a sweep, or wait for another driver that runs it, and return its record."""
-    claims = Claims(store)
+    leases = Leases(store)
     try:
-        while (claimed := claims.claim(unit)) is False:
+        while (claimed := leases.claim(unit)) is False:
             time.sleep(RETRY_S / 5)
         if claimed is not True:
             return store.read(unit.key)
-        return run_unit(replace(unit, built=claims.built(unit)), server, store)
+        return run_unit(replace(unit, built=leases.built(unit)), server, store)
     finally:
-        claims.close()
+        leases.close()
