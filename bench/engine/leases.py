@@ -1,8 +1,8 @@
 """Several drivers on one store: which of them runs a unit, and what became of a unit that another one ran.
 
-A driver holds the lease of each unit that it has started, from before the start until the record is seen in
-the store, also while the unit is tried again elsewhere. Its workers hold no lease, so a worker that is lost
-with its node leaves none behind.
+A driver holds the lease of each unit that it has started, from the moment that there is a place for it until
+the record is seen in the store, also while the unit is tried again elsewhere. What only waits for a place is
+anybody's. Its workers hold no lease, so a worker that is lost with its node leaves none behind.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ class Leases:
 
         Returns:
             True: this driver holds the lease now and no other driver runs the unit. False: another driver
-                holds
-            it. A summary: another driver has run the unit since it was planned, and this is its record.
+            holds it. A summary: another driver has run the unit since it was planned, and this is its record.
 
         Raises:
             StoreError: the store cannot be read or written.
@@ -48,6 +47,7 @@ class Leases:
         if unit.key in self._held:
             return True  # it is tried again: its node was lost
         if (ended := self._ended(unit)) is not None:
+            self._refused.pop(unit.key, None)
             return ended
         if not self._acquire(unit.key):
             return False
@@ -56,6 +56,10 @@ class Leases:
             self.release(unit.key)
             return ended
         return True
+
+    def refused(self, key: str) -> bool:
+        """Whether another driver held the lease of a unit when it was last asked for."""
+        return key in self._refused
 
     def built(self, unit: Unit) -> dict[str, float]:
         """Shard key -> seconds that building took, of the stages that a unit may read and that

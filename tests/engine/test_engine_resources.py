@@ -16,7 +16,7 @@ from bench.contract import Needs, Task
 from bench.engine import local
 from bench.engine.execute import units
 from bench.engine.job import Job, Unit
-from bench.engine.sweep import Sweep, fits_at_once, memory_notes, too_large
+from bench.engine.sweep import Sweep, fits_at_once, memory_notes, too_large, width
 from bench.registry import Origin
 
 BENCH = Path(local.__file__).resolve().parents[1]
@@ -144,9 +144,22 @@ def test_how_many_run_side_by_side():
     assert "memory lets 3 cells that may use mem_gb 8 run side by side here, processors would let 8" in note
 
 
+def test_a_wide_unit_is_one_beside_which_no_other_fits():
+    one, many = Needs(cpu=8, gpu=1, mem_gb=32), Needs(cpu=64, gpu=8, mem_gb=512)
+    assert width(Needs(gpu=1, mem_gb=4), [one, many]) == 0, "on one machine it is not"
+    assert width(Needs(gpu=1, mem_gb=4), [one]) == 1
+    assert width(Needs(gpu=2, mem_gb=4), [one, many]) == 0.25
+    assert width(Needs(gpu=8, mem_gb=4), [one, many]) == 1
+    assert width(Needs(cpu=5, mem_gb=4), [one]) == 5 / 8
+    assert width(Needs(cpu=4, mem_gb=4), [one]) == 0
+    assert width(Needs(mem_gb=64), [one]) == 2, "it runs alone"
+    assert width(Needs(gpu=2, mem_gb=4), []) == width(Needs(mem_gb=4), []) == 1, "nothing is known"
+
+
 @pytest.mark.ray
 def test_what_is_asked_of_rays_memory():
-    from bench.engine.tune import for_cells, machines, memory
+    from bench.engine.cluster.placement import memory_of as memory
+    from bench.engine.tune import for_cells, machines
 
     gb = 2**30
     nodes = [
@@ -199,7 +212,7 @@ def test_a_deadline_reaches_another_process_as_seconds_left(tmp_path):
     """Also one that waits a while before it is sent, and one whose clocks say something else."""
     import copy
 
-    from bench.engine.tune import Deadline
+    from bench.engine.cluster.actor import Deadline
 
     ahead = Deadline(time.monotonic() + 1000)
     text = pickle.dumps(copy.deepcopy({"deadline": ahead}))
@@ -207,7 +220,7 @@ def test_a_deadline_reaches_another_process_as_seconds_left(tmp_path):
     never = pickle.dumps({"deadline": Deadline(None)})
     code = (
         "import sys, pickle, time\n"
-        "from bench.engine.tune import Deadline\n"
+        "from bench.engine.cluster.actor import Deadline\n"
         "time.time, true = lambda: 0.0, time.monotonic\n"
         "time.monotonic = lambda: true() - 5e5\n"
         "for text in sys.argv[1:]:\n"

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from bench.engine.leases import run_unit_alone
 from bench.engine.execute import execute, units
 from bench.engine.forkserver import ForkServer
+from bench.engine.leases import run_unit_alone
 from bench.engine.sweep import Sweep
 
 
