@@ -81,11 +81,11 @@ def execute(
                     )
             finally:
                 sweep.leases.close()
-        _check_records(sweep)
+        check_records(sweep)
     return sweep
 
 
-def _check_records(sweep: Sweep) -> None:
+def check_records(sweep: Sweep) -> None:
     """Fail the sweep unless each cell that ended has a record."""
     if not sweep.ended or sweep.error or sweep.fault is not None:
         return

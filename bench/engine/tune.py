@@ -176,7 +176,7 @@ class _Run:
         self.fitted, self.hope_until = False, time.monotonic() + wait_s
         # On a Ray that was started here there is nothing to ask: it has our code, our store and our clock.
         self.roll_call = None if ours else RollCall(sweep.waiting, sweep.store.url)
-        self.scratch = tempfile.mkdtemp(prefix="bench-tune-")
+        self.scratch = ""
 
     def run(self) -> None:
         """Run it to its end.
@@ -196,7 +196,8 @@ class _Run:
         finally:
             if self.roll_call is not None:
                 self.roll_call.close()
-            shutil.rmtree(self.scratch, ignore_errors=True)
+            if self.scratch:
+                shutil.rmtree(self.scratch, ignore_errors=True)
             for key in list(self.sweep.in_progress):
                 self.sweep.done(key, None)
 
@@ -272,6 +273,7 @@ class _Run:
             self.fault = e
 
     def _tuner(self) -> tune.Tuner:
+        self.scratch = tempfile.mkdtemp(prefix="bench-tune-")
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self.placement.max_pending)
         known = {u.key: u for u in self.sweep.waiting}
         of = {"units": known, "store": self.sweep.store.url, "preload": tuple(self.preload)}

@@ -63,10 +63,10 @@ def of(clock):
 
 
 def fill(placement, prefix="t"):
-    """Ask as Tune does, until nothing more is wanted; returns the trials with their shapes."""
+    """Ask as Tune does, until enough is pending; returns the trials with their shapes."""
     placement.look()
     n = len(placement.pending)
-    while placement.ask(f"{prefix}{n}") is not None:
+    while len(placement.pending) < placement.max_pending and placement.ask(f"{prefix}{n}"):
         n += 1
     return placement.pending
 
@@ -207,3 +207,66 @@ def test_a_node_that_was_kept_and_died_is_replaced(of, clock):
     placement.nodes = {"small": SMALL, "other": LARGE}
     placement.watch(dict)
     assert placement.shape(later).avoid == ("other",)
+
+
+def test_a_gpu_that_is_too_small_is_kept_away_from(of):
+    placement = of(unit("big", gpu=1, gpu_mem_gb=40.0), unit("small", gpu=1), unit("cpu"))
+    placement.gpu_gb = {"small": 24.0, "large": 80.0}
+    avoid = {u.key: placement.shape(u).avoid for u in placement.sweep.waiting}
+    assert avoid == {"big": ("small",), "small": (), "cpu": ()}
+
+
+@pytest.fixture
+def on_nodes(of, monkeypatch):
+    """A run on a cluster of the nodes above, of which nothing is asked."""
+    from bench.engine import tune
+
+    nodes = [
+        {"NodeID": n, "NodeManagerHostname": n, "Alive": True, "Resources": dict(r)} for n, r in NODES.items()
+    ]
+    monkeypatch.setattr(tune, "_nodes", lambda: nodes)
+    monkeypatch.setattr(tune, "RollCall", lambda units, url: None)
+
+    def run(*units, types=None, wait_s=0.0):
+        monkeypatch.setattr(tune, "node_types", lambda: types)
+        sweep = of(*units).sweep
+        sweep.store = SimpleNamespace(url="")
+        return tune._Run(sweep, (), False, 4, wait_s)
+
+    return run
+
+
+EIGHT = {"CPU": 64.0, "GPU": 8.0, "memory": 512.0 * GB}
+
+
+@pytest.mark.ray
+def test_what_neither_a_node_holds_nor_one_that_may_start_is_left_out_and_stays_new(on_nodes):
+    run = on_nodes(unit("fits", gpu=2), unit("eight", gpu=8), unit("nine", gpu=9), types=[EIGHT])
+    run._fit_in()
+    assert run.sweep.too_large == {
+        "nine": "nine needs gpu 9; the largest machine here has 8 (see needs: in bench.yaml)"
+    }
+    assert [u.key for u in run.sweep.waiting] == ["fits", "eight"]
+    assert run.sweep.ended == []
+
+
+@pytest.mark.ray
+def test_where_the_cluster_does_not_tell_one_may_hope_for_a_while(on_nodes):
+    run = on_nodes(unit("fits"), unit("eight", gpu=8), wait_s=600.0)
+    run._fit_in()
+    assert run.sweep.too_large == {}
+    assert [s.gpu for s in fill(run.placement).values()] == [8, 0], "an autoscaler sees it"
+    run.hope_until = 0.0
+    run._fit_in()
+    assert list(run.sweep.too_large) == ["eight"]
+    run.placement.look()
+    assert len(run.placement.surplus) == 1, "it is asked for no more"
+
+
+@pytest.mark.ray
+def test_no_cell_may_wait_is_no_number():
+    from bench.contract import BenchError
+    from bench.engine.tune import run
+
+    with pytest.raises(BenchError, match="--max-pending 0: expected at least 1"):
+        run(None, (), max_pending=0)

@@ -128,6 +128,12 @@ def test_one_machine_has_to_have_all_of_what_a_cell_needs():
     assert too_large([unit(gpu=1, mem_gb=32), unit(cpu=64, mem_gb=512)], both) == {}
     (text,) = too_large([unit(gpu=1, mem_gb=64)], both).values()
     assert "needs cpu 1, gpu 1, mem_gb 64; no machine here has all of that" in text
+    gpu = replace(with_gpu, gpu_mem_gb=24)
+    assert (
+        too_large([unit(gpu=1, gpu_mem_gb=24)], [gpu]) == too_large([unit(gpu=1, gpu_mem_gb=80)], both) == {}
+    )
+    (text,) = too_large([unit(gpu=1, gpu_mem_gb=80)], [gpu, large]).values()
+    assert "needs gpu_mem_gb 80; the largest GPU here has 24" in text
     (text,) = too_large([unit(mem_gb=600)], both).values()
     assert "needs mem_gb 600; the largest machine here has 512" in text
 

@@ -112,13 +112,14 @@ class Placement:
     def look(self) -> None:
         """Compare what waits with what is pending."""
         start = time.monotonic()
-        units = [] if self.sweep.stopped else islice(self.sweep.ready(), self.max_pending)
+        # What is a little later in the order is not withdrawn: the order changes with what cells took.
+        units = [] if self.sweep.stopped else islice(self.sweep.ready(), 2 * self.max_pending)
         have, self._asked = Counter(self.pending.values()), deque()
-        for unit in units:
+        for i, unit in enumerate(units):
             shape = self.shape(unit)
             if have[shape] > 0:
                 have[shape] -= 1
-            else:
+            elif i < self.max_pending:
                 self._asked.append(shape)
         self.surplus = set()
         for trial, shape in reversed(self.pending.items()):
