@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, islice
 from math import inf
 from typing import Any
 
@@ -152,9 +152,15 @@ class Sweep:
         """Whether units wait although none runs, none can start, and no other driver is waited for."""
         return bool(self.waiting) and not (self.in_progress or self.stopped or self.elsewhere)
 
-    def ready(self) -> Iterator[Unit]:
-        """The units that may start now, in order, without those that another driver runs."""
-        return (u for u in self._ready() if not self.leases.refused(u.key))
+    def ready(self, limit: int) -> list[Unit]:
+        """The first units in order that may start now, without those that another driver runs."""
+        if self.stopped:
+            return []
+        try:
+            return list(islice((u for u in self._ready() if not self.leases.refused(u.key)), limit))
+        except StoreError as e:
+            self.fail(e)
+            return []
 
     def _ready(self) -> Iterator[Unit]:
         """Units that may start, block by block. Within a block (a task on one seed) wide ones come first,

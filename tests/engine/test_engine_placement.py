@@ -93,7 +93,7 @@ def test_wide_cells_come_first_within_a_block_and_then_the_longest(of):
         unit("short", gpu=1, seconds=1), unit("long", gpu=1, seconds=100), unit("wide", gpu=2, seconds=5),
         unit("node", gpu=2, cpu=8, seconds=1), unit("next", block=1, gpu=2),
     )  # fmt: skip
-    assert [u.key for u in placement.sweep.ready()] == ["wide", "node", "long", "short", "next"]
+    assert [u.key for u in placement.sweep.ready(9)] == ["wide", "node", "long", "short", "next"]
     assert [s.gpu for s in fill(placement).values()] == [2, 2, 1, 1, 2]
 
 

@@ -62,7 +62,7 @@ class Feed(Searcher):
             shape = self.placement.ask(trial_id) if self._trusted() else None
             if shape is not None:
                 return {**shape.of(), "avoid": list(shape.avoid)}
-            if not self.placement.pending and self.sweep.idle() and not any(self.sweep.ready()):
+            if not self.placement.pending and self.sweep.idle() and not self.sweep.ready(1):
                 self.sweep.stop(self.sweep.why_idle())
             return Searcher.FINISHED if self.sweep.finished() else None
 

@@ -41,8 +41,8 @@ from bench.engine.worker import run_unit
 from bench.store.records import Store
 
 #: How long the process waits for another actor after the last one has left: longer than Ray takes to put one
-#: actor in the place of another.
-LINGER_S = 20.0
+#: actor in the place of another (two seconds, on a busy machine up to forty).
+LINGER_S = 60.0
 #: How often it looks whether it is still needed.
 LOOK_S = 0.5
 #: How long cells may take to end once the process is to end.

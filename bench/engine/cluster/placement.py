@@ -17,7 +17,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from math import inf
 
 from bench.contract import Needs
@@ -113,9 +112,8 @@ class Placement:
         """Compare what waits with what is pending."""
         start = time.monotonic()
         # What is a little later in the order is not withdrawn: the order changes with what cells took.
-        units = [] if self.sweep.stopped else islice(self.sweep.ready(), 2 * self.max_pending)
         have, self._asked = Counter(self.pending.values()), deque()
-        for i, unit in enumerate(units):
+        for i, unit in enumerate(self.sweep.ready(2 * self.max_pending)):
             shape = self.shape(unit)
             if have[shape] > 0:
                 have[shape] -= 1
@@ -162,7 +160,7 @@ class Placement:
             free: asks Ray for what is unused on each node.
         """
         self._look_if_due()
-        first = None if self.sweep.stopped else next(iter(self.sweep.ready()), None)
+        first = next(iter(self.sweep.ready(1)), None)
         if first is None or self._turn is None or self._turn.unit.key != first.key:
             self._take_turn(first)
             return
