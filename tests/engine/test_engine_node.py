@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -13,6 +14,7 @@ from polling import wait_for
 from bench.contract import BenchError
 from bench.engine.cluster.node import Node, NodeGoneError, Parent, folder_for
 from bench.engine.execute import units
+from bench.engine.processes import has_ended
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +68,7 @@ def cells(sandbox):
 
 
 def alive(pids):
-    return [p for p in pids if psutil.pid_exists(p)]
+    return [p for p in pids if not has_ended(p)]
 
 
 def beginning(sandbox, node, unit, visible=None):
@@ -87,14 +89,16 @@ def beginning(sandbox, node, unit, visible=None):
 
 def test_actors_share_it_and_each_takes_only_its_own_cell_with_it(nodes, raylet):
     first, second = nodes.connect(), nodes.connect()
-    beginning(nodes, first, nodes.units[0], "")
+    one, lost = beginning(nodes, first, nodes.units[0], "")
     two, ended = beginning(nodes, second, nodes.units[1], "7")
     (server,) = servers(nodes)
     assert os.getsid(server) == server != os.getsid(0), "a signal to the actor's group does not reach it"
     assert len(psutil.Process(server).children()) == 1 + 1, "one fork server, and its resource tracker"
     a, b = cells(nodes)
-    os.close(first._connection.fileno())  # as the kernel does when an actor is killed
-    first._connection = None
+    with socket.socket(fileno=os.dup(first._connection.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)  # as when an actor is killed
+    one.join()
+    assert isinstance(lost[0], NodeGoneError)
     wait_for(lambda: not alive([a]))
     assert alive([b])
     nodes.go.touch()
