@@ -180,10 +180,10 @@ def test_what_needs_nothing_that_is_short_goes_on(of, clock):
     clock.s += 100.0
     placement.watch(lambda: free)
     later, cpu = (next(u for u in placement.sweep.waiting if u.key == k) for k in ("later", "cpu"))
-    assert placement.shape(later).avoid == ("large",)
-    assert placement.shape(cpu).avoid == ()
+    assert placement.shape(later.needs).avoid == ("large",)
+    assert placement.shape(cpu.needs).avoid == ()
     placement.watch(lambda: {"large": {**LARGE, "CPU": 0.0}})
-    assert placement.shape(cpu).avoid == ("large",), "such cells have taken its processors meanwhile"
+    assert placement.shape(cpu.needs).avoid == ("large",), "such cells have taken its processors meanwhile"
 
 
 def test_nothing_is_kept_where_all_that_waits_has_one_shape(of, clock):
@@ -203,17 +203,19 @@ def test_a_node_that_was_kept_and_died_is_replaced(of, clock):
     clock.s += 100.0
     placement.watch(dict)
     later = unit("later", gpu=1)
-    assert placement.shape(later).avoid == ("large",)
+    assert placement.shape(later.needs).avoid == ("large",)
     placement.nodes = {"small": SMALL, "other": LARGE}
     placement.watch(dict)
-    assert placement.shape(later).avoid == ("other",)
+    assert placement.shape(later.needs).avoid == ("other",)
 
 
 def test_a_gpu_that_is_too_small_is_kept_away_from(of):
     placement = of(unit("big", gpu=1, gpu_mem_gb=40.0), unit("small", gpu=1), unit("cpu"))
     placement.gpu_gb = {"small": 24.0, "large": 80.0}
-    avoid = {u.key: placement.shape(u).avoid for u in placement.sweep.waiting}
+    avoid = {u.key: placement.shape(u.needs).avoid for u in placement.sweep.waiting}
     assert avoid == {"big": ("small",), "small": (), "cpu": ()}
+    anywhere = next(t for t, s in fill(placement).items() if s.gpu == 1 and not s.avoid)
+    assert placement.begin(anywhere).key == "small", "it may have been placed where the other does not fit"
 
 
 @pytest.fixture

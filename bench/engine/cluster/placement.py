@@ -64,8 +64,8 @@ class Placement:
     """The trials that wait for a place. Not thread-safe: its caller holds a lock.
 
     ``nodes``: those that are alive; ``left_out``: ids of nodes that get no cells; ``gpu_gb``: memory of the
-    smallest GPU of a node, where it is known. ``pending``: trial -> the
-    shape that it waits for. ``surplus``: trials of shapes of which too many wait, to be withdrawn.
+    smallest GPU of a node, where it is known. ``pending``: trial -> the shape that it waits for. ``surplus``:
+    trials of shapes of which too many wait, to be withdrawn.
     """
 
     sweep: Sweep
@@ -78,7 +78,7 @@ class Placement:
     _asked: deque[Shape] = field(default_factory=deque)
     _next_look: float = -inf
     _turn: _Turn | None = None
-    _sized_for: Nodes | None = None
+    _sized_for: tuple[Nodes | None, set[str]] = (None, set())
     _sizes: dict[Needs, dict[str, float]] = field(default_factory=dict)
 
     def ask(self, trial: str) -> Shape | None:
@@ -92,7 +92,7 @@ class Placement:
     def begin(self, trial: str) -> Unit | None:
         """The unit of a trial that got its place, None if nothing of that shape is left for this driver."""
         shape = self.pending.pop(trial)
-        unit = self.sweep.next(lambda needs: self._size(needs) == shape.of())
+        unit = self.sweep.next(lambda needs: self._fills(needs, shape))
         if unit is not None:
             self.sweep.began(unit.key)
             if self._turn is not None and self._turn.unit.key == unit.key:
@@ -114,7 +114,7 @@ class Placement:
         # What is a little later in the order is not withdrawn: the order changes with what cells took.
         have, self._asked = Counter(self.pending.values()), deque()
         for i, unit in enumerate(self.sweep.ready(2 * self.max_pending)):
-            shape = self.shape(unit)
+            shape = self.shape(unit.needs)
             if have[shape] > 0:
                 have[shape] -= 1
             elif i < self.max_pending:
@@ -129,16 +129,22 @@ class Placement:
         every = LOOK_S if len(self.pending) >= min(ENOUGH, self.max_pending / 2) else SOON_S
         self._next_look = now + max(every, 10 * (now - start))
 
-    def shape(self, unit: Unit) -> Shape:
+    def shape(self, needs: Needs) -> Shape:
         """What Ray is asked for to run a unit."""
-        size, kept = self._size(unit.needs), ""
+        size, avoid = self._size(needs), self._unfit(needs)
         if self._turn is not None and self._competes(size, self._turn.short):
-            kept = self._turn.node
-        small = [
-            n for n, gb in self.gpu_gb.items() if unit.needs.gpu > 0 and gb < (unit.needs.gpu_mem_gb or 0)
-        ]
-        avoid = {n for n in (*self.left_out, *small, kept) if n in self.nodes}
+            avoid |= {self._turn.node} & self.nodes.keys()
         return Shape(size["CPU"], size["GPU"], int(size["memory"]), tuple(sorted(avoid)))
+
+    def _fills(self, needs: Needs, shape: Shape) -> bool:
+        """Whether a unit may run wherever a trial of that shape was placed."""
+        return self._size(needs) == shape.of() and self._unfit(needs) <= set(shape.avoid)
+
+    def _unfit(self, needs: Needs) -> set[str]:
+        """The nodes that a unit must not run on."""
+        wanted = needs.gpu_mem_gb or 0.0 if needs.gpu > 0 else 0.0
+        small = {n for n, gb in self.gpu_gb.items() if gb < wanted}
+        return (self.left_out | small) & self.nodes.keys()
 
     def _competes(self, size: Mapping[str, float], short: Iterable[str]) -> bool:
         """Whether cells of a size would take the place of the unit whose turn it is."""
@@ -146,10 +152,10 @@ class Placement:
         return size != self._size(self._turn.unit.needs) and any(size[name] > 0 for name in short)
 
     def _size(self, needs: Needs) -> dict[str, float]:
-        if self._sized_for is not self.nodes:
-            self._sized_for, self._sizes = self.nodes, {}
+        if self._sized_for[0] is not self.nodes or self._sized_for[1] != self.left_out:
+            self._sized_for, self._sizes = (self.nodes, set(self.left_out)), {}
         if needs not in self._sizes:
-            memory = memory_of(needs, self.nodes.values())
+            memory = memory_of(needs, [r for n, r in self.nodes.items() if n not in self.left_out])
             self._sizes[needs] = {"CPU": float(needs.cpu), "GPU": float(needs.gpu), "memory": memory}
         return self._sizes[needs]
 
@@ -174,7 +180,7 @@ class Placement:
     def _keep(self, unit: Unit, unused: Nodes, waited: float) -> None:
         """Keep the node that lacks least for a unit."""
         assert self._turn is not None
-        size, avoid = self._size(unit.needs), self.shape(unit).avoid
+        size, avoid = self._size(unit.needs), self.shape(unit.needs).avoid
         lacking = {
             n: _share(size, unused.get(n, {}))
             for n, resources in sorted(self.nodes.items())
