@@ -187,7 +187,7 @@ class _Run:
         try:
             if self.roll_call is not None:
                 self.roll_call.ask(_named(_nodes()))
-                self.roll_call.first()
+                self.roll_call.first(self.sweep.interrupt)
                 self._roll()
             units = list(self.sweep.waiting)
             self._fit_in()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -84,14 +85,15 @@ class RollCall:
             self.left_out[asked.node] = f"node {asked.host}: {why}"
         return bool(ready or late)
 
-    def first(self) -> None:
+    def first(self, interrupt: threading.Event) -> None:
         """Wait for the nodes that were asked: for one that may run cells, and a while longer for the others.
+        ``interrupt`` ends the waiting.
 
         Raises:
             BenchError: no node may run cells.
         """
         until = None
-        while self._asked and (until is None or time.monotonic() < until):
+        while self._asked and (until is None or time.monotonic() < until) and not interrupt.is_set():
             self.poll(0.5)
             if self.approved and until is None:
                 until = time.monotonic() + OTHERS_S
