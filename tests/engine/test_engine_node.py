@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -29,10 +30,8 @@ def raylet():
 
 
 @pytest.fixture
-def nodes(sandbox, raylet, monkeypatch, tmp_path):
+def nodes(sandbox, raylet, tmp_path):
     """Makes connections of actors to one node, and units whose cells wait for the file ``go``."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
     log, go = sandbox.folder / "log", sandbox.folder / "go"
     sandbox.use("slow").of(
         "slow", grid={"cells": 4}, run={"seconds": 0.0, "log": str(log), "until": str(go)}, seeds=1
@@ -78,7 +77,7 @@ def beginning(sandbox, node, unit, visible=None):
     def run():
         try:
             out.append(node.run(unit, visible))
-        except NodeGoneError as error:
+        except (BenchError, NodeGoneError) as error:
             out.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
@@ -137,6 +136,12 @@ def test_it_waits_a_while_for_the_next_actor(nodes):
     assert again.run(nodes.units[1], None).status == "ok"
     assert servers(nodes) == [server]
     os.kill(server, signal.SIGTERM)
+
+
+def test_a_deep_folder_for_temporary_files_is_too_long_for_a_socket(monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", f"/{'deep/' * 20}")
+    assert folder_for("a", "b").parent == Path("/tmp")
+    assert folder_for("a", "b") != folder_for("a", "c")
 
 
 def test_what_cannot_be_loaded_is_said(nodes, sandbox, monkeypatch):

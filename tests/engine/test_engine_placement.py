@@ -186,6 +186,22 @@ def test_what_needs_nothing_that_is_short_goes_on(of, clock):
     assert placement.shape(cpu.needs).avoid == ("large",), "such cells have taken its processors meanwhile"
 
 
+def test_a_node_is_not_kept_from_what_does_not_fit_there(of, clock):
+    placement = of(unit("runs", gpu=1), unit("one", block=1, gpu=1, cpu=2), unit("half", block=1, gpu=0.5))
+    wide = unit("wide", block=2, gpu=2)
+    placement.sweep.waiting.append(wide)
+    placement.begin(next(iter(fill(placement))))
+    free = {"small": {"CPU": 1.0}, "large": {}}
+    placement.watch(lambda: free)
+    clock.s += 100.0
+    placement.watch(lambda: free)
+    assert {s.gpu: placement.shape(u.needs).avoid for u in placement.sweep.waiting for s in [u.needs]} == {
+        1: (), 0.5: ("large",), 2: ("large",)
+    }  # fmt: skip
+    placement._turn.node = "small"
+    assert placement.shape(wide.needs).avoid == ()
+
+
 def test_nothing_is_kept_where_all_that_waits_has_one_shape(of, clock):
     placement = of(*[unit(f"one{i}", gpu=1) for i in range(9)])
     placement.begin(next(iter(fill(placement))))

@@ -43,6 +43,8 @@ from bench.store.records import Store
 #: How long the process waits for another actor after the last one has left: longer than Ray takes to put one
 #: actor in the place of another (two seconds, on a busy machine up to forty).
 LINGER_S = 60.0
+#: The longest path of the folder with the sockets: the kernel takes 107 bytes for theirs.
+SOCKET_PATH = 80
 #: How often it looks whether it is still needed.
 LOOK_S = 0.5
 #: How long cells may take to end once the process is to end.
@@ -84,7 +86,10 @@ class Parent:
 def folder_for(*names: str) -> Path:
     """The folder of the process that serves the actors of one driver on one node; ``names`` name both."""
     mark = hashlib.sha256("\0".join(names).encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"bench-node-{os.getuid()}-{mark}"
+    name = f"bench-node-{os.getuid()}-{mark}"
+    usual = Path(tempfile.gettempdir()) / name
+    # A batch job's folder for temporary files may lie deeper than the path of a socket can be long.
+    return usual if len(os.fsencode(usual)) < SOCKET_PATH else Path("/tmp") / name
 
 
 class Node:

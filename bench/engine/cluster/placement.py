@@ -132,8 +132,8 @@ class Placement:
     def shape(self, needs: Needs) -> Shape:
         """What Ray is asked for to run a unit."""
         size, avoid = self._size(needs), self._unfit(needs)
-        if self._turn is not None and self._competes(size, self._turn.short):
-            avoid |= {self._turn.node} & self.nodes.keys()
+        if self._turn is not None and self._competes(size, self._turn.node, self._turn.short):
+            avoid.add(self._turn.node)
         return Shape(size["CPU"], size["GPU"], int(size["memory"]), tuple(sorted(avoid)))
 
     def _fills(self, needs: Needs, shape: Shape) -> bool:
@@ -146,10 +146,13 @@ class Placement:
         small = {n for n, gb in self.gpu_gb.items() if gb < wanted}
         return (self.left_out | small) & self.nodes.keys()
 
-    def _competes(self, size: Mapping[str, float], short: Iterable[str]) -> bool:
-        """Whether cells of a size would take the place of the unit whose turn it is."""
+    def _competes(self, size: Mapping[str, float], node: str, short: Iterable[str]) -> bool:
+        """Whether cells of a size would take the place of the unit whose turn it is, on a node where some
+        resources are short.
+        """
         assert self._turn is not None
-        return size != self._size(self._turn.unit.needs) and any(size[name] > 0 for name in short)
+        other = size != self._size(self._turn.unit.needs) and _share(size, self.nodes.get(node, {})) <= 1
+        return other and any(size[name] > 0 for name in short)
 
     def _size(self, needs: Needs) -> dict[str, float]:
         if self._sized_for[0] is not self.nodes or self._sized_for[1] != self.left_out:
@@ -191,7 +194,7 @@ class Placement:
         if not node or lacking[node] <= 1:
             return
         short = _short(size, unused.get(node, {}))
-        if any(self._competes(shape.of(), short) for shape in self.pending.values()):
+        if any(self._competes(shape.of(), node, short) for shape in self.pending.values()):
             self._turn.node, self._turn.short = node, short
             wants = f"cpu {unit.needs.cpu:g}, gpu {unit.needs.gpu:g}"
             self.sweep.held = f"a node is kept free for {unit.label} ({wants}), which waited {waited:.0f} s"
