@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from bench.engine.claims import run_unit_alone
 from bench.engine.execute import units
 from bench.engine.forkserver import ForkServer
+from bench.engine.leases import run_unit_alone
 
 MINE = """
 from bench.contract import method

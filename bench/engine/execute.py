@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from bench.contract import BenchError
 from bench.declarations import non_default, shard_keys, shard_label
 from bench.engine.forkserver import needs_linux
 from bench.engine.job import Job, Unit
@@ -29,6 +30,8 @@ def execute(
     budget_s: float | None = None,
     address: str | None = None,
     cpus: int | None = None,
+    max_pending: int | None = None,
+    wait_s: float = 0.0,
     on_change: Callable[[Sweep], None] = lambda sweep: None,
 ) -> Sweep:
     """Run what the plan says is missing and return the sweep when it has ended or was stopped.
@@ -43,6 +46,8 @@ def execute(
         budget_s: start nothing that is expected to end later than this.
         address: the Ray cluster.
         cpus: how many processors to use (default: all).
+        max_pending: how many cells may wait for a place on the cluster at once (default: 256).
+        wait_s: how long to hope for nodes that hold what no node of the cluster holds.
         on_change: called whenever the sweep changes.
 
     Raises:
@@ -71,10 +76,28 @@ def execute(
                 else:
                     from bench.engine.tune import run as run_on_ray
 
-                    run_on_ray(sweep, preload, address=address, cpus=cpus)
+                    run_on_ray(
+                        sweep, preload, address=address, cpus=cpus, max_pending=max_pending, wait_s=wait_s
+                    )
             finally:
-                sweep.claims.close()
+                sweep.leases.close()
+        check_records(sweep)
     return sweep
+
+
+def check_records(sweep: Sweep) -> None:
+    """Fail the sweep unless each cell that ended has a record."""
+    if not sweep.ended or sweep.error or sweep.fault is not None:
+        return
+    records = sweep.store.fresh()
+    without = [e.unit.label for e in sweep.ended if e.unit.key not in records]
+    if without:
+        sweep.fail(
+            BenchError(
+                f"{len(without)} of {len(sweep.ended)} cells that ended have no record in {sweep.store.url}, "
+                f"{without[0]} for one: somebody removes records there, or not all nodes write to this store"
+            )
+        )
 
 
 @contextmanager

@@ -122,13 +122,15 @@ def run(sweep: Sweep, preload: Sequence[str], *, cpus: int | None = None) -> Non
     check_any_fits(sweep.waiting, sweep.too_large)
     sweep.waiting = [u for u in sweep.waiting if u.key not in sweep.too_large]
     sweep.notes += memory_notes(sweep.waiting, [for_cells])
+    sweep.machines = [for_cells]
     server, capacity, cancel = ForkServer(preload), _Capacity(for_cells), threading.Event()
     server.start()
     ended: queue.Queue[tuple[Unit, list[int], Any]] = queue.Queue()
 
     def work(unit: Unit, gpus: list[int]) -> None:
+        visible = ",".join(map(str, gpus)) if gpus else None
         try:
-            ended.put((unit, gpus, run_unit(unit, server, sweep.store, cancel=cancel, gpus=gpus)))
+            ended.put((unit, gpus, run_unit(unit, server, sweep.store, cancel=cancel, visible=visible)))
         except BaseException as e:
             ended.put((unit, gpus, e))
 

@@ -75,9 +75,9 @@ def end_descendants(pid: int, but: Collection[int] = ()) -> list[int]:
     ended, until = set[int](), time.monotonic() + END_WITHIN_S
     while left := [p for p in descendants(pid, but) if p not in ended]:
         if time.monotonic() > until:
-            return [p for p in left if not _has_ended(p)]
+            return [p for p in left if not has_ended(p)]
         for p in left:
-            if _has_ended(p):
+            if has_ended(p):
                 ended.add(p)
             else:
                 send(p, signal.SIGKILL)
@@ -97,7 +97,7 @@ def _stat(pid: int) -> list[str]:
         return f.read().rpartition(")")[2].split()
 
 
-def _has_ended(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     """Whether a process does not exist or is a zombie with all its threads."""
     try:
         stat = _stat(pid)

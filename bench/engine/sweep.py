@@ -1,7 +1,7 @@
 """The state of a sweep, shared by the two places that run cells (`local.py`, `tune.py`): which unit runs next
-(stages first, none that another driver of the store runs), retries of lost nodes, the budget, and the
-progress. Records of cells that never ran (skipped, lost for good) are written here. Times are of the
-monotonic clock.
+(stages first, wide cells first, none that another driver of the store runs), retries of lost nodes, the
+budget, and the progress. Records of cells that never ran (skipped, lost for good) are written here. Times are
+of the monotonic clock.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, islice
 from math import inf
 from typing import Any
 
 from bench.contract import BenchError, Needs, Record
-from bench.engine.claims import Claims
 from bench.engine.job import Unit
+from bench.engine.leases import Leases
 from bench.engine.worker import LOST_RETRIES
 from bench.store import provenance
 from bench.store.files import StoreError
@@ -29,6 +29,8 @@ from bench.store.summaries import RecordSummary
 GRACE = 0.1
 #: The fields of `Needs` that one machine must have for a unit to run on it.
 RESOURCES = ("cpu", "gpu", "mem_gb")
+#: A unit is wide if it takes more than this share of a machine, so that no other of its size fits beside it.
+WIDE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +49,20 @@ class Sweep:
     """The units that wait, run and have ended. Not thread-safe: one loop calls it.
 
     ``waiting``: units in the order of the plan. ``too_large``: units that no machine can run, with the
-    reason. ``in_progress``: key -> unit and when it got its worker (None: not yet). ``stopped``: why no more
-    units are started; ``error``: the same if the command is to fail for it; ``fault``: an exception in the
-    engine. ``nodes``: key -> the node that runs a unit, where the engine knows it.
-    ``interrupt`` is set by whoever wants the sweep to end now. ``elsewhere``: a unit that could have
-    started is run by another driver. ``notes``: what the user should know of how the sweep ran.
+    reason. ``left_out``: nodes of the cluster that get no cells, with the cause and what helps.
+    ``in_progress``: key -> unit and when it got its worker (None: not yet). ``stopped``: why no more units
+    are started; ``error``: the same if the command is to fail for it; ``fault``: an exception in the engine.
+    ``nodes``: key -> the node that runs a unit, where the engine knows it.
+    ``interrupt`` is set by whoever wants the sweep to end now. ``machines``: what cells may use of each
+    machine. ``held``: for which unit others are held back at this moment, "" if for none. ``notes``: what the
+    user should know of how the sweep ran.
     """
 
     store: Store
     waiting: list[Unit]
     deadline: float | None = None
     too_large: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     in_progress: dict[str, tuple[Unit, float | None]] = field(default_factory=dict)
     ended: list[Ended] = field(default_factory=list)
     stage_status: dict[str, str] = field(default_factory=dict)
@@ -66,15 +71,16 @@ class Sweep:
     stopped: str = ""
     error: str = ""
     fault: BaseException | None = None
-    elsewhere: bool = False
+    machines: Sequence[Needs] = ()
+    held: str = ""
     notes: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     on_change: Callable[[Sweep], None] = lambda sweep: None
     interrupt: threading.Event = field(default_factory=threading.Event)
-    claims: Claims = field(init=False)
+    leases: Leases = field(init=False)
 
     def __post_init__(self) -> None:
-        self.claims = Claims(self.store)
+        self.leases = Leases(self.store)
 
     @property
     def total(self) -> int:
@@ -91,10 +97,8 @@ class Sweep:
 
     def next(self, fits: Callable[[Needs], bool] = lambda needs: True) -> Unit | None:
         """The first unit in order that may start now, or None. It counts as running from here on."""
+        self.check_budget()
         if self.stopped:
-            return None
-        if self.deadline is not None and time.monotonic() >= self.deadline:
-            self.stop("the budget is used up")
             return None
         try:
             return self._next(fits)
@@ -102,19 +106,23 @@ class Sweep:
             self.fail(e)
             return None
 
+    def check_budget(self) -> None:
+        """Stop if the budget is used up."""
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            self.stop("the budget is used up")
+
     def _next(self, fits: Callable[[Needs], bool]) -> Unit | None:
-        self.elsewhere = False
         for unit in self._ready():
             if not fits(unit.needs):
                 continue
-            claimed = self.claims.claim(unit)
+            claimed = self.leases.claim(unit)
             if claimed is False:
-                self.elsewhere = True
-            elif claimed is not True:
+                continue
+            if claimed is not True:
                 self._ended_elsewhere(unit, claimed)
             else:
                 self.waiting.remove(unit)
-                unit = replace(unit, built=self.claims.built(unit))
+                unit = replace(unit, built=self.leases.built(unit))
                 self.in_progress[unit.key] = (unit, None)
                 self.on_change(self)
                 return unit
@@ -124,17 +132,48 @@ class Sweep:
         self.waiting.remove(unit)
         self._end(Ended(unit, record.status, record.cost.get("run_s", 0.0), record.reason, elsewhere=True))
 
+    def recheck(self) -> None:
+        """Look again at units that another driver runs: it may have ended them, or have died."""
+        for unit in [u for u in self.waiting if self.leases.refused(u.key)]:
+            try:
+                claimed = self.leases.claim(unit)
+            except StoreError as e:
+                self.fail(e)
+                return
+            if claimed is True:
+                self.leases.release(unit.key)  # whoever has a place for it first claims it
+            elif claimed is not False:
+                self._ended_elsewhere(unit, claimed)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another driver runs a unit that waits here."""
+        return any(self.leases.refused(u.key) for u in self.waiting)
+
     def idle(self) -> bool:
         """Whether units wait although none runs, none can start, and no other driver is waited for."""
         return bool(self.waiting) and not (self.in_progress or self.stopped or self.elsewhere)
 
+    def ready(self, limit: int) -> list[Unit]:
+        """The first units in order that may start now, without those that another driver runs."""
+        if self.stopped:
+            return []
+        try:
+            return list(islice((u for u in self._ready() if not self.leases.refused(u.key)), limit))
+        except StoreError as e:
+            self.fail(e)
+            return []
+
     def _ready(self) -> Iterator[Unit]:
-        """Units that may start, block by block. Within a block (a task on one seed) the longest come first,
-        so that no worker is left with a long cell when the others have nothing more to do.
+        """Units that may start, block by block. Within a block (a task on one seed) wide ones come first,
+        since they fit only where nothing else runs, and then the longest, so that no worker is left with a
+        long cell when the others have nothing more to do.
         """
+        machines, widths = set(self.machines), dict[Needs, float]()
         for _, block in groupby(list(self.waiting), _block):
             ready = [u for u in block if self._may_start(u)]
-            yield from sorted(ready, key=lambda u: -self._expected(u, unknown=inf))
+            widths |= {needs: width(needs, machines) for needs in {u.needs for u in ready} - widths.keys()}
+            yield from sorted(ready, key=lambda u: (-widths[u.needs], -self._expected(u, unknown=inf)))
 
     def _may_start(self, unit: Unit) -> bool:
         reads = {k: self.stage_status.get(k, "new") for k in unit.reads}
@@ -172,10 +211,14 @@ class Sweep:
         """Units that have a worker, with the seconds since they got it."""
         return [(u, _since(since)) for u, since in self.in_progress.values() if since is not None]
 
+    def shortest_running_s(self) -> float:
+        """How long the shortest of the running units is expected to take; infinite if nothing is known."""
+        return min((self._expected(u, unknown=inf) for u, _ in self.running()), default=inf)
+
     def done(self, key: str, status: str | None, reason: str = "") -> None:
         """A unit ended with this status, or was stopped before its end (None) and stays new."""
         unit, since = self.in_progress.pop(key)
-        self.claims.release(key)
+        self.leases.release(key)
         if status is None:
             self.waiting.insert(0, unit)
         else:
@@ -306,12 +349,22 @@ def too_large(units_: list[Unit], machines: Sequence[Needs]) -> dict[str, str]:
     """Units that no machine is large enough for: key -> what they need and what there is."""
     out = {}
     for u in units_:
-        if not any(all(getattr(u.needs, n) <= getattr(m, n) for n in RESOURCES) for m in machines):
+        if not any(_holds(m, u.needs) for m in machines):
             out[u.key] = f"{u.label} needs {_lacking(u.needs, machines)} (see needs: in bench.yaml)"
     return out
 
 
+def _holds(machine: Needs, needs: Needs) -> bool:
+    """Whether a unit fits on a machine. Where the memory of its GPUs is not known, it is tried."""
+    if needs.gpu > 0 and (needs.gpu_mem_gb or 0.0) > (machine.gpu_mem_gb or inf):
+        return False
+    return all(getattr(needs, n) <= getattr(machine, n) for n in RESOURCES)
+
+
 def _lacking(needs: Needs, machines: Sequence[Needs]) -> str:
+    gpu_gb = max((m.gpu_mem_gb or inf for m in machines if m.gpu > 0), default=inf)
+    if needs.gpu > 0 and (needs.gpu_mem_gb or 0.0) > gpu_gb:
+        return f"gpu_mem_gb {needs.gpu_mem_gb:g}; the largest GPU here has {round(gpu_gb, 1):g}"
     for name in RESOURCES:
         want, has = getattr(needs, name), max((getattr(m, name) for m in machines), default=0.0)
         if want > has:
@@ -340,6 +393,19 @@ def memory_notes(units_: list[Unit], machines: Sequence[Needs]) -> list[str]:
                 f"processors would let {without}: if they use less, say so (needs: in bench.yaml)"
             )
     return notes
+
+
+def width(needs: Needs, machines: Collection[Needs]) -> float:
+    """How wide a unit is: the share that it takes of the machine where that share is smallest, 0 if it is not
+    wide. A unit of several GPUs always is.
+    """
+    fits = [m for m in machines if all(getattr(needs, n) <= getattr(m, n) for n in ("cpu", "gpu"))]
+    shares = [
+        max((getattr(needs, n) / getattr(m, n) for n in RESOURCES if getattr(m, n) > 0), default=0.0)
+        for m in fits
+    ]
+    share = min(shares, default=1.0)
+    return share if share > WIDE or needs.gpu > 1 else 0.0
 
 
 def fits_at_once(needs: Needs, machine: Needs) -> int:

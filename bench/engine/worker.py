@@ -11,7 +11,7 @@ import dataclasses
 import os
 import platform
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from bench.contract import BenchError, Record, digest
@@ -34,23 +34,24 @@ def run_unit(
     store: Store,
     *,
     cancel: threading.Event | None = None,
-    gpus: Sequence[int] = (),
+    visible: str | None = None,
 ) -> Record | None:
     """Run a unit to its end and write its record; None if it was cancelled (then the cell stays new).
 
-    The caller makes sure that no other driver runs it at the same time (`bench.engine.claims`).
+    The caller makes sure that no other driver runs it at the same time (`bench.engine.leases`).
 
     Args:
         unit: what to run.
         server: the fork server that runs it.
         store: where stages are read from and the record is written to.
         cancel: ends the run once it is set.
-        gpus: the devices that the process may use; none: those that this process's environment allows.
+        visible: the GPUs that the process may use, as ``CUDA_VISIBLE_DEVICES`` says it; None: those that this
+            process's environment allows.
 
     Raises:
         StoreError: the store cannot be written; the cell stays new and the sweep must stop.
     """
-    return _Execution(unit, server, store, cancel, gpus).run()
+    return _Execution(unit, server, store, cancel, visible).run()
 
 
 class _Execution:
@@ -62,7 +63,7 @@ class _Execution:
         server: ForkServer,
         store: Store,
         cancel: threading.Event | None,
-        gpus: Sequence[int],
+        visible: str | None,
     ) -> None:
         self.unit, self.server, self.store, self.cancel = unit, server, store, cancel
         self.started, self.attempt, self.marks = provenance.now(), unit.attempt, list[str]()
@@ -70,7 +71,7 @@ class _Execution:
         self.dependencies, self.shared = found.dependencies, found.shared
         today = self.dependencies
         here = str(store.artifacts.checkpoint_dir(unit.key)) if unit.job.kind == "cell" else None
-        visible = ",".join(map(str, gpus)) if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") if visible is None else visible
         by = digest([today.code.name, today.ran_with, today.data, dict(today.stages)])
         self.job = dataclasses.replace(
             unit.job, stages=found.paths, visible=visible, checkpoints=here, made_by=by

@@ -87,3 +87,58 @@ def test_a_node_that_goes_away_costs_an_attempt_and_no_cell(sandbox, cluster):
     }
     assert {r.where["device"] for r in records} == {"cuda"}
     assert any("torch sees none" in line for r in records for line in r.log)
+
+
+def fork_servers(store):
+    """The processes of nodes that serve sweeps into a store, each with a fork server of its own."""
+    words = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
+    return [w for w in words if "bench.engine.cluster.node" in w and str(store) in w]
+
+
+def test_a_node_that_cannot_end_a_cell_well_gets_none_and_the_others_go_on(sandbox, cluster):
+    made, _ = cluster
+    made.add_node(num_cpus=8, num_gpus=2, env_vars={"BENCH_CACHE": "/proc/nowhere"})
+    made.wait_for_nodes()
+    log, go = sandbox.folder / "log", sandbox.folder / "go"
+    sandbox.use("slow").of(
+        "slow",
+        grid={"cells": 8},
+        run={"seconds": 0.0, "log": str(log), "until": str(go)},
+        needs={"half": {"cpu": 0.5}},
+    )
+    seen = []
+
+    def count():
+        """Both good nodes run cells at once."""
+        try:
+            wait_for(lambda: len(fork_servers(sandbox.store_folder)) == 2, seconds=600)
+            seen.extend(log.read_text().splitlines() if log.exists() else [])
+        finally:
+            go.touch()
+
+    with beside(count):
+        sweep = sandbox.run("half", "sleeps", local=False, address=made.address, max_pending=3)
+    assert not sweep.stopped
+    assert Counter(e.status for e in sweep.ended) == {"ok": 16}
+    assert len(sandbox.records()) == 16
+    (why,) = sweep.left_out.values()
+    assert "0.00 GB are free in /proc/nowhere" in why
+    assert "BENCH_CACHE" in why
+    assert len(seen) <= 4, "more cannot run on two nodes"
+    assert not list((sandbox.store_folder / "tmp").iterdir())
+
+
+def test_where_no_node_can_run_cells_the_command_ends_at_once(sandbox, cluster, bench):
+    made, nodes = cluster
+    for node in nodes:
+        made.remove_node(node)
+    made.add_node(num_cpus=2, num_gpus=1, env_vars={"BENCH_CACHE": "/proc/nowhere"})
+    made.wait_for_nodes()
+    sandbox.use("slow").of(
+        "slow", grid={"cells": 2}, run={"seconds": 0.0, "log": str(sandbox.folder / "log")}
+    )
+    said = bench(*sandbox.arguments("run", "-m", "half", "--address", made.address))
+    assert said.code == 2
+    assert "no node of the cluster can run cells" in said.err
+    assert "0.00 GB are free in /proc/nowhere" in " ".join(said.err.split())
+    assert sandbox.records() == []

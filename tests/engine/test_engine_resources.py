@@ -16,7 +16,7 @@ from bench.contract import Needs, Task
 from bench.engine import local
 from bench.engine.execute import units
 from bench.engine.job import Job, Unit
-from bench.engine.sweep import Sweep, fits_at_once, memory_notes, too_large
+from bench.engine.sweep import Sweep, fits_at_once, memory_notes, too_large, width
 from bench.registry import Origin
 
 BENCH = Path(local.__file__).resolve().parents[1]
@@ -128,6 +128,12 @@ def test_one_machine_has_to_have_all_of_what_a_cell_needs():
     assert too_large([unit(gpu=1, mem_gb=32), unit(cpu=64, mem_gb=512)], both) == {}
     (text,) = too_large([unit(gpu=1, mem_gb=64)], both).values()
     assert "needs cpu 1, gpu 1, mem_gb 64; no machine here has all of that" in text
+    gpu = replace(with_gpu, gpu_mem_gb=24)
+    assert (
+        too_large([unit(gpu=1, gpu_mem_gb=24)], [gpu]) == too_large([unit(gpu=1, gpu_mem_gb=80)], both) == {}
+    )
+    (text,) = too_large([unit(gpu=1, gpu_mem_gb=80)], [gpu, large]).values()
+    assert "needs gpu_mem_gb 80; the largest GPU here has 24" in text
     (text,) = too_large([unit(mem_gb=600)], both).values()
     assert "needs mem_gb 600; the largest machine here has 512" in text
 
@@ -144,9 +150,22 @@ def test_how_many_run_side_by_side():
     assert "memory lets 3 cells that may use mem_gb 8 run side by side here, processors would let 8" in note
 
 
+def test_a_wide_unit_is_one_beside_which_no_other_fits():
+    one, many = Needs(cpu=8, gpu=1, mem_gb=32), Needs(cpu=64, gpu=8, mem_gb=512)
+    assert width(Needs(gpu=1, mem_gb=4), [one, many]) == 0, "on one machine it is not"
+    assert width(Needs(gpu=1, mem_gb=4), [one]) == 1
+    assert width(Needs(gpu=2, mem_gb=4), [one, many]) == 0.25
+    assert width(Needs(gpu=8, mem_gb=4), [one, many]) == 1
+    assert width(Needs(cpu=5, mem_gb=4), [one]) == 5 / 8
+    assert width(Needs(cpu=4, mem_gb=4), [one]) == 0
+    assert width(Needs(mem_gb=64), [one]) == 2, "it runs alone"
+    assert width(Needs(gpu=2, mem_gb=4), []) == width(Needs(mem_gb=4), []) == 1, "nothing is known"
+
+
 @pytest.mark.ray
 def test_what_is_asked_of_rays_memory():
-    from bench.engine.tune import for_cells, machines, memory
+    from bench.engine.cluster.placement import memory_of as memory
+    from bench.engine.tune import for_cells, machines
 
     gb = 2**30
     nodes = [
@@ -179,7 +198,7 @@ def test_a_clock_that_is_set_ends_no_budget(sandbox, monkeypatch, jump):
     assert not sweep.stopped
     assert 0 <= sweep.spent_s() < 3600
     assert 0 <= sweep.running()[0][1] < 3600
-    sweep.claims.close()
+    sweep.leases.close()
 
 
 @pytest.mark.parametrize("name", ["engine", "store/lease.py", "cli/sweep/run.py", "cli/sweep/live.py"])
@@ -199,7 +218,7 @@ def test_a_deadline_reaches_another_process_as_seconds_left(tmp_path):
     """Also one that waits a while before it is sent, and one whose clocks say something else."""
     import copy
 
-    from bench.engine.tune import Deadline
+    from bench.engine.cluster.actor import Deadline
 
     ahead = Deadline(time.monotonic() + 1000)
     text = pickle.dumps(copy.deepcopy({"deadline": ahead}))
@@ -207,7 +226,7 @@ def test_a_deadline_reaches_another_process_as_seconds_left(tmp_path):
     never = pickle.dumps({"deadline": Deadline(None)})
     code = (
         "import sys, pickle, time\n"
-        "from bench.engine.tune import Deadline\n"
+        "from bench.engine.cluster.actor import Deadline\n"
         "time.time, true = lambda: 0.0, time.monotonic\n"
         "time.monotonic = lambda: true() - 5e5\n"
         "for text in sys.argv[1:]:\n"

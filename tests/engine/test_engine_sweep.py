@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from bench.engine.claims import run_unit_alone
 from bench.engine.execute import execute, units
 from bench.engine.forkserver import ForkServer
+from bench.engine.leases import run_unit_alone
 from bench.engine.sweep import Sweep
 
 
@@ -88,3 +88,17 @@ def test_two_drivers_build_a_stage_once_and_a_built_shard_is_kept(sandbox):
     assert all(
         r.cost["shared_s"].keys() == {"encoder", "bank"} for r in records if "bank" in r.provenance["stages"]
     )
+
+
+def test_a_cell_that_ended_without_a_record_fails_the_sweep(sandbox):
+    from bench.engine.execute import check_records
+
+    sandbox.use("faults").of("faults", grid={"sizes": [1, 2]})
+    plan = sandbox.plan("fine")
+    todo, _ = units(plan, plan.to_run(), sandbox.registry(), failed=False)
+    sweep = Sweep(sandbox.store(), todo)
+    for unit in (sweep.next(), sweep.next()):
+        sweep.done(unit.key, "ok")
+    check_records(sweep)
+    assert "2 of 2 cells that ended have no record in" in sweep.error
+    sweep.leases.close()

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from bench.cli.sweep import run as sweep_command
-from bench.engine import claims
+from bench.engine import leases
 from bench.engine.execute import units
 from bench.engine.sweep import Sweep, not_run
 from bench.store import provenance
@@ -196,14 +196,14 @@ def test_a_driver_does_other_cells_while_another_builds_a_stage(turns):
 @pytest.fixture
 def two(turns, monkeypatch):
     """Two sweeps over four planned cells on one store, opened by each, that ask again at once."""
-    monkeypatch.setattr(claims, "RETRY_S", 0.0)
+    monkeypatch.setattr(leases, "RETRY_S", 0.0)
     sandbox = turns(4)
     plan = sandbox.plan("plain")
     todo, _ = units(plan, plan.to_run(), sandbox.registry(), failed=False)
     both = Sweep(sandbox.store(), list(todo)), Sweep(sandbox.store(), list(todo))
     yield both
     for sweep in both:
-        sweep.claims.close()
+        sweep.leases.close()
 
 
 def record(unit, status="ok", **more):
@@ -267,7 +267,7 @@ def test_a_unit_that_is_tried_again_stays_with_its_driver(two):
     assert other.next().key != unit.key
     again = mine.next()
     assert (again.key, again.attempt) == (unit.key, 2)
-    mine.claims.close()
+    mine.leases.close()
     assert other.next().key == unit.key
 
 
@@ -305,9 +305,9 @@ def test_a_store_that_cannot_be_asked_stops_the_sweep(two):
 @pytest.mark.slow
 def test_records_in_a_store_that_is_not_the_drivers_are_no_results(turns, bench, monkeypatch):
     """Each process has a memory of its own, as each node has a folder of its own that is not shared."""
-    from bench.engine import tune
+    from bench.engine.cluster import feed
 
-    monkeypatch.setattr(tune, "VISIBLE_WITHIN_S", 2.0)
+    monkeypatch.setattr(feed, "VISIBLE_WITHIN_S", 2.0)
     sandbox = turns(8)
     (sandbox.folder / "go").touch()
     url = "memory://apart"
@@ -326,43 +326,96 @@ def test_records_in_a_store_that_is_not_the_drivers_are_no_results(turns, bench,
     assert "8 ok" not in said.out
 
 
+SAID = {"status": "ok", "reason": "", "stop": "", "lost": ""}
+
+
 @pytest.fixture
 def feed(two):
     """A feed of the first sweep, without a Ray."""
     import threading
 
-    from bench.engine import tune
+    from bench.engine.cluster.feed import Feed
+    from bench.engine.cluster.placement import Placement
 
-    return tune._Feed(two[0], threading.Lock(), [{"CPU": 8.0, "memory": 64 * 2**30}])
+    return Feed(Placement(two[0], 4, {"a": {"CPU": 8.0, "memory": 64 * 2**30}}), threading.Lock())
+
+
+def begun(feed, trial):
+    """The key of the cell that a trial is given when it has its place."""
+    assert feed.suggest(trial)["CPU"] == 1
+    return feed.begin(trial)[0]
 
 
 @pytest.mark.ray
 def test_a_record_that_is_seen_late_counts_once_it_is_seen(feed, two, monkeypatch):
-    from bench.engine import tune
+    from bench.engine.cluster import feed as module
 
-    monkeypatch.setattr(tune, "VISIBLE_POLL_S", 0.0)
+    monkeypatch.setattr(module, "VISIBLE_POLL_S", 0.0)
     mine, worker = two
-    key = feed.suggest("one")["key"]
+    key = begun(feed, "one")
     made = record(mine.in_progress[key][0])
-    feed.on_trial_complete("one", {"key": key, "status": "ok", "reason": "", "stop": "", "ended": made.ended})
+    feed.suggest("waits")
+    feed.on_trial_complete("one", {**SAID, "key": key, "ended": made.ended})
     assert mine.ended == []
     assert feed.suggest("two") is None, "nothing more is started on trust"
+    assert feed.begin("waits") is None
     assert not mine.stopped
     worker.store.write(made)
     feed.poll()
     assert [(e.unit.key, e.status) for e in mine.ended] == [(key, "ok")]
-    assert feed.suggest("three")["key"] != key
+    assert begun(feed, "three") != key
 
 
 @pytest.mark.ray
 def test_a_record_is_seen_also_where_another_of_its_key_counts(feed, two):
     """A node whose clock is behind writes a record that ended before the one that it replaces."""
     mine, worker = two
-    key = feed.suggest("one")["key"]
+    key = begun(feed, "one")
     unit = mine.in_progress[key][0]
     late = replace(record(unit, "failed"), ended="2999-01-01T00:00:00+00:00")
     made = record(unit)
     worker.store.write(late)
     worker.store.write(made)
-    feed.on_trial_complete("one", {"key": key, "status": "ok", "reason": "", "stop": "", "ended": made.ended})
+    feed.on_trial_complete("one", {**SAID, "key": key, "ended": made.ended})
     assert [(e.unit.key, e.status) for e in mine.ended] == [(key, "ok")]
+
+
+@pytest.mark.ray
+def test_what_only_waits_for_a_place_is_anybodys(feed, two):
+    mine, other = two
+    for trial in ("one", "two", "three", "four"):
+        assert feed.suggest(trial) is not None
+    assert feed.suggest("five") is None, "there are four cells"
+    assert mine.in_progress == {}
+    got = [other.next() for _ in range(4)]
+    assert len({u.key for u in got}) == 4, "the other driver finds them all"
+    assert feed.begin("one") is None
+    assert mine.elsewhere
+    assert not mine.idle()
+    feed.placement.look()
+    assert feed.placement.surplus == {"two", "three", "four"}, "what another driver runs is asked for no more"
+    for unit in got[:3]:
+        other.store.write(record(unit))
+        other.done(unit.key, "ok")
+    other.done(got[3].key, None)
+    mine.recheck()
+    assert [e.elsewhere for e in mine.ended] == [True] * 3
+    feed.placement.look()
+    assert len(feed.placement.surplus) == 2
+    assert feed.begin("two")[0] == got[3].key
+
+
+@pytest.mark.ray
+def test_a_stopped_sweep_withdraws_what_waits(feed, two):
+    mine, _ = two
+    for trial in ("one", "two"):
+        feed.suggest(trial)
+    begun_key = feed.begin("one")[0]
+    mine.stop("the budget is used up")
+    feed.placement.look()
+    assert feed.placement.surplus == {"two"}
+    feed.on_trial_complete("two")
+    assert feed.placement.pending == {}
+    feed.on_trial_complete("one", {**SAID, "key": begun_key, "status": ""})
+    assert feed.suggest("three") == "FINISHED"
+    assert mine.ended == []

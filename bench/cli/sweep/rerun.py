@@ -12,9 +12,9 @@ from bench.contract import BenchError
 @takes("store", "suite", "plugin")
 def command(options: Options, key: KeyArgument) -> None:
     """Run one cell again on this machine, show its numbers beside the old ones, and record them."""
-    from bench.engine.claims import run_unit_alone
     from bench.engine.execute import units
     from bench.engine.forkserver import ForkServer
+    from bench.engine.leases import run_unit_alone
     from bench.store.committed.writing import as_published
 
     session = Session.open(options)

@@ -1,8 +1,8 @@
 """Several drivers on one store: which of them runs a unit, and what became of a unit that another one ran.
 
-A driver holds the lease of each unit that it has started, from before the start until the record is seen in
-the store, also while the unit is tried again elsewhere. Its workers hold no lease, so a worker that is lost
-with its node leaves none behind.
+A driver holds the lease of each unit that it has started, from the moment that there is a place for it until
+the record is seen in the store, also while the unit is tried again elsewhere. What only waits for a place is
+anybody's. Its workers hold no lease, so a worker that is lost with its node leaves none behind.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.store.summaries import RecordSummary
 RETRY_S = 1.0
 
 
-class Claims:
+class Leases:
     """The leases of one driver, and what it last read of the store's records."""
 
     def __init__(self, store: Store) -> None:
@@ -39,8 +39,7 @@ class Claims:
 
         Returns:
             True: this driver holds the lease now and no other driver runs the unit. False: another driver
-                holds
-            it. A summary: another driver has run the unit since it was planned, and this is its record.
+            holds it. A summary: another driver has run the unit since it was planned, and this is its record.
 
         Raises:
             StoreError: the store cannot be read or written.
@@ -48,6 +47,7 @@ class Claims:
         if unit.key in self._held:
             return True  # it is tried again: its node was lost
         if (ended := self._ended(unit)) is not None:
+            self._refused.pop(unit.key, None)
             return ended
         if not self._acquire(unit.key):
             return False
@@ -56,6 +56,10 @@ class Claims:
             self.release(unit.key)
             return ended
         return True
+
+    def refused(self, key: str) -> bool:
+        """Whether another driver held the lease of a unit when it was last asked for."""
+        return key in self._refused
 
     def built(self, unit: Unit) -> dict[str, float]:
         """Shard key -> seconds that building took, of the stages that a unit may read and that
@@ -102,12 +106,12 @@ class Claims:
 
 def run_unit_alone(unit: Unit, server: ForkServer, store: Store) -> Record | None:
     """Run one unit outside of a sweep, or wait for another driver that runs it, and return its record."""
-    claims = Claims(store)
+    leases = Leases(store)
     try:
-        while (claimed := claims.claim(unit)) is False:
+        while (claimed := leases.claim(unit)) is False:
             time.sleep(RETRY_S / 5)
         if claimed is not True:
             return store.read(unit.key)
-        return run_unit(replace(unit, built=claims.built(unit)), server, store)
+        return run_unit(replace(unit, built=leases.built(unit)), server, store)
     finally:
-        claims.close()
+        leases.close()
