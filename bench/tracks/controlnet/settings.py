@@ -102,7 +102,7 @@ class Recipe:
     chain: int = 10
     guidance: float = 1.0
     tiles: int = 64
-    samples: int = 256
+    samples: int = 128
     first: int = 5
     dense: int = 60
     snapshots: int = 20
