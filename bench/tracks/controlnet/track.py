@@ -169,7 +169,7 @@ class ControlNet(SourcedTrack):
         """One task with few tiles, trained for three steps."""
         grid = settings.Grid(conditions=("segmentation",))
         return grid, settings.Run(
-            steps=3, batch=8, samples=16, chain=2, bank=16, pictures=48, snapshots=(1, 2, 3), reader=60,
+            steps=3, batch=8, samples=16, chain=2, bank=16, pictures=48, snapshots=(1, 2, 3), reader=30,
         )  # fmt: skip
 
 
