@@ -122,7 +122,7 @@ def test_depth_and_segmentation_are_brought_to_the_size_of_the_picture():
     near = paper_annotators.batched(paper_annotators.Depth(Net()), "cpu")(ramp)
     assert near.shape == (1, 32, 32, 1)
     assert (near.min(), near.max()) == (0, 255)
-    assert near[0, 28, 0, 0] > near[0, 3, 0, 0]
+    assert near[0, 0, 28, 0] > near[0, 0, 3, 0]
     classes = paper_annotators.batched(paper_annotators.Segmentation(Net()), "cpu")(ramp)
     assert len(np.unique(classes.reshape(-1, 3), axis=0)) == 2
 

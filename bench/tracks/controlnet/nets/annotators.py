@@ -53,11 +53,10 @@ def versions(condition: str) -> Mapping[str, str | None]:
 
 
 def canny(pictures: np.ndarray) -> np.ndarray:
-    """Canny's edges of pictures (n, H, W, 3) uint8."""
+    """Canny's edges of pictures (n, H, W, 3) uint8, by the steepest of a pixel's colours."""
     import cv2
 
-    grey = [cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in np.ascontiguousarray(pictures)]
-    lines = np.stack([cv2.Canny(g, *CANNY) for g in grey])
+    lines = np.stack([cv2.Canny(p, *CANNY) for p in np.ascontiguousarray(pictures)])
     return (lines[..., None] > 0).astype(np.float32)
 
 
