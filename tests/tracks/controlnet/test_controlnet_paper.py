@@ -62,9 +62,7 @@ def test_a_photograph_without_a_caption_and_captions_of_none_are_named(root, tmp
     whole = json.loads(file.read_text())
     without = [a for a in whole["annotations"] if a["image_id"] != 7]
     file.write_text(json.dumps({**whole, "annotations": without}))
-    with pytest.raises(
-        BenchError, match=r"captions_val2017.json: photograph 0{11}7.jpg has no caption"
-    ):
+    with pytest.raises(BenchError, match=r"captions_val2017.json: photograph 0{11}7.jpg has no caption"):
         photographs.read("coco", folder, "test")
     (folder / "train2017" / "000000000007.jpg").unlink()
     with pytest.raises(BenchError, match=r"photograph 000000000007.jpg is not in"):

@@ -23,9 +23,12 @@ READ = ("depth", "normal", "segmentation")
 #: The stages of sketches of all tiles and of the reader of a condition, and their files.
 SKETCHES, SKETCHES_FILE = "controlnet-sketches", "sketches.npy"
 READER, READER_FILE = "controlnet-reader", "reader.safetensors"
-#: Metres at which the logarithm of the height is 1, about the highest cell, and at which a slope of so many
-#: metres a cell counts as one of 45 degrees.
-_HIGHEST, _STEEP = 6_600.0, 2_000.0
+#: Metres at which the logarithm of the height is 1, about the highest cell.
+_HIGHEST = 6_600.0
+#: A slope of so many metres a cell counts as one of 45 degrees: heights are exaggerated, as on a relief map.
+#: At 2,000 metres the horizontal parts had a standard deviation of .04, which a network hardly sees, and a
+#: linear reader of 5 x 5 pixels had R2 .32 and .38 on held-out tiles; at 250 metres .19, and R2 .37 and .42.
+_STEEP = 250.0
 #: Shifts of the conditions by which a reader is tested.
 _SHIFTS = 8
 
