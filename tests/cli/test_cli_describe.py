@@ -17,6 +17,11 @@ TOLD = {
         "stages.bank), as in diff-tuning",
         "null: The label",
     ),
+    "controlnet": (
+        "methods/diff_tuning_controlnet.py:",
+        "stages.bank), as in diff-tuning",
+        "baselines/controlnet/frozen.py:",
+    ),
 }
 
 

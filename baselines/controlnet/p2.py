@@ -1,0 +1,28 @@
+"""ControlNet with P2: the loss weighted towards noisy steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bench.contract import Context, method
+
+if TYPE_CHECKING:
+    from bench.tracks.controlnet.data import ControlData
+
+
+@method(
+    "controlnet",
+    name="P2",
+    hp={"gamma": 0.5, "k": 1.0},
+    ref="Choi et al., Perception Prioritized Training of Diffusion Models, CVPR 2022",
+)
+def p2(data: ControlData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+    """min over theta of E_t (k + SNR(t))^-gamma |error in the noise|^2, whatever the base predicts."""
+    from bench.nn import diffusion
+    from bench.tracks.controlnet import training
+
+    theta = training.start(data, ctx)
+    loss = training.denoising(theta, data, weight=lambda snr: diffusion.p2(snr, hp["gamma"], hp["k"]))
+    fitted = training.fit(theta, loss, data, ctx)
+    return training.answer(theta, data, fitted.seconds_per_step)

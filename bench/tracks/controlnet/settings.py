@@ -1,0 +1,194 @@
+"""Settings of the track.
+
+Source: Diff-Tuning (arXiv 2406.00773, final version), section on ControlNet. The Stable Diffusion version,
+the learning rate, the size of the bank and the thresholds stand in tables that could not be read: what is set
+here in their place is named ``assumed`` on the board.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from bench.contract import BenchError
+from bench.errors import nearest
+from bench.tracks.common.recipes import overridden
+
+#: What a picture can be asked to follow, and the measure of agreement with it (`measures.MEASURES`).
+CONDITIONS: Mapping[str, str] = {
+    "edge": "ssim", "sketch": "ssim", "depth": "mse", "normal": "mse", "segmentation": "accuracy",
+}  # fmt: skip
+#: Tasks of the laptop, each on the map of the world that holds its condition: heights and slopes cannot be
+#: read back from the photograph.
+LAPTOP: Mapping[str, tuple[str, str]] = {
+    "edge": ("edge", "photo"), "sketch": ("sketch", "photo"), "segmentation": ("segmentation", "photo"),
+    "depth": ("depth", "relief"), "normal": ("normal", "relief"),
+}  # fmt: skip
+#: The paper's six tasks.
+PAPER: Mapping[str, tuple[str, str]] = {
+    **{f"coco-{condition}": (condition, "coco") for condition in CONDITIONS},
+    "ade20k-segmentation": ("segmentation", "ade20k"),
+}
+TASKS: Mapping[str, tuple[str, str]] = {**LAPTOP, **PAPER}
+#: On which tiles snapshots look: those that the board is about, or others by which settings are chosen.
+LOOKS_AT = ("test", "validation")
+
+
+def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
+    if list(steps) != sorted(set(steps)) or any(s < 1 for s in steps):
+        raise ValueError("expected numbers of steps that rise, from 1 on")
+    return steps
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Which tasks there are: one for each of the ``conditions``, by the names of `TASKS`."""
+
+    conditions: tuple[str, ...] = tuple(LAPTOP)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a cell is run. 0 = what the condition's `Recipe` says.
+
+    ``steps``, ``batch``, ``lr``, ``chain``, ``bank``, ``samples``: see `Recipe`; the same for every row.
+    ``snapshots``: steps at which agreement is looked at; none: `snapshots_of`. ``threshold``: the share of
+    the way from the floor to the ceiling at which a condition counts as followed. ``looks_at``: of
+    `LOOKS_AT`. ``pictures``: at most so many training and as many held-out pictures; 0 = all. ``reader``:
+    steps in which the laptop's annotator of heights, slopes and surfaces is trained. ``size``: pixels a side
+    of the paper's photographs. ``diffusion``, ``annotators``, ``coco``, ``ade20k``: folders of the paper's
+    networks and data sets, below the folder of the data sets.
+    """
+
+    steps: Annotated[int, Field(ge=0)] = 0
+    batch: Annotated[int, Field(ge=0)] = 0
+    lr: Annotated[float, Field(ge=0)] = 0.0
+    chain: Annotated[int, Field(ge=0)] = 0
+    bank: Annotated[int, Field(ge=0)] = 0
+    samples: Annotated[int, Field(ge=0)] = 0
+    snapshots: Annotated[tuple[int, ...], AfterValidator(_rising)] = ()
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    looks_at: str = "test"
+    pictures: int = 0
+    reader: int = 600
+    size: Annotated[int, Field(ge=64, multiple_of=64)] = 512
+    diffusion: str = "stable-diffusion-v1-5"
+    annotators: str = "annotators"
+    coco: str = "coco"
+    ade20k: str = "ADEChallengeData2016"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How every row trains on a condition, and how its pictures are sampled and looked at.
+
+    ``steps``: optimisation steps of ``batch`` pictures, those of a bank included. ``lr``: AdamW's learning
+    rate, constant. ``decay``: a step of the running average of the weights that pictures are sampled from.
+    ``chain``: reverse steps of DDIM; ``guidance``: scale of classifier-free guidance by the prompt (1: none).
+    ``tiles``: number of held-out pictures whose conditions are followed at a snapshot. ``samples``: number of
+    pictures that are sampled in the end for the distance to real ones. ``bank``: number of pictures that the
+    pre-trained network samples for methods that retain what it knows. ``first``, ``dense``, ``snapshots``:
+    see `snapshots_of`. ``shuffles``: shifts of the conditions that the floor is averaged over.
+    """
+
+    steps: int
+    batch: int
+    lr: float
+    bank: int
+    decay: float = 0.95
+    chain: int = 10
+    guidance: float = 1.0
+    tiles: int = 64
+    samples: int = 128
+    first: int = 5
+    dense: int = 60
+    snapshots: int = 20
+    shuffles: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderRecipe:
+    """How the laptop's annotator of heights, slopes and surfaces is trained.
+
+    AdamW, the rate falling along a cosine; mean squares, for classes cross-entropy.
+    """
+
+    steps: int = 600
+    batch: int = 32
+    lr: float = 3e-3
+    seed: int = 0
+
+
+# A cell takes about 70 s of one processor for depth, normal and segmentation, 170 s for edge and sketch. The
+# learning rates are provisional until they are chosen on validation by the reference row.
+_LAPTOP: Mapping[str, Recipe] = {
+    "edge": Recipe(steps=2_000, batch=16, lr=3e-3, bank=1_024),
+    "sketch": Recipe(steps=2_000, batch=16, lr=3e-3, bank=1_024),
+    "segmentation": Recipe(steps=600, batch=16, lr=1e-3, bank=1_024),
+    "depth": Recipe(steps=600, batch=16, lr=1e-3, bank=1_024),
+    "normal": Recipe(steps=600, batch=16, lr=1e-3, bank=1_024),
+}
+#: From the paper: 15,000 steps (sketch 5,000, ADE20K 20,000) of 4 pictures. Assumed: the rate (ControlNet's
+#: own, 1e-5), the bank's size, the steps and the scale of the sampler, the average, and the snapshots, when
+#: and of how many pictures.
+_PAPER = Recipe(
+    steps=15_000, batch=4, lr=1e-5, bank=5_000, decay=0.999, chain=50, guidance=7.5, tiles=64, samples=1_000,
+    first=250, dense=3_000,
+)  # fmt: skip
+_PAPER_STEPS: Mapping[str, int] = {"coco-sketch": 5_000, "ade20k-segmentation": 20_000}
+#: What of the above has no source, for the board.
+ASSUMED = (
+    "Stable Diffusion 1.5, learning rate 1e-5, a bank of 5,000, threshold .5, running average .999, DDIM in"
+    " 50 steps at guidance 7.5, a snapshot every 250 steps to 3,000 and then geometric, UperNet for"
+    " the Uniformer that no library holds: the paper's tables of these could not be read, or it says nothing"
+)
+
+
+def recipe(task: str, run: Run) -> Recipe:
+    """The recipe of a task, with the numbers of the run settings in place of its own.
+
+    Raises:
+        BenchError: an unknown ``looks_at``, or snapshots beyond the last step.
+    """
+    if run.looks_at not in LOOKS_AT:
+        raise BenchError(
+            f"controlnet: run.looks_at is {run.looks_at!r}, expected one of {', '.join(LOOKS_AT)}"
+            f"{nearest(run.looks_at, LOOKS_AT)}"
+        )
+    of_task = _LAPTOP.get(task) or overridden(_PAPER, _Steps(_PAPER_STEPS.get(task, 0)), "steps")
+    found = overridden(of_task, run, "steps", "batch", "lr", "chain", "bank", "samples")
+    if run.snapshots and run.snapshots[-1] > found.steps:
+        raise BenchError(
+            f"controlnet: run.snapshots ends at {run.snapshots[-1]}, expected at most the {found.steps} steps"
+            f" of {task}"
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    steps: int
+
+
+def snapshots_of(recipe: Recipe, run: Run) -> tuple[int, ...]:
+    """The steps at which agreement is looked at; the last step is always one.
+
+    Every ``first`` steps up to ``dense``, where rows differ most, then in equal ratios up to the last step,
+    ``snapshots`` in all.
+    """
+    if run.snapshots:
+        return tuple(dict.fromkeys((*run.snapshots, recipe.steps)))
+    end = min(recipe.dense, recipe.steps)
+    evenly = list(range(recipe.first, end + 1, recipe.first))
+    left = recipe.snapshots - len(evenly)
+    if recipe.steps > end and left > 0:
+        evenly += [round(end * (recipe.steps / end) ** (k / left)) for k in range(1, left + 1)]
+    return tuple(sorted({*evenly, recipe.steps}))
+
+
+def condition(params: Mapping[str, Any]) -> str:
+    """The condition that a task's parameters name."""
+    return str(params["condition"])

@@ -1,0 +1,1 @@
+"""What opens the track's data sets."""
