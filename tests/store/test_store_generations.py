@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from bench.contract import STATUSES, Record
 from bench.store import segments
-from bench.store.accepting import stamped, write_stamped
 from bench.store.code.names import Closure
 from bench.store.encoding import dump
 from bench.store.provenance import Dependencies
 from bench.store.records import Store
+from bench.store.upkeep.accepting import stamped, write_stamped
 
 EARLY, LATE = "2026-01-01T00:00:00+00:00", "2026-01-01T01:00:00+00:00"
 

@@ -7,7 +7,7 @@ import pytest
 
 from bench.contract import BenchError, Metric, Record, Stage, Units
 from bench.store.encoding import dump
-from bench.store.merging import MergingStore, merge
+from bench.store.upkeep.merging import MergingStore, merge
 
 METRICS = [
     Metric(name=f"metric_{j}", better="higher", kind="cost" if j == 7 else "quality") for j in range(8)

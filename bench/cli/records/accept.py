@@ -16,10 +16,10 @@ from bench.contract import BenchError, Record
 from bench.declarations import shard_label
 from bench.plan import Plan, PlannedCell, PlannedStage
 from bench.store import provenance
-from bench.store.accepting import RerunStore, differences, restamp, sample, stamped, write_stamped
 from bench.store.committed.layers import Layered, results_folder
 from bench.store.provenance import Dependencies
 from bench.store.records import Store
+from bench.store.upkeep.accepting import RerunStore, differences, restamp, sample, stamped, write_stamped
 
 
 @takes("profile", "track", "method", "filter", "fresh", "store", "suite", "plugin", "cpus")

@@ -12,7 +12,7 @@ from bench.cli.console import console, errors, escape
 from bench.cli.options import Options, takes
 from bench.contract import BenchError, Metric
 from bench.registry import Registry
-from bench.store.merging import Merged, MergingStore, Replicate, merge
+from bench.store.upkeep.merging import Merged, MergingStore, Replicate, merge
 
 #: The most cells whose differing numbers are printed.
 SHOWN = 20

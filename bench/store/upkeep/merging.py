@@ -16,12 +16,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from bench.contract import BenchError, Metric, Record
-from bench.store.accepting import differences
 from bench.store.encoding import dump
 from bench.store.files import KEY, StoreError
 from bench.store.records import Store
 from bench.store.segments import SEALED, write_segment
 from bench.store.summaries import RecordSummary
+from bench.store.upkeep.accepting import differences
 
 #: Records of one segment that is written, by their size in bytes.
 _SEGMENT_BYTES = 16 << 20
