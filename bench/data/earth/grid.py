@@ -33,10 +33,11 @@ def picture(name: str) -> np.ndarray:
     import numpy as np
     from PIL import Image
 
-    with Image.open(located(PICTURE_PACKAGE, PICTURES[name])) as opened:
+    file = located(PICTURE_PACKAGE, PICTURES[name])
+    with Image.open(file) as opened:
         if opened.width != 2 * opened.height:
             raise BenchError(
-                f"{opened.filename}: {opened.width} x {opened.height} pixels, expected a map of the world,"
+                f"{file}: {opened.width} x {opened.height} pixels, expected a map of the world,"
                 " twice as wide as high"
             )
         whole = opened.convert("RGB")

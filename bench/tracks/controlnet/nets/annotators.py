@@ -114,6 +114,6 @@ class Hed:
                 side_output = F.conv2d(x, *self._weights[f"dsn{b}"])
                 found.append(F.interpolate(side_output, large, mode="bilinear", align_corners=False))
             line = torch.sigmoid(F.conv2d(torch.cat(found, 1), *self._weights["fuse"]))
-            line = F.adaptive_avg_pool2d(line, side)
+            line = F.adaptive_avg_pool2d(line, (side[0], side[1]))
         out: np.ndarray = line.movedim(1, -1).cpu().numpy()
         return out

@@ -65,7 +65,8 @@ class Autoencoder:
     def encode(self, pictures: np.ndarray) -> Tensor:
         """Means of the latents of pictures (n, H, W, 3) uint8, scaled: (n, C, h, w) on the CPU."""
         x: Tensor = self._net.encode(from_pictures(pictures).to(self._device)).latent_dist.mean
-        return (x * self._net.config.scaling_factor).float().cpu()
+        scaled: Tensor = (x * self._net.config.scaling_factor).float().cpu()
+        return scaled
 
     @torch.no_grad()
     def decode(self, x: Tensor) -> np.ndarray:

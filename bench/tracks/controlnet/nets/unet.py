@@ -135,12 +135,12 @@ class Joined(nn.Module):
         with torch.no_grad():
             new.weight.zero_()[:, : old.in_channels] = old.weight
             new.bias.copy_(old.bias)  # type: ignore[union-attr]
-        self.unet.conv_in = new.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.unet.conv_in = new.to(memory_format=torch.channels_last)
         self.unet.requires_grad_(True)
 
     def forward(self, x: Tensor, t: Tensor, maps: Tensor, text: Tensor) -> Tensor:
         """See the module."""
-        small = nn.functional.adaptive_avg_pool2d(maps, x.shape[-2:])
+        small = nn.functional.adaptive_avg_pool2d(maps, (x.shape[-2], x.shape[-1]))
         out: Tensor = self.unet(torch.cat([x, small], 1), t, text, return_dict=False)[0]
         return out
 

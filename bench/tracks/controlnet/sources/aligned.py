@@ -88,9 +88,9 @@ def _made(condition: str, found: tiles.Tiles, stage: Callable[[str], Path]) -> n
     if condition == "edge":
         return annotators.canny(found.picture)
     if condition == "sketch":
-        return np.load(stage(SKETCHES) / SKETCHES_FILE).astype(np.float32)
+        return np.asarray(np.load(stage(SKETCHES) / SKETCHES_FILE), np.float32)
     if condition == "segmentation":
-        return np.eye(len(grid.SURFACES), dtype=np.float32)[found.surface]
+        return np.asarray(np.eye(len(grid.SURFACES), dtype=np.float32)[found.surface])
     height, slope = tiles.read_heights(stage=stage)
     return depth(height) if condition == "depth" else normal(slope)
 
@@ -98,7 +98,7 @@ def _made(condition: str, found: tiles.Tiles, stage: Callable[[str], Path]) -> n
 def depth(height: np.ndarray) -> np.ndarray:
     """Heights (n, h, w) in metres on a logarithmic scale from -1, the sea, to 1: (n, h, w, 1) float32."""
     scaled = 2 * np.log1p(height.clip(0)) / np.log1p(_HIGHEST) - 1
-    return scaled[..., None].astype(np.float32)
+    return np.asarray(scaled[..., None], np.float32)
 
 
 def normal(slope: np.ndarray) -> np.ndarray:
@@ -111,7 +111,7 @@ def normal(slope: np.ndarray) -> np.ndarray:
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Vectors (..., 3) at length 1, float32."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return (vectors / np.maximum(length, 1e-6)).astype(np.float32)
+    return np.asarray(vectors / np.maximum(length, 1e-6), np.float32)
 
 
 def annotator(condition: str, stage: Callable[[str], Path], device: str) -> Annotate:
@@ -135,7 +135,7 @@ def _hed(device: str) -> annotators.Hed:
 def finished(condition: str, read: np.ndarray) -> np.ndarray:
     """What a reader gives (n, h, w, channels) as a condition: one class a pixel, vectors of length 1."""
     if condition == "segmentation":
-        return np.eye(read.shape[-1], dtype=np.float32)[read.argmax(-1)]
+        return np.asarray(np.eye(read.shape[-1], dtype=np.float32)[read.argmax(-1)])
     return unit(read) if condition == "normal" else read.clip(-1, 1)
 
 

@@ -60,10 +60,10 @@ def missing(task: Task, run: Run) -> str | None:
                 f"Stable Diffusion: no {part}/{file} in {folder} (${VARIABLE}/{run.diffusion}): bring the"
                 " folder of diffusers, such as stable-diffusion-v1-5 (CreativeML Open RAIL-M)"
             )
-    file = ANNOTATORS.get(condition)
-    if file is not None and not (root() / run.annotators / file).is_file():
+    weights = ANNOTATORS.get(condition)
+    if weights is not None and not (root() / run.annotators / weights).is_file():
         return (
-            f"{condition}: no {file} in {root() / run.annotators} (${VARIABLE}/{run.annotators}): bring"
+            f"{condition}: no {weights} in {root() / run.annotators} (${VARIABLE}/{run.annotators}): bring"
             " ControlNetHED.pth of lllyasviel/Annotators, Intel/dpt-hybrid-midas as midas and"
             " openmmlab/upernet-convnext-small as upernet"
         )
@@ -110,7 +110,7 @@ def stages(task: Task, run: Run) -> Sequence[Stage]:
 
 
 def _folder(params: Mapping[str, Any], name: str) -> Path:
-    return root() / params["folders"][name]
+    return root() / str(params["folders"][name])
 
 
 def _photographs(params: Mapping[str, Any], part: str) -> photographs.Photographs:
