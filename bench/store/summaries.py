@@ -34,8 +34,8 @@ class RecordSummary:
     maps name -> digest, ``built_by`` name -> code of the stages; ``commit`` is that of the code. ``error`` is
     ``Type: message`` in one line. ``accepted``: when a person accepted it after a change, or "";
     ``verified``: the sample that verified it (`bench.store.upkeep.accepting`). ``result``: whether its end
-    says something of the cell, which ``lost`` does not, nor ``skipped`` because a stage failed. ``generation`` is
-    that of the record. ``file``, ``offset`` and ``size`` (bytes) say where it lies.
+    says something of the cell, which ``lost`` does not, nor ``skipped`` because a stage failed.
+    ``generation`` is that of the record. ``file``, ``offset`` and ``size`` (bytes) say where it lies.
     """
 
     key: str
