@@ -51,7 +51,7 @@ def test_every_row_is_chosen_among_the_same_number_of_draws():
     long, short = KNOWN * 2, [*KNOWN, slot(status="new")]
     ended = {"a": {("t", 0): long, ("t", 1): long, ("u", 0): long}, "b": {("t", 0): short, ("t", 1): long}}
     both = search.searched("random", ended, [], ["a", "b", "c"])
-    assert (both.draws, both.places, both.unsearched) == (3, (("t", 0), ("t", 1)), ["c"])
+    assert (both.draws, both.places, both.unsearched) == (3, (("t", 0), ("t", 1), ("u", 0)), ["c"])
     assert {len(s) for of in both.slots.values() for s in of.values()} == {3}
 
 

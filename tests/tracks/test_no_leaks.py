@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import controlnet_brought
 import ctr_reference
 import dit_transfer_brought
 import image_reference
@@ -22,6 +23,7 @@ import xarray as xr
 from leak_walker import leaks
 
 from bench.contract import Task
+from bench.data import catalog
 from bench.data.anonymous import ImageFiles, mapped
 from bench.data.images import image_sets
 from bench.data.images.pictures import Evaluation, decode
@@ -29,6 +31,9 @@ from bench.data.tables import ctr_prepare, ratings
 from bench.data.transfer import sets as transfer_sets
 from bench.engine.context import RunInputs, RunStageContext
 from bench.registry import Registry
+from bench.tracks.controlnet import pretrain, scoring
+from bench.tracks.controlnet.nets import paper_annotators
+from bench.tracks.controlnet.sources import paper as controlnet_photographs
 from bench.tracks.dit_transfer.sources import paper
 from bench.tracks.dit_transfer.sources.latents import AdmCrop
 from bench.tracks.multi_domain.sources import emoji as emoji_task
@@ -126,7 +131,7 @@ def log_of(name: str) -> Callable[[Path], None]:
 
 def sequences(root: Path) -> None:
     (root / "moving-mnist").mkdir()
-    drawn = np.random.default_rng(0).integers(0, 256, (20, 40, 64, 64), np.uint8)
+    drawn = np.random.default_rng(0).integers(0, 256, (20, 120, 64, 64), np.uint8)
     np.save(root / "moving-mnist" / "mnist_test_seq.npy", drawn)
 
 
@@ -143,6 +148,14 @@ def weights(dataset):
     return lambda: (multi_domain_photos.weights(dataset, TRACKS["multi_domain"].Run()),)
 
 
+def of_controlnet() -> Sequence[Path]:
+    """Folders of networks, and of training pictures as latents."""
+    root = catalog.root()
+    prepared = root.parent / "stages" / controlnet_photographs.PREPARED
+    shards = [prepared / str(k) for k in range(controlnet_photographs.SHARDS)]
+    return [root / controlnet_brought.RUN.diffusion, *shards, *(s / "latents.npy" for s in shards)]
+
+
 LAPTOP = {
     **{f"embedding_scale-{d}": case("embedding_scale", f"{d}-1x", grid={"datasets": (d,)}, rows=3_000)
        for d in ("planted", "flights-day", "insteval", "flights", "movielens")},
@@ -151,6 +164,9 @@ LAPTOP = {
     **{f"ood-{s}": case("ood", f"{s}-noto", images=120) for s in ("shift", "open", "wild")},
     "dit_transfer-flags": case("dit_transfer", "flags", truth=False),
     **{f"forecasting-{t}": case("forecasting", t, grid={"tasks": (t,)}) for t in ("turbulence", "wind")},
+    "controlnet-segmentation": case(
+        "controlnet", "segmentation", allowed=lambda: (pretrain.weights("photo"),), reader=30
+    ),
 }  # fmt: skip
 PAPER = {
     "embedding_scale-criteo": case("embedding_scale", logged(), log_of("criteo")),
@@ -168,6 +184,10 @@ PAPER = {
     "ood-variant": case("ood", shot("variant", "imagenet-r"), variant),
     "forecasting-moving-mnist": case(
         "forecasting", "moving-mnist", sequences, {"tasks": ("moving-mnist",)}
+    ),
+    "controlnet-coco-edge": Case(
+        "controlnet", controlnet_brought.task("coco-edge"), controlnet_brought.RUN,
+        bring=controlnet_brought.bring, allowed=of_controlnet,
     ),
     "dit_transfer-artbench": Case(
         "dit_transfer", Task(name=TARGET, params={"target": TARGET}), dit_transfer_brought.RUN,
@@ -191,6 +211,8 @@ def secrets_of(case: Case, truth: Any) -> list[np.ndarray]:
             return [truth.test_y]
         case "forecasting":
             return [truth.test.to_numpy()]
+        case "controlnet":
+            return [truth.real]
         case "ood":
             of = [(t.labelled.y, np.array(truth.names)[t.labelled.y]) for t in truth.targets]
             return [array for pair in of for array in pair]
@@ -229,6 +251,9 @@ def loaded(case: Case, root: Path) -> tuple[Any, Any]:
         out.mkdir()
         stage.build(RunStageContext(out, stage.params, 0, 0, "cpu", logging.getLogger("test"), {}))
         inputs = RunInputs(None, "cpu", {stage.name: out})
+    if case.track == "controlnet":
+        stages = track.stages(case.task, case.run)
+        inputs = RunInputs(None, "cpu", controlnet_brought.built(stages, root.parent / "stages"))
     truth = track.truth(case.task, case.run, inputs) if case.truth else None
     return track.load(case.task, case.run, inputs), truth
 
@@ -239,6 +264,8 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
     for module in (emoji_task, emoji_tasks):
         monkeypatch.setattr(module, "ARTISTS", ("noto", "fluent-3d"))  # those that need no drawing
+    monkeypatch.setattr(paper_annotators, "canny", controlnet_brought.lines)
+    monkeypatch.setattr(scoring, "lite0", lambda size, device: lambda p: np.zeros((len(p), 1280), np.float32))
     return tmp_path / "data"
 
 

@@ -54,14 +54,8 @@ class _Shown:
 
 @picture("forecasts", track="forecasting", order=50)
 def forecasts(board: Board) -> list[Picture]:
-    """For each task the last lead of the rows that a reader compares first, of one test window."""
-    return [_still(board, task, shown) for task, shown in _tasks(board)]
-
-
-@picture("moving-forecasts", track="forecasting", order=52)
-def moving(board: Board) -> list[Picture]:
-    """The same as an animation over the leads."""
-    return [_moving(board, task, shown) for task, shown in _tasks(board)]
+    """For each task a test window of the rows that a reader compares first: the last lead, then all moving."""
+    return [made(board, task, shown) for task, shown in _tasks(board) for made in (_still, _moving)]
 
 
 def _tasks(board: Board) -> list[tuple[str, list[_Shown]]]:

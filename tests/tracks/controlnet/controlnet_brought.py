@@ -114,9 +114,11 @@ def lines(pictures: np.ndarray) -> np.ndarray:
 
 
 def built(stages, folder: Path) -> dict[str, Path]:
-    """The folders of stages, once they are built."""
-    found = {}
-    for stage in stages:
+    """The folders of stages and of those that they read, once they are built."""
+    found: dict[str, Path] = {}
+    for stage in [one for asked in stages for one in (*asked.stages, asked)]:
+        if stage.name in found:
+            continue
         found[stage.name] = folder / stage.name
         for shard in range(stage.shards):
             out = found[stage.name] / str(shard) if stage.shards > 1 else found[stage.name]
