@@ -54,7 +54,7 @@ class _Shown:
 
 @picture("forecasts", track="forecasting", order=50)
 def forecasts(board: Board) -> list[Picture]:
-    """For each task a test window of the rows that a reader compares first: the last lead, then all moving."""
+    """For each task a test window of the rows that a reader compares first: the last lead, then all leads."""
     return [made(board, task, shown) for task, shown in _tasks(board) for made in (_still, _moving)]
 
 
