@@ -243,7 +243,7 @@ def _check_time(path: Path, event: xr.DataArray) -> None:
             at = int(np.flatnonzero(~(steps > np.zeros(1, steps.dtype)))[0])
             raise BenchError(f"{path}: the times of its frames do not ascend after frame {at}")
     length, shortest = FRAMES + LEADS, min(b - a for a, b in SHARES.values())
-    least = math.ceil(length / shortest)
+    least = math.ceil(round(length / shortest, 6))
     if event.sizes["time"] < least:
         raise BenchError(
             f"{path}: has {event.sizes['time']} frames, expected {least} or more: a tenth of them is for"

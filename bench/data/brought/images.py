@@ -182,9 +182,9 @@ def _scanned(name: str, path: Path, domains: Sequence[str]) -> Images:
     tops = [path / d for d in domains] or [path]
     classes = sorted({c for top in tops for c in subfolders(top)})
     if len(classes) < 2:
-        here = ", ".join(map(str, tops))
+        places = ", ".join(map(str, tops))
         raise BenchError(
-            f"{name}: {len(classes)} class folder{'s' * (len(classes) != 1)} in {here}, expected two or more,"
+            f"{name}: {len(classes)} class folder{'s' * (len(classes) != 1)} in {places}, expected two or more,"
             " one folder for each class"
         )
     entries = []
