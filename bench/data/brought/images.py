@@ -184,8 +184,8 @@ def _scanned(name: str, path: Path, domains: Sequence[str]) -> Images:
     if len(classes) < 2:
         places = ", ".join(map(str, tops))
         raise BenchError(
-            f"{name}: {len(classes)} class folder{'s' * (len(classes) != 1)} in {places}, expected two or more,"
-            " one folder for each class"
+            f"{name}: {len(classes)} class folder{'s' * (len(classes) != 1)} in {places}, expected two"
+            " or more, one for each class"
         )
     entries = []
     for g, top in enumerate(tops):
