@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -38,6 +39,9 @@ def command(
     ] = False,
     again: Annotated[
         bool, typer.Option("--again", help="add, prepare, fetch: although it has been done.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="fetch: agree to the terms that are printed, without being asked.")
     ] = False,
     images: own_data.ImagesOption = None,
     table: own_data.TableOption = None,
@@ -83,7 +87,7 @@ def command(
     elif action == "prepare":
         _prepare(names, partial, again)
     else:
-        _fetch(names, again)
+        _fetch(names, again, yes)
 
 
 # ------------------------------------------------------------------------------------------------------- list
@@ -185,14 +189,23 @@ def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
             _print_summary(manifest)
 
 
-def _fetch(names: Sequence[str], again: bool) -> None:
-    """Bring copies of public data and say what comes next."""
-    from bench.data.fetching import COPIES, fetch
+def _fetch(names: Sequence[str], again: bool, yes: bool) -> None:
+    """Say what copies of public data take and on which terms they come; once agreed to, bring them."""
+    from bench.data.fetching import COPIES, about, check, fetch
 
     if not names:
         raise BenchError(f"bench data fetch: which? {', '.join(COPIES)}")
     for name in names:
-        console.print(escape(fetch(name, again=again)), soft_wrap=True)
+        console.print(escape(about(name)), soft_wrap=True)
+        check(name, again=again)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise BenchError("bench data fetch: nobody is here to agree to these terms: --yes does")
+        typer.confirm("Do you agree to the terms, and fetch?", abort=True)
+    for name in names:
+        with _progress() as report:
+            said = fetch(name, report, again=again)
+        console.print(escape(said), soft_wrap=True)
 
 
 def _print_summary(manifest: Manifest) -> None:
