@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,7 +198,7 @@ def _text(path: Path) -> dict[str, np.ndarray]:
     at = empty = 0
     try:
         with path.open(encoding=ENCODING, newline="") as file:
-            reader = csv.reader(file, delimiter=ENDS[path.suffix.lower()], strict=True)
+            reader = csv.reader(_without_zeros(file), delimiter=ENDS[path.suffix.lower()], strict=True)
             for row in reader:
                 at = reader.line_num
                 if not row:  # at the end of a file it is nothing, between rows it is a mistake
@@ -219,6 +219,14 @@ def _text(path: Path) -> dict[str, np.ndarray]:
     if len(rows) < 2:
         raise BenchError(f"{path}: no row below the names of the columns")
     return {name: _objects(values) for name, values in zip(header, zip(*rows[1:], strict=True), strict=True)}
+
+
+def _without_zeros(lines: Iterable[str]) -> Iterator[str]:
+    """The lines of a text; a zero byte, which ends a value for some readers, makes it none."""
+    for line in lines:
+        if "\0" in line:
+            raise csv.Error("it holds a zero byte")
+        yield line
 
 
 def _named(path: Path, header: Sequence[str]) -> Sequence[str]:
