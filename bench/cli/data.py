@@ -71,6 +71,8 @@ def command(
     )  # fmt: skip
     if action not in ACTIONS:
         raise BenchError(f"bench data {action}: expected {', '.join(ACTIONS)}{nearest(action, ACTIONS)}")
+    if action != "add" and given != own_data.Given():
+        raise BenchError(f"bench data {action}: what data of your own are is said to bench data add")
     if action == "list":
         if names:
             raise BenchError(f"bench data list {names[0]}: takes no names; -t TRACK and -p PROFILE choose")

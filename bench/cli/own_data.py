@@ -72,20 +72,20 @@ LicenceOption = Annotated[str, _option("--licence", "TEXT", "On which terms you 
 class Given:
     """What the command line says of a data set; the help of each option says what it is."""
 
-    images: Path | None
-    table: Path | None
-    fields: Path | None
-    domains: str
-    label: str
-    positive: str
-    time: str
-    group: str
-    without: str
-    variables: str
-    seed: int
-    prompt: str
-    network: str
-    licence: str
+    images: Path | None = None
+    table: Path | None = None
+    fields: Path | None = None
+    domains: str = ""
+    label: str = ""
+    positive: str = ""
+    time: str = ""
+    group: str = ""
+    without: str = ""
+    variables: str = ""
+    seed: int = 0
+    prompt: str = ""
+    network: str = "laptop"
+    licence: str = ""
 
     def kind(self) -> entries.Kind:
         """What the data are.

@@ -285,6 +285,15 @@ def test_options_that_are_refused(here, more, said):
         add_table(*more)
 
 
+def test_only_add_takes_what_says_what_data_are(here):
+    with pytest.raises(
+        BenchError, match="bench data check: what data of your own are is said to bench data add"
+    ):
+        bench("check", "--label", "clicked")
+    with pytest.raises(BenchError, match="expected one name"):
+        bench("add", "--table", "ads.csv")
+
+
 def test_a_table_that_changed_is_missing_and_says_so(here):
     file = files.table(here / "ads.csv")
     add_table()

@@ -148,6 +148,11 @@ def sweep_plan(
     sweep.notes += [f"not every cell is logged to {name}: {why}" for name, why in logged.problems.items()]
     if live.problem:
         sweep.notes.append(f"the live page could not be written: {live.problem}")
+    _say_end(sweep)
+
+
+def _say_end(sweep: Sweep) -> None:
+    """Say how a sweep ended, and leave with exit code 130 if it was interrupted; `BenchError` at a fault."""
     counted = Counter(e.status for e in sweep.ended)
     ends = ", ".join(f"{n} {s}" for s, n in counted.items()) or "none"
     console.print(f"{len(sweep.ended)} cells and stages ended in {duration(sweep.spent_s())}: {ends}")
