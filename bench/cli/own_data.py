@@ -209,7 +209,7 @@ def _check_free(registry: Registry, name: str, sections: Mapping[str, Section]) 
 
 
 def _addition(s: Section) -> Addition:
-    of = {"rows": list(s.rows), "needs": {"*": {"minutes": s.minutes}}}
+    of = {"rows": list(s.rows), "needs": {"*": dict(s.needs)}}
     profiles = {"quick": {**of, "run": dict(s.small)}, "laptop": {**of, "run": dict(s.run)}}
     return Addition(ranks_by=s.ranks_by, grid=s.grid, profiles=profiles)
 

@@ -277,6 +277,7 @@ def test_a_label_of_more_than_two_values_is_cut_where_the_user_says(here):
         (("--images", "x"), "expected one of"),
         (("-t", "forecasting"), "-t forecasting: no task of it is made of table"),
         (("-t", "multi_domain"), "with domains"),
+        (("--domains", "user"), "rows of domain '[0-9]+', 0 of them positive|rows of domain"),
     ],
 )
 def test_options_that_are_refused(here, more, said):
@@ -362,6 +363,15 @@ def test_fields_that_are_refused(here, harm, said):
         bench("add", "warm", "--fields", "warm.nc")
 
 
+def test_fields_of_the_older_netcdf_are_read_and_names_of_axes_are_told_by_place(here):
+    xr = pytest.importorskip("xarray")
+    pytest.importorskip("h5netcdf")
+    with xr.open_dataset(files.field(here / "whole.nc"), engine="h5netcdf") as whole:
+        plain = whole.load().rename(latitude="north", longitude="east")
+    plain.to_netcdf(here / "warm.nc", engine="scipy")
+    assert "100 x 24 x 32" in bench("add", "warm", "--fields", "warm.nc")
+
+
 def test_a_field_that_is_cut_off_is_refused(here):
     pytest.importorskip("h5netcdf")
     data = files.field(here / "warm.nc").read_bytes()
@@ -378,6 +388,15 @@ def test_names_that_are_taken_or_are_none(here, name):
     files.table(here / "ads.csv")
     with pytest.raises(BenchError, match=f"bench data add {name!r}|there is a data set of that name"):
         add_table(name=name) if not name.startswith("-") else entries.check_name(name)
+
+
+def test_networks_of_the_papers_want_a_gpu_and_their_weights(here):
+    files.pictures(here / "pics")
+    add_pictures("--network", "paper")
+    said = bench("list", "--suite", "mine.yaml")
+    assert "CLIP: no file ViT-B-16.pt" in said
+    assert "resnet50: no file resnet50.safetensors" in said
+    assert "gpu: 1" in (here / "mine.yaml").read_text()
 
 
 def test_a_name_that_a_track_knows_is_taken(here):

@@ -27,6 +27,9 @@ MODULES: Mapping[str, str] = {
     "fields": "bench.data.brought.fields",
 }
 _FILE = "entry.json"
+#: Limits and resources of a cell with the networks of the laptop, and with those of the papers.
+SMALL: Mapping[str, float] = {"minutes": 60}
+LARGE: Mapping[str, float] = {"gpu": 1, "mem_gb": 32, "minutes": 1440}
 #: A name is a part of a task's name, of a file's and of a command line.
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -82,7 +85,7 @@ class Section:
         rows: the reference, the paper's method and a baseline or two.
         run: run settings.
         small: run settings with which a cell takes seconds, to see that it runs.
-        minutes: the limit of a cell.
+        needs: limits and resources of a cell.
     """
 
     ranks_by: str
@@ -90,7 +93,7 @@ class Section:
     rows: tuple[str, ...]
     run: Mapping[str, Any] = field(default_factory=dict)
     small: Mapping[str, Any] = field(default_factory=dict)
-    minutes: int = 60
+    needs: Mapping[str, float] = field(default_factory=lambda: dict(SMALL))
 
 
 def home() -> Path:

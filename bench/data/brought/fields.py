@@ -5,8 +5,11 @@ Nothing is converted: windows are read out of the file. It is split by time, the
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import math
+import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,18 +156,45 @@ def _opened(path: Path, variables: Sequence[str]) -> xr.DataArray:
     """The variables as components of one array, with coordinates and units as they are used here."""
     import xarray as xr
 
-    engine = "h5netcdf" if path.suffix.lower() == ".nc" else "zarr"
-    options: dict[str, Any] = {"chunks": None, "consolidated": False} if engine == "zarr" else {}
+    options: dict[str, Any] = {"engine": _engine(path)}
+    if options["engine"] == "zarr":
+        options |= {"chunks": None, "consolidated": False}
     try:
-        dataset = xr.open_dataset(path, engine=engine, **options)
-        parts = [_axes(path, dataset[v]) for v in _chosen(path, dataset, variables)]
+        dataset = xr.open_dataset(path, **options)
+        return _joined(path, [_axes(path, dataset[v]) for v in _chosen(path, dataset, variables)])
     except BenchError:
         raise
     # What opens and decodes a file raises whatever it likes; the file is at fault.
     except Exception as e:
+        _let_go(e)
         raise BenchError(f"{path}: cannot be read: {type(e).__name__}: {e}") from e
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Free what a reader left half-open: h5netcdf's file then complains of its own end, to no use."""
+    before, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    try:
+        while error is not None:
+            traceback.clear_frames(error.__traceback__)
+            error = error.__context__
+        gc.collect()
+    finally:
+        sys.unraisablehook = before
+
+
+def _engine(path: Path) -> str:
+    """What reads the file: scipy the NetCDF of before 2008, which is no HDF5."""
+    if path.suffix.lower() != ".nc":
+        return "zarr"
+    with path.open("rb") as file:
+        return "scipy" if file.read(3) == b"CDF" else "h5netcdf"
+
+
+def _joined(path: Path, parts: Sequence[xr.DataArray]) -> xr.DataArray:
+    import xarray as xr
+
     first = parts[0]
-    if other := [p for p in parts if p.dims != first.dims or p.shape != first.shape]:
+    if other := [p for p in parts if p.shape != first.shape]:
         raise BenchError(
             f"{path}: {other[0].name} has the shape {other[0].shape}, {first.name} {first.shape}"
         )

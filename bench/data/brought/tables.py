@@ -164,14 +164,15 @@ def _opened(path: Path, asked: Asked) -> Table:
     label = _label(path, columns[asked.label], asked.positive)
     order, cuts = _split(path, columns, asked)
     label = label[order]
-    _check_parts(path, asked, label, cuts)
+    domain = columns[asked.domains][order].astype(str) if asked.domains else None
+    _check_parts(path, asked, label, cuts, domain)
     own = {asked.label, asked.domains, asked.time, asked.group, *asked.without}
     fields = {c: _field(values[order], cuts[0]) for c, values in columns.items() if c not in own}
     if not fields:
         raise BenchError(f"{path}: no column is left to predict {asked.label!r} from")
     return Table(
         columns=fields, label=label, cuts=cuts, rare=RARE if len(label) < LARGE else RARE_IN_LARGE,
-        domain=columns[asked.domains][order].astype(str) if asked.domains else None,
+        domain=domain,
         cluster=_clusters(columns, asked, order),
     )  # fmt: skip
 
@@ -290,6 +291,8 @@ def _check_columns(path: Path, columns: Mapping[str, np.ndarray], asked: Asked) 
     for option, name in (*roles.items(), *(("without", c) for c in asked.without)):
         if name and name not in columns:
             has = ", ".join(list(columns)[:_MOST])
+            if len(columns) == 1 and ";" in has:
+                has += " (a .csv is separated by commas, a .tsv by tabs, neither by semicolons)"
             raise BenchError(
                 f"--{option} {name}: no such column in {path}{nearest(name, columns)}; it has {has}"
             )
@@ -442,14 +445,20 @@ def _times(path: Path, values: np.ndarray) -> np.ndarray:
     return dates.astype("int64").to_numpy()
 
 
-def _check_parts(path: Path, asked: Asked, label: np.ndarray, cuts: tuple[int, int]) -> None:
-    """Refuse a split of which a part is empty or of one class."""
+def _check_parts(
+    path: Path, asked: Asked, label: np.ndarray, cuts: tuple[int, int], domain: np.ndarray | None
+) -> None:
+    """Refuse a split of which a part, or a domain in a part, is empty or of one class."""
     import numpy as np
 
     by = f"--time {asked.time}" if asked.time else f"--group {asked.group}" if asked.group else "a draw"
-    for name, mine in zip(SHARES, np.split(label, cuts), strict=True):
-        if len(set(mine.tolist())) < 2:
-            raise BenchError(
-                f"{path}: split by {by}, {name} has {len(mine):,} rows, {int(mine.sum()):,} of them positive;"
-                " expected rows of both classes: more rows, or another split"
-            )
+    domains = [None] if domain is None else [None, *sorted(set(domain.tolist()))]
+    for name, rows in zip(SHARES, np.split(np.arange(len(label)), cuts), strict=True):
+        for d in domains:
+            mine = label[rows] if d is None or domain is None else label[rows][domain[rows] == d]
+            if len(set(mine.tolist())) < 2:
+                of = "" if d is None else f" of domain {d!r}"
+                raise BenchError(
+                    f"{path}: split by {by}, {name} has {len(mine):,} rows{of}, {int(mine.sum()):,} of them"
+                    " positive; expected rows of both classes: more rows, or another split"
+                )

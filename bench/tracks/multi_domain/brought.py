@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Inputs, Task
-from bench.data.brought.entries import Entry, Section
+from bench.data.brought.entries import LARGE, SMALL, Entry, Section
 from bench.tracks.common.sources import Source
 from bench.tracks.multi_domain import settings
 from bench.tracks.multi_domain.sources import brought
@@ -49,6 +49,7 @@ def section(entry: Entry) -> Section | None:
     return Section(
         ranks_by="average", grid={"datasets": (entry.name,)}, rows=("separate", "joint", "d-train"),
         small={"steps": 6, "batch": 24},
+        needs=LARGE if entry.settings.get("network") == "paper" else SMALL,
     )  # fmt: skip
 
 

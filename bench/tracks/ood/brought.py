@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Inputs, Stage, Task
-from bench.data.brought.entries import Entry, Section
+from bench.data.brought.entries import LARGE, SMALL, Entry, Section
 from bench.tracks.ood import settings
 from bench.tracks.ood.sources import brought
 from bench.tracks.ood.track import Ood
@@ -69,6 +69,7 @@ def section(entry: Entry) -> Section | None:
     return Section(
         ranks_by="accuracy", grid=grid, rows=("zero-shot", "fine-tune", "clipood"),
         small={"steps": 3, "batch": 8, "images": 32},
+        needs=LARGE if entry.settings.get("network") == "paper" else SMALL,
     )  # fmt: skip
 
 
