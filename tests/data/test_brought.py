@@ -337,6 +337,12 @@ def gap(d):
     return d.isel(time=[0, 2, 1, *range(3, 100)])
 
 
+def other_calendar(d):
+    return d.assign_coords(
+        time=("time", np.arange(100), {"units": "days since 2000-01-01", "calendar": "360_day"})
+    )
+
+
 def infinite(d):
     return d.where(d["t2m"] < 281, np.inf)
 
@@ -345,6 +351,7 @@ def infinite(d):
     ("harm", "said"),
     [
         (gap, "the times of its frames do not ascend after frame 1"),
+        (other_calendar, "its times are Datetime360Day, such as 2000-01-01 00:00:00, expected dates"),
         (infinite, "frame 0 has numbers that are infinite"),
         (lambda d: d.isel(time=slice(50)), "has 50 frames, expected 80 or more"),
         (lambda d: d.isel(latitude=slice(8)), "has 8 x 32 cells, expected 16 or more"),

@@ -249,6 +249,11 @@ def _axes(path: Path, found: xr.DataArray) -> xr.DataArray:
         space.reverse()
     if found.dtype.kind not in "fiu":
         raise BenchError(f"{path}: {found.name} holds {found.dtype}, expected numbers")
+    if time in found.coords and found[time].dtype.kind not in "Mfiu":
+        raise BenchError(
+            f"{path}: its times are {type(found[time].values.flat[0]).__name__}, such as"
+            f" {found[time].values.flat[0]}, expected dates of the usual calendar, or numbers"
+        )
     names = dict(zip((time, *space), ("time", "y", "x"), strict=True))
     renamed = found.drop_vars([c for c in found.coords if c not in found.dims])
     return renamed.rename({a: b for a, b in names.items() if a != b}).transpose("time", "y", "x")
