@@ -218,6 +218,21 @@ def test_a_table_of_parquet_is_that_of_text(here):
         assert (text.columns[name] == parquet.columns[name]).all(), name
 
 
+def test_labels_with_a_point_are_the_same_and_infinite_numbers_of_parquet_are_refused(here):
+    pd, _ = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    files.table(here / "ads.csv")
+    frame = pd.read_csv(here / "ads.csv").astype({"clicked": float})
+    frame.to_csv(here / "points.csv", index=False)
+    add_table("--group", "user")
+    whole = tables.read("ads")
+    add_table("--group", "user", "--again", "--positive", "1", file="points.csv")
+    assert (tables.read("ads").label == whole.label).all()
+    frame.loc[3, "price"] = np.inf
+    frame.to_parquet(here / "ads.parquet")
+    with pytest.raises(BenchError, match="row 4 of column 'price' is infinite"):
+        add_table("--again", file="ads.parquet")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

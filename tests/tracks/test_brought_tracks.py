@@ -91,7 +91,7 @@ def test_a_table_is_given_without_test_labels(here, name):
     if name == "embedding_scale":
         assert (truth.test_y == table.label[second:]).all()
         assert (truth.val_y == table.label[first:second]).all()
-        assert given.fields == ("user", "item", "price", "day", "domain")
+        assert given.fields == ("user", "item", "price", "day", "site")
         assert given.train_x.max(axis=0).tolist() <= [c - 1 for c in given.cardinalities]
     else:
         assert given.domains == ("s0", "s1", "s2")

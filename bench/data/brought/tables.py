@@ -158,7 +158,6 @@ def _read_digest(name: str, path: Path, progress: Progress) -> str:
 
 def _opened(path: Path, asked: Asked) -> Table:
     """The rows of a file in the order of their parts, as text and buckets."""
-
     columns = _parquet(path) if path.suffix.lower() == ".parquet" else _text(path)
     _check_columns(path, columns, asked)
     label = _label(path, columns[asked.label], asked.positive)
@@ -172,8 +171,7 @@ def _opened(path: Path, asked: Asked) -> Table:
         raise BenchError(f"{path}: no column is left to predict {asked.label!r} from")
     return Table(
         columns=fields, label=label, cuts=cuts, rare=RARE if len(label) < LARGE else RARE_IN_LARGE,
-        domain=domain,
-        cluster=_clusters(columns, asked, order),
+        domain=domain, cluster=_clusters(columns, asked, order),
     )  # fmt: skip
 
 
@@ -273,7 +271,11 @@ def _parquet(path: Path) -> dict[str, np.ndarray]:
     for name, column in zip(_named(path, table.column_names), table.columns, strict=True):
         kind = column.type
         if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-            found[name] = np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+            numbers = np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+            if np.isinf(numbers).any():
+                at = int(np.flatnonzero(np.isinf(numbers))[0])
+                raise BenchError(f"{path}: row {at + 1} of column {name!r} is infinite, expected numbers")
+            found[name] = numbers
             continue
         try:
             texts = column.cast(pa.string()).to_pylist()
@@ -346,6 +348,14 @@ def _whole(values: np.ndarray) -> np.ndarray:
     return _objects(["" if math.isnan(v) else f"{v:.0f}" for v in values.tolist()]).astype(str)
 
 
+def _spelt(value: Any) -> str:
+    """A label as it is compared: ``1.0`` is ``1``."""
+    number = _number(value)
+    if number is None or math.isnan(number) or not number.is_integer():
+        return str(value)
+    return f"{number:.0f}"
+
+
 def _label(path: Path, values: np.ndarray, positive: str) -> np.ndarray:
     """The label, (n,) uint8.
 
@@ -354,7 +364,7 @@ def _label(path: Path, values: np.ndarray, positive: str) -> np.ndarray:
     """
     import numpy as np
 
-    texts = [f"{v:g}" if isinstance(v, float) else v for v in values.tolist()]
+    texts = [_spelt(v) for v in values.tolist()]
     found = set(texts)
     if positive.startswith(">="):
         least, numbers = _number(positive[2:]), {t: _number(t) for t in found}
@@ -366,9 +376,9 @@ def _label(path: Path, values: np.ndarray, positive: str) -> np.ndarray:
             )
         chosen = {t for t, n in numbers.items() if n is not None and n >= least}
     elif positive:
-        if positive not in found:
+        if _spelt(positive) not in found:
             raise BenchError(f"--positive {positive}: no row has that label{nearest(positive, found)}")
-        chosen = {positive}
+        chosen = {_spelt(positive)}
     else:
         by_word = {t.lower(): t for t in found}
         word = _POSITIVE.get(frozenset(by_word))

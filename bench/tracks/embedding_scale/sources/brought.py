@@ -34,9 +34,7 @@ def ctr_data(task: Task, run: Run) -> CtrData:
     """See `CtrSource.ctr_data`."""
     table = brought.read(task.brought)
     train, val, test = split(table, run.rows)
-    columns = dict(table.columns)
-    if table.domain is not None:  # here a field as any other
-        columns["domain"] = table.domain
+    columns = _columns(task, table)
     x, cardinalities = encode_fields(columns, train, table.rare)
     y = table.label.astype(np.float32)
     return CtrData(
@@ -50,9 +48,15 @@ def truth(task: Task, run: Run) -> Truth:
     table = brought.read(task.brought)
     _, val, test = split(table, run.rows)
     y = table.label.astype(np.float32)
-    fields = (*table.columns, *(("domain",) if table.domain is not None else ()))
+    fields = tuple(_columns(task, table))
     cluster = dealt(len(test)) if table.cluster is None else table.cluster[test]
     return Truth(fields, y[val], y[test], cluster)
+
+
+def _columns(task: Task, table: Table) -> dict[str, np.ndarray]:
+    """The fields; the domain of the table, if it has one, is here a field as any other."""
+    own = {} if table.domain is None else {entries.entry(task.brought).settings["domains"]: table.domain}
+    return {**table.columns, **own}
 
 
 def split(table: Table, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
