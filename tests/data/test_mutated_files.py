@@ -6,14 +6,18 @@ import re
 
 import brought_files as files
 import ctr_reference as reference
+import image_reference as reference_images
 import numpy as np
 import pytest
+import rating_reference as ratings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.contract import BenchError
 from bench.data.brought import entries, fields, tables
 from bench.data.brought.tables import Asked
+from bench.data.catalog import CATALOG
+from bench.data.images import class_layouts, fmow
 from bench.data.preparing import silent
 from bench.data.tables import ctr_prepare, ctr_text
 from bench.data.tables.ctr_logs import LAYOUTS
@@ -59,6 +63,47 @@ def test_a_mutated_click_log_has_a_row_a_line_or_is_refused(here, name, edits):
     lines = [x for x in re.split(rb"\r\n|\n|\r", data) if x]
     assert rows == len(lines) - LAYOUTS[name].header
     assert 0 <= clicks <= rows
+
+
+@pytest.mark.parametrize("file", ["rgb_metadata.csv", "country_code_mapping.csv"])
+@property_test
+@given(edits=EDITS)
+def test_a_mutated_table_of_fmow_lists_images_that_are_there_or_is_refused(here, file, edits):
+    folder = CATALOG["fmow"].folder
+    if not folder.exists():
+        ratings.satellites()
+        (here / "whole").write_bytes((folder / file).read_bytes())
+    (folder / file).write_bytes(edited((here / "whole").read_bytes(), edits))
+    try:
+        images = fmow.scan("fmow")
+    except BenchError as e:
+        said = str(e)
+        assert said.startswith("fmow: ") or str(folder) in said
+    else:
+        assert all(path.is_file() for path in images.paths())
+
+
+@property_test
+@given(edits=EDITS)
+def test_a_mutated_list_of_food101_lists_all_images_or_is_refused(here, edits):
+    folder = CATALOG["food101"].folder
+    lists = {"train": range(4), "test": range(4, 6)}
+    names = {part: [f"{c}/{i}" for c in ("pie", "ramen") for i in of] for part, of in lists.items()}
+    if not folder.exists():
+        (folder / "meta").mkdir(parents=True)
+        for part, mine in names.items():
+            (folder / "meta" / f"{part}.txt").write_text("\n".join(mine) + "\n")
+            for name in mine:
+                reference_images.picture(folder / "images" / f"{name}.jpg")
+    whole = "\n".join(names["train"]).encode() + b"\n"
+    (folder / "meta" / "train.txt").write_bytes(edited(whole, edits))
+    try:
+        images = class_layouts.LAYOUTS["food101"].scan("food101", silent)
+    except BenchError as e:
+        said = str(e)
+        assert str(folder) in said
+    else:
+        assert sorted(images.files) == sorted(f"images/{n}.jpg" for of in names.values() for n in of)
 
 
 @property_test
