@@ -84,8 +84,10 @@ def _hub(repository: str, files: Sequence[str], below: str = "") -> Callable[[Pa
             _check_digest(repository, info, got)
             progress(f"{repository}: files", i, len(files))
         shutil.rmtree(folder / ".cache", ignore_errors=True)
-        for path in [*(folder / below).iterdir()] if below else ():
-            path.replace(folder / path.name)
+        if below:
+            for path in [*(folder / below).iterdir()]:
+                path.replace(folder / path.name)
+            (folder / below).rmdir()
 
     return bring
 

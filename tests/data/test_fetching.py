@@ -9,6 +9,7 @@ import sys
 import tarfile
 import threading
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from urllib.error import URLError
 
@@ -17,6 +18,7 @@ from data_command import bench
 from uninstalled import uninstalled
 
 from bench.data import fetching
+from bench.data.catalog import CATALOG
 from bench.data.downloading import Remote, archives
 from bench.errors import BenchError
 
@@ -243,3 +245,73 @@ def test_a_full_disk_is_said_before_anything_is_read(data, monkeypatch):
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda place: SimpleNamespace(free=10**6))
     with pytest.raises(BenchError, match=r"food101: .* has 1 MB left, expected 9,992"):
         bench("fetch", "food101", "--yes")
+
+
+def hub(monkeypatch, files, stated):
+    """A stand-in for huggingface_hub: files by their paths, and the digests that the repository states."""
+    module = ModuleType("huggingface_hub")
+
+    def info(path):
+        lfs = SimpleNamespace(sha256=stated[path]) if path in stated else None
+        return SimpleNamespace(path=path, lfs=lfs)
+
+    def get(repository, path, local_dir):
+        place = Path(local_dir) / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(files[path])
+        return str(place)
+
+    api = SimpleNamespace(get_paths_info=lambda repository, paths: [info(p) for p in paths])
+    module.HfApi, module.hf_hub_download = lambda: api, get
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+
+
+def test_weights_of_the_hub_lie_where_the_track_looks_for_them(data, monkeypatch):
+    files = {"transformer/config.json": b"{}", "transformer/diffusion_pytorch_model.bin": b"weights"}
+    sha = hashlib.sha256(b"weights").hexdigest()
+    hub(monkeypatch, files, {"transformer/diffusion_pytorch_model.bin": sha})
+    assert "terms: CC BY-NC 4.0" in bench("fetch", "dit", "--yes")
+    from bench.tracks.dit_transfer.settings import Run
+
+    assert (data / Run().weights / "config.json").read_bytes() == b"{}"
+    assert sorted(p.name for p in (data / Run().weights).iterdir()) == [
+        "config.json", "diffusion_pytorch_model.bin",
+    ]  # fmt: skip
+
+
+def test_weights_of_the_hub_with_another_digest_are_refused(data, monkeypatch):
+    files = {"config.json": b"{}", "diffusion_pytorch_model.safetensors": b"other"}
+    hub(monkeypatch, files, {"diffusion_pytorch_model.safetensors": "0" * 64})
+    with pytest.raises(
+        BenchError, match=r"diffusion_pytorch_model.safetensors has the sha256 .*expected 000"
+    ):
+        bench("fetch", "sd-vae", "--yes")
+    assert not (data / "dit/sd-vae-ft-ema").exists()
+
+
+def test_fmow_is_brought_by_wilds(data, monkeypatch):
+    def get(name, version, download, root_dir):
+        assert (name, version, download) == ("fmow", "1.1", True)
+        (Path(root_dir) / "fmow_v1.1").mkdir()
+        (Path(root_dir) / "fmow_v1.1" / "rgb_metadata.csv").write_text("")
+
+    monkeypatch.setitem(sys.modules, "wilds", SimpleNamespace(get_dataset=get))
+    monkeypatch.setattr(fetching.packages, "missing", lambda *given: None)
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda place: SimpleNamespace(free=10**12))
+    bench("fetch", "fmow", "--yes")
+    assert [p.name for p in (data / "fmow_v1.1").iterdir()] == ["rgb_metadata.csv"]
+
+
+def test_every_copy_lies_where_something_looks_for_it():
+    from bench.tracks.controlnet import settings as controlnet
+    from bench.tracks.dit_transfer import settings as dit
+    from bench.tracks.ood import settings as ood
+
+    wanted = {str(d.place or d.name) for d in CATALOG.values()}
+    wanted |= {
+        ood.Run().weights.partition("/")[0],
+        dit.Run().weights,
+        dit.Run().vae,
+        controlnet.Run().diffusion,
+    }
+    assert {c.place or n for n, c in fetching.COPIES.items()} <= wanted
