@@ -34,6 +34,7 @@ def test_from_data_to_a_board_in_three_commands(bench, tmp_path, monkeypatch, ki
     assert "3 ok" in said.out, said
     said = bench("board", "--format", "csv", *of)
     assert said.code == 0, said
+    assert "own data" in bench("board", *of).out
     lines = csv.DictReader(said.out.splitlines())
     scored = {r["row"] for r in lines if r["mean"] and r["role"] in ("method", "baseline")}
     assert len(scored) == 3, said

@@ -143,10 +143,11 @@ def test_pictures_that_are_refused(here, harm, said):
         ("photo,skech", "no domain folder 'skech'.*did you mean 'sketch'"),
         ("photo", "expected two or more"),
         ("photo,photo", "each once"),
+        ("photo,Photo", "domains photo and Photo are one in a task's name"),
     ],
 )
 def test_domains_that_are_refused(here, domains, said):
-    files.pictures(here / "pics")
+    files.pictures(here / "pics", domains=(*files.DOMAINS, "Photo"))
     with pytest.raises(BenchError, match=said):
         add_pictures(domains=domains)
 

@@ -117,6 +117,11 @@ def add(
     return made, lists
 
 
+def slug(domain: str) -> str:
+    """A domain as it stands in the name of a task."""
+    return "".join(c if c.isalnum() else "-" for c in domain.lower())
+
+
 def read(name: str) -> Listed:
     """The list of pictures with their parts; whether files changed is `Brought.verify`'s to find out.
 
@@ -178,6 +183,9 @@ def _scanned(name: str, path: Path, domains: Sequence[str]) -> Images:
             )
     if len(set(domains)) < len(domains) or len(domains) == 1:
         raise BenchError(f"{name}: --domains {','.join(domains)}: expected two or more, each once")
+    spelt = {d: slug(d) for d in domains}
+    if twins := [d for d in domains if list(spelt.values()).count(spelt[d]) > 1]:
+        raise BenchError(f"{name}: domains {' and '.join(twins)} are one in a task's name: rename a folder")
     groups = tuple(domains) or (WHOLE,)
     tops = [path / d for d in domains] or [path]
     classes = sorted({c for top in tops for c in subfolders(top)})

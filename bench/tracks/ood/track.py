@@ -213,9 +213,8 @@ class Ood(SourcedTrack):
         found = {}
         ours = [t for t in tasks if not t.brought]
         if len(ours) < len(tasks):
-            found["own data"] = (
-                "their split is drawn by the seed that they were added with, the same in every cell. The"
-                " laptop's model has seen emoji alone: on other pictures its numbers say little."
+            found["own pictures"] = (
+                "the laptop's model has seen emoji alone: on other pictures its numbers say little."
             )
         here = [t.params["dataset"] in settings.LAPTOP for t in ours]
         if any(here):

@@ -61,16 +61,11 @@ def tasks(setting: Setting, dataset: str) -> list[Task]:
         ]  # fmt: skip
     return [
         Task(
-            name=f"{setting}-{dataset}-{_slug(d)}", params={**params, "target": d},
-            data=f"{dataset}-{_slug(d)}", group=setting, brought=dataset,
+            name=f"{setting}-{dataset}-{brought.slug(d)}", params={**params, "target": d},
+            data=f"{dataset}-{brought.slug(d)}", group=setting, brought=dataset,
         )
         for d in of
     ]  # fmt: skip
-
-
-def _slug(domain: str) -> str:
-    """A domain's name as it stands in the name of a task."""
-    return "".join(c if c.isalnum() else "-" for c in domain.lower())
 
 
 def recipe(task: Task, run: Run) -> Recipe:
