@@ -51,7 +51,7 @@ class Task:
     ``data``: the data set that it is measured on. Tasks of one data set share their test examples and a
     stream of random numbers, so the board takes them for one observation; "" stands for a data set of its
     own, and for the plain seed. ``group``: a part of the board with a mean of its own, such as near and far
-    targets.
+    targets. ``brought``: the data set of the user's own that it is made of (`bench data add`), "" of ours.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Task:
     version: int = 1
     data: str = ""
     group: str = ""
+    brought: str = ""
 
     def stream(self, seed: int) -> int:
         """The number, below 2**31, that random generators start from in a cell of this seed.

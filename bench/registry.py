@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any, Literal, Self
 
 import bench
-from bench.contract import BenchError, Method, Track
+from bench.contract import BenchError, Method, Task, Track
 from bench.errors import nearest
 
 Role = Literal["method", "baseline", "plugin"]
@@ -240,6 +240,27 @@ class Registry:
                 origin = Origin(module=f"bench.tracks.{name}.track")
                 self._tracks[name] = (_track_of_ours(name, origin), origin)
         return self._tracks[name]
+
+    def track_of(self, name: str, task: Task) -> tuple[Track, Origin]:
+        """The track that answers for a task, with its origin.
+
+        Of data of the user's own (`Task.brought`) that is the one in the module ``brought`` beside the
+        track's: it opens other data and is all else that the track is. What opens our data is no part of it,
+        nor it of that, so that records on the one do not depend on the code of the other.
+        """
+        track, origin = self.track_found(name)
+        if not task.brought:
+            return track, origin
+        there = self._brought_origin(name)
+        return there.load().TRACK, there
+
+    def brought(self, name: str) -> ModuleType | None:
+        """The module of a track for data of the user's own; None if it takes none."""
+        module = self._brought_origin(name)
+        return module.load() if importlib.util.find_spec(module.module) is not None else None
+
+    def _brought_origin(self, name: str) -> Origin:
+        return Origin(module=f"bench.tracks.{name}.brought")
 
     def rows(self, track: str) -> dict[str, Found]:
         """All rows of a track: name -> method with its origin; papers' methods first, then baselines, then

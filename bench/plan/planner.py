@@ -216,6 +216,12 @@ def _blocks(
                     yield ablation, [_cell(p, task, r, seed, registry, core=not ablation) for r in of_seed]
 
 
+def _answering(p: TrackPlan, task: Task, registry: Registry) -> TrackPlan:
+    """The plan of the track that answers for a task: another one for data of the user's own."""
+    track = registry.track_of(p.track.name, task)[0]
+    return p if track is p.track else replace(p, track=track)
+
+
 def _one_seed(p: TrackPlan, row: str, registry: Registry) -> bool:
     """Whether one seed is enough: nothing is drawn at random, neither by the method nor by the split."""
     return registry.row(p.track.name, row).method.deterministic and not p.track.split_per_seed
@@ -249,7 +255,7 @@ def _cell(
         other = _cell(p, task, alias, seed, registry, core=core, of=of, aliases=(*aliases, row))
         other.row, other.shown, other.alias_of = row, found, other.alias_of or alias
         return other
-    p = drawn.plan if drawn is not None else p
+    p = _answering(drawn.plan if drawn is not None else p, task, registry)
     cell = _declare(p, task, row, found, hp, seed)
     planned = PlannedCell(
         cell, cell.key, row, found, task, found, p, p.needs.get(row, found.method.needs), core

@@ -44,6 +44,9 @@ def notes(board: Board) -> tuple[Note, ...]:
         *_verified(board),
     ]
     found += [Note(label, label, text) for label, text in spec.track.notes(spec.tasks).items()]
+    if own := list(dict.fromkeys(t.brought for t in spec.tasks if t.brought)):
+        said = "data of the user's own (bench data add), in one split for all rows and seeds"
+        found.append(Note("own data", "own data", f"{', '.join(own)}: {said}."))
     if spec.note:
         found.append(Note("note", spec.note, spec.note))
     return tuple(found)

@@ -37,7 +37,7 @@ def command(
     plan = session.plan(records)
     searches = plan_searches(plan, session.registry, records, records.draws()).values()
     for p in plan.tracks:
-        cells = list({c.key: c for c in plan.cells if c.plan is p}.values())
+        cells = list({c.key: c for c in plan.cells if c.plan.track.name == p.track.name}.values())
         unfit = [c for c in cells if c.state in ("new", "stale", "blocked")]
         if unfit and not partial:
             states = ", ".join(f"{sum(c.state == s for c in unfit)} {s}" for s in ("new", "stale", "blocked"))
@@ -48,7 +48,7 @@ def command(
         keys = [c.key for c in cells if c.summary is not None]
         if not keys:
             continue
-        drawn = [c for found, _ in searches for c in found.cells if c.plan.track is p.track]
+        drawn = [c for found, _ in searches for c in found.cells if c.plan.track.name == p.track.name]
         keys = list(dict.fromkeys([*keys, *(c.key for c in drawn if c.state in ("done", "failed"))]))
         draws = [d for _, of in searches for d in of]
         report = publish(records, keys, out or home() / "results" / options.profile, draws=draws)

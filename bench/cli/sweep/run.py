@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,6 +43,14 @@ RateOption = Annotated[
 ]
 
 
+class Logs(StrEnum):
+    """Where people look at runs."""
+
+    mlflow = "mlflow"
+    wandb = "wandb"
+    tensorboard = "tensorboard"
+
+
 @takes("profile", "track", "method", "filter", "fresh", "store", "suite", "plugin", "local", "cpus")
 def command(
     options: Options,
@@ -48,6 +58,15 @@ def command(
     failed: FailedOption = False,
     budget: BudgetOption = None,
     rate: RateOption = None,
+    log: Annotated[
+        list[Logs],
+        typer.Option(
+            "--log",
+            rich_help_panel=RUNNING,
+            help="Log each cell that ends as a run of MLflow, Weights & Biases or TensorBoard: its settings,"
+            " curve, scores and record. Each client's own variables say where. May be repeated.",
+        ),
+    ] = [],  # noqa: B006
     address: Annotated[
         str | None,
         typer.Option(
@@ -70,7 +89,10 @@ def command(
     session = Session.open(options)
     plan = session.plan()
     console.print(summary(plan))
-    sweep_plan(session, plan, stale=stale, failed=failed, budget_s=budget_s, address=address, rate=rate)
+    sweep_plan(
+        session, plan, stale=stale, failed=failed, budget_s=budget_s, address=address, rate=rate,
+        logs=[name.value for name in dict.fromkeys(log)],
+    )  # fmt: skip
 
 
 def sweep_plan(
@@ -82,11 +104,12 @@ def sweep_plan(
     budget_s: float | None = None,
     address: str | None = None,
     rate: float | None = None,
+    logs: Sequence[str] = (),
 ) -> None:
     """Run a plan with the live view, say how it ended, and leave with exit code 130 if it was interrupted.
 
     Raises:
-        BenchError: the sweep stopped at a fault.
+        BenchError: the sweep stopped at a fault, or a log cannot be opened.
     """
     local, cpus = session.options.local, session.options.cpus
     if session.store.url.startswith(FORGETS):
@@ -100,26 +123,36 @@ def sweep_plan(
         return
     from bench.cli.sweep.live import watching
     from bench.engine.execute import execute
+    from bench.live.logs import logging_to, opened
     from bench.live.writer import writing
 
+    opened_logs = {name: opened(name) for name in logs}
     workers = cpus or len(os.sched_getaffinity(0))
     with (
         watching(workers) as progress,
         writing(plan, session.layered, session.store.url, workers, rate) as live,
+        logging_to(opened_logs, session.store) as logged,
     ):
         console.print(f"[dim]live: {escape(live.files.place)}[/]", soft_wrap=True)
 
         def changed(sweep: Sweep) -> None:
             progress(sweep)
             live(sweep)
+            logged(sweep)
 
         sweep = execute(
             plan, session.registry, session.store, local=local, stale=stale, failed=failed, budget_s=budget_s,
             address=address, cpus=cpus, on_change=changed,
         )  # fmt: skip
         live.close(sweep, sweep.error or sweep.stopped or str(sweep.fault or "") or "nothing is left to run")
+    sweep.notes += [f"not every cell is logged to {name}: {why}" for name, why in logged.problems.items()]
     if live.problem:
         sweep.notes.append(f"the live page could not be written: {live.problem}")
+    _say_end(sweep)
+
+
+def _say_end(sweep: Sweep) -> None:
+    """Say how a sweep ended, and leave with exit code 130 if it was interrupted; `BenchError` at a fault."""
     counted = Counter(e.status for e in sweep.ended)
     ends = ", ".join(f"{n} {s}" for s, n in counted.items()) or "none"
     console.print(f"{len(sweep.ended)} cells and stages ended in {duration(sweep.spent_s())}: {ends}")

@@ -66,7 +66,7 @@ def _reproduced(session: Session) -> list[str]:
         heads = load_committed(path).summaries()
         metric = p.track.metric(p.ranks_by)
         same, seen, worst = 0, 0, 0.0
-        for c in {c.key: c for c in plan.cells if c.plan is p}.values():
+        for c in {c.key: c for c in plan.cells if c.plan.track.name == p.track.name}.values():
             theirs = heads.get(c.key)
             if theirs is None or c.summary is None or theirs.status != "ok" or c.summary.status != "ok":
                 continue

@@ -77,4 +77,8 @@ def bank(task: Task, run: Run) -> Sequence[Stage]:
     Source: Diff-Tuning (arXiv 2406.00773). The bank's size and sampler could not be read: pictures are
     sampled as for the scorer, `Recipe.bank` of them.
     """
+    if task.brought:
+        from bench.tracks.dit_transfer.sources import brought
+
+        return brought.bank_stages(run)
     return source_of(task).bank_stages(task, run)

@@ -104,11 +104,15 @@ class DitTransfer(SourcedTrack):
         """
         from bench.data.images import image_sets
 
-        check_names(
-            "dit_transfer: grid.targets", grid.targets, (*settings.LAPTOP, *image_sets.PUBLISHER_LAYOUTS)
-        )
+        ours = (*settings.LAPTOP, *image_sets.PUBLISHER_LAYOUTS)
+        if own := [t for t in grid.targets if t not in ours]:
+            from bench.tracks.dit_transfer.sources import brought
+
+            check_names("dit_transfer: grid.targets", own, (*ours, *brought.names()))
         return [
-            Task(name=t, params={"target": t}, data=t, group=settings.group(t)) for t in grid.targets
+            brought.task(t) if t in own
+            else Task(name=t, params={"target": t}, data=t, group=settings.group(t))
+            for t in grid.targets
         ]  # fmt: skip
 
     def source(self, task: Task) -> TransferSource:
@@ -175,7 +179,7 @@ class DitTransfer(SourcedTrack):
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
         """Which network stands in, and what it has seen; what is assumed."""
-        if any(t.params["target"] in settings.LAPTOP for t in tasks):
+        if any(t.brought or t.params["target"] in settings.LAPTOP for t in tasks):
             return {
                 "model": "a small diffusion transformer in pixel space, pre-trained in the suite on emoji by"
                 " three artists without flags: it has seen what the near targets fluent-flat, fluent-3d and"

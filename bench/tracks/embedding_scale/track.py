@@ -79,17 +79,23 @@ class EmbeddingScale(SourcedTrack):
         Raises:
             BenchError: an unknown data set, or a scale that is not a whole number from 1 on.
         """
-        check_names("embedding_scale: grid.datasets", grid.datasets, names())
+        if own := [d for d in grid.datasets if d not in names()]:
+            from bench.data.brought import entries
+
+            check_names("embedding_scale: grid.datasets", own, (*names(), *entries.names("table")))
         for scale in grid.scales:
             if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
                 raise BenchError(
                     f"embedding_scale: grid.scales: {scale!r} is no whole number from 1 on; nearest: 1"
                 )
         return [
-            Task(name=f"{dataset}-{scale}x", params={"dataset": dataset, "scale": scale}, data=dataset)
+            Task(
+                name=f"{dataset}-{scale}x", params={"dataset": dataset, "scale": scale}, data=dataset,
+                brought=dataset if dataset in own else "",
+            )
             for dataset in grid.datasets
             for scale in grid.scales
-        ]
+        ]  # fmt: skip
 
     def source(self, task: Task) -> CtrSource:
         """See `SourcedTrack.source`."""

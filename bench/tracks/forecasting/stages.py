@@ -28,6 +28,8 @@ TRIED, CHAINS = 32, 64
 
 def network(task: Task, run: Run) -> Sequence[Stage]:
     """The stage of a task's network, another one for each seed."""
+    if task.brought:
+        return _network_of_brought(task, run)
     source = source_of(task.params["dataset"])
     return (
         Stage(
@@ -46,22 +48,48 @@ def network(task: Task, run: Run) -> Sequence[Stage]:
     )  # fmt: skip
 
 
+def _network_of_brought(task: Task, run: Run) -> Sequence[Stage]:
+    """The same on fields of the user's own."""
+    from bench.tracks.forecasting.sources import brought
+
+    here = brought.missing(task, run) is None
+    params = {
+        "task": {"name": task.name, "params": dict(task.params), "data": task.data, "brought": task.brought},
+        "run": asdict(run), "recipe": json.loads(json.dumps(asdict(brought.recipe(task, run)))),
+        "data": brought.fingerprint(task, run) if here else None,
+    }  # fmt: skip
+    needs = Needs(mem_gb=4, minutes=60)
+    return (Stage(name=NETWORK, build=build_brought, params=params, needs=needs, per_seed=True),)
+
+
 def build(ctx: StageContext) -> None:
     """Train the network of a seed; write its weights, and the best weight of constant guidance.
 
     Raises:
         BenchError: the loss was not finite.
     """
+    task, run = Task(**ctx.params["task"]), Run(**ctx.params["run"])
+    # Not through the track, whose `score` a network does not depend on.
+    _train(ctx, task, run, lambda: given(task, run, _OfStage(ctx.device, ctx.stage)))
+
+
+def build_brought(ctx: StageContext) -> None:
+    """The same on fields of the user's own."""
+    from bench.tracks.forecasting.sources import brought
+
+    task, run = Task(**ctx.params["task"]), Run(**ctx.params["run"])
+    _train(ctx, task, run, lambda: brought.given(task, run, _OfStage(ctx.device, ctx.stage)))
+
+
+def _train(ctx: StageContext, task: Task, run: Run, read: Callable[[], ForecastingData]) -> None:
     import torch
 
     from bench.tracks.forecasting.nets.diffusing import Forecaster
     from bench.tracks.forecasting.training import Windows
 
-    task, run = Task(**ctx.params["task"]), Run(**ctx.params["run"])
     seed = task.stream(ctx.seed)
     torch.manual_seed(seed)
-    # Not through the track, whose `score` a network does not depend on.
-    data = given(task, run, _OfStage(ctx.device, ctx.stage))
+    data = read()
     forecaster = Forecaster(Windows(data), ctx.device)
     if not forecaster.fit(_Training(seed, ctx.device, run, ctx.log)):
         raise BenchError(f"forecasting: the diffusion network of {task.name}, seed {ctx.seed}, diverged")

@@ -144,8 +144,14 @@ class Forecasting(SourcedTrack):
         Raises:
             BenchError: a task is unknown.
         """
-        check_names("forecasting: grid.tasks", grid.tasks, settings.RECIPES)
-        return [Task(name=t, params={"dataset": t}, data=t, group=_group(t)) for t in grid.tasks]
+        if own := [t for t in grid.tasks if t not in settings.RECIPES]:
+            from bench.tracks.forecasting.sources import brought
+
+            check_names("forecasting: grid.tasks", own, (*settings.RECIPES, *brought.names()))
+        return [
+            brought.task(t) if t in own else Task(name=t, params={"dataset": t}, data=t, group=_group(t))
+            for t in grid.tasks
+        ]
 
     def source(self, task: Task) -> Source[Splits]:
         """The module that opens the task's data."""

@@ -83,8 +83,11 @@ class MultiDomain(SourcedTrack):
         Raises:
             BenchError: a data set is unknown.
         """
-        check_names("multi_domain: grid.datasets", grid.datasets, settings.RECIPES)
-        return [_task(d) for d in grid.datasets]
+        if own := [d for d in grid.datasets if d not in settings.RECIPES]:
+            from bench.tracks.multi_domain.sources import brought
+
+            check_names("multi_domain: grid.datasets", own, (*settings.RECIPES, *brought.names()))
+        return [brought.task(d) if d in own else _task(d) for d in grid.datasets]
 
     def source(self, task: Task) -> Source[Splits]:
         """The module that opens the task's data set."""

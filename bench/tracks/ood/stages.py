@@ -30,6 +30,10 @@ class _OfSeed:
 
 def frozen_features(task: Task, run: Run) -> Sequence[Stage]:
     """The stage of a task's training and validation features, for rows that never train the image tower."""
+    if task.brought:
+        from bench.tracks.ood.sources import brought_features
+
+        return brought_features.stages(task, run, FEATURES, FILE, IDS)
     source = source_of(task.params["dataset"])
     return (
         Stage(

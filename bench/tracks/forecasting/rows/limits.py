@@ -17,6 +17,7 @@ def pysteps_missing(task: Task, run: settings.Run) -> str | None:
 
 def only_rain(task: Task, run: settings.Run, hp: Mapping[str, Any]) -> str | None:
     """Why a row that models rain by cascades cannot do a task, or None."""
-    if settings.RECIPES[task.params["dataset"]].transform == "log-rain":
+    own = task.params.get("rain", False)
+    if own or (not task.brought and settings.RECIPES[task.params["dataset"]].transform == "log-rain"):
         return None
     return "its cascade models rain, and this task has none"
