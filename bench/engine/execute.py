@@ -13,7 +13,7 @@ from bench.contract import BenchError
 from bench.declarations import non_default, shard_keys, shard_label
 from bench.engine.forkserver import needs_linux
 from bench.engine.job import Job, Unit
-from bench.engine.sweep import Sweep, not_run
+from bench.engine.sweep import Sweep, check_max_pending, not_run
 from bench.plan import Plan, PlannedCell, PlannedStage
 from bench.registry import Registry
 from bench.store.records import Store
@@ -51,9 +51,11 @@ def execute(
         on_change: called whenever the sweep changes.
 
     Raises:
-        BenchError: nothing can run here (no Linux, say), or no cluster at ``address``.
+        BenchError: nothing can run here (no Linux, say), no node of the cluster can run cells, or there is no
+            cluster at ``address``.
         StoreError: the store cannot be written.
     """
+    check_max_pending(max_pending)
     started = time.monotonic()
     cells = plan.to_run(stale=stale, failed=failed)
     skipped = [c for c in cells if c.skip is not None]

@@ -18,7 +18,7 @@ from typing import Any
 from bench.contract import Needs
 from bench.engine.forkserver import ForkServer
 from bench.engine.job import Unit
-from bench.engine.sweep import Sweep, check_any_fits, memory_notes, too_large
+from bench.engine.sweep import Sweep, memory_notes, too_large
 from bench.engine.worker import run_unit
 
 #: Seconds between two turns of the loop.
@@ -119,8 +119,10 @@ def run(sweep: Sweep, preload: Sequence[str], *, cpus: int | None = None) -> Non
     total = machine(cpus)
     for_cells = replace(total, mem_gb=cells_gb())
     sweep.too_large = too_large(sweep.waiting, [total])
-    check_any_fits(sweep.waiting, sweep.too_large)
     sweep.waiting = [u for u in sweep.waiting if u.key not in sweep.too_large]
+    sweep.on_change(sweep)
+    if not sweep.waiting:
+        return
     sweep.notes += memory_notes(sweep.waiting, [for_cells])
     sweep.machines = [for_cells]
     server, capacity, cancel = ForkServer(preload), _Capacity(for_cells), threading.Event()

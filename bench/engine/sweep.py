@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, islice
 from math import inf
@@ -345,12 +345,22 @@ def not_run(unit: Unit, status: Any, reason: str, *, stage: str = "") -> Record:
     )
 
 
+def check_max_pending(n: int | None) -> None:
+    """Raise `BenchError` for a number of cells that wait for a place with which nothing would ever run."""
+    if n is not None and n < 1:
+        raise BenchError(f"--max-pending {n}: expected at least 1, the cells that wait for a place")
+
+
 def too_large(units_: list[Unit], machines: Sequence[Needs]) -> dict[str, str]:
-    """Units that no machine is large enough for: key -> what they need and what there is."""
-    out = {}
+    """Units that no machine is large enough for, or for a stage that they read: key -> what they need and
+    what there is. A stage stands before the units that read it.
+    """
+    out = dict[str, str]()
     for u in units_:
         if not any(_holds(m, u.needs) for m in machines):
             out[u.key] = f"{u.label} needs {_lacking(u.needs, machines)} (see needs: in bench.yaml)"
+        elif stage := next((k for k in u.reads if k in out), None):
+            out[u.key] = f"{u.label} needs a stage that needs {out[stage].partition(' needs ')[2]}"
     return out
 
 
@@ -371,12 +381,6 @@ def _lacking(needs: Needs, machines: Sequence[Needs]) -> str:
             return f"{name} {want:g}; the largest machine here has {round(has, 2):g}"
     wanted = ", ".join(f"{n} {getattr(needs, n):g}" for n in RESOURCES)
     return f"{wanted}; no machine here has all of that"
-
-
-def check_any_fits(units_: list[Unit], excluded: Mapping[str, str]) -> None:
-    """Raise `BenchError` if no unit at all can run here."""
-    if units_ and len(excluded) == len(units_):
-        raise BenchError(f"nothing can run here: {next(iter(excluded.values()))}")
 
 
 def memory_notes(units_: list[Unit], machines: Sequence[Needs]) -> list[str]:

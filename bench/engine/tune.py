@@ -33,7 +33,7 @@ from bench.engine.cluster.feed import Feed, Guard, Withdrawal
 from bench.engine.cluster.placement import Placement
 from bench.engine.leases import RETRY_S
 from bench.engine.local import cells_gb, driver_gb, machine
-from bench.engine.sweep import Sweep, check_any_fits, memory_notes, too_large
+from bench.engine.sweep import Sweep, memory_notes, too_large
 
 #: Seconds between two turns of the loop that watches Tune.
 TICK_S = 0.2
@@ -163,8 +163,6 @@ def run(
         wait_s: how long to hope for nodes that hold what no node here holds, if the cluster does not tell
             which nodes it may start.
     """
-    if max_pending is not None and max_pending < 1:
-        raise BenchError(f"--max-pending {max_pending}: expected at least 1, the cells that wait for a place")
     ours = connect(address, cpus)
     try:
         _Run(sweep, preload, ours, max_pending or (FEW_PENDING if ours else MAX_PENDING), wait_s).run()
@@ -194,17 +192,17 @@ class _Run:
         """Run it to its end.
 
         Raises:
-            BenchError: no node can run cells, or no cell fits on any.
+            BenchError: no node can run cells.
         """
         try:
             if self.roll_call is not None:
                 self.roll_call.ask(_named(_nodes()))
                 self.roll_call.first(self.sweep.interrupt)
                 self._roll()
-            units = list(self.sweep.waiting)
             self._fit_in()
-            check_any_fits(units, self.sweep.too_large)
-            self._watch()
+            self.sweep.on_change(self.sweep)
+            if self.sweep.waiting:
+                self._watch()
         finally:
             if self.roll_call is not None:
                 self.roll_call.close()

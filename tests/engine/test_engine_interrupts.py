@@ -204,9 +204,10 @@ def test_what_no_machine_here_can_hold_is_left_out_and_named(sweep, bench):
         run={"seconds": 0.0, "log": str(sweep.folder / "log")},
         needs={"sleeps": {"cpu": 1000}},
     )
-    said = bench(*sweep.arguments("run", "--local", "-m", "sleeps"))
-    assert said.code == 2
-    assert "needs cpu 1000; the largest machine here has" in said.err
-    said = bench(*sweep.arguments("run", "--local", "-m", "half"))
-    assert said.code == 2
-    assert "needs gpu 0.5; the largest machine here has 0" in said.err
+    for row, needs in (("sleeps", "cpu 1000"), ("half", "gpu 0.5")):
+        said = bench(*sweep.arguments("run", "--local", "-m", row))
+        assert said.code == 3, "it is the machine's fault, and no cell's"
+        line = f"left out 1 cells or stages that need {needs}; the largest machine here has"
+        assert line in said.out, "it is told before cells run"
+        assert line in said.err, "and at the end"
+    assert sweep.records() == [], "they stay new"

@@ -279,12 +279,3 @@ def test_where_the_cluster_does_not_tell_one_may_hope_for_a_while(on_nodes):
     assert list(run.sweep.too_large) == ["eight"]
     run.placement.look()
     assert len(run.placement.surplus) == 1, "it is asked for no more"
-
-
-@pytest.mark.ray
-def test_no_cell_may_wait_is_no_number():
-    from bench.contract import BenchError
-    from bench.engine.tune import run
-
-    with pytest.raises(BenchError, match="--max-pending 0: expected at least 1"):
-        run(None, (), max_pending=0)

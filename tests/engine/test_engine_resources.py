@@ -138,6 +138,15 @@ def test_one_machine_has_to_have_all_of_what_a_cell_needs():
     assert "needs mem_gb 600; the largest machine here has 512" in text
 
 
+def test_what_reads_a_stage_that_is_too_large_is_left_out_with_it():
+    stage, reader, other = (replace(unit(), job=replace(unit().job, key=k), label=k) for k in "sro")
+    stage = replace(stage, job=replace(stage.job, needs=Needs(gpu=8)))
+    reader = replace(reader, reads=("s",))
+    found = too_large([stage, reader, other], [Needs(cpu=8, gpu=4, mem_gb=64)])
+    why = "gpu 8; the largest machine here has 4 (see needs: in bench.yaml)"
+    assert found == {"s": f"s needs {why}", "r": f"r needs a stage that needs {why}"}
+
+
 def test_how_many_run_side_by_side():
     machine = Needs(cpu=8, gpu=2, mem_gb=30)
     for needs, n in {
