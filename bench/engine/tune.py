@@ -62,6 +62,16 @@ def alive(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, float]]:
     return {n: r for n, r in found.items() if r.get("CPU", 0.0) > 0}
 
 
+def leaving(nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Id -> what is told of each node that the cluster is about to take away (Ray drains it: it was
+    preempted, or the cluster gets smaller). Cells that run there may run until it is gone, and then go on
+    elsewhere.
+    """
+    names = {n["NodeID"]: n["NodeManagerHostname"] for n in nodes if n["Alive"]}
+    going = cluster.get_draining_nodes().keys() & names.keys()
+    return {n: f"node {names[n]}: the cluster is about to take it away" for n in sorted(going)}
+
+
 def node_types() -> list[Mapping[str, float]] | None:
     """Resources of the types of nodes that the cluster may start; None: its autoscaler tells none, or it has
     no autoscaler.
@@ -183,6 +193,7 @@ class _Run:
         self.feed = Feed(self.placement, self.lock)
         self.fault: BaseException | None = None
         self.looked = self.rechecked = time.monotonic()
+        self.leaving = dict[str, str]()
         self.fitted, self.hope_until = False, time.monotonic() + wait_s
         # On a Ray that was started here there is nothing to ask: it has our code, our store and our clock.
         self.roll_call = None if ours else RollCall(sweep.waiting, sweep.store.url)
@@ -212,12 +223,18 @@ class _Run:
                 self.sweep.done(key, None)
 
     def _roll(self) -> None:
-        """Take over what nodes have answered."""
-        assert self.roll_call is not None
-        self.feed.approved = self.roll_call.approved
-        self.placement.left_out, self.placement.gpu_gb = set(self.roll_call.left_out), self.roll_call.gpu_gb
-        self.sweep.left_out = dict(self.roll_call.left_out)
-        self.sweep.notes += [n for n in self.roll_call.notes if n not in self.sweep.notes]
+        """Take over which nodes get no cells: those that failed the roll call, those that have no room any
+        more, and those that the cluster is about to take away.
+        """
+        left = {**self.leaving, **self.feed.full}
+        if self.roll_call is not None:
+            left = {**self.roll_call.left_out, **left}
+            self.feed.approved = self.roll_call.approved - left.keys()
+            self.placement.gpu_gb = self.roll_call.gpu_gb
+            self.sweep.notes += [n for n in self.roll_call.notes if n not in self.sweep.notes]
+        self.placement.left_out, self.sweep.left_out = set(left), left
+        if self.feed.full and self.placement.nodes.keys() <= left.keys() and not node_types():
+            self.sweep.fail(BenchError("no node can run cells any more:\n" + "\n".join(left.values())))
 
     def _fit_in(self) -> None:
         """Leave out what neither a node fits that is here nor one that the cluster may start."""
@@ -256,10 +273,12 @@ class _Run:
         if self.roll_call is not None:
             self.roll_call.ask(_named(nodes or ()))
         with self.lock:
-            if self.roll_call is not None and self.roll_call.poll():
+            if nodes is not None:
+                self.looked, self.placement.nodes, self.leaving = now, alive(nodes), leaving(nodes)
+            answered = self.roll_call is not None and self.roll_call.poll()
+            if answered or nodes is not None or self.feed.full.keys() - self.placement.left_out:
                 self._roll()
             if nodes is not None:
-                self.looked, self.placement.nodes = now, alive(nodes)
                 self._fit_in()
             if now - self.rechecked > RETRY_S:
                 self.rechecked = now

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.engine.cluster import rollcall
+from bench.engine import worker
 from bench.engine.cluster.rollcall import Answer, Question, answer, of_error, question, token_of, verdict
 from bench.engine.execute import units
 from bench.store.files import open_files
@@ -120,6 +120,6 @@ def test_data_that_only_the_driver_has(asked, monkeypatch):
 
 def test_a_full_folder_for_temporary_files(asked, monkeypatch):
     question, _ = asked
-    monkeypatch.setattr(rollcall.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
+    monkeypatch.setattr(worker.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
     said = answer(question, "n", "2.60.0")
     assert "0.00 GB are free" in verdict(question, said, said.clock, said.clock, True).fault

@@ -16,6 +16,7 @@ from ray import tune
 from bench.contract import BenchError
 from bench.engine.cluster.node import Node, NodeGoneError, Parent, folder_for
 from bench.engine.job import Unit
+from bench.engine.worker import NoRoomError
 
 #: The label that every node of Ray has: its id.
 NODE_LABEL = "ray.io/node-id"
@@ -88,8 +89,9 @@ class CellActor(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Run the cell; the trial ends with it."""
         unit, self.unit = self.unit, None
-        report = {"done": True, "key": "", "status": "", "reason": "", "ended": "", "stop": "", "lost": ""}
-        report |= {"node": platform.node(), "node_id": self.at}
+        said = ("key", "status", "reason", "ended", "stop", "lost", "no_room")
+        report: dict[str, Any] = dict.fromkeys(said, "")
+        report |= {"done": True, "node": platform.node(), "node_id": self.at}
         if unit is None or self.deadline.left_s() <= 0:
             return report
         if not self.approved:  # a node that has just joined: the cell goes back until it has answered
@@ -101,6 +103,8 @@ class CellActor(tune.Trainable):
             report |= {"status": ended.status, "reason": ended.reason, "ended": ended.ended}
         except NodeGoneError as e:
             report["lost"] = str(e)
+        except NoRoomError as e:
+            report["no_room"] = str(e)
         except BenchError as e:
             report["stop"] = str(e)
         except Exception as e:

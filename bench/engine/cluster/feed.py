@@ -7,8 +7,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -20,6 +22,10 @@ from bench.engine.cluster.actor import Deadline
 from bench.engine.cluster.placement import Placement
 from bench.store.files import StoreError
 
+#: What is said of a worker that left no report.
+GONE = "the node or the worker process is gone"
+#: What Ray says of a worker that its memory monitor ended.
+_OUT_OF_MEMORY = "node running low on memory"
 #: After so many actors in a row that did not start the sweep ends.
 STARTS = 50
 #: How long a record that a worker wrote may take to become visible to the driver (NFS shows new files within
@@ -53,6 +59,8 @@ class Feed(Searcher):
         self.placement, self.sweep, self.lock = placement, placement.sweep, lock
         self.trials, self.pending = dict[str, str](), dict[str, _Pending]()
         self.approved: set[str] | None = None  # ids of nodes that may run cells, None: all
+        self.causes = dict[str, str]()  # trial -> why its worker is gone, where Ray told
+        self.full = dict[str, str]()  # id of a node that has no room for cells -> what is told of it
         self.seen, self.failed_starts = False, 0
 
     def suggest(self, trial_id: str) -> Any:
@@ -90,7 +98,7 @@ class Feed(Searcher):
             if self.placement.end(trial_id):
                 self._not_started(error)
             elif (key := self.trials.pop(trial_id, None)) is not None:
-                self._ended(key, result if not error else None)
+                self._ended(key, result if not error else None, self.causes.pop(trial_id, ""))
 
     def _not_started(self, error: bool) -> None:
         """A trial ended before it began: withdrawn, or its actor did not start."""
@@ -101,10 +109,13 @@ class Feed(Searcher):
             )
             self.sweep.fail(BenchError(why))
 
-    def _ended(self, key: str, result: Any) -> None:
+    def _ended(self, key: str, result: Any, why: str = "") -> None:
         if not result or "key" not in result:
-            self.sweep.lost(key, "the node or the worker process is gone")
+            self.sweep.lost(key, why or GONE)
         elif not result["key"]:  # the budget was used up, or the node has not answered the roll call
+            self.sweep.done(key, None)
+        elif result["no_room"]:  # the cell goes to another node; this one gets none any more
+            self.full[result["node_id"]] = f"node {result['node']}: {result['no_room']}"
             self.sweep.done(key, None)
         elif result["lost"]:
             self.sweep.lost(key, result["lost"])
@@ -199,6 +210,11 @@ class Withdrawal(FIFOScheduler):
             if trial.trial_id in surplus and trial.status == trial.PENDING:
                 tune_controller.stop_trial(trial)
 
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Called before the searcher is told that the trial ended, and not why."""
+        with suppress(OSError, TypeError), self.feed.lock:
+            self.feed.causes[trial.trial_id] = why_gone(Path(trial.error_file).read_text("utf-8", "replace"))
+
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """Tune (2.60) goes on counting a pending trial that is stopped among those that wait for an actor,
         and keeps an idle actor, with its resources, for it.
@@ -211,6 +227,13 @@ class Withdrawal(FIFOScheduler):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def why_gone(said: str) -> str:
+    """Why a worker is gone, from what Ray says of it. Its monitor ends workers when a node runs out of
+    memory, whoever used it; a cell that uses more than its own limit has been ended before.
+    """
+    return f"{GONE}: its node ran out of memory, and Ray ended it" if _OUT_OF_MEMORY in said else GONE
 
 
 def _not_shared(label: str, report: Mapping[str, Any], url: str) -> str:

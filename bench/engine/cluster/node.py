@@ -37,7 +37,7 @@ from bench.contract import BenchError
 from bench.engine import processes
 from bench.engine.forkserver import ForkServer
 from bench.engine.job import Unit
-from bench.engine.worker import run_unit
+from bench.engine.worker import NoRoomError, run_unit
 from bench.store.records import Store
 
 #: How long the process waits for another actor after the last one has left: longer than Ray takes to put one
@@ -110,6 +110,7 @@ class Node:
             visible: the GPUs that it may use, as ``CUDA_VISIBLE_DEVICES`` says it; None: it is not set.
 
         Raises:
+            NoRoomError: a folder of this node is full that every cell needs.
             BenchError: the unit cannot run on this node, or the store cannot be read or written.
             NodeGoneError: the process died; the next call starts another.
         """
@@ -123,7 +124,7 @@ class Node:
             raise NodeGoneError("the process that runs the cells of its node is gone") from error
         if kind == "ended":
             return Ended(*value)
-        raise BenchError(value)
+        raise NoRoomError(value) if kind == "no room" else BenchError(value)
 
     def close(self) -> None:
         """Leave; a unit that runs is ended."""
@@ -298,11 +299,13 @@ class _Server:
                 self.actors, self.alone_since = self.actors - 1, time.monotonic()
 
     def _run(self, connection: Connection, unit: Unit, visible: str | None, gone: threading.Event) -> None:
-        answer: tuple[Literal["ended", "stop"], Any]
+        answer: tuple[Literal["ended", "no room", "stop"], Any]
         try:
             cancel = _Either(gone, self.ending)
             record = run_unit(unit, self.cells, self.store, cancel=cancel, visible=visible)
             answer = "ended", (record.status, record.reason, record.ended) if record is not None else ()
+        except NoRoomError as error:
+            answer = "no room", str(error)
         except BenchError as error:
             answer = "stop", str(error)
         except BaseException as error:
