@@ -268,7 +268,11 @@ class Sweep:
     def why_idle(self) -> str:
         """Why none of the waiting units can start although none runs."""
         if self.deadline is not None:
-            return "no cell that is left is expected to end within the budget"
+            shortest = min(self._expected(u, unknown=inf) for u in self.waiting)
+            return (
+                "no cell that is left is expected to end within the budget: the shortest takes about "
+                f"{shortest / 60:.1f} min"
+            )
         return f"nothing here is large enough for {self.waiting[0].label}"
 
     def hard_deadline(self) -> float | None:

@@ -1,6 +1,7 @@
 """What a node must have before it gets a cell: each cause with what helps; without a Ray."""
 
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
@@ -96,8 +97,19 @@ def test_a_store_that_is_not_shared_is_seen_on_the_node(asked, tmp_path):
     said = answer(replace(question, store=str(tmp_path / "elsewhere")), "n", "2.60.0")
     assert said.store == "what the driver wrote there is not there"
     assert not (tmp_path / "elsewhere").exists()
+    said = answer(replace(question, store=f"file://{tmp_path}/elsewhere"), "n", "2.60.0")
+    assert said.store == "what the driver wrote there is not there", "a folder that is not the same for both"
     said = answer(replace(question, store="nothing://x"), "n", "2.60.0")
     assert "nothing" in said.store
+
+
+def test_a_store_whose_driver_a_node_lacks(asked, monkeypatch):
+    question, _ = asked
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    said = answer(replace(question, store="s3://bucket/x"), "n", "2.60.0")
+    fault = verdict(question, said, said.clock, said.clock, True).fault
+    assert "s3fs" in fault
+    assert "Install" in fault
 
 
 def test_a_plugin_that_is_missing_or_other_on_the_node(asked):
