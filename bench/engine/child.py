@@ -167,6 +167,17 @@ def _use_device(job: Job) -> None:
     torch.cuda.reset_peak_memory_stats()
 
 
+def _gpu_peak_mb() -> float:
+    """The most memory that this process had of its GPU, with what CUDA itself takes there. The latter can be
+    told only where no other process uses the GPU: else the parent leaves the number out.
+    """
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    own = total - free - torch.cuda.memory_reserved()
+    return float(torch.cuda.max_memory_reserved() + max(0, own)) / 2**20
+
+
 def _cell(job: Job, folder: Path, send: _Sender) -> dict[str, Any]:
     code = load(job)
     track, run = code.track, code.run
@@ -209,6 +220,7 @@ def _cell(job: Job, folder: Path, send: _Sender) -> dict[str, Any]:
 
         if torch.cuda.is_available():
             cost["gpu_mem_mb"] = torch.cuda.max_memory_allocated() / 2**20
+            cost["gpu_peak_mb"] = _gpu_peak_mb()
     send("phase", "score")
     clock = time.monotonic()
     score = scorer(answer, ctx.history)

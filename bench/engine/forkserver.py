@@ -39,6 +39,8 @@ from bench.engine.job import Job
 
 #: How often limits are checked.
 POLL_S = 0.1
+#: Why a cell is ``oom`` to which its GPU gave no more memory.
+DEVICE_MEMORY = "device memory"
 #: What the system says of a full disk, and of a user's part of one.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 #: How long messages are read that a cell left in the pipe when it ended.
@@ -302,7 +304,8 @@ class _Monitor:
         elif kind == "error":
             oom, no_room = value.pop("oom"), value.pop("no_room")
             status: Status = "oom" if oom else "lost" if no_room else "failed"
-            why = f"{oom} memory" if oom else "no room was left on a disk" if no_room else ""
+            memory = {"device": DEVICE_MEMORY, "host": "host memory"}
+            why = memory[oom] if oom else "no room was left on a disk" if no_room else ""
             self.last = Outcome(status, why, error=value, no_room=no_room)
 
     def _in_phase(self) -> float:

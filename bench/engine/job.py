@@ -88,6 +88,7 @@ class Unit:
     record ended that the plan saw, else ""; ``generation``: that of the new record, one more than the old
     one's. ``fallback``: hyper-parameters to try once after it ran out of memory. ``seconds``: how long it is
     expected to take. ``attempt``: 1, and one more each time it is tried again because its node was lost.
+    ``packed``: it asks for a part of the GPU that it declared, see `bench.engine.cluster.packing`.
     """
 
     job: Job
@@ -102,6 +103,7 @@ class Unit:
     fallback: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
     attempt: int = 1
+    packed: bool = False
 
     @property
     def key(self) -> str:

@@ -186,7 +186,7 @@ class Sweep:
     def _expected(self, unit: Unit, unknown: float) -> float:
         """Seconds that a unit takes: the mean of similar units of this sweep, else the plan's estimate."""
         past = unit.seconds if unit.seconds is not None else unknown
-        return _mean(self.took.get(_kind(unit), [])) or past
+        return _mean(self.took.get(kind_of(unit), [])) or past
 
     def _in_time(self, unit: Unit) -> bool:
         """Whether a unit is expected to end within the budget; without an estimate it may try."""
@@ -247,7 +247,7 @@ class Sweep:
             self.stage_status[ended.unit.key] = ended.status
         self.ended.append(ended)
         if ended.status != "skipped":
-            self.took.setdefault(_kind(ended.unit), []).append(ended.seconds)
+            self.took.setdefault(kind_of(ended.unit), []).append(ended.seconds)
         self.on_change(self)
 
     def stop(self, why: str) -> None:
@@ -305,7 +305,7 @@ def _block(unit: Unit) -> tuple[Any, ...]:
     return (unit.job.kind, cell["track"], cell.get("task"), cell.get("seed"))
 
 
-def _kind(unit: Unit) -> tuple[Any, ...]:
+def kind_of(unit: Unit) -> tuple[Any, ...]:
     """Units of one kind take about the same time: a row on a task with any seed, the shards of a stage, or a
     stage that there is one of for each seed.
     """

@@ -30,10 +30,12 @@ from bench.contract import BenchError, Needs
 from bench.engine.cluster.actor import CellActor
 from bench.engine.cluster.asking import RollCall
 from bench.engine.cluster.feed import Feed, Guard, Withdrawal
+from bench.engine.cluster.packing import Packing
 from bench.engine.cluster.placement import Placement
+from bench.engine.cluster.rollcall import gpu_gb
 from bench.engine.leases import RETRY_S
 from bench.engine.local import cells_gb, driver_gb, machine
-from bench.engine.sweep import Sweep, memory_notes, too_large
+from bench.engine.sweep import Sweep, kind_of, memory_notes, too_large
 
 #: Seconds between two turns of the loop that watches Tune.
 TICK_S = 0.2
@@ -160,6 +162,7 @@ def run(
     cpus: int | None = None,
     max_pending: int | None = None,
     wait_s: float = 0.0,
+    pack: bool = True,
 ) -> None:
     """Run the sweep until it ends, its budget is used up or it is interrupted (then running cells
     stay new).
@@ -172,10 +175,12 @@ def run(
         max_pending: how many cells may wait for a place at once (default: `MAX_PENDING`).
         wait_s: how long to hope for nodes that hold what no node here holds, if the cluster does not tell
             which nodes it may start.
+        pack: let cells share a GPU where there is room, see `bench.engine.cluster.packing`.
     """
     ours = connect(address, cpus)
     try:
-        _Run(sweep, preload, ours, max_pending or (FEW_PENDING if ours else MAX_PENDING), wait_s).run()
+        most = max_pending or (FEW_PENDING if ours else MAX_PENDING)
+        _Run(sweep, preload, ours, most, wait_s, pack).run()
     finally:
         if ours:
             ray.shutdown()
@@ -185,12 +190,20 @@ class _Run:
     """One sweep on a cluster to which this process is connected."""
 
     def __init__(
-        self, sweep: Sweep, preload: Sequence[str], ours: bool, max_pending: int, wait_s: float
+        self,
+        sweep: Sweep,
+        preload: Sequence[str],
+        ours: bool,
+        max_pending: int,
+        wait_s: float,
+        pack: bool = True,
     ) -> None:
         self.sweep, self.preload, self.ours = sweep, preload, ours
         self.lock, self.abort = threading.Lock(), threading.Event()
         self.placement = Placement(sweep, max_pending, alive(_nodes()))
         self.feed = Feed(self.placement, self.lock)
+        self.feed.packing = Packing(kind_of, self._gpu_gb) if pack else None
+        self.own_gpu_gb = min(gpu_gb(), default=0.0) if ours else 0.0
         self.fault: BaseException | None = None
         self.looked = self.rechecked = time.monotonic()
         self.leaving = dict[str, str]()
@@ -221,6 +234,11 @@ class _Run:
                 shutil.rmtree(self.scratch, ignore_errors=True)
             for key in list(self.sweep.in_progress):
                 self.sweep.done(key, None)
+
+    def _gpu_gb(self) -> float:
+        """Memory of the smallest GPU on which a cell may run, 0 if it is not known."""
+        known = self.placement.gpu_gb.items()
+        return min((gb for n, gb in known if n not in self.placement.left_out), default=self.own_gpu_gb)
 
     def _roll(self) -> None:
         """Take over which nodes get no cells: those that failed the roll call, those that have no room any

@@ -21,7 +21,8 @@ from pathlib import Path
 from bench.cache import cache_folder
 from bench.contract import BenchError, Record, digest
 from bench.declarations import shard_keys
-from bench.engine.forkserver import FULL, ForkServer, Outcome, remove
+from bench.engine.cluster.gpus import Gpus, Use, ask_nvidia
+from bench.engine.forkserver import DEVICE_MEMORY, FULL, ForkServer, Outcome, remove
 from bench.engine.job import Unit, load
 from bench.store import provenance
 from bench.store.checkpoints import Checkpoints
@@ -36,6 +37,14 @@ LOST_RETRIES = 2
 LOOK_EVERY_S, COPY_EVERY_S = 5.0, 60.0
 #: The least room in the folders for temporary files and for the cache.
 ROOM_GB = 1.0
+#: The GPUs of this machine, and the cells of this process on them.
+GPUS = Gpus(ask_nvidia)
+
+
+class CrowdedError(BenchError):
+    """A cell that shared a GPU ran out of memory or of time: the others may be the cause, so that it is to
+    run again alone before this counts.
+    """
 
 
 class NoRoomError(BenchError):
@@ -96,9 +105,18 @@ def run_unit(
             process's environment allows.
 
     Raises:
+        NoRoomError: this machine has no room for cells; the cell stays new and may run elsewhere.
+        CrowdedError: others on its GPU may have ended it; the cell stays new and is to run again alone.
         StoreError: the store cannot be written; the cell stays new and the sweep must stop.
     """
-    return _Execution(unit, server, store, cancel, visible).run()
+    try:
+        return _Execution(unit, server, store, cancel, visible).run()
+    except StoreError as error:
+        # What is fetched from the store is written to this machine's cache.
+        full = isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL
+        if full and (why := lacking_room(room_gb())):
+            raise NoRoomError(why) from error
+        raise
 
 
 class _Execution:
@@ -114,6 +132,7 @@ class _Execution:
     ) -> None:
         self.unit, self.server, self.store, self.cancel = unit, server, store, cancel
         self.started, self.attempt, self.marks = provenance.now(), unit.attempt, list[str]()
+        self.gpu = Use(frozenset())
         found = _find(unit, store)
         self.dependencies, self.shared = found.dependencies, found.shared
         today = self.dependencies
@@ -140,6 +159,7 @@ class _Execution:
                 if outcome.no_room:
                     remove(outcome)
                     check_room(self.store)
+                self._check_alone(outcome)
                 if self._again(outcome):
                     self.attempt += 1
                     continue
@@ -151,14 +171,22 @@ class _Execution:
                 remove(outcome)
 
     def _attempt(self) -> Outcome:
+        visible = self.job.visible if self.unit.needs.gpu > 0 else None
         try:
-            with copied(self.checkpoints):
+            with GPUS.used(visible) as self.gpu, copied(self.checkpoints):
                 return self.server.run(self.job, cancel=self.cancel)
         except OSError as error:
             if error.errno not in FULL:
                 raise
             check_room(self.store)
             raise NoRoomError(f"{error.strerror}: {error.filename}") from error
+
+    def _check_alone(self, outcome: Outcome) -> None:
+        """Raise `CrowdedError` if others that share its GPU may have ended a cell."""
+        ended = outcome.status == "timeout" or (outcome.status, outcome.reason) == ("oom", DEVICE_MEMORY)
+        if ended and self.unit.packed and self.gpu.shared > 1:
+            self.checkpoints.drop()  # what it costs alone is measured from its start
+            raise CrowdedError(str(outcome.status))
 
     def _again(self, outcome: Outcome) -> bool:
         """Whether to try again: a few times if it was killed from outside, once with the fallback
@@ -202,6 +230,7 @@ class _Execution:
         if outcome.status != "ok":
             cost.setdefault("run_s", round(outcome.wall_s, 4))
         cost["peak_mem_mb"] = round(outcome.peak_mem_mb, 1)
+        cost |= self._of_gpu(cost.pop("gpu_peak_mb", None))
         if job.kind == "stage" and outcome.status == "ok" and outcome.folder is not None:
             made["artifact"] = artifacts.put_stage(
                 job.address, job.shard, outcome.folder / "out", replace=bool(self.unit.replaces)
@@ -225,12 +254,21 @@ class _Execution:
             provenance=made,
             error=outcome.error,
             log=outcome.log[-20:],
-            marks=self.marks,
+            marks=[*self.marks, *([f"shared: {self.gpu.shared}"] if self.gpu.shared > 1 else [])],
             attempts=self.attempt,
             started=self.started,
             ended=provenance.now(),
             generation=self.unit.generation,
         )
+
+    def _of_gpu(self, peak_mb: float | None) -> dict[str, float]:
+        """What is recorded of the GPUs: of a cell that had them alone its memory, of others how many there
+        were on average.
+        """
+        out = {} if self.gpu.busy is None else {"gpu_busy": round(self.gpu.busy, 3)}
+        if self.gpu.shared > 1:
+            return {**out, "gpu_shared": round(self.gpu.mean_shared, 2)}
+        return out if peak_mb is None else {**out, "gpu_peak_mb": round(peak_mb, 1)}
 
 
 @contextmanager

@@ -66,7 +66,8 @@ def test_the_command_on_the_cluster_gets_every_option_that_run_has(bench, monkey
     monkeypatch.setattr(jobs, "connect", lambda address: (None, server))
     monkeypatch.setattr(jobs, "submit", lambda client, key, words, env, about: sent.extend(words))
     monkeypatch.setattr(launch, "_environment", lambda options, *how: ({}, options.words()))
-    given = ["--stale", "--failed", "--budget", "2h", "--rate", "2.5", "--max-pending", "9", "--wait", "10m"]
+    given = ["--stale", "--failed", "--no-pack", "--budget", "2h", "--rate", "2.5"]
+    given += ["--max-pending", "9", "--wait", "10m"]
     said = bench("launch", "-p", "paper", "-t", "ood", *URL, *given, "--detach")
     assert said.code == 0, said
     assert sent[-len(given) :] == given

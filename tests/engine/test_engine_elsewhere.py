@@ -10,7 +10,8 @@ from bench.engine import worker
 from bench.engine.child import _error
 from bench.engine.execute import units
 from bench.engine.forkserver import ForkServer
-from bench.engine.worker import run_unit
+from bench.engine.worker import NoRoomError, run_unit
+from bench.store.checkpoints import Checkpoints
 from bench.store.files import StoreError
 from bench.store.records import Store
 
@@ -140,6 +141,19 @@ def test_a_disk_that_has_room_again_costs_an_attempt(full, monkeypatch):
     assert not sweep.stopped
     (record,) = full.records()
     assert (record.status, record.attempts, record.reason) == ("lost", 3, "no room was left on a disk")
+
+
+@pytest.mark.parametrize(("room", "raised"), [(float("inf"), NoRoomError), (0.0, StoreError)])
+def test_a_full_cache_is_told_from_a_store_that_cannot_be_read(full, monkeypatch, room, raised):
+    def fetch(self):
+        raise StoreError("cannot fetch x") from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Checkpoints, "fetch", fetch)
+    monkeypatch.setattr(worker, "ROOM_GB", room)
+    plan = full.plan("full")
+    (unit,), _ = units(plan, plan.cells, full.registry(), failed=False)
+    with pytest.raises(raised):
+        run_unit(unit, None, full.store())
 
 
 def test_a_full_store_is_told_as_that(sandbox, monkeypatch):

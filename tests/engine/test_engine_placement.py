@@ -294,7 +294,7 @@ def run(on_nodes, monkeypatch):
 
 
 def report(run, key, **changed):
-    said = dict.fromkeys(("status", "reason", "ended", "stop", "lost", "no_room"), "")
+    said = dict.fromkeys(("status", "reason", "ended", "stop", "lost", "no_room", "crowded"), "")
     return {**said, "key": key, "node": "small-host", "node_id": "small", **changed}
 
 

@@ -18,6 +18,7 @@ from bench.cli.session import Session
 from bench.cli.sweep.run import (
     BudgetOption,
     FailedOption,
+    NoPackOption,
     PendingOption,
     RateOption,
     StaleOption,
@@ -52,6 +53,7 @@ def command(
     address: JobsOption = None,
     max_pending: PendingOption = None,
     wait: WaitOption = None,
+    no_pack: NoPackOption = False,
     image: Annotated[
         str,
         typer.Option(
@@ -90,7 +92,7 @@ def command(
         )
     key = jobs.new_key(options.profile)
     values = {"--budget": budget, "--rate": rate, "--max-pending": max_pending, "--wait": wait}
-    flags = [*(["--stale"] if stale else []), *(["--failed"] if failed else [])]
+    flags = [f for f, on in (("--stale", stale), ("--failed", failed), ("--no-pack", no_pack)) if on]
     flags += [str(word) for flag, value in values.items() if value is not None for word in (flag, value)]
     with TemporaryDirectory(prefix="bench-launch-") as folder:
         env, arguments = _environment(

@@ -69,6 +69,15 @@ WaitOption = Annotated[
     ),
 ]
 
+NoPackOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-pack",
+        rich_help_panel=RUNNING,
+        help="Let no cells share a GPU, though one uses little of it: for timings.",
+    ),
+]
+
 RateOption = Annotated[
     float | None,
     typer.Option(
@@ -87,6 +96,7 @@ def command(
     address: AddressOption = None,
     max_pending: PendingOption = None,
     wait: WaitOption = None,
+    no_pack: NoPackOption = False,
 ) -> None:
     """Run the cells that have no record yet. After Ctrl-C the same command goes on from there.
 
@@ -94,7 +104,7 @@ def command(
     which no machine is large enough; 2 if it stopped at a fault or could not begin; 130 after Ctrl-C.
     """
     budget_s = seconds(budget, "--budget") if budget is not None else None
-    placing = Placing.of(options, address, max_pending, wait)
+    placing = Placing.of(options, address, max_pending, wait, no_pack)
     session = Session.open(options)
     plan = session.plan()
     console.print(summary(plan))
@@ -106,16 +116,19 @@ def command(
 
 @dataclass(frozen=True, slots=True)
 class Placing:
-    """The cluster that runs a sweep, how many cells may wait for a place there, and how long to wait for
-    machines that it does not have.
+    """The cluster that runs a sweep, how many cells may wait for a place there, how long to wait for
+    machines that it does not have, and whether cells may share a GPU.
     """
 
     address: str | None = None
     max_pending: int | None = None
     wait_s: float = 0.0
+    pack: bool = True
 
     @staticmethod
-    def of(options: Options, address: str | None, max_pending: int | None, wait: str | None) -> Placing:
+    def of(
+        options: Options, address: str | None, max_pending: int | None, wait: str | None, no_pack: bool
+    ) -> Placing:
         """What the options say, checked before anything is planned.
 
         Raises:
@@ -135,7 +148,7 @@ class Placing:
             from bench.cluster.jobs import check_token
 
             check_token(listening)
-        return Placing(address, max_pending, wait_s)
+        return Placing(address, max_pending, wait_s, not no_pack)
 
 
 def check_placing(max_pending: int | None, wait: str | None) -> float:
@@ -190,7 +203,8 @@ def sweep_plan(
 
         sweep = execute(
             plan, session.registry, session.store, local=local, stale=stale, failed=failed, budget_s=budget_s,
-            cpus=cpus, address=at.address, max_pending=at.max_pending, wait_s=at.wait_s, on_change=changed,
+            cpus=cpus, address=at.address, max_pending=at.max_pending, wait_s=at.wait_s, pack=at.pack,
+            on_change=changed,
         )  # fmt: skip
         live.close(sweep, sweep.error or sweep.stopped or str(sweep.fault or "") or "nothing is left to run")
     if live.problem:

@@ -12,7 +12,15 @@ from bench.cli.console import console, escape, seconds
 from bench.cli.options import Options, takes
 from bench.cli.session import Session
 from bench.cli.sweep.plan import summary
-from bench.cli.sweep.run import AddressOption, BudgetOption, PendingOption, Placing, WaitOption, sweep_plan
+from bench.cli.sweep.run import (
+    AddressOption,
+    BudgetOption,
+    NoPackOption,
+    PendingOption,
+    Placing,
+    WaitOption,
+    sweep_plan,
+)
 from bench.contract import BenchError
 from bench.plan import Plan, plan_draws
 
@@ -58,6 +66,7 @@ def command(
     address: AddressOption = None,
     max_pending: PendingOption = None,
     wait: WaitOption = None,
+    no_pack: NoPackOption = False,
 ) -> None:  # fmt: skip
     """Search hyper-parameters fairly: the same number of draws for each row that declares a search space.
 
@@ -72,7 +81,7 @@ def command(
             f"--adaptive draws by TPE, --sampler {sampler} by another sampler; give one of the two"
         )
     until = time.monotonic() + seconds(budget, "--budget") if budget is not None else None
-    placing = Placing.of(options, address, max_pending, wait)
+    placing = Placing.of(options, address, max_pending, wait, no_pack)
     session = Session.open(options)
     records = session.layered()
     search = Search.of(

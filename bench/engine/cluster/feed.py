@@ -19,7 +19,9 @@ from ray.tune.search import Searcher
 
 from bench.contract import BenchError
 from bench.engine.cluster.actor import Deadline
+from bench.engine.cluster.packing import Measured, Packing
 from bench.engine.cluster.placement import Placement
+from bench.engine.job import Unit
 from bench.store.files import StoreError
 
 #: What is said of a worker that left no report.
@@ -58,6 +60,7 @@ class Feed(Searcher):
         super().__init__(metric="status", mode="max")
         self.placement, self.sweep, self.lock = placement, placement.sweep, lock
         self.trials, self.pending = dict[str, str](), dict[str, _Pending]()
+        self.packing: Packing | None = None
         self.approved: set[str] | None = None  # ids of nodes that may run cells, None: all
         self.causes = dict[str, str]()  # trial -> why its worker is gone, where Ray told
         self.full = dict[str, str]()  # id of a node that has no room for cells -> what is told of it
@@ -84,7 +87,8 @@ class Feed(Searcher):
                 return None
             self.trials[trial_id] = unit.key
             approved = None if self.approved is None else tuple(self.approved)
-            return unit.key, unit.attempt, dict(unit.built), Deadline(self.sweep.deadline), approved
+            until = Deadline(self.sweep.deadline)
+            return unit.key, unit.attempt, dict(unit.built), until, approved, unit.needs.gpu, unit.packed
 
     def _trusted(self) -> bool:
         """Whether records of workers reach this store: one was seen, or none is awaited. Nothing more is
@@ -111,14 +115,20 @@ class Feed(Searcher):
 
     def _ended(self, key: str, result: Any, why: str = "") -> None:
         if not result or "key" not in result:
-            self.sweep.lost(key, why or GONE)
+            self._lost(key, why or GONE)
         elif not result["key"]:  # the budget was used up, or the node has not answered the roll call
             self.sweep.done(key, None)
         elif result["no_room"]:  # the cell goes to another node; this one gets none any more
             self.full[result["node_id"]] = f"node {result['node']}: {result['no_room']}"
             self.sweep.done(key, None)
+        elif result["crowded"]:
+            unit, _ = self.sweep.in_progress[key]
+            self.sweep.done(key, None)
+            if self.packing is not None:
+                self.packing.crowded(unit, result["crowded"])
+            self._place_anew()
         elif result["lost"]:
-            self.sweep.lost(key, result["lost"])
+            self._lost(key, result["lost"])
         elif result["status"]:
             self.pending[key] = _Pending(result, time.monotonic(), -inf)
             self._poll()
@@ -147,7 +157,9 @@ class Feed(Searcher):
             if visible:
                 del self.pending[key]
                 self.seen = True
+                unit, _ = self.sweep.in_progress[key]
                 self.sweep.done(key, report["status"], report["reason"])
+                self._measured(unit, report)
             elif now - pending.since < VISIBLE_WITHIN_S:
                 self.pending[key] = replace(pending, polled=now)
             else:
@@ -155,6 +167,24 @@ class Feed(Searcher):
                 label = self.sweep.in_progress[key][0].label
                 self.sweep.done(key, None)
                 self.sweep.fail(BenchError(_not_shared(label, report, self.sweep.store.url)))
+
+    def _lost(self, key: str, why: str) -> None:
+        self.sweep.lost(key, why)
+        self._place_anew()
+
+    def _measured(self, unit: Unit, report: Mapping[str, Any]) -> None:
+        """Learn from a cell that has ended what cells of its kind take of a GPU."""
+        took = Measured(*report["measured"]) if report["status"] == "ok" and report["measured"] else None
+        if self.packing is not None and took is not None and self.packing.ended(unit, took):
+            self._place_anew()
+
+    def _place_anew(self) -> None:
+        """Ask for what waiting cells need by what is known now."""
+        if self.packing is None:
+            return
+        self.sweep.waiting = [self.packing.placed(u) for u in self.sweep.waiting]
+        self.sweep.notes += [n for n in self.packing.notes if n not in self.sweep.notes]
+        self.placement.look()
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing, since the store holds the whole state of a sweep."""

@@ -143,7 +143,7 @@ def answer(asked: Question, node: str, ray: str) -> Answer:
         clock=datetime.now(UTC).timestamp(),
         store=_store(asked, node),
         missing=_missing(asked) if code == asked.code else {},
-        gpu_gb=_gpu_gb(),
+        gpu_gb=gpu_gb(),
         room_gb=room_gb(),
     )
 
@@ -180,7 +180,7 @@ def _missing(asked: Question) -> dict[str, str]:
     return found
 
 
-def _gpu_gb() -> tuple[float, ...]:
+def gpu_gb() -> tuple[float, ...]:
     """Memory of each GPU; by nvidia-smi, since asking CUDA takes memory on the device."""
     if shutil.which("nvidia-smi") is None:
         return ()
