@@ -5,7 +5,7 @@ scheduler knows of it. Neither knows of the plan that it comes from.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from bench.contract import Method, Needs, Stage, Task, Track
@@ -114,6 +114,11 @@ class Unit:
     def needs(self) -> Needs:
         """Limits of the job, and the resources that it needs."""
         return self.job.needs
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The same as a record tells it."""
+        return {name: value for name, value in asdict(self.needs).items() if value != ""}
 
 
 @dataclass(frozen=True, slots=True)

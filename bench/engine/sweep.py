@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from math import inf
 from typing import Any
@@ -341,7 +341,7 @@ def not_run(unit: Unit, status: Any, reason: str, *, stage: str = "") -> Record:
         status=status,
         reason=reason,
         error=error,
-        limits=asdict(unit.needs),
+        limits=unit.limits,
         attempts=unit.attempt,
         started=provenance.now(),
         ended=provenance.now(),
@@ -370,12 +370,17 @@ def too_large(units_: list[Unit], machines: Sequence[Needs]) -> dict[str, str]:
 
 def _holds(machine: Needs, needs: Needs) -> bool:
     """Whether a unit fits on a machine. Where the memory of its GPUs is not known, it is tried."""
+    if needs.accelerator and needs.accelerator != machine.accelerator:
+        return False
     if needs.gpu > 0 and (needs.gpu_mem_gb or 0.0) > (machine.gpu_mem_gb or inf):
         return False
     return all(getattr(needs, n) <= getattr(machine, n) for n in RESOURCES)
 
 
 def _lacking(needs: Needs, machines: Sequence[Needs]) -> str:
+    types = sorted({m.accelerator for m in machines if m.gpu > 0})
+    if needs.accelerator and needs.accelerator not in types:
+        return f"accelerator {needs.accelerator}; GPUs here: {', '.join(types) or 'none'}"
     gpu_gb = max((m.gpu_mem_gb or inf for m in machines if m.gpu > 0), default=inf)
     if needs.gpu > 0 and (needs.gpu_mem_gb or 0.0) > gpu_gb:
         return f"gpu_mem_gb {needs.gpu_mem_gb:g}; the largest GPU here has {round(gpu_gb, 1):g}"

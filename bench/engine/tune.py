@@ -31,10 +31,10 @@ from bench.engine.cluster.actor import CellActor
 from bench.engine.cluster.asking import RollCall
 from bench.engine.cluster.feed import Feed, Guard, Withdrawal
 from bench.engine.cluster.packing import Packing
-from bench.engine.cluster.placement import Placement
+from bench.engine.cluster.placement import ACCELERATOR, Placement
 from bench.engine.cluster.rollcall import gpu_gb
 from bench.engine.leases import RETRY_S
-from bench.engine.local import cells_gb, driver_gb, machine
+from bench.engine.local import UNKNOWN, cells_gb, driver_gb, machine
 from bench.engine.sweep import Sweep, kind_of, memory_notes, too_large
 
 #: Seconds between two turns of the loop that watches Tune.
@@ -103,9 +103,18 @@ def machines(nodes: Sequence[Mapping[str, Any]], own: bool) -> list[Needs]:
             else (n.get("memory", 0.0) + n.get("object_store_memory", 0.0)) / 2**30,
             gpu_mem_gb=n.get("gpu_gb"),
             minutes=inf,
+            accelerator=_accelerator(n),
         )
         for n in nodes
     ]
+
+
+def _accelerator(resources: Mapping[str, Any]) -> str:
+    """The type of a node's GPUs, which Ray names among its resources."""
+    if resources.get("GPU", 0.0) <= 0:
+        return ""
+    types = (name.removeprefix(ACCELERATOR) for name in resources if name.startswith(ACCELERATOR))
+    return next(types, UNKNOWN)
 
 
 def for_cells(nodes: Sequence[Mapping[str, Any]]) -> list[Needs]:

@@ -15,7 +15,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cache import cache_folder
@@ -249,7 +249,7 @@ class _Execution:
             curve=result.get("curve", ()),
             history=result.get("history", ()),
             cost={**cost, "shared_s": self.shared} if self.shared else cost,
-            limits=asdict(self.unit.needs),
+            limits=self.unit.limits,
             where=here,
             provenance=made,
             error=outcome.error,

@@ -234,6 +234,17 @@ def test_a_gpu_that_is_too_small_is_kept_away_from(of):
     assert placement.begin(anywhere).key == "small", "it may have been placed where the other does not fit"
 
 
+def test_a_type_of_gpu_is_asked_of_ray(of):
+    nodes = {"small": SMALL, "large": {**LARGE, "accelerator_type:H100": 1.0}}
+    placement = of(unit("typed", gpu=1, accelerator="H100"), unit("any", gpu=1), nodes=nodes)
+    asked = {t: s.of() for t, s in fill(placement).items()}
+    typed = next(t for t, s in asked.items() if "accelerator_type:H100" in s)
+    assert asked[typed]["accelerator_type:H100"] == 0.001
+    assert placement.begin(typed).key == "typed"
+    (other,) = placement.pending
+    assert placement.begin(other).key == "any"
+
+
 @pytest.fixture
 def on_nodes(of, monkeypatch):
     """A run on a cluster of the nodes above, of which nothing is asked."""
@@ -266,6 +277,18 @@ def test_what_neither_a_node_holds_nor_one_that_may_start_is_left_out_and_stays_
     }
     assert [u.key for u in run.sweep.waiting] == ["fits", "eight"]
     assert run.sweep.ended == []
+
+
+@pytest.mark.ray
+def test_a_type_of_gpu_that_no_node_has_is_told_and_left_out(on_nodes):
+    run = on_nodes(unit("any", gpu=1), unit("typed", gpu=1, accelerator="H100"), types=[EIGHT])
+    run._fit_in()
+    assert run.sweep.too_large == {
+        "typed": "typed needs accelerator H100; GPUs here: unknown (see needs: in bench.yaml)"
+    }
+    run = on_nodes(unit("typed", gpu=1, accelerator="H100"), types=[{**EIGHT, "accelerator_type:H100": 1.0}])
+    run._fit_in()
+    assert run.sweep.too_large == {}, "the cluster may start one"
 
 
 @pytest.mark.ray

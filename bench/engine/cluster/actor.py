@@ -56,7 +56,7 @@ class CellActor(tune.Trainable):
     @classmethod
     def default_resource_request(cls, config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
         """What a trial needs, and the nodes that it must not be placed on."""
-        bundle = {k: config[k] for k in ("CPU", "GPU", "memory")}
+        bundle = {k: v for k, v in config.items() if k != "avoid"}
         if not config["avoid"]:
             return tune.PlacementGroupFactory([bundle])
         elsewhere = {NODE_LABEL: f"!in({','.join(config['avoid'])})"}
