@@ -348,11 +348,12 @@ def _error(error: BaseException, files: tuple[str, str]) -> dict[str, Any]:
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """An exception and those that it was raised for."""
-    seen, e = set[int](), error
-    while e is not None and id(e) not in seen:
-        seen.add(id(e))
-        yield e
-        e = e.__cause__ or e.__context__
+    seen = set[int]()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        yield found
+        found = found.__cause__ or found.__context__
 
 
 def _is_full(error: BaseException) -> bool:

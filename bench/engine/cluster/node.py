@@ -137,7 +137,8 @@ class Node:
             self.close()
             raise NodeGoneError("the process that runs the cells of its node is gone") from error
         if kind == "ended":
-            return value
+            ended: Ended = value
+            return ended
         raise _RAISED.get(kind, BenchError)(value)
 
     def close(self) -> None:
