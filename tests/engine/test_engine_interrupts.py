@@ -114,7 +114,7 @@ def test_kill_9_of_the_driver_loses_only_the_cells_in_flight(sweep, how):
 
 @pytest.mark.slow
 def test_two_drivers_on_one_store_leave_one_record_a_cell(sweep):
-    other = sweep.start("run", "--local", "--cpus", "1")
+    other = sweep.start("run", "--local", "-m", "sleeps", "--cpus", "1")
     wait_for(lambda: said(sweep) or other.poll() is not None)
 
     def let_go_when_both_have_a_cell():
@@ -159,7 +159,7 @@ def test_a_budget_stops_starting_and_says_so(sweep, bench, later, grace, last_ma
             let_go(sweep, CELLS if last_may_end or not later.s else ())
 
     with beside(use_it_up):
-        out = bench(*sweep.arguments("run", "--local", "--cpus", "1", "--budget", "1h"))
+        out = bench(*sweep.arguments("run", "--local", "-m", "sleeps", "--cpus", "1", "--budget", "1h"))
     assert out.code == 0, out
     left = 9 if last_may_end else 10
     assert f"stopped: the budget is used up; {left} not run; the same command goes on" in out.out, out
