@@ -76,7 +76,7 @@ class Task:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """Hard limits and resources of one cell; outside its key. ``gpu`` may be a fraction; ``minutes`` limits
-    the run.
+    the run. ``accelerator``: the type of GPU as Ray names it, such as ``H100``; "": any.
     """
 
     cpu: float = 1
@@ -84,6 +84,7 @@ class Needs:
     gpu_mem_gb: float | None = None
     mem_gb: float = 4
     minutes: float = 10
+    accelerator: str = ""
 
     def below(self, other: Needs) -> bool:
         """Whether any of the limits that end a cell (time, memory) is lower here than in ``other``."""

@@ -182,11 +182,6 @@ def declared_stages(
     return list(out.values())
 
 
-def per_seed(track: Track, method: Method, task: Task, run: Any, declared: Declared) -> bool:
-    """Whether cells of another seed read other stages; the arguments are those of `declared_stages`."""
-    return any(s.per_seed for s in _asked(track, method, task, run, declared))
-
-
 def _asked(track: Track, method: Method, task: Task, run: Any, declared: Declared) -> list[Stage]:
     """What the track and the method declare, as they do."""
     found: list[Stage] = []

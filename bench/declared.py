@@ -102,6 +102,9 @@ _LIMITS = {"cpu": False, "gpu": True, "gpu_mem_gb": False, "mem_gb": False, "min
 
 def need_problem(name: str, value: object) -> str | None:
     """Why this is no limit or resource of a cell, or None. ``name``: the field of `bench.contract.Needs`."""
+    if name == "accelerator":
+        named = isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9-]*", value)
+        return None if named else f"is {value!r}, expected a type of GPU as Ray names it, such as H100"
     if value is None and name == "gpu_mem_gb":
         return None
     zero = _LIMITS[name]
@@ -112,9 +115,10 @@ def need_problem(name: str, value: object) -> str | None:
 
 def check_needs(needs: Any, at: str) -> None:
     """Raise `BenchError` unless these are limits that a cell can have."""
-    if [*getattr(type(needs), "__dataclass_fields__", ())] != [*_LIMITS]:
+    names = [*_LIMITS, "accelerator"]
+    if [*getattr(type(needs), "__dataclass_fields__", ())] != names:
         raise BenchError(f"{at} is {needs!r:.60}, expected Needs(…) of bench.contract")
-    for name in _LIMITS:
+    for name in names:
         if why := need_problem(name, getattr(needs, name)):
             raise BenchError(f"{at}: {name} {why}")
 

@@ -46,6 +46,8 @@ DECLARED = {
     "needs=Needs(minutes=float('inf'))": "needs: minutes is inf",
     "needs=Needs(mem_gb=0)": "needs: mem_gb is 0",
     "needs=Needs(cpu='2')": "needs: cpu is '2'",
+    "needs=Needs(accelerator='H 100')": "needs: accelerator is 'H 100', expected a type of GPU",
+    "needs=Needs(accelerator=100)": "needs: accelerator is 100, expected a type of GPU",
     "needs=Needs(gpu=-1)": "needs: gpu is -1, expected a finite number, 0 or above 0",
     "skip='no'": "skip is 'no', expected a function or None",
     "alias='other'": "alias is 'other', expected a function or None",

@@ -71,6 +71,11 @@ class Slot:
     verified: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def shared(self) -> bool:
+        """Whether it shared its GPU with other cells, so that its times say nothing of the method."""
+        return any(m.startswith("shared") for m in self.marks)
+
+    @property
     def noted(self) -> bool:
         """Whether the cell ran with a fallback, or its record was accepted by hand."""
         return any(m.startswith(("fallback", "accepted")) for m in self.marks)

@@ -7,6 +7,7 @@ and writes the record; this side only sends in which phase it is, the result, or
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -16,6 +17,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from contextlib import suppress
 from io import TextIOWrapper
 from multiprocessing import forkserver
@@ -165,6 +167,17 @@ def _use_device(job: Job) -> None:
     torch.cuda.reset_peak_memory_stats()
 
 
+def _gpu_peak_mb() -> float:
+    """The most memory that this process had of its GPU, with what CUDA itself takes there. The latter can be
+    told only where no other process uses the GPU: else the parent leaves the number out.
+    """
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    own = total - free - torch.cuda.memory_reserved()
+    return float(torch.cuda.max_memory_reserved() + max(0, own)) / 2**20
+
+
 def _cell(job: Job, folder: Path, send: _Sender) -> dict[str, Any]:
     code = load(job)
     track, run = code.track, code.run
@@ -207,6 +220,7 @@ def _cell(job: Job, folder: Path, send: _Sender) -> dict[str, Any]:
 
         if torch.cuda.is_available():
             cost["gpu_mem_mb"] = torch.cuda.max_memory_allocated() / 2**20
+            cost["gpu_peak_mb"] = _gpu_peak_mb()
     send("phase", "score")
     clock = time.monotonic()
     score = scorer(answer, ctx.history)
@@ -300,7 +314,7 @@ def _points(what: str, curve: Curve) -> list[dict[str, Any]]:
 
 def _error(error: BaseException, files: tuple[str, str]) -> dict[str, Any]:
     """An exception as plain values: its type, message and last lines, the line at which it was raised, and
-    whether it means out of memory.
+    whether it means out of memory or a full disk.
 
     The line is the innermost one in the file of the method, else in that of the track; ``files`` are these
     two. What a track says of an answer (`AnswerError`) is not about the track's own lines.
@@ -319,6 +333,7 @@ def _error(error: BaseException, files: tuple[str, str]) -> dict[str, Any]:
     frames = [(f.f_code.co_filename, n) for f, n in traceback.walk_tb(error.__traceback__)]
     blamed = files[:1] if isinstance(error, AnswerError) else files
     at = next((f"{file}:{n}" for file in blamed for raised, n in reversed(frames) if raised == file), "")
+    no_room = any(_is_full(e) for e in _chain(error))
     memory = isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text
     where = "device" if name == "OutOfMemoryError" else "host"
     return {
@@ -327,4 +342,23 @@ def _error(error: BaseException, files: tuple[str, str]) -> dict[str, Any]:
         "last_lines": [utf8(line, LINE) for line in lines],
         "at": utf8(at, MESSAGE),
         "oom": where if memory else "",
+        "no_room": no_room,
     }
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those that it was raised for."""
+    seen = set[int]()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        yield found
+        found = found.__cause__ or found.__context__
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether a disk was full. Libraries with files of their own say it in the system's words alone."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    said = [text for text in error.args if isinstance(text, str)]
+    return any(os.strerror(n) in text for n in (errno.ENOSPC, errno.EDQUOT) for text in said)

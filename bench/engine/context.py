@@ -5,11 +5,13 @@ them.
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib.util
 import logging
 import os
 import random
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,10 +22,13 @@ from typing import Any
 
 from bench.contract import BenchError, Censored, Score, Snapshot
 from bench.errors import nearest
+from bench.store.checkpoints import CheckpointFolder
 
 Scorer = Callable[[Any, list[Snapshot]], Score]
 #: The most that a record holds of one curve: points, and numbers in all of them.
 POINTS, NUMBERS = 2000, 20_000
+#: Bytes that are free on a disk that counts as full when a checkpoint cannot be written there.
+_LITTLE = 1 << 24
 #: The most that one report may hold: numbers, and characters of a number's name.
 WIDTH, NAME = 1000, 100
 
@@ -235,42 +240,53 @@ class RunContext:
         self.snapshot_s += time.monotonic() - before
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Save ``state`` with all random states. It replaces the last checkpoint; if the process is killed
-        while writing, the last one stays.
+        """Save ``state`` with all random states. If the process is killed while writing, the checkpoint
+        before it stays.
+
+        Raises:
+            BenchError: the state holds something that could not be read back.
+            OSError: there is no room for it.
         """
         if self.checkpoints is None:
             return
         import torch
 
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
         numpy_state = random_states()["numpy"]
         states = {**random_states(), "numpy": [numpy_state[0], numpy_state[1].tolist(), *numpy_state[2:]]}
         whole = {"state": dict(state), "random": states, "curve": self.curve, "seconds": self.seconds()}
-        whole["made_by"] = self.made_by
         whole["reports"] = [self.reports.seen, self.reports.stride]
         whole["history"] = [
             [s.step, s.seconds, {k: plain(v) for k, v in s.metrics.items()}] for s in self.history
         ]
-        torch.save(whole, self.checkpoints / "writing.pt")
-        if not self._readable:
-            _check_readable(self.checkpoints / "writing.pt")
-            self._readable = True
-        os.replace(self.checkpoints / "writing.pt", self.checkpoints / "last.pt")
+
+        def write(path: Path) -> None:
+            try:
+                torch.save(whole, path)
+            except RuntimeError as e:  # so torch says that a disk is full
+                if shutil.disk_usage(path.parent).free < _LITTLE:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from e
+                raise
+            if not self._readable:
+                _check_readable(path)
+                self._readable = True
+
+        CheckpointFolder(self.checkpoints, self.made_by).keep(write)
 
     def restore(self) -> dict[str, Any] | None:
         """The state of the last checkpoint, or None. The method's clock goes on from its time."""
-        path = self.checkpoints / "last.pt" if self.checkpoints is not None else None
-        if path is None or not path.is_file():
+        if self.checkpoints is None:
+            return None
+        folder = CheckpointFolder(self.checkpoints, self.made_by)
+        path = folder.last()
+        if path is None:
+            # A training half by the old code and half by today's would be the result of neither.
+            if folder.clear():
+                self.log.info("a checkpoint made by code or settings that have changed since is not used")
             return None
         import numpy as np
         import torch
 
         whole = torch.load(path, weights_only=True, map_location=self.device)
-        if whole.get("made_by") != self.made_by:
-            # A training half by the old code and half by today's would be the result of neither.
-            self.log.info("a checkpoint made by code or settings that have changed since is not used")
-            path.unlink()
-            return None
         states = dict(whole["random"])
         name, keys, *rest = states["numpy"]
         states["numpy"] = (name, np.array(keys, dtype=np.uint32), *rest)

@@ -13,7 +13,7 @@ from bench.contract import BenchError
 from bench.declarations import non_default, shard_keys, shard_label
 from bench.engine.forkserver import needs_linux
 from bench.engine.job import Job, Unit
-from bench.engine.sweep import Sweep, not_run
+from bench.engine.sweep import Sweep, check_max_pending, not_run
 from bench.plan import Plan, PlannedCell, PlannedStage
 from bench.registry import Registry
 from bench.store.records import Store
@@ -32,6 +32,7 @@ def execute(
     cpus: int | None = None,
     max_pending: int | None = None,
     wait_s: float = 0.0,
+    pack: bool = True,
     on_change: Callable[[Sweep], None] = lambda sweep: None,
 ) -> Sweep:
     """Run what the plan says is missing and return the sweep when it has ended or was stopped.
@@ -48,12 +49,15 @@ def execute(
         cpus: how many processors to use (default: all).
         max_pending: how many cells may wait for a place on the cluster at once (default: 256).
         wait_s: how long to hope for nodes that hold what no node of the cluster holds.
+        pack: let cells of a cluster share a GPU where there is room, see `bench.engine.cluster.packing`.
         on_change: called whenever the sweep changes.
 
     Raises:
-        BenchError: nothing can run here (no Linux, say), or no cluster at ``address``.
+        BenchError: nothing can run here (no Linux, say), no node of the cluster can run cells, or there is no
+            cluster at ``address``.
         StoreError: the store cannot be written.
     """
+    check_max_pending(max_pending)
     started = time.monotonic()
     cells = plan.to_run(stale=stale, failed=failed)
     skipped = [c for c in cells if c.skip is not None]
@@ -77,8 +81,9 @@ def execute(
                     from bench.engine.tune import run as run_on_ray
 
                     run_on_ray(
-                        sweep, preload, address=address, cpus=cpus, max_pending=max_pending, wait_s=wait_s
-                    )
+                        sweep, preload, address=address, cpus=cpus, max_pending=max_pending, wait_s=wait_s,
+                        pack=pack,
+                    )  # fmt: skip
             finally:
                 sweep.leases.close()
         check_records(sweep)

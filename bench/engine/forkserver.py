@@ -9,6 +9,7 @@ cell started end with it, see `processes.py`.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import multiprocessing as mp
@@ -38,6 +39,10 @@ from bench.engine.job import Job
 
 #: How often limits are checked.
 POLL_S = 0.1
+#: Why a cell is ``oom`` to which its GPU gave no more memory.
+DEVICE_MEMORY = "device memory"
+#: What the system says of a full disk, and of a user's part of one.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 #: How long messages are read that a cell left in the pipe when it ended.
 DRAIN_S = 10.0
 #: The proportional set size is read again once the resident set size has grown by this factor.
@@ -62,7 +67,9 @@ _stuck: set[int] = set()
 
 @dataclass(slots=True)
 class Outcome:
-    """How a cell ended. ``status`` None: it was cancelled, and nothing is recorded."""
+    """How a cell ended. ``status`` None: it was cancelled, and nothing is recorded. ``no_room``: a full disk
+    may be the cause.
+    """
 
     status: Status | None
     reason: str = ""
@@ -72,6 +79,7 @@ class Outcome:
     peak_mem_mb: float = 0.0
     wall_s: float = 0.0
     folder: Path | None = None
+    no_room: bool = False
 
 
 class ForkServer:
@@ -294,9 +302,11 @@ class _Monitor:
             bad = value.get("diverged")
             self.last = Outcome("diverged" if bad else "ok", "; ".join(bad or ()), result=value)
         elif kind == "error":
-            oom = value.pop("oom")
-            status: Status = "oom" if oom else "failed"
-            self.last = Outcome(status, f"{oom} memory" if oom else "", error=value)
+            oom, no_room = value.pop("oom"), value.pop("no_room")
+            status: Status = "oom" if oom else "lost" if no_room else "failed"
+            memory = {"device": DEVICE_MEMORY, "host": "host memory"}
+            why = memory[oom] if oom else "no room was left on a disk" if no_room else ""
+            self.last = Outcome(status, why, error=value, no_room=no_room)
 
     def _in_phase(self) -> float:
         return self.spent.get(self.phase, 0.0) + time.monotonic() - self.since
@@ -350,7 +360,9 @@ class _Monitor:
             if code < 0
             else f"left with exit code {code} and no answer"
         )
-        return Outcome("failed", how, error={"type": "ProcessDied", "message": how, "last_lines": []})
+        error = {"type": "ProcessDied", "message": how, "last_lines": []}
+        # The kernel ends so who writes to a file in memory that a full disk has no room for.
+        return Outcome("failed", how, error=error, no_room=code == -signal.SIGBUS)
 
     def _killed_for_memory(self) -> Outcome:
         """The end of a cell that the kernel killed: ``oom`` or ``lost``, by what the cell itself used at

@@ -5,7 +5,7 @@ scheduler knows of it. Neither knows of the plan that it comes from.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from bench.contract import Method, Needs, Stage, Task, Track
@@ -88,6 +88,7 @@ class Unit:
     record ended that the plan saw, else ""; ``generation``: that of the new record, one more than the old
     one's. ``fallback``: hyper-parameters to try once after it ran out of memory. ``seconds``: how long it is
     expected to take. ``attempt``: 1, and one more each time it is tried again because its node was lost.
+    ``packed``: it asks for a part of the GPU that it declared, see `bench.engine.cluster.packing`.
     """
 
     job: Job
@@ -102,6 +103,7 @@ class Unit:
     fallback: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
     attempt: int = 1
+    packed: bool = False
 
     @property
     def key(self) -> str:
@@ -112,6 +114,11 @@ class Unit:
     def needs(self) -> Needs:
         """Limits of the job, and the resources that it needs."""
         return self.job.needs
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The same as a record tells it."""
+        return {name: value for name, value in asdict(self.needs).items() if value != ""}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import platform
 import queue
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,9 +19,12 @@ from typing import Any
 from bench.contract import Needs
 from bench.engine.forkserver import ForkServer
 from bench.engine.job import Unit
-from bench.engine.sweep import Sweep, check_any_fits, memory_notes, too_large
+from bench.engine.sweep import Sweep, memory_notes, too_large
 from bench.engine.worker import run_unit
+from bench.store import provenance
 
+#: What a GPU is called whose type nobody says.
+UNKNOWN = "unknown"
 #: Seconds between two turns of the loop.
 TICK_S = 0.2
 #: After an exception or an interrupt: how long it waits for cells that are being stopped.
@@ -30,7 +34,17 @@ STOP_WITHIN_S = 10.0
 def machine(cpus: int | None = None) -> Needs:
     """The resources of this machine: processors (or ``cpus`` of them), GPUs, memory in GB."""
     cpu = cpus or len(os.sched_getaffinity(0))
-    return Needs(cpu=cpu, gpu=_gpus(), mem_gb=total_gb(), minutes=float("inf"))
+    gpus = _gpus()
+    kind = accelerator(provenance.environment()["gpus"]) if gpus else ""
+    return Needs(cpu=cpu, gpu=gpus, mem_gb=total_gb(), minutes=float("inf"), accelerator=kind)
+
+
+def accelerator(names: Sequence[str]) -> str:
+    """The type of GPUs with these product names, as Ray would call it: ``H100``; `UNKNOWN` where it cannot be
+    told, or where they differ.
+    """
+    types = {m[0] if (m := re.search(r"\b[A-Z]*[0-9][A-Z0-9]*\b", n)) else UNKNOWN for n in names}
+    return types.pop() if len(types) == 1 else UNKNOWN
 
 
 def total_gb() -> float:
@@ -119,8 +133,10 @@ def run(sweep: Sweep, preload: Sequence[str], *, cpus: int | None = None) -> Non
     total = machine(cpus)
     for_cells = replace(total, mem_gb=cells_gb())
     sweep.too_large = too_large(sweep.waiting, [total])
-    check_any_fits(sweep.waiting, sweep.too_large)
     sweep.waiting = [u for u in sweep.waiting if u.key not in sweep.too_large]
+    sweep.on_change(sweep)
+    if not sweep.waiting:
+        return
     sweep.notes += memory_notes(sweep.waiting, [for_cells])
     sweep.machines = [for_cells]
     server, capacity, cancel = ForkServer(preload), _Capacity(for_cells), threading.Event()

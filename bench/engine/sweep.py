@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from math import inf
 from typing import Any
@@ -186,7 +186,7 @@ class Sweep:
     def _expected(self, unit: Unit, unknown: float) -> float:
         """Seconds that a unit takes: the mean of similar units of this sweep, else the plan's estimate."""
         past = unit.seconds if unit.seconds is not None else unknown
-        return _mean(self.took.get(_kind(unit), [])) or past
+        return _mean(self.took.get(kind_of(unit), [])) or past
 
     def _in_time(self, unit: Unit) -> bool:
         """Whether a unit is expected to end within the budget; without an estimate it may try."""
@@ -247,7 +247,7 @@ class Sweep:
             self.stage_status[ended.unit.key] = ended.status
         self.ended.append(ended)
         if ended.status != "skipped":
-            self.took.setdefault(_kind(ended.unit), []).append(ended.seconds)
+            self.took.setdefault(kind_of(ended.unit), []).append(ended.seconds)
         self.on_change(self)
 
     def stop(self, why: str) -> None:
@@ -268,7 +268,11 @@ class Sweep:
     def why_idle(self) -> str:
         """Why none of the waiting units can start although none runs."""
         if self.deadline is not None:
-            return "no cell that is left is expected to end within the budget"
+            shortest = min(self._expected(u, unknown=inf) for u in self.waiting)
+            return (
+                "no cell that is left is expected to end within the budget: the shortest takes about "
+                f"{shortest / 60:.1f} min"
+            )
         return f"nothing here is large enough for {self.waiting[0].label}"
 
     def hard_deadline(self) -> float | None:
@@ -301,7 +305,7 @@ def _block(unit: Unit) -> tuple[Any, ...]:
     return (unit.job.kind, cell["track"], cell.get("task"), cell.get("seed"))
 
 
-def _kind(unit: Unit) -> tuple[Any, ...]:
+def kind_of(unit: Unit) -> tuple[Any, ...]:
     """Units of one kind take about the same time: a row on a task with any seed, the shards of a stage, or a
     stage that there is one of for each seed.
     """
@@ -337,7 +341,7 @@ def not_run(unit: Unit, status: Any, reason: str, *, stage: str = "") -> Record:
         status=status,
         reason=reason,
         error=error,
-        limits=asdict(unit.needs),
+        limits=unit.limits,
         attempts=unit.attempt,
         started=provenance.now(),
         ended=provenance.now(),
@@ -345,23 +349,38 @@ def not_run(unit: Unit, status: Any, reason: str, *, stage: str = "") -> Record:
     )
 
 
+def check_max_pending(n: int | None) -> None:
+    """Raise `BenchError` for a number of cells that wait for a place with which nothing would ever run."""
+    if n is not None and n < 1:
+        raise BenchError(f"--max-pending {n}: expected at least 1, the cells that wait for a place")
+
+
 def too_large(units_: list[Unit], machines: Sequence[Needs]) -> dict[str, str]:
-    """Units that no machine is large enough for: key -> what they need and what there is."""
-    out = {}
+    """Units that no machine is large enough for, or for a stage that they read: key -> what they need and
+    what there is. A stage stands before the units that read it.
+    """
+    out = dict[str, str]()
     for u in units_:
         if not any(_holds(m, u.needs) for m in machines):
             out[u.key] = f"{u.label} needs {_lacking(u.needs, machines)} (see needs: in bench.yaml)"
+        elif stage := next((k for k in u.reads if k in out), None):
+            out[u.key] = f"{u.label} needs a stage that needs {out[stage].partition(' needs ')[2]}"
     return out
 
 
 def _holds(machine: Needs, needs: Needs) -> bool:
     """Whether a unit fits on a machine. Where the memory of its GPUs is not known, it is tried."""
+    if needs.accelerator and needs.accelerator != machine.accelerator:
+        return False
     if needs.gpu > 0 and (needs.gpu_mem_gb or 0.0) > (machine.gpu_mem_gb or inf):
         return False
     return all(getattr(needs, n) <= getattr(machine, n) for n in RESOURCES)
 
 
 def _lacking(needs: Needs, machines: Sequence[Needs]) -> str:
+    types = sorted({m.accelerator for m in machines if m.gpu > 0})
+    if needs.accelerator and needs.accelerator not in types:
+        return f"accelerator {needs.accelerator}; GPUs here: {', '.join(types) or 'none'}"
     gpu_gb = max((m.gpu_mem_gb or inf for m in machines if m.gpu > 0), default=inf)
     if needs.gpu > 0 and (needs.gpu_mem_gb or 0.0) > gpu_gb:
         return f"gpu_mem_gb {needs.gpu_mem_gb:g}; the largest GPU here has {round(gpu_gb, 1):g}"
@@ -371,12 +390,6 @@ def _lacking(needs: Needs, machines: Sequence[Needs]) -> str:
             return f"{name} {want:g}; the largest machine here has {round(has, 2):g}"
     wanted = ", ".join(f"{n} {getattr(needs, n):g}" for n in RESOURCES)
     return f"{wanted}; no machine here has all of that"
-
-
-def check_any_fits(units_: list[Unit], excluded: Mapping[str, str]) -> None:
-    """Raise `BenchError` if no unit at all can run here."""
-    if units_ and len(excluded) == len(units_):
-        raise BenchError(f"nothing can run here: {next(iter(excluded.values()))}")
 
 
 def memory_notes(units_: list[Unit], machines: Sequence[Needs]) -> list[str]:

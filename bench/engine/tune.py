@@ -30,10 +30,12 @@ from bench.contract import BenchError, Needs
 from bench.engine.cluster.actor import CellActor
 from bench.engine.cluster.asking import RollCall
 from bench.engine.cluster.feed import Feed, Guard, Withdrawal
-from bench.engine.cluster.placement import Placement
+from bench.engine.cluster.packing import Packing
+from bench.engine.cluster.placement import ACCELERATOR, Placement
+from bench.engine.cluster.rollcall import gpu_gb
 from bench.engine.leases import RETRY_S
-from bench.engine.local import cells_gb, driver_gb, machine
-from bench.engine.sweep import Sweep, check_any_fits, memory_notes, too_large
+from bench.engine.local import UNKNOWN, cells_gb, driver_gb, machine
+from bench.engine.sweep import Sweep, kind_of, memory_notes, too_large
 
 #: Seconds between two turns of the loop that watches Tune.
 TICK_S = 0.2
@@ -60,6 +62,16 @@ def alive(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, float]]:
     """Node id -> resources of each node that is alive and gives cells a processor."""
     found = {n["NodeID"]: n["Resources"] for n in nodes if n["Alive"]}
     return {n: r for n, r in found.items() if r.get("CPU", 0.0) > 0}
+
+
+def leaving(nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Id -> what is told of each node that the cluster is about to take away (Ray drains it: it was
+    preempted, or the cluster gets smaller). Cells that run there may run until it is gone, and then go on
+    elsewhere.
+    """
+    names = {n["NodeID"]: n["NodeManagerHostname"] for n in nodes if n["Alive"]}
+    going = cluster.get_draining_nodes().keys() & names.keys()
+    return {n: f"node {names[n]}: the cluster is about to take it away" for n in sorted(going)}
 
 
 def node_types() -> list[Mapping[str, float]] | None:
@@ -91,9 +103,18 @@ def machines(nodes: Sequence[Mapping[str, Any]], own: bool) -> list[Needs]:
             else (n.get("memory", 0.0) + n.get("object_store_memory", 0.0)) / 2**30,
             gpu_mem_gb=n.get("gpu_gb"),
             minutes=inf,
+            accelerator=_accelerator(n),
         )
         for n in nodes
     ]
+
+
+def _accelerator(resources: Mapping[str, Any]) -> str:
+    """The type of a node's GPUs, which Ray names among its resources."""
+    if resources.get("GPU", 0.0) <= 0:
+        return ""
+    types = (name.removeprefix(ACCELERATOR) for name in resources if name.startswith(ACCELERATOR))
+    return next(types, UNKNOWN)
 
 
 def for_cells(nodes: Sequence[Mapping[str, Any]]) -> list[Needs]:
@@ -150,6 +171,7 @@ def run(
     cpus: int | None = None,
     max_pending: int | None = None,
     wait_s: float = 0.0,
+    pack: bool = True,
 ) -> None:
     """Run the sweep until it ends, its budget is used up or it is interrupted (then running cells
     stay new).
@@ -162,12 +184,12 @@ def run(
         max_pending: how many cells may wait for a place at once (default: `MAX_PENDING`).
         wait_s: how long to hope for nodes that hold what no node here holds, if the cluster does not tell
             which nodes it may start.
+        pack: let cells share a GPU where there is room, see `bench.engine.cluster.packing`.
     """
-    if max_pending is not None and max_pending < 1:
-        raise BenchError(f"--max-pending {max_pending}: expected at least 1, the cells that wait for a place")
     ours = connect(address, cpus)
     try:
-        _Run(sweep, preload, ours, max_pending or (FEW_PENDING if ours else MAX_PENDING), wait_s).run()
+        most = max_pending or (FEW_PENDING if ours else MAX_PENDING)
+        _Run(sweep, preload, ours, most, wait_s, pack).run()
     finally:
         if ours:
             ray.shutdown()
@@ -177,14 +199,23 @@ class _Run:
     """One sweep on a cluster to which this process is connected."""
 
     def __init__(
-        self, sweep: Sweep, preload: Sequence[str], ours: bool, max_pending: int, wait_s: float
+        self,
+        sweep: Sweep,
+        preload: Sequence[str],
+        ours: bool,
+        max_pending: int,
+        wait_s: float,
+        pack: bool = True,
     ) -> None:
         self.sweep, self.preload, self.ours = sweep, preload, ours
         self.lock, self.abort = threading.Lock(), threading.Event()
         self.placement = Placement(sweep, max_pending, alive(_nodes()))
         self.feed = Feed(self.placement, self.lock)
+        self.feed.packing = Packing(kind_of, self._gpu_gb) if pack else None
+        self.own_gpu_gb = min(gpu_gb(), default=0.0) if ours else 0.0
         self.fault: BaseException | None = None
         self.looked = self.rechecked = time.monotonic()
+        self.leaving = dict[str, str]()
         self.fitted, self.hope_until = False, time.monotonic() + wait_s
         # On a Ray that was started here there is nothing to ask: it has our code, our store and our clock.
         self.roll_call = None if ours else RollCall(sweep.waiting, sweep.store.url)
@@ -194,17 +225,17 @@ class _Run:
         """Run it to its end.
 
         Raises:
-            BenchError: no node can run cells, or no cell fits on any.
+            BenchError: no node can run cells.
         """
         try:
             if self.roll_call is not None:
                 self.roll_call.ask(_named(_nodes()))
                 self.roll_call.first(self.sweep.interrupt)
                 self._roll()
-            units = list(self.sweep.waiting)
             self._fit_in()
-            check_any_fits(units, self.sweep.too_large)
-            self._watch()
+            self.sweep.on_change(self.sweep)
+            if self.sweep.waiting:
+                self._watch()
         finally:
             if self.roll_call is not None:
                 self.roll_call.close()
@@ -213,13 +244,24 @@ class _Run:
             for key in list(self.sweep.in_progress):
                 self.sweep.done(key, None)
 
+    def _gpu_gb(self) -> float:
+        """Memory of the smallest GPU on which a cell may run, 0 if it is not known."""
+        known = self.placement.gpu_gb.items()
+        return min((gb for n, gb in known if n not in self.placement.left_out), default=self.own_gpu_gb)
+
     def _roll(self) -> None:
-        """Take over what nodes have answered."""
-        assert self.roll_call is not None
-        self.feed.approved = self.roll_call.approved
-        self.placement.left_out, self.placement.gpu_gb = set(self.roll_call.left_out), self.roll_call.gpu_gb
-        self.sweep.left_out = dict(self.roll_call.left_out)
-        self.sweep.notes += [n for n in self.roll_call.notes if n not in self.sweep.notes]
+        """Take over which nodes get no cells: those that failed the roll call, those that have no room any
+        more, and those that the cluster is about to take away.
+        """
+        left = {**self.leaving, **self.feed.full}
+        if self.roll_call is not None:
+            left = {**self.roll_call.left_out, **left}
+            self.feed.approved = self.roll_call.approved - left.keys()
+            self.placement.gpu_gb = self.roll_call.gpu_gb
+            self.sweep.notes += [n for n in self.roll_call.notes if n not in self.sweep.notes]
+        self.placement.left_out, self.sweep.left_out = set(left), left
+        if self.feed.full and self.placement.nodes.keys() <= left.keys() and not node_types():
+            self.sweep.fail(BenchError("no node can run cells any more:\n" + "\n".join(left.values())))
 
     def _fit_in(self) -> None:
         """Leave out what neither a node fits that is here nor one that the cluster may start."""
@@ -258,10 +300,12 @@ class _Run:
         if self.roll_call is not None:
             self.roll_call.ask(_named(nodes or ()))
         with self.lock:
-            if self.roll_call is not None and self.roll_call.poll():
+            if nodes is not None:
+                self.looked, self.placement.nodes, self.leaving = now, alive(nodes), leaving(nodes)
+            answered = self.roll_call is not None and self.roll_call.poll()
+            if answered or nodes is not None or self.feed.full.keys() - self.placement.left_out:
                 self._roll()
             if nodes is not None:
-                self.looked, self.placement.nodes = now, alive(nodes)
                 self._fit_in()
             if now - self.rechecked > RETRY_S:
                 self.rechecked = now

@@ -10,15 +10,22 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import shutil
+import tempfile
 import threading
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 
+from bench.cache import cache_folder
 from bench.contract import BenchError, Record, digest
 from bench.declarations import shard_keys
-from bench.engine.forkserver import ForkServer, Outcome, remove
+from bench.engine.cluster.gpus import Gpus, Use, ask_nvidia
+from bench.engine.forkserver import DEVICE_MEMORY, FULL, ForkServer, Outcome, remove
 from bench.engine.job import Unit, load
 from bench.store import provenance
+from bench.store.checkpoints import Checkpoints
 from bench.store.code import closure
 from bench.store.files import StoreError
 from bench.store.provenance import Dependencies
@@ -26,6 +33,55 @@ from bench.store.records import Store
 
 #: How often a cell is tried again whose process, worker or node was lost.
 LOST_RETRIES = 2
+#: How often it is looked for a new checkpoint, and how often one is copied into an object store at most.
+LOOK_EVERY_S, COPY_EVERY_S = 5.0, 60.0
+#: The least room in the folders for temporary files and for the cache.
+ROOM_GB = 1.0
+#: The GPUs of this machine, and the cells of this process on them.
+GPUS = Gpus(ask_nvidia)
+
+
+class CrowdedError(BenchError):
+    """A cell that shared a GPU ran out of memory or of time: the others may be the cause, so that it is to
+    run again alone before this counts.
+    """
+
+
+class NoRoomError(BenchError):
+    """A folder of this machine is full that every cell needs: it is not held against the cell."""
+
+
+def room_gb() -> dict[str, float]:
+    """Folder -> free space, of the folders for temporary files and for the cache, or of what is above it."""
+    found = {}
+    for folder in (Path(tempfile.gettempdir()), cache_folder()):
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        found[str(folder)] = shutil.disk_usage(there).free / 2**30
+    return found
+
+
+def lacking_room(free: Mapping[str, float]) -> str:
+    """Which of the folders is too full for a cell and what helps, "" if none is."""
+    for folder, gb in free.items():
+        if gb < ROOM_GB:
+            return (
+                f"{gb:.2f} GB are free in {folder}, a cell may need {ROOM_GB:g}: make room there, or name "
+                "another folder (TMPDIR, BENCH_CACHE)"
+            )
+    return ""
+
+
+def check_room(store: Store) -> None:
+    """After a cell found no room on a disk, and its own files are removed: was it the machine's fault?
+
+    Raises:
+        NoRoomError: there still is none for any cell.
+        StoreError: the store is a folder, and its disk is full.
+    """
+    if why := lacking_room(room_gb()):
+        raise NoRoomError(why)
+    if store.full():
+        raise StoreError(f"no room is left on the disk of store {store.url}")
 
 
 def run_unit(
@@ -49,9 +105,18 @@ def run_unit(
             process's environment allows.
 
     Raises:
+        NoRoomError: this machine has no room for cells; the cell stays new and may run elsewhere.
+        CrowdedError: others on its GPU may have ended it; the cell stays new and is to run again alone.
         StoreError: the store cannot be written; the cell stays new and the sweep must stop.
     """
-    return _Execution(unit, server, store, cancel, visible).run()
+    try:
+        return _Execution(unit, server, store, cancel, visible).run()
+    except StoreError as error:
+        # What is fetched from the store is written to this machine's cache.
+        full = isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL
+        if full and (why := lacking_room(room_gb())):
+            raise NoRoomError(why) from error
+        raise
 
 
 class _Execution:
@@ -67,32 +132,61 @@ class _Execution:
     ) -> None:
         self.unit, self.server, self.store, self.cancel = unit, server, store, cancel
         self.started, self.attempt, self.marks = provenance.now(), unit.attempt, list[str]()
+        self.gpu = Use(frozenset())
         found = _find(unit, store)
         self.dependencies, self.shared = found.dependencies, found.shared
         today = self.dependencies
-        here = str(store.artifacts.checkpoint_dir(unit.key)) if unit.job.kind == "cell" else None
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") if visible is None else visible
         by = digest([today.code.name, today.ran_with, today.data, dict(today.stages)])
+        self.checkpoints = store.artifacts.checkpoints(unit.key, by)
+        here = str(self.checkpoints.folder.path) if unit.job.kind == "cell" else None
         self.job = dataclasses.replace(
             unit.job, stages=found.paths, visible=visible, checkpoints=here, made_by=by
         )
 
     def run(self) -> Record | None:
         """Run the unit, again where the cause of its end allows it, and write its record."""
+        if self.job.checkpoints:
+            self.checkpoints.fetch()
         while True:
-            outcome = self.server.run(self.job, cancel=self.cancel)
+            outcome = self._attempt()
             try:
+                if outcome.status in (None, "lost"):  # it may go on elsewhere
+                    with suppress(StoreError):
+                        self.checkpoints.put()
                 if outcome.status is None:
                     return None
+                if outcome.no_room:
+                    remove(outcome)
+                    check_room(self.store)
+                self._check_alone(outcome)
                 if self._again(outcome):
                     self.attempt += 1
                     continue
                 record = self._written(outcome)
                 if outcome.status != "lost":
-                    self.store.artifacts.drop_checkpoint(self.unit.key)
+                    self.checkpoints.drop()
                 return record
             finally:
                 remove(outcome)
+
+    def _attempt(self) -> Outcome:
+        visible = self.job.visible if self.unit.needs.gpu > 0 else None
+        try:
+            with GPUS.used(visible) as self.gpu, copied(self.checkpoints):
+                return self.server.run(self.job, cancel=self.cancel)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            check_room(self.store)
+            raise NoRoomError(f"{error.strerror}: {error.filename}") from error
+
+    def _check_alone(self, outcome: Outcome) -> None:
+        """Raise `CrowdedError` if others that share its GPU may have ended a cell."""
+        ended = outcome.status == "timeout" or (outcome.status, outcome.reason) == ("oom", DEVICE_MEMORY)
+        if ended and self.unit.packed and self.gpu.shared > 1:
+            self.checkpoints.drop()  # what it costs alone is measured from its start
+            raise CrowdedError(str(outcome.status))
 
     def _again(self, outcome: Outcome) -> bool:
         """Whether to try again: a few times if it was killed from outside, once with the fallback
@@ -101,7 +195,7 @@ class _Execution:
         if outcome.status == "oom" and self.unit.fallback and not self.marks:
             self.marks = [f"fallback: {', '.join(f'{k}={v}' for k, v in self.unit.fallback.items())}"]
             self.job = dataclasses.replace(self.job, changed_hp=self.unit.fallback)
-            self.store.artifacts.drop_checkpoint(self.unit.key)
+            self.checkpoints.drop()
             return True
         return outcome.status == "lost" and self.attempt <= LOST_RETRIES
 
@@ -136,6 +230,7 @@ class _Execution:
         if outcome.status != "ok":
             cost.setdefault("run_s", round(outcome.wall_s, 4))
         cost["peak_mem_mb"] = round(outcome.peak_mem_mb, 1)
+        cost |= self._of_gpu(cost.pop("gpu_peak_mb", None))
         if job.kind == "stage" and outcome.status == "ok" and outcome.folder is not None:
             made["artifact"] = artifacts.put_stage(
                 job.address, job.shard, outcome.folder / "out", replace=bool(self.unit.replaces)
@@ -154,17 +249,53 @@ class _Execution:
             curve=result.get("curve", ()),
             history=result.get("history", ()),
             cost={**cost, "shared_s": self.shared} if self.shared else cost,
-            limits=asdict(self.unit.needs),
+            limits=self.unit.limits,
             where=here,
             provenance=made,
             error=outcome.error,
             log=outcome.log[-20:],
-            marks=self.marks,
+            marks=[*self.marks, *([f"shared: {self.gpu.shared}"] if self.gpu.shared > 1 else [])],
             attempts=self.attempt,
             started=self.started,
             ended=provenance.now(),
             generation=self.unit.generation,
         )
+
+    def _of_gpu(self, peak_mb: float | None) -> dict[str, float]:
+        """What is recorded of the GPUs: of a cell that had them alone its memory, of others how many there
+        were on average.
+        """
+        out = {} if self.gpu.busy is None else {"gpu_busy": round(self.gpu.busy, 3)}
+        if self.gpu.shared > 1:
+            return {**out, "gpu_shared": round(self.gpu.mean_shared, 2)}
+        return out if peak_mb is None else {**out, "gpu_peak_mb": round(peak_mb, 1)}
+
+
+@contextmanager
+def copied(checkpoints: Checkpoints) -> Iterator[None]:
+    """Copy what a running cell saves into the store, from a thread of its own, at most every `COPY_EVERY_S`.
+
+    A copy that fails is tried again: of a store that cannot be written the record will tell.
+    """
+    if not checkpoints.remote:
+        yield
+        return
+    ended = threading.Event()
+    thread = threading.Thread(target=_copy, args=(checkpoints, ended.wait), daemon=True, name="checkpoints")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _copy(checkpoints: Checkpoints, ended: Callable[[float], bool]) -> None:
+    """Copy until the cell has ended; ``ended`` waits for that as long as it is told."""
+    while not ended(LOOK_EVERY_S):
+        with suppress(StoreError):
+            if checkpoints.put():
+                ended(COPY_EVERY_S - LOOK_EVERY_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,8 @@ class Driver:
     ``at``: when this was written. ``total``, ``done``, ``waiting``: cells and stages of its sweep;
     ``counts``: status -> number of those that ended. ``eta_s``: seconds that are left, None if there is no
     estimate yet; ``spent_s``: seconds since it started. ``stopping``: why it starts nothing more;
-    ``ended``: how it ended, "" while it runs. ``left_out``: what no machine can run, with the cause.
+    ``ended``: how it ended, "" while it runs. ``left_out``: nodes that get no cells, and cells that no
+    machine can run, with the cause. ``held``: for which cell others are held back, "" if for none.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Driver:
     ended: str = ""
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    held: str = ""
 
     def age_s(self, now: datetime | None = None) -> float:
         """Seconds since it was written, by this machine's clock."""
@@ -104,7 +106,8 @@ def facts(sweep: Sweep, name: str, profile: str, started: str, workers: float) -
         spent_s=round(sweep.spent_s(), 1),
         stopping=sweep.stopped or ("interrupted" if sweep.interrupt.is_set() else ""),
         notes=tuple(sweep.notes[:MOST]),
-        left_out=tuple(list(sweep.too_large.values())[:MOST]),
+        left_out=(*sweep.left_out.values(), *sweep.too_large.values())[:MOST],
+        held=sweep.held,
     )
 
 
@@ -157,4 +160,4 @@ class LiveFiles:
 
 def last_words(driver: Driver, how: str) -> Driver:
     """The facts of a driver at its end."""
-    return replace(driver, at=provenance.now(), running=(), eta_s=None, ended=how)
+    return replace(driver, at=provenance.now(), running=(), eta_s=None, held="", ended=how)

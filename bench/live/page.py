@@ -66,4 +66,5 @@ def sentence(d: Driver, now: datetime) -> str:
         return f"{done}; not heard of for {duration(d.age_s(now))}: it may be gone"
     words = f"{done}, {len(d.running)} run, {d.waiting} wait; {duration(d.spent_s)} spent, "
     words += f"about {duration(d.eta_s)} left" if d.eta_s is not None else "no estimate yet"
+    words += f"; {d.held}" if d.held else ""
     return words + (f"; stopping ({d.stopping})" if d.stopping else "")

@@ -38,6 +38,7 @@ def expect(plan: Plan, summaries: Mapping[str, RecordSummary]) -> None:
     for h in summaries.values():
         if h.kind == "cell" and h.status == "ok" and (run_s := h.cost.get("run_s")) is not None:
             spent = run_s + h.cost.get("load_s", 0) + h.cost.get("score_s", 0) + h.cost.get("snapshot_s", 0)
+            spent /= h.cost.get("gpu_shared", 1.0)  # of a GPU that they shared it had a part of the time
             where = (h.hardware or "unnamed hardware") if h.layer else ""
             for k in _similar(h.cell["track"], settings(h.cell["run"]), h.cell["row"], h.cell["task"]):
                 past.setdefault(k, {}).setdefault(where, []).append(spent)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Needs, Stage, Track
-from bench.declarations import Declared, declared_stages, per_seed, shard_key, shard_keys
+from bench.declarations import Declared, declared_stages, shard_key, shard_keys
 from bench.plan.model import PlannedCell, PlannedStage, State
 from bench.registry import Registry, mistake
 from bench.store import provenance
@@ -134,11 +134,9 @@ class StateMarker:
 
     def _seed_of(self, c: PlannedCell) -> int | None:
         """The seed of a cell if cells of other seeds read other stages, else None."""
-        track, method = c.plan.track, c.found.method
-        at = (track.name, c.task.name, method.id, id(c.plan.run))
+        at = (c.plan.track.name, c.task.name, c.found.method.id, id(c.plan.run))
         if at not in self._seeds:
-            cache = self._declared.setdefault(id(c.plan.run), {})
-            self._seeds[at] = per_seed(track, method, c.task, c.plan.run, cache)
+            self._seeds[at] = any(s.per_seed for s in self._declared_by(c))
         return c.cell.seed if self._seeds[at] else None
 
     def _listing(self, name: str) -> tuple[tuple[str, str], ...] | None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cache import cache_folder
 from bench.contract import BenchError, Units
+from bench.store.checkpoints import Checkpoints, forget_old
 from bench.store.files import Files, StoreError, check_key
 from bench.store.lease import Lease
 from bench.store.stages import EMBEDDED, Stages
@@ -51,6 +51,7 @@ class Artifacts(Stages):
 
     def __init__(self, files: Files, cache: Path | None = None, embedded: Path = EMBEDDED) -> None:
         super().__init__(files, cache or cache_folder(), embedded)
+        self._forgot = False
 
     # -------------------------------------------------------------------------------------------------- bytes
 
@@ -113,27 +114,12 @@ class Artifacts(Stages):
 
     # ------------------------------------------------------------------------------------ checkpoints, leases
 
-    def checkpoint_dir(self, key: str) -> Path:
-        """The local folder for the checkpoints of a cell; it is made if it does not exist.
-
-        It is below the store if that is a folder, else below the local cache (then a killed cell resumes only
-        on the same machine).
-        """
-        folder = self._checkpoints() / check_key(key)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot make {folder}: {error.strerror or error}") from error
-        return folder
-
-    def drop_checkpoint(self, key: str) -> None:
-        """Remove the checkpoints of a finished cell, if there are any."""
-        shutil.rmtree(self._checkpoints() / check_key(key), ignore_errors=True)
-
-    def _checkpoints(self) -> Path:
-        if self._files.root is not None:
-            return self._files.root / "checkpoints"
-        return self._cache / "checkpoints" / hashlib.sha256(self._files.url.encode()).hexdigest()[:12]
+    def checkpoints(self, key: str, made_by: str) -> Checkpoints:
+        """The checkpoints of a cell. ``made_by``: digest of the code, settings and data that it runs with."""
+        if not self._forgot:
+            self._forgot = True
+            forget_old(self._files, self._cache)
+        return Checkpoints(self._files, self._cache, key, made_by)
 
     def lease(self, address: str, seconds: float = 60) -> Lease:
         """The right to build ``address`` (see `Lease`): try it with ``acquire()`` or as a context manager."""

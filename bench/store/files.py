@@ -13,11 +13,11 @@ import secrets
 import shutil
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 from bench.contract import BenchError
@@ -25,6 +25,10 @@ from bench.contract import BenchError
 #: A record's key, a stage's address, a lease's name: what may become part of a path.
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 _BATCH = 128
+#: Bytes that are free on a disk that counts as full.
+_LITTLE = 1 << 24
+#: Bytes that are copied at a time.
+_PIECE = 1 << 22
 
 
 class StoreError(BenchError):
@@ -98,7 +102,9 @@ def _check_written(url: str) -> None:
 
 
 class Files(ABC):
-    """Files below one root; paths are relative, with ``/``. All methods but `write` let OSErrors through."""
+    """Files below one root; paths are relative, with ``/``. All methods but `write` and `put` let OSErrors
+    through.
+    """
 
     url: str
     #: The root as a folder, if it is one.
@@ -131,12 +137,29 @@ class Files(ABC):
         """Write a file whole or not at all; raises `StoreError` that names the place and the cause."""
 
     @abstractmethod
+    def get(self, path: str, to: Path) -> None:
+        """Copy a file to ``to``, piece by piece, so that its size takes no memory; FileNotFoundError if it is
+        not there. What a failure leaves at ``to`` is the caller's.
+        """
+
+    @abstractmethod
+    def put(self, path: str, source: Path) -> None:
+        """Write a file from ``source``, piece by piece. Who reads it checks its digest, since some object
+        stores keep a part of it where the connection breaks; raises `StoreError` that names the place and the
+        cause.
+        """
+
+    @abstractmethod
     def remove(self, paths: Sequence[str]) -> None:
         """Remove files; nothing happens for one that is not there."""
 
     @abstractmethod
     def move(self, path: str, to: str) -> None:
         """Move a file or a folder; FileNotFoundError if it is not there."""
+
+    def full(self) -> bool:
+        """Whether the disk is known to be full."""
+        return False
 
     def set_aside(self, path: str) -> str:
         """Move a file or a folder into ``aside/`` under a new name, and return its path there."""
@@ -160,6 +183,10 @@ class LocalFiles(Files):
     def at(self, path: str) -> Path:
         """The path on disk; raises `BenchError` if it would leave the store."""
         return self.root / check_parts(path)
+
+    def full(self) -> bool:
+        there = next(p for p in (self.root, *self.root.parents) if p.exists())
+        return shutil.disk_usage(there).free < _LITTLE
 
     def scratch(self) -> Path:
         """A new name in ``tmp/``; what a killed process leaves there is never read."""
@@ -198,12 +225,26 @@ class LocalFiles(Files):
                 yield path, None
 
     def write(self, path: str, data: bytes) -> None:
+        self._write(path, lambda file: file.write(data))
+
+    def get(self, path: str, to: Path) -> None:
+        with open(self.at(path), "rb", opener=_open_file) as file, open(to, "wb") as target:
+            shutil.copyfileobj(file, target, _PIECE)
+
+    def put(self, path: str, source: Path) -> None:
+        def copy(to: BinaryIO) -> None:
+            with open(source, "rb") as file:
+                shutil.copyfileobj(file, to, _PIECE)
+
+        self._write(path, copy)
+
+    def _write(self, path: str, fill: Callable[[BinaryIO], object]) -> None:
         target = self.at(path)
         try:
             scratch = self.scratch()
             try:
                 with open(scratch, "xb") as file:
-                    file.write(data)
+                    fill(file)
                     file.flush()
                     os.fsync(file.fileno())
                 try:
@@ -322,6 +363,17 @@ class RemoteFiles(Files):
         try:
             with _as_oserror():
                 self._fs.pipe_file(self._at(path), data)
+        except OSError as error:
+            raise StoreError(f"cannot write {self.url}/{path}: {error}") from error
+
+    def get(self, path: str, to: Path) -> None:
+        with _as_oserror():
+            self._fs.get_file(self._at(path), str(to))
+
+    def put(self, path: str, source: Path) -> None:
+        try:
+            with _as_oserror():
+                self._fs.put_file(str(source), self._at(path))
         except OSError as error:
             raise StoreError(f"cannot write {self.url}/{path}: {error}") from error
 

@@ -128,6 +128,10 @@ class Store:
                 self._add(summary_of(raw, self._table, path, 0, len(line)))
                 self._read.add(path)
 
+    def full(self) -> bool:
+        """Whether the store is a folder whose disk is full."""
+        return self._files.full()
+
     def _make(self) -> None:
         """Write the header, once; two processes that do so write the same."""
         if self._made:

@@ -103,6 +103,7 @@ class LimitsShape(TypedDict, total=False):
     gpu_mem_gb: Number | None
     mem_gb: Number
     minutes: Number
+    accelerator: str
 
 
 class Where(TypedDict, total=False):

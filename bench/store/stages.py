@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +94,7 @@ class Stages:
         for name, file in manifest["files"].items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             try:
-                (folder / name).write_bytes(self._files.read(f"{at}/{name}"))
+                self._files.get(f"{at}/{name}", folder / name)
             except OSError as error:
                 raise StoreError(f"cannot copy {self._files.url}/{at}/{name}: {error}") from error
             if read_digest(folder / name) != file["sha256"]:
@@ -120,7 +122,7 @@ class Stages:
                 return str(there["digest"])
             at = f"stages/{address}/{shard}"
             for name in made["files"]:
-                self._files.write(f"{at}/{made['digest']}/{name}", (folder / name).read_bytes())
+                self._files.put(f"{at}/{made['digest']}/{name}", folder / name)
             self._files.write(f"{at}/{MANIFEST}", _dump(made))
         except StoreError:
             raise
@@ -230,7 +232,7 @@ class Stages:
 
     def _download(self, address: str, shards: int) -> Path | None:
         """Download a stage from an object store into the cache, under its digest; returns its
-        folder there.
+        folder there. Of all who want it on this machine one downloads it, and the others wait.
         """
         manifests = [self._manifest(address, i) for i in range(shards)]
         known = [m for m in manifests if m is not None]
@@ -239,10 +241,11 @@ class Stages:
         base = self._cache / "stages" / f"{address}-{_joined([m['digest'] for m in known])}"
         for shard, manifest in enumerate(known):
             folder = base / str(shard)
-            if folder.is_dir() and self._sound(folder, address, shard, True, in_store=True):
-                continue
-            if not self._fetch(address, shard, manifest, folder):
-                return None
+            with _alone(self._cache / "tmp" / f"stage-{base.name}-{shard}.lock"):
+                if self._sound(folder, address, shard, True, in_store=True):
+                    continue
+                if not self._fetch(address, shard, manifest, folder):
+                    return None
         return base
 
     def _fetch(self, address: str, shard: int, manifest: _Manifest, folder: Path) -> bool:
@@ -253,7 +256,7 @@ class Stages:
             for name in manifest["files"]:
                 target = scratch / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(self._files.read(f"{at}/{manifest['digest']}/{name}"))
+                self._files.get(f"{at}/{manifest['digest']}/{name}", target)
             (scratch / MANIFEST).write_bytes(_dump(manifest))
             if why := self._damage(scratch, manifest, thorough=True):
                 raise FileNotFoundError(why)
@@ -271,6 +274,20 @@ class Stages:
             self._verified.pop(scratch, None)
             shutil.rmtree(scratch, ignore_errors=True)
         return True
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Be the only one of this machine, thread or process, in such a block. The kernel gives the lock of a
+    process that dies to the next.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):  # a file system without locks, or read-only: several may do the same work
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            stack.callback(os.close, file)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _describe(folder: Path, address: str, shard: int) -> _Manifest:

@@ -127,7 +127,7 @@ class ProfileOfTrack(_Model):
     run: Mapping[str, Any] = {}
     rows: tuple[str, ...] | None = None
     hp: Mapping[str, Mapping[str, Any]] = {}
-    needs: Mapping[str, Mapping[str, Annotated[float | None, BeforeValidator(_no_truth)]]] = {}
+    needs: Mapping[str, Mapping[str, Annotated[float | str | None, BeforeValidator(_no_truth)]]] = {}
     seeds: Mapping[str, Seeds] = {}
     cost: Mapping[str, CostSpec] = {}
 

@@ -91,3 +91,14 @@ def test_costs_are_never_averaged_over_hardware(sample, slots):
     for k, s in enumerate(slots):
         s.hardware = f"node {k % 5}"
     assert not costs(Board(sample.spec(), slots)).compared
+
+
+def test_cells_that_shared_a_gpu_say_nothing_of_costs(sample, slots):
+    shared = [s for s in slots if s.seed == 0 and s.status == "ok"]
+    for s in slots:
+        s.cost = {"run_s": 9.0} if s.status == "ok" else {}
+    for s in shared:
+        s.cost, s.marks = {"run_s": 1e6}, ("shared: 3",)
+    table = costs(Board(sample.spec(), slots))
+    assert table.values["lr"]["2 × x86, no GPU"]["run_s"] == (9.0, True)
+    assert table.shared == len(shared) > 0

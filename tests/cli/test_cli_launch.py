@@ -25,6 +25,8 @@ def no_cluster(monkeypatch, tmp_path):
         (["--store", "s3://bucket/x"], "name the cluster with --address http://HEAD:8265"),
         (["--store", "s3://bucket/x", "--address", "ray://head:10001"], "use launch with http://head:8265"),
         ([*URL, "--budget", "ten"], "--budget ten: expected a number"),
+        ([*URL, "--wait", "ten"], "--wait ten: expected a number"),
+        ([*URL, "--max-pending", "0"], "--max-pending 0: expected at least 1"),
         ([*URL, "-t", "oood"], "no track 'oood'; did you mean 'ood'?"),
         ([*URL, "-t", "ood"], "nothing listens at http://127.0.0.1:1"),
     ],
@@ -50,3 +52,42 @@ def test_the_other_commands_say_the_same_of_an_address(bench, command):
 def test_run_says_where_a_job_server_is_for(bench, tmp_path):
     wrong = bench("run", "-t", "ood", "--address", "http://head:8265", "--store", str(tmp_path))
     assert (wrong.code, "bench launch --address http://head:8265" in wrong.err) == (2, True), wrong
+
+
+def test_the_command_on_the_cluster_gets_every_option_that_run_has(bench, monkeypatch):
+    """All options of `bench run` but those that say where it runs."""
+    from types import SimpleNamespace
+
+    from bench.cli.sweep import launch
+    from bench.cluster import jobs
+
+    sent = []
+    server = SimpleNamespace(url="http://127.0.0.1:8265", asks=True)
+    monkeypatch.setattr(jobs, "connect", lambda address: (None, server))
+    monkeypatch.setattr(jobs, "submit", lambda client, key, words, env, about: sent.extend(words))
+    monkeypatch.setattr(launch, "_environment", lambda options, *how: ({}, options.words()))
+    given = ["--stale", "--failed", "--no-pack", "--budget", "2h", "--rate", "2.5"]
+    given += ["--max-pending", "9", "--wait", "10m"]
+    said = bench("launch", "-p", "paper", "-t", "ood", *URL, *given, "--detach")
+    assert said.code == 0, said
+    assert sent[-len(given) :] == given
+
+
+@pytest.mark.parametrize("command", ["run", "search"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--max-pending", "0"], "--max-pending 0: expected at least 1"),
+        (["--max-pending", "-3"], "--max-pending -3: expected at least 1"),
+        (["--wait", "10"], "--wait 10: expected a number with s, m, h or d"),
+        (["--wait", ""], "--wait : expected a number"),
+        (["--local", "--wait", "10m"], "--local runs without Ray, so --wait means nothing"),
+        (["--local", "--max-pending", "9"], "--local runs without Ray, so --max-pending means nothing"),
+        (["--local", "--address", "auto"], "--local runs without Ray, so --address means nothing"),
+    ],
+)
+def test_a_wrong_word_about_the_cluster_is_told_before_anything_is_planned(
+    bench, tmp_path, command, words, said
+):
+    wrong = bench(command, "-p", "paper", *words, "--store", str(tmp_path))
+    assert (wrong.code, said in wrong.err) == (2, True), wrong

@@ -151,7 +151,16 @@ def test_checkpoint_keeps_history_curve_clock_and_nested_state(tmp_path):
     assert again.history[0].metrics["steps"] == Censored(9.0)
     assert again.curve == ctx.curve
     assert again.seconds() >= ctx.curve[0]["seconds"]
-    assert os.listdir(tmp_path / "kept") == ["last.pt"]
+    names = sorted(os.listdir(tmp_path / "kept"))
+    assert [n[:10] for n in names] == ["-00000001-", "-00000002-"], "the last two are kept"
+    ctx.checkpoint({**state, "n": 3})
+    last, before = sorted((tmp_path / "kept").iterdir(), reverse=True)
+    assert before.name == names[1]
+    last.write_bytes(last.read_bytes()[:-1])
+    assert context(tmp_path).restore()["n"] == 2, "one that is cut short is not used"
+    assert list((tmp_path / "kept").iterdir()) == [before]
+    assert context(tmp_path, made_by="0" * 16).restore() is None, "nor is one of other code"
+    assert list((tmp_path / "kept").iterdir()) == []
 
 
 def test_looks_are_off_the_clock_also_of_a_cell_that_goes_on(tmp_path, monkeypatch):

@@ -37,6 +37,9 @@ def test_a_forked_cell_uses_its_gpu_in_mixed_precision(ended, row, value):
     assert record.where["device"] == "cuda"
     assert record.where["gpus"]
     assert record.cost["gpu_mem_mb"] > 0
+    alone = not [m for m in record.marks if m.startswith("shared")]
+    assert ("gpu_peak_mb" in record.cost) == alone, "what others took would be in it"
+    assert not alone or record.cost["gpu_peak_mb"] > record.cost["gpu_mem_mb"]
 
 
 def test_a_snapshot_leaves_what_the_method_draws_on_the_device(ended):

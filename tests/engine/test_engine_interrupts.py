@@ -114,7 +114,7 @@ def test_kill_9_of_the_driver_loses_only_the_cells_in_flight(sweep, how):
 
 @pytest.mark.slow
 def test_two_drivers_on_one_store_leave_one_record_a_cell(sweep):
-    other = sweep.start("run", "--local", "--cpus", "1")
+    other = sweep.start("run", "--local", "-m", "sleeps", "--cpus", "1")
     wait_for(lambda: said(sweep) or other.poll() is not None)
 
     def let_go_when_both_have_a_cell():
@@ -159,7 +159,7 @@ def test_a_budget_stops_starting_and_says_so(sweep, bench, later, grace, last_ma
             let_go(sweep, CELLS if last_may_end or not later.s else ())
 
     with beside(use_it_up):
-        out = bench(*sweep.arguments("run", "--local", "--cpus", "1", "--budget", "1h"))
+        out = bench(*sweep.arguments("run", "--local", "-m", "sleeps", "--cpus", "1", "--budget", "1h"))
     assert out.code == 0, out
     left = 9 if last_may_end else 10
     assert f"stopped: the budget is used up; {left} not run; the same command goes on" in out.out, out
@@ -204,9 +204,10 @@ def test_what_no_machine_here_can_hold_is_left_out_and_named(sweep, bench):
         run={"seconds": 0.0, "log": str(sweep.folder / "log")},
         needs={"sleeps": {"cpu": 1000}},
     )
-    said = bench(*sweep.arguments("run", "--local", "-m", "sleeps"))
-    assert said.code == 2
-    assert "needs cpu 1000; the largest machine here has" in said.err
-    said = bench(*sweep.arguments("run", "--local", "-m", "half"))
-    assert said.code == 2
-    assert "needs gpu 0.5; the largest machine here has 0" in said.err
+    for row, needs in (("sleeps", "cpu 1000"), ("half", "gpu 0.5")):
+        said = bench(*sweep.arguments("run", "--local", "-m", row))
+        assert said.code == 3, "it is the machine's fault, and no cell's"
+        line = f"left out 1 cells or stages that need {needs}; the largest machine here has"
+        assert line in said.out, "it is told before cells run"
+        assert line in said.err, "and at the end"
+    assert sweep.records() == [], "they stay new"

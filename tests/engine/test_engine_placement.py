@@ -234,6 +234,17 @@ def test_a_gpu_that_is_too_small_is_kept_away_from(of):
     assert placement.begin(anywhere).key == "small", "it may have been placed where the other does not fit"
 
 
+def test_a_type_of_gpu_is_asked_of_ray(of):
+    nodes = {"small": SMALL, "large": {**LARGE, "accelerator_type:H100": 1.0}}
+    placement = of(unit("typed", gpu=1, accelerator="H100"), unit("any", gpu=1), nodes=nodes)
+    asked = {t: s.of() for t, s in fill(placement).items()}
+    typed = next(t for t, s in asked.items() if "accelerator_type:H100" in s)
+    assert asked[typed]["accelerator_type:H100"] == 0.001
+    assert placement.begin(typed).key == "typed"
+    (other,) = placement.pending
+    assert placement.begin(other).key == "any"
+
+
 @pytest.fixture
 def on_nodes(of, monkeypatch):
     """A run on a cluster of the nodes above, of which nothing is asked."""
@@ -269,6 +280,18 @@ def test_what_neither_a_node_holds_nor_one_that_may_start_is_left_out_and_stays_
 
 
 @pytest.mark.ray
+def test_a_type_of_gpu_that_no_node_has_is_told_and_left_out(on_nodes):
+    run = on_nodes(unit("any", gpu=1), unit("typed", gpu=1, accelerator="H100"), types=[EIGHT])
+    run._fit_in()
+    assert run.sweep.too_large == {
+        "typed": "typed needs accelerator H100; GPUs here: unknown (see needs: in bench.yaml)"
+    }
+    run = on_nodes(unit("typed", gpu=1, accelerator="H100"), types=[{**EIGHT, "accelerator_type:H100": 1.0}])
+    run._fit_in()
+    assert run.sweep.too_large == {}, "the cluster may start one"
+
+
+@pytest.mark.ray
 def test_where_the_cluster_does_not_tell_one_may_hope_for_a_while(on_nodes):
     run = on_nodes(unit("fits"), unit("eight", gpu=8), wait_s=600.0)
     run._fit_in()
@@ -281,10 +304,85 @@ def test_where_the_cluster_does_not_tell_one_may_hope_for_a_while(on_nodes):
     assert len(run.placement.surplus) == 1, "it is asked for no more"
 
 
-@pytest.mark.ray
-def test_no_cell_may_wait_is_no_number():
-    from bench.contract import BenchError
-    from bench.engine.tune import run
+# ----------------------------------------------------------------------------- nodes that get no more cells
 
-    with pytest.raises(BenchError, match="--max-pending 0: expected at least 1"):
-        run(None, (), max_pending=0)
+
+@pytest.fixture
+def run(on_nodes, monkeypatch):
+    """A run of two cells on two nodes."""
+    from bench.engine import tune
+
+    monkeypatch.setattr(tune, "leaving", lambda nodes: {})
+    return on_nodes(unit("one"), unit("two"))
+
+
+def report(run, key, **changed):
+    said = dict.fromkeys(("status", "reason", "ended", "stop", "lost", "no_room", "crowded"), "")
+    return {**said, "key": key, "node": "small-host", "node_id": "small", **changed}
+
+
+def begun(run, trial):
+    run.placement.look()
+    assert run.feed.suggest(trial) is not None
+    return run.feed.begin(trial)[0]
+
+
+@pytest.mark.ray
+def test_a_node_without_room_gets_no_more_cells_and_its_cell_goes_elsewhere(run):
+    key = begun(run, "a")
+    run.feed.on_trial_complete("a", report(run, key, no_room="0.00 GB are free in /tmp"))
+    assert run.sweep.ended == []
+    first = run.sweep.waiting[0]
+    assert (first.key, first.attempt) == (key, 1), "it costs no attempt"
+    run._goes_on()
+    assert run.sweep.left_out == {"small": "node small-host: 0.00 GB are free in /tmp"}
+    assert {s.avoid for s in fill(run.placement, "n").values()} == {("small",)}
+    assert not run.sweep.error
+    trial = next(iter(run.placement.pending))
+    key = run.feed.begin(trial)[0]
+    run.feed.on_trial_complete(
+        trial, report(run, key, no_room="full too", node_id="large", node="large-host")
+    )
+    run._goes_on()
+    assert run.sweep.error.startswith("no node can run cells any more:\nnode small-host: 0.00 GB")
+
+
+@pytest.mark.ray
+def test_a_node_that_is_about_to_go_gets_no_more_cells(on_nodes, monkeypatch):
+    from bench.engine import tune
+
+    run = on_nodes(unit("one"), unit("two"))
+    monkeypatch.setattr(tune.cluster, "get_draining_nodes", lambda: {"large": 0, "another": 0})
+    key = begun(run, "a")
+    run.looked = 0.0
+    run._goes_on()
+    assert run.sweep.left_out == {"large": "node large: the cluster is about to take it away"}
+    run.placement.look()
+    assert {s.avoid for s in fill(run.placement, "n").values()} == {("large",)}
+    assert [u.key for u, _ in run.sweep.running()] == [key], "what runs there may run until it is gone"
+    monkeypatch.setattr(tune.cluster, "get_draining_nodes", dict)
+    run.looked = 0.0
+    run._goes_on()
+    assert run.sweep.left_out == {}
+
+
+@pytest.mark.ray
+def test_a_worker_that_rays_memory_monitor_ends_is_lost_and_bounded(run, tmp_path):
+    from types import SimpleNamespace
+
+    from bench.engine.cluster.feed import GONE, Withdrawal, why_gone
+
+    assert why_gone("The actor is dead because its node has died.") == GONE
+    error = tmp_path / "error.txt"
+    error.write_text(
+        "Failure # 1\nTask was killed due to the node running low on memory.\nMemory on the node"
+    )
+    written = []
+    run.sweep.store = SimpleNamespace(write=written.append, url="")
+    while not written:
+        key = begun(run, trial := f"t{len(run.feed.trials)}{run.sweep.waiting[0].attempt}")
+        Withdrawal(run.feed).on_trial_error(None, SimpleNamespace(trial_id=trial, error_file=str(error)))
+        run.feed.on_trial_complete(trial, error=True)
+    (record,) = written
+    assert (record.key, record.status, record.attempts) == (key, "lost", 3)
+    assert record.reason.endswith("its node ran out of memory, and Ray ended it")

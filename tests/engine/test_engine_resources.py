@@ -138,6 +138,43 @@ def test_one_machine_has_to_have_all_of_what_a_cell_needs():
     assert "needs mem_gb 600; the largest machine here has 512" in text
 
 
+def test_a_cell_that_wants_a_type_of_gpu_runs_on_no_other():
+    h100 = Needs(cpu=8, gpu=1, mem_gb=64, accelerator="H100")
+    a100, none = replace(h100, accelerator="A100"), Needs(cpu=64, mem_gb=512)
+    wants = unit(gpu=1, accelerator="H100")
+    assert too_large([wants], [a100, h100, none]) == {}
+    assert too_large([unit(gpu=1)], [a100]) == {}
+    (text,) = too_large([wants], [a100, none]).values()
+    assert text == "cell needs accelerator H100; GPUs here: A100 (see needs: in bench.yaml)"
+    (text,) = too_large([wants], [none]).values()
+    assert "GPUs here: none" in text
+    assert wants.limits["accelerator"] == "H100"
+    assert "accelerator" not in unit(gpu=1).limits, "a record says nothing of what was not asked for"
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        (["NVIDIA H100 80GB HBM3", "NVIDIA H100 80GB HBM3"], "H100"),
+        (["NVIDIA A100-SXM4-80GB"], "A100"),
+        (["Tesla T4"], "T4"),
+        (["NVIDIA L4", "Tesla T4"], "unknown"),
+        (["a card of its own"], "unknown"),
+    ],
+)
+def test_the_type_of_gpus_is_read_from_their_names(names, kind):
+    assert local.accelerator(names) == kind
+
+
+def test_what_reads_a_stage_that_is_too_large_is_left_out_with_it():
+    stage, reader, other = (replace(unit(), job=replace(unit().job, key=k), label=k) for k in "sro")
+    stage = replace(stage, job=replace(stage.job, needs=Needs(gpu=8)))
+    reader = replace(reader, reads=("s",))
+    found = too_large([stage, reader, other], [Needs(cpu=8, gpu=4, mem_gb=64)])
+    why = "gpu 8; the largest machine here has 4 (see needs: in bench.yaml)"
+    assert found == {"s": f"s needs {why}", "r": f"r needs a stage that needs {why}"}
+
+
 def test_how_many_run_side_by_side():
     machine = Needs(cpu=8, gpu=2, mem_gb=30)
     for needs, n in {

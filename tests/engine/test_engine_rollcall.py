@@ -1,11 +1,12 @@
 """What a node must have before it gets a cell: each cause with what helps; without a Ray."""
 
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
 
-from bench.engine.cluster import rollcall
+from bench.engine import worker
 from bench.engine.cluster.rollcall import Answer, Question, answer, of_error, question, token_of, verdict
 from bench.engine.execute import units
 from bench.store.files import open_files
@@ -96,8 +97,19 @@ def test_a_store_that_is_not_shared_is_seen_on_the_node(asked, tmp_path):
     said = answer(replace(question, store=str(tmp_path / "elsewhere")), "n", "2.60.0")
     assert said.store == "what the driver wrote there is not there"
     assert not (tmp_path / "elsewhere").exists()
+    said = answer(replace(question, store=f"file://{tmp_path}/elsewhere"), "n", "2.60.0")
+    assert said.store == "what the driver wrote there is not there", "a folder that is not the same for both"
     said = answer(replace(question, store="nothing://x"), "n", "2.60.0")
     assert "nothing" in said.store
+
+
+def test_a_store_whose_driver_a_node_lacks(asked, monkeypatch):
+    question, _ = asked
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    said = answer(replace(question, store="s3://bucket/x"), "n", "2.60.0")
+    fault = verdict(question, said, said.clock, said.clock, True).fault
+    assert "s3fs" in fault
+    assert "Install" in fault
 
 
 def test_a_plugin_that_is_missing_or_other_on_the_node(asked):
@@ -120,6 +132,6 @@ def test_data_that_only_the_driver_has(asked, monkeypatch):
 
 def test_a_full_folder_for_temporary_files(asked, monkeypatch):
     question, _ = asked
-    monkeypatch.setattr(rollcall.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
+    monkeypatch.setattr(worker.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
     said = answer(question, "n", "2.60.0")
     assert "0.00 GB are free" in verdict(question, said, said.clock, said.clock, True).fault

@@ -326,7 +326,7 @@ def test_records_in_a_store_that_is_not_the_drivers_are_no_results(turns, bench,
     assert "8 ok" not in said.out
 
 
-SAID = {"status": "ok", "reason": "", "stop": "", "lost": ""}
+SAID = {"status": "ok", "reason": "", "stop": "", "lost": "", "no_room": "", "crowded": "", "measured": ()}
 
 
 @pytest.fixture

@@ -66,16 +66,17 @@ def test_facts_of_a_sweep_are_what_it_does(sandbox):
     sweep = Sweep(sandbox.store(), units(plan, plan.cells, sandbox.registry(), failed=False)[0])
     unit = sweep.next()
     sweep.began(unit.key, "node-7")
+    sweep.left_out["id"], sweep.held = "node a: no room", "a node is kept free for x"
     sweep.too_large["x"] = "a cell needs gpu 8"
     d = facts(sweep, "me", "laptop", ago(5), 1)
     assert (d.total, d.done, d.waiting, d.eta_s) == (3, 0, 2, None)
     assert [(r.key, r.node, r.attempt) for r in d.running] == [(unit.key, "node-7", 1)]
-    assert d.left_out == ("a cell needs gpu 8",)
+    assert (d.left_out, d.held) == (("node a: no room", "a cell needs gpu 8"), "a node is kept free for x")
     sweep.done(unit.key, "ok")
     sweep.stop("the budget is used up")
     d = facts(sweep, "me", "laptop", ago(5), 1)
     assert (d.done, d.counts, d.stopping) == (1, {"ok": 1}, "the budget is used up")
-    sweep.claims.close()
+    sweep.leases.close()
 
 
 # ------------------------------------------------------------------------------------------------- overview
@@ -183,6 +184,7 @@ def test_a_driver_is_told_in_a_sentence():
     assert sentence(driver(counts={"ok": 3, "failed": 1}), now).startswith(
         "4 of 10 done (3 ok, 1 failed), 0 run, 3 wait"
     )
+    assert sentence(driver(held="a node is kept free for x"), now).endswith("; a node is kept free for x")
     assert sentence(driver(stopping="asked to stop"), now).endswith("; stopping (asked to stop)")
     assert "ended" in sentence(last_words(driver(), "interrupted"), now)
 

@@ -323,7 +323,8 @@ def test_an_estimate_says_between_which_bounds_it_is(grids):
     store = grids.store()
     for r in grids.records():
         took = {"single": 100.0 + 10 * r.cell["seed"], "prior": 30.0}[r.cell["row"]]
-        store.write(replace(r, cost={"run_s": took}, ended="2999-01-01T00:00:00+00:00"))
+        cost = {"run_s": took} if r.cell["seed"] != 1 else {"run_s": 4 * took, "gpu_shared": 4.0}
+        store.write(replace(r, cost=cost, ended="2999-01-01T00:00:00+00:00"))
     cells = {(c.row, c.cell.seed): c.timing for c in grids.plan().cells}
     single, prior = cells["single", 0], cells["prior", 0]
     assert (single.low, single.seconds, single.high) == pytest.approx((102, 110, 118)), "eight of ten"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 from bench.contract import BenchError, Stage, Units, digest
 from bench.store.artifacts import artifact_name, pack_units, unpack_units
-from bench.store.files import StoreError
+from bench.store.files import RemoteFiles, StoreError
 from bench.store.records import Store
 
 
@@ -244,6 +245,41 @@ def test_a_damaged_download_is_fetched_again_or_counts_as_absent(tmp_path, monke
     assert (store.artifacts.stage_path(ONE) / "a.bin").read_text() == "anew"
 
 
+def test_files_of_a_stage_are_never_read_whole(store, tmp_path, monkeypatch):
+    kind = type(store._files)
+    for name, whole in (("read", kind.read), ("write", kind.write)):
+
+        def checked(self, path, *how, whole=whole):
+            assert not path.endswith(".bin"), f"{path} is taken into memory"
+            return whole(self, path, *how)
+
+        monkeypatch.setattr(kind, name, checked)
+    store.artifacts.put_stage(ONE.address, 0, folder(tmp_path))
+    there = Store.open(store.url, cache=tmp_path / "other")
+    assert (there.artifacts.stage_path(ONE) / "a.bin").read_text() == "weights"
+    (tmp_path / "copy").mkdir()
+    there.artifacts.copy_shard(ONE.address, 0, tmp_path / "copy")
+    assert inside(tmp_path / "copy") == {"a.bin", "sub/b.bin"}
+
+
+def test_of_all_workers_of_a_machine_one_downloads(tmp_path, monkeypatch):
+    url = f"memory://{tmp_path.name}"
+    Store.open(url).artifacts.put_stage(ONE.address, 0, folder(tmp_path))
+    fetched, get = [], RemoteFiles.get
+
+    def counted(self, path, to):
+        fetched.append(path.rpartition("/")[2])
+        get(self, path, to)
+
+    monkeypatch.setattr(RemoteFiles, "get", counted)
+    same = Store.open(url, cache=tmp_path / "cache")
+    stores = [same, same, *(Store.open(url, cache=tmp_path / "cache") for _ in range(2))]
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda s: s.artifacts.stage_path(ONE), stores))
+    assert len(set(paths)) == 1
+    assert sorted(fetched) == ["a.bin", "b.bin"]
+
+
 def test_a_stage_that_ships_with_the_package_is_found(tmp_path, local):
     shipped = Store.open(tmp_path / "shipped")
     made = shipped.artifacts.put_stage(ONE.address, 0, folder(tmp_path))
@@ -299,20 +335,6 @@ def test_a_full_disk_leaves_no_half_of_a_stage(local, tmp_path, monkeypatch):
     monkeypatch.undo()
     assert local.artifacts.stage_path(ONE) is None
     assert local._files.names("tmp") == {}
-
-
-# ----------------------------------------------------------------------------------------------- checkpoints
-
-
-def test_checkpoints_lie_in_a_local_folder_until_dropped(store):
-    path = store.artifacts.checkpoint_dir("ab12")
-    (path / "state").write_text("x")
-    assert (Store.open(store.url).artifacts.checkpoint_dir("ab12") / "state").read_text() == "x"
-    store.artifacts.drop_checkpoint("ab12")
-    store.artifacts.drop_checkpoint("ab12")
-    assert not path.exists()
-    with pytest.raises(BenchError, match="is not a key"):
-        store.artifacts.checkpoint_dir("../../x")
 
 
 # ---------------------------------------------------------------------------------------------------- leases

@@ -96,6 +96,7 @@ MISTAKES = {
     "hp a date": ("lr: 1e-2", "lr: 2020-01-31", 22, "hp.single.lr: "),
     "needs below 0": ("minutes: 7", "minutes: -1", 25, "minutes is -1.0, expected a finite number above 0"),
     "needs NaN": ("minutes: 7", "minutes: .nan", 25, "minutes is nan, expected a finite number"),
+    "needs type of GPU": ("minutes: 7", "accelerator: 'H 100'", 25, "expected a type of GPU as Ray names it"),
     "needs zero": ("minutes: 7", "mem_gb: 0", 25, "mem_gb is 0.0, expected a finite number above 0"),
     "needs true": ("minutes: 7", "minutes: yes", 25, "Input should be a number (found True)"),
     "no such date": ("lr: 1e-2", "lr: 2020-99-99", 22, "a value that YAML cannot read"),

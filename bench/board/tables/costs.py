@@ -38,24 +38,27 @@ class CostTable:
     """Costs by hardware label.
 
     ``values[row][label][metric]`` is the mean over tasks, and whether the row has it on all counted tasks.
-    ``compared`` is False with more labels than can be read side by side.
+    ``compared`` is False with more labels than can be read side by side. ``shared``: how many cells are left
+    out because they shared a GPU.
     """
 
     labels: tuple[str, ...]
     metrics: tuple[Metric, ...]
     values: Mapping[str, Mapping[str, Mapping[str, tuple[float, bool]]]]
     compared: bool
+    shared: int = 0
 
 
 def costs(board: Board) -> CostTable:
-    """The mean over tasks of the mean over seeds, for each row and hardware label; of ok cells only."""
+    """The mean over tasks of the mean over seeds, for each row and hardware label; of ok cells only that had
+    their GPU for themselves.
+    """
     metrics = (*(m for m in board.spec.track.metrics if m.kind == "cost"), *_EVERY_CELL)
     cells: dict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     counted = {board.tasks[t].name for t in board.counted}
     names = [m.name for m in metrics]
-    for s in board.slots:
-        if s.status != "ok" or s.task not in counted:
-            continue
+    ok = [s for s in board.slots if s.status == "ok" and s.task in counted]
+    for s in (s for s in ok if not s.shared):
         for name in names:
             raw = s.cost.get(name) if name in s.cost else s.metrics.get(name)
             if isinstance(raw, Mapping):  # by stage
@@ -69,7 +72,7 @@ def costs(board: Board) -> CostTable:
     there = {name for _, _, name in cells}
     labels = tuple(sorted({label for _, label, _ in cells}))
     used = tuple(m for m in metrics if m.name in there)
-    return CostTable(labels, used, values, len(labels) <= MAX_LABELS)
+    return CostTable(labels, used, values, len(labels) <= MAX_LABELS, sum(s.shared for s in ok))
 
 
 @table("costs", order=60)
@@ -109,4 +112,6 @@ def _note(found: CostTable) -> str:
         note += ", * not on every task; compare within one hardware label only"
     if "shared_s" in {m.name for m in found.metrics}:
         note += "; shared: the stages that a cell reads, which other cells read too"
+    if found.shared:
+        note += f"; {found.shared} cells that shared a GPU with others are left out"
     return note

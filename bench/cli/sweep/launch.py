@@ -15,7 +15,16 @@ import bench
 from bench.cli.console import console, errors, escape, seconds
 from bench.cli.options import RUNNING, Options, takes
 from bench.cli.session import Session
-from bench.cli.sweep.run import BudgetOption, FailedOption, RateOption, StaleOption
+from bench.cli.sweep.run import (
+    BudgetOption,
+    FailedOption,
+    NoPackOption,
+    PendingOption,
+    RateOption,
+    StaleOption,
+    WaitOption,
+    check_placing,
+)
 from bench.contract import BenchError
 from bench.store import provenance
 from bench.store.committed.layers import store_name
@@ -42,6 +51,9 @@ def command(
     budget: BudgetOption = None,
     rate: RateOption = None,
     address: JobsOption = None,
+    max_pending: PendingOption = None,
+    wait: WaitOption = None,
+    no_pack: NoPackOption = False,
     image: Annotated[
         str,
         typer.Option(
@@ -62,8 +74,9 @@ def command(
     Ctrl-C ends the following of the log, and nothing else.
     """
     _check(options, image, uv, pip)
-    if budget:
+    if budget is not None:
         seconds(budget, "--budget")
+    check_placing(max_pending, wait)
     from bench.cluster import jobs
     from bench.cluster.address import server_url
 
@@ -78,9 +91,9 @@ def command(
             soft_wrap=True,
         )
     key = jobs.new_key(options.profile)
-    flags = [*(["--stale"] if stale else []), *(["--failed"] if failed else [])]
-    flags += ["--budget", budget] if budget else []
-    flags += ["--rate", f"{rate:g}"] if rate is not None else []
+    values = {"--budget": budget, "--rate": rate, "--max-pending": max_pending, "--wait": wait}
+    flags = [f for f, on in (("--stale", stale), ("--failed", failed), ("--no-pack", no_pack)) if on]
+    flags += [str(word) for flag, value in values.items() if value is not None for word in (flag, value)]
     with TemporaryDirectory(prefix="bench-launch-") as folder:
         env, arguments = _environment(
             options, Path(folder) / "gridbench.zip", image, "uv" if uv else "pip" if pip else ""

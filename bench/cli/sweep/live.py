@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.live import Live
@@ -14,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli.console import console, duration
-from bench.engine.sweep import Ended, Sweep
+
+if TYPE_CHECKING:
+    from bench.engine.sweep import Ended, Sweep
 
 _STYLES = {"ok": "green", "skipped": "dim", "lost": "magenta"}
 PLAIN_EVERY_S = 30.0
@@ -25,9 +28,12 @@ class Progress:
 
     def __init__(self, workers: float, live: Live | None) -> None:
         self.workers, self.live, self.printed, self.last = workers, live, 0, time.monotonic()
+        self.told = set[str]()
 
     def __call__(self, sweep: Sweep) -> None:
         """Show the sweep as it is now; the engine calls this whenever something changed."""
+        for text in left_out(sweep, self.told):
+            console.print(Text("left out ", style="yellow").append(text, style="default"))
         for e in sweep.ended[self.printed :]:
             if e.status != "ok" or self.live is None:
                 console.print(_line(e))
@@ -57,7 +63,18 @@ class Progress:
         for unit, spent in sweep.running()[:12]:
             again = f"attempt {unit.attempt}" if unit.attempt > 1 else ""
             running.add_row("  ▸", Text(unit.label), duration(spent), again)
-        return Group(bar, running)
+        held = [Text(f"  {sweep.held}", style="dim")] if sweep.held else []
+        return Group(bar, *held, running)
+
+
+def left_out(sweep: Sweep, told: set[str]) -> list[str]:
+    """What a sweep leaves out that is not in ``told`` yet, to which it is added: a line for each node that
+    gets no cells, and one for each reason for which no machine is large enough for cells.
+    """
+    nodes = [text for node, text in sweep.left_out.items() if node not in told]
+    cells = Counter(t.partition(" needs ")[2] for key, t in sweep.too_large.items() if key not in told)
+    told |= sweep.left_out.keys() | sweep.too_large.keys()
+    return [*nodes, *(f"{n} cells or stages that need {why}" for why, n in cells.items())]
 
 
 def _counts(sweep: Sweep) -> Text:

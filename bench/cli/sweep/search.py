@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.console import console, escape, seconds
-from bench.cli.options import RUNNING, Options, takes
+from bench.cli.options import Options, takes
 from bench.cli.session import Session
 from bench.cli.sweep.plan import summary
-from bench.cli.sweep.run import sweep_plan
+from bench.cli.sweep.run import (
+    AddressOption,
+    BudgetOption,
+    NoPackOption,
+    PendingOption,
+    Placing,
+    WaitOption,
+    sweep_plan,
+)
 from bench.contract import BenchError
 from bench.plan import Plan, plan_draws
 
@@ -54,20 +62,11 @@ def command(
             " Its draws depend on the order in which cells end.",
         ),
     ] = False,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            "--budget", metavar="TIME", rich_help_panel=RUNNING,
-            help="Start no cell any more after this time: 10m, 2h.",
-        ),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address", metavar="ADDRESS", rich_help_panel=RUNNING,
-            help="A Ray cluster that is running: 'auto' or host:port (default: $RAY_ADDRESS).",
-        ),
-    ] = None,
+    budget: BudgetOption = None,
+    address: AddressOption = None,
+    max_pending: PendingOption = None,
+    wait: WaitOption = None,
+    no_pack: NoPackOption = False,
 ) -> None:  # fmt: skip
     """Search hyper-parameters fairly: the same number of draws for each row that declares a search space.
 
@@ -81,7 +80,8 @@ def command(
         raise BenchError(
             f"--adaptive draws by TPE, --sampler {sampler} by another sampler; give one of the two"
         )
-    until = time.monotonic() + seconds(budget, "--budget") if budget else None
+    until = time.monotonic() + seconds(budget, "--budget") if budget is not None else None
+    placing = Placing.of(options, address, max_pending, wait, no_pack)
     session = Session.open(options)
     records = session.layered()
     search = Search.of(
@@ -90,24 +90,26 @@ def command(
     session.tell(records.problems)
     for line in _said(search, draws):
         console.print(escape(line), soft_wrap=True)
-    _run(session, search, draws, until, address)
+    raise typer.Exit(_run(session, search, draws, until, placing))
 
 
-def _run(session: Session, search: Search, draws: int, until: float | None, address: str | None) -> None:
-    """Run the draws; of an adaptive search round by round, each drawn when the one before has ended."""
+def _run(session: Session, search: Search, draws: int, until: float | None, placing: Placing) -> int:
+    """Run the draws; of an adaptive search round by round, each drawn when the one before has ended. Returns
+    the exit code.
+    """
     records, found = session.layered(), search.draw(draws)
     while True:
         search.write(found, session.store, records)
         plan = plan_draws(search.plan, session.registry, records, found)
         console.print(summary(plan))
         left = None if until is None else max(0.0, until - time.monotonic())
-        sweep_plan(session, plan, budget_s=left, address=address)
+        code = sweep_plan(session, plan, budget_s=left, placing=placing)
         if len(found) >= draws * len(search.spaces):
-            return
+            return code
         plan = plan_draws(search.plan, session.registry, records, found)
         if waiting := _unended(plan):
             console.print(f"{waiting} cells have not ended, of which the next draws would learn")
-            return
+            return code
         found = search.learn(draws, plan.cells)
 
 

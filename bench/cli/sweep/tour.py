@@ -37,7 +37,7 @@ def command(
         "[bold]gridbench tour[/]: the paper's method, its baselines and a floor, on data in the packages"
     )
     console.print(summary(plan))
-    sweep_plan(session, plan)
+    code = sweep_plan(session, plan)
     from bench.board.text import terminal
 
     session.store.seal()
@@ -51,6 +51,7 @@ def command(
         made += replace(session, options=laptop).boards()
     page = write_site(made, home() / "results" / "index.html")
     console.print(f"the page: [bold]{escape(str(page))}[/] (open it in a browser; it needs no network)")
+    raise typer.Exit(code)
 
 
 def _reproduced(session: Session) -> list[str]:

@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from math import inf
 from typing import Any
 
@@ -15,7 +15,9 @@ from ray import tune
 
 from bench.contract import BenchError
 from bench.engine.cluster.node import Node, NodeGoneError, Parent, folder_for
+from bench.engine.cluster.packing import with_gpu
 from bench.engine.job import Unit
+from bench.engine.worker import CrowdedError, NoRoomError
 
 #: The label that every node of Ray has: its id.
 NODE_LABEL = "ray.io/node-id"
@@ -54,7 +56,7 @@ class CellActor(tune.Trainable):
     @classmethod
     def default_resource_request(cls, config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
         """What a trial needs, and the nodes that it must not be placed on."""
-        bundle = {k: config[k] for k in ("CPU", "GPU", "memory")}
+        bundle = {k: v for k, v in config.items() if k != "avoid"}
         if not config["avoid"]:
             return tune.PlacementGroupFactory([bundle])
         elsewhere = {NODE_LABEL: f"!in({','.join(config['avoid'])})"}
@@ -78,18 +80,22 @@ class CellActor(tune.Trainable):
         built: Mapping[str, float],
         deadline: Deadline,
         approved: Collection[str] | None,
+        gpu: float,
+        packed: bool,
     ) -> None:
         """Take the cell that the next `step` runs. ``approved``: ids of the nodes that may run cells; None:
-        all.
+        all. ``gpu``: what it has of GPUs; ``packed``: whether that is less than it declared.
         """
-        self.unit = replace(self.units[key], attempt=attempt, built=built)
+        unit = replace(self.units[key], attempt=attempt, built=built)
+        self.unit = with_gpu(unit, gpu, packed)
         self.deadline, self.approved = deadline, approved is None or self.at in approved
 
     def step(self) -> dict[str, Any]:
         """Run the cell; the trial ends with it."""
         unit, self.unit = self.unit, None
-        report = {"done": True, "key": "", "status": "", "reason": "", "ended": "", "stop": "", "lost": ""}
-        report |= {"node": platform.node(), "node_id": self.at}
+        said = ("key", "status", "reason", "ended", "stop", "lost", "no_room", "crowded")
+        report: dict[str, Any] = dict.fromkeys(said, "")
+        report |= {"done": True, "measured": (), "node": platform.node(), "node_id": self.at}
         if unit is None or self.deadline.left_s() <= 0:
             return report
         if not self.approved:  # a node that has just joined: the cell goes back until it has answered
@@ -99,8 +105,13 @@ class CellActor(tune.Trainable):
         try:
             ended = self.node.run(unit, os.environ.get("CUDA_VISIBLE_DEVICES"))
             report |= {"status": ended.status, "reason": ended.reason, "ended": ended.ended}
+            report["measured"] = astuple(ended.measured) if ended.measured is not None else ()
         except NodeGoneError as e:
             report["lost"] = str(e)
+        except NoRoomError as e:
+            report["no_room"] = str(e)
+        except CrowdedError as e:
+            report["crowded"] = str(e)
         except BenchError as e:
             report["stop"] = str(e)
         except Exception as e:

@@ -7,8 +7,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -17,9 +19,15 @@ from ray.tune.search import Searcher
 
 from bench.contract import BenchError
 from bench.engine.cluster.actor import Deadline
+from bench.engine.cluster.packing import Measured, Packing
 from bench.engine.cluster.placement import Placement
+from bench.engine.job import Unit
 from bench.store.files import StoreError
 
+#: What is said of a worker that left no report.
+GONE = "the node or the worker process is gone"
+#: What Ray says of a worker that its memory monitor ended.
+_OUT_OF_MEMORY = "node running low on memory"
 #: After so many actors in a row that did not start the sweep ends.
 STARTS = 50
 #: How long a record that a worker wrote may take to become visible to the driver (NFS shows new files within
@@ -52,7 +60,10 @@ class Feed(Searcher):
         super().__init__(metric="status", mode="max")
         self.placement, self.sweep, self.lock = placement, placement.sweep, lock
         self.trials, self.pending = dict[str, str](), dict[str, _Pending]()
+        self.packing: Packing | None = None
         self.approved: set[str] | None = None  # ids of nodes that may run cells, None: all
+        self.causes = dict[str, str]()  # trial -> why its worker is gone, where Ray told
+        self.full = dict[str, str]()  # id of a node that has no room for cells -> what is told of it
         self.seen, self.failed_starts = False, 0
 
     def suggest(self, trial_id: str) -> Any:
@@ -76,7 +87,8 @@ class Feed(Searcher):
                 return None
             self.trials[trial_id] = unit.key
             approved = None if self.approved is None else tuple(self.approved)
-            return unit.key, unit.attempt, dict(unit.built), Deadline(self.sweep.deadline), approved
+            until = Deadline(self.sweep.deadline)
+            return unit.key, unit.attempt, dict(unit.built), until, approved, unit.needs.gpu, unit.packed
 
     def _trusted(self) -> bool:
         """Whether records of workers reach this store: one was seen, or none is awaited. Nothing more is
@@ -90,7 +102,7 @@ class Feed(Searcher):
             if self.placement.end(trial_id):
                 self._not_started(error)
             elif (key := self.trials.pop(trial_id, None)) is not None:
-                self._ended(key, result if not error else None)
+                self._ended(key, result if not error else None, self.causes.pop(trial_id, ""))
 
     def _not_started(self, error: bool) -> None:
         """A trial ended before it began: withdrawn, or its actor did not start."""
@@ -101,13 +113,22 @@ class Feed(Searcher):
             )
             self.sweep.fail(BenchError(why))
 
-    def _ended(self, key: str, result: Any) -> None:
+    def _ended(self, key: str, result: Any, why: str = "") -> None:
         if not result or "key" not in result:
-            self.sweep.lost(key, "the node or the worker process is gone")
+            self._lost(key, why or GONE)
         elif not result["key"]:  # the budget was used up, or the node has not answered the roll call
             self.sweep.done(key, None)
+        elif result["no_room"]:  # the cell goes to another node; this one gets none any more
+            self.full[result["node_id"]] = f"node {result['node']}: {result['no_room']}"
+            self.sweep.done(key, None)
+        elif result["crowded"]:
+            unit, _ = self.sweep.in_progress[key]
+            self.sweep.done(key, None)
+            if self.packing is not None:
+                self.packing.crowded(unit, result["crowded"])
+            self._place_anew()
         elif result["lost"]:
-            self.sweep.lost(key, result["lost"])
+            self._lost(key, result["lost"])
         elif result["status"]:
             self.pending[key] = _Pending(result, time.monotonic(), -inf)
             self._poll()
@@ -136,7 +157,9 @@ class Feed(Searcher):
             if visible:
                 del self.pending[key]
                 self.seen = True
+                unit, _ = self.sweep.in_progress[key]
                 self.sweep.done(key, report["status"], report["reason"])
+                self._measured(unit, report)
             elif now - pending.since < VISIBLE_WITHIN_S:
                 self.pending[key] = replace(pending, polled=now)
             else:
@@ -144,6 +167,24 @@ class Feed(Searcher):
                 label = self.sweep.in_progress[key][0].label
                 self.sweep.done(key, None)
                 self.sweep.fail(BenchError(_not_shared(label, report, self.sweep.store.url)))
+
+    def _lost(self, key: str, why: str) -> None:
+        self.sweep.lost(key, why)
+        self._place_anew()
+
+    def _measured(self, unit: Unit, report: Mapping[str, Any]) -> None:
+        """Learn from a cell that has ended what cells of its kind take of a GPU."""
+        took = Measured(*report["measured"]) if report["status"] == "ok" and report["measured"] else None
+        if self.packing is not None and took is not None and self.packing.ended(unit, took):
+            self._place_anew()
+
+    def _place_anew(self) -> None:
+        """Ask for what waiting cells need by what is known now."""
+        if self.packing is None:
+            return
+        self.sweep.waiting = [self.packing.placed(u) for u in self.sweep.waiting]
+        self.sweep.notes += [n for n in self.packing.notes if n not in self.sweep.notes]
+        self.placement.look()
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing, since the store holds the whole state of a sweep."""
@@ -199,6 +240,11 @@ class Withdrawal(FIFOScheduler):
             if trial.trial_id in surplus and trial.status == trial.PENDING:
                 tune_controller.stop_trial(trial)
 
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Called before the searcher is told that the trial ended, and not why."""
+        with suppress(OSError, TypeError), self.feed.lock:
+            self.feed.causes[trial.trial_id] = why_gone(Path(trial.error_file).read_text("utf-8", "replace"))
+
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """Tune (2.60) goes on counting a pending trial that is stopped among those that wait for an actor,
         and keeps an idle actor, with its resources, for it.
@@ -211,6 +257,13 @@ class Withdrawal(FIFOScheduler):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def why_gone(said: str) -> str:
+    """Why a worker is gone, from what Ray says of it. Its monitor ends workers when a node runs out of
+    memory, whoever used it; a cell that uses more than its own limit has been ended before.
+    """
+    return f"{GONE}: its node ran out of memory, and Ray ended it" if _OUT_OF_MEMORY in said else GONE
 
 
 def _not_shared(label: str, report: Mapping[str, Any], url: str) -> str:

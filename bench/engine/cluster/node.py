@@ -31,13 +31,14 @@ from dataclasses import dataclass
 from multiprocessing import process
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from bench.contract import BenchError
+from bench.contract import BenchError, Record
 from bench.engine import processes
+from bench.engine.cluster.packing import Measured
 from bench.engine.forkserver import ForkServer
 from bench.engine.job import Unit
-from bench.engine.worker import run_unit
+from bench.engine.worker import CrowdedError, NoRoomError, run_unit
 from bench.store.records import Store
 
 #: How long the process waits for another actor after the last one has left: longer than Ray takes to put one
@@ -53,11 +54,23 @@ STOP_WITHIN_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a unit. ``ended`` of its record, "" if there is none because it was cancelled."""
+    """The end of a unit. ``ended`` of its record, "" if there is none because it was cancelled; ``measured``:
+    what it took.
+    """
 
     status: str = ""
     reason: str = ""
     ended: str = ""
+    measured: Measured | None = None
+
+    @staticmethod
+    def of(record: Record) -> Ended:
+        """The end that a record tells of."""
+        return Ended(record.status, record.reason, record.ended, Measured.of(record))
+
+
+#: What a unit may raise on which the sweep goes on.
+_RAISED: dict[str, type[BenchError]] = {e.__name__: e for e in (NoRoomError, CrowdedError)}
 
 
 class NodeGoneError(Exception):
@@ -110,6 +123,8 @@ class Node:
             visible: the GPUs that it may use, as ``CUDA_VISIBLE_DEVICES`` says it; None: it is not set.
 
         Raises:
+            NoRoomError: a folder of this node is full that every cell needs.
+            CrowdedError: other cells on its GPU may have ended it.
             BenchError: the unit cannot run on this node, or the store cannot be read or written.
             NodeGoneError: the process died; the next call starts another.
         """
@@ -122,8 +137,9 @@ class Node:
             self.close()
             raise NodeGoneError("the process that runs the cells of its node is gone") from error
         if kind == "ended":
-            return Ended(*value)
-        raise BenchError(value)
+            ended: Ended = value
+            return ended
+        raise _RAISED.get(kind, BenchError)(value)
 
     def close(self) -> None:
         """Leave; a unit that runs is ended."""
@@ -298,11 +314,13 @@ class _Server:
                 self.actors, self.alone_since = self.actors - 1, time.monotonic()
 
     def _run(self, connection: Connection, unit: Unit, visible: str | None, gone: threading.Event) -> None:
-        answer: tuple[Literal["ended", "stop"], Any]
+        answer: tuple[str, Any]
         try:
             cancel = _Either(gone, self.ending)
             record = run_unit(unit, self.cells, self.store, cancel=cancel, visible=visible)
-            answer = "ended", (record.status, record.reason, record.ended) if record is not None else ()
+            answer = "ended", Ended() if record is None else Ended.of(record)
+        except (NoRoomError, CrowdedError) as error:
+            answer = type(error).__name__, str(error)
         except BenchError as error:
             answer = "stop", str(error)
         except BaseException as error:

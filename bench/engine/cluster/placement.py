@@ -29,22 +29,27 @@ LOOK_S, SOON_S = 0.5, 0.1
 ENOUGH = 32
 #: How long a cell waits at least before a node is kept for it: other actors have to start anew then.
 HOLD_S = 5.0
+#: How Ray names the type of a node's GPUs among its resources.
+ACCELERATOR = "accelerator_type:"
 #: Resources of a node as Ray has them, by the id of the node.
 Nodes = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What Ray is asked for: processors, GPUs, bytes of memory, and the nodes that it must not be."""
+    """What Ray is asked for: processors, GPUs, bytes of memory, the nodes that it must not be, and the type
+    of its GPUs ("": any).
+    """
 
     cpu: float
     gpu: float
     memory: int
     avoid: tuple[str, ...] = ()
+    accelerator: str = ""
 
     def of(self) -> dict[str, float]:
         """The resources as Ray names them."""
-        return {"CPU": self.cpu, "GPU": self.gpu, "memory": self.memory}
+        return {"CPU": self.cpu, "GPU": self.gpu, "memory": self.memory, **_of_type(self.accelerator)}
 
 
 @dataclass(slots=True)
@@ -134,7 +139,8 @@ class Placement:
         size, avoid = self._size(needs), self._unfit(needs)
         if self._turn is not None and self._competes(size, self._turn.node, self._turn.short):
             avoid.add(self._turn.node)
-        return Shape(size["CPU"], size["GPU"], int(size["memory"]), tuple(sorted(avoid)))
+        kept_away = tuple(sorted(avoid))
+        return Shape(size["CPU"], size["GPU"], int(size["memory"]), kept_away, needs.accelerator)
 
     def _fills(self, needs: Needs, shape: Shape) -> bool:
         """Whether a unit may run wherever a trial of that shape was placed."""
@@ -152,14 +158,15 @@ class Placement:
         """
         assert self._turn is not None
         other = size != self._size(self._turn.unit.needs) and _share(size, self.nodes.get(node, {})) <= 1
-        return other and any(size[name] > 0 for name in short)
+        return other and any(size.get(name, 0.0) > 0 for name in short)
 
     def _size(self, needs: Needs) -> dict[str, float]:
         if self._sized_for[0] is not self.nodes or self._sized_for[1] != self.left_out:
             self._sized_for, self._sizes = (self.nodes, set(self.left_out)), {}
         if needs not in self._sizes:
             memory = memory_of(needs, [r for n, r in self.nodes.items() if n not in self.left_out])
-            self._sizes[needs] = {"CPU": float(needs.cpu), "GPU": float(needs.gpu), "memory": memory}
+            size = {"CPU": float(needs.cpu), "GPU": float(needs.gpu), "memory": memory}
+            self._sizes[needs] = size | _of_type(needs.accelerator)
         return self._sizes[needs]
 
     def watch(self, free: Callable[[], Nodes]) -> None:
@@ -213,6 +220,11 @@ class Placement:
         if kept:
             self.sweep.held = ""
             self.look()
+
+
+def _of_type(accelerator: str) -> dict[str, float]:
+    """What Ray is asked for so that it places a cell where GPUs are of that type: such a node has 1 of it."""
+    return {f"{ACCELERATOR}{accelerator}": 0.001} if accelerator else {}
 
 
 def memory_of(needs: Needs, nodes: Iterable[Mapping[str, float]]) -> int:

@@ -13,7 +13,6 @@ import platform
 import secrets
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,18 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import bench
-from bench.cache import cache_folder
 from bench.contract import BenchError, Task
 from bench.declarations import settings_from
 from bench.engine.job import Unit
+from bench.engine.worker import lacking_room, room_gb
 from bench.registry import Origin
 from bench.store import provenance
 from bench.store.files import open_files
 
 #: A clock that is so many seconds off is told, and one so many is too far: a lease is renewed every 20 s.
 CLOCK_TOLD_S, CLOCK_S = 5.0, 20.0
-#: The least room in the folders for temporary files and for the cache.
-ROOM_GB = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +143,8 @@ def answer(asked: Question, node: str, ray: str) -> Answer:
         clock=datetime.now(UTC).timestamp(),
         store=_store(asked, node),
         missing=_missing(asked) if code == asked.code else {},
-        gpu_gb=_gpu_gb(),
-        room_gb=_room_gb(),
+        gpu_gb=gpu_gb(),
+        room_gb=room_gb(),
     )
 
 
@@ -183,7 +180,7 @@ def _missing(asked: Question) -> dict[str, str]:
     return found
 
 
-def _gpu_gb() -> tuple[float, ...]:
+def gpu_gb() -> tuple[float, ...]:
     """Memory of each GPU; by nvidia-smi, since asking CUDA takes memory on the device."""
     if shutil.which("nvidia-smi") is None:
         return ()
@@ -193,15 +190,6 @@ def _gpu_gb() -> tuple[float, ...]:
     )  # fmt: skip
     sizes = listed.stdout.split() if listed.returncode == 0 else []
     return tuple(int(mib) / 1024 for mib in sizes if mib.isdigit())
-
-
-def _room_gb() -> dict[str, float]:
-    """Folder -> free space, of the folders for temporary files and for the cache, or of what is above it."""
-    found = {}
-    for folder in (Path(tempfile.gettempdir()), cache_folder()):
-        there = next(p for p in (folder, *folder.parents) if p.exists())
-        found[str(folder)] = shutil.disk_usage(there).free / 2**30
-    return found
 
 
 # ---------------------------------------------------------------------------------------------- on the driver
@@ -218,12 +206,7 @@ def verdict(asked: Question, said: Answer, sent: float, received: float, token_s
         token_seen: whether the driver sees the file that the node wrote into the store.
     """
     fault = _software(asked, said) or _store_fault(asked, said, token_seen) or _data(said)
-    for folder, free in said.room_gb.items():
-        if free < ROOM_GB and not fault:
-            fault = (
-                f"{free:.2f} GB are free in {folder}, a cell may need {ROOM_GB:g}: make room there, or name "
-                "another folder (TMPDIR, BENCH_CACHE)"
-            )
+    fault = fault or lacking_room(said.room_gb)
     off = max(sent - said.clock, said.clock - received, 0.0)
     if off > CLOCK_S and not fault:
         fault = f"its clock is {off:.0f} s off the driver's: run a time service (chrony, ntpd) on both"
