@@ -272,7 +272,7 @@ class Splitting(Sample):
 
 
 def test_where_the_split_changes_with_the_seed_rows_are_ranked_and_compared_on_the_seeds_that_all_have():
-    """Seed 2 is an easy test set. A row that ran on it is not better for that, nor is one that did not worse."""
+    """Seed 2 is an easy test set: who ran on it is not better for that, who did not is not worse."""
     easy = {
         "lr": [[0.50, 0.51, 0.90]],
         "a": [[0.52, 0.53]],
