@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -50,12 +50,8 @@ class RowMeans:
         """
         name, at = metric or self._arrays.metric.name, tuple(tasks)
         units = self.have_units(rows, at, name)
-        return [self._mean(r, at, name, units, log, group) for r, group in self._groups(rows)]
-
-    def _groups(self, rows: Sequence[int]) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Each row with the rows whose seeds it must have in common with."""
-        together = tuple(sorted(rows)) if self._arrays.spec.track.split_per_seed else ()
-        return ((r, together or (r,)) for r in rows)
+        shared = tuple(sorted(rows)) if self._arrays.spec.track.split_per_seed else ()
+        return [self._mean(r, at, name, units, log, shared or (r,)) for r in rows]
 
     def _mean(
         self, row: int, tasks: tuple[int, ...], metric: str, units: bool, log: bool, group: tuple[int, ...]
@@ -68,6 +64,7 @@ class RowMeans:
     def _compute(
         self, row: int, tasks: tuple[int, ...], metric: str, units: bool, log: bool, group: tuple[int, ...]
     ) -> RowMean:
+        """The mean over the seeds that every row of ``group``, the row itself among them, has."""
         every = self._arrays.values(metric)[0]
         values = every[row]
         of: dict[str, list[int]] = {}
