@@ -46,6 +46,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("no CUDA device")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of Ray first: one of them runs at a time, so that the end would wait for what is left of them."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Of the processes that run tests only one at a time starts Ray, whose own processes take a machine.
