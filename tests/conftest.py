@@ -39,8 +39,8 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 # tests thirty times as slow. Set before anybody imports numpy or torch.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
-# Ray starts its workers at nice 15: beside two busy processes on two processors these stood still for minutes.
-os.environ["RAY_worker_niceness"] = "0"
+# Ray starts its workers at nice 15: beside two busy processes on two processors these stood for minutes.
+os.environ.update({"RAY_worker_niceness": "0"})
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
