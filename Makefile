@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
-# Tests run in that many processes, each of up to 2 GB; one that is done takes over tests of another.
-WORKERS ?= 2
+# Tests run in that many processes, each of up to 4 GB; one that is done takes over tests of another. One more than two
+# processors, since tests of Ray, of which only one runs at a time, wait more than they compute.
+WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: run test fast lint check perf gpu gpu-wheels clean

@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from bench.contract import Record
 from bench.engine.execute import execute
@@ -37,11 +39,32 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 # tests thirty times as slow. Set before anybody imports numpy or torch.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
+# Ray starts its workers at nice 15: beside two busy processes on two processors these stood for minutes.
+os.environ.update({"RAY_worker_niceness": "0"})
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked ``gpu`` where there is none."""
     if item.get_closest_marker("gpu") and not pytest.importorskip("torch").cuda.is_available():
         pytest.skip("no CUDA device")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of Ray first: one of them runs at a time, so that the end would wait for what is left of them."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Of the processes that run tests only one at a time starts Ray, whose own processes take a machine.
+
+    Around everything else, so that waiting for its turn does not count against the time limit of a test.
+    """
+    run = getattr(item.config, "workerinput", {}).get("testrunuid")
+    if run is None or not item.get_closest_marker("ray"):
+        return (yield)
+    with FileLock(Path(tempfile.gettempdir()) / f"gridbench-ray-{run}.lock"):
+        return (yield)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 #: Seconds after which a state that does not come is a failure; a machine under load is still within it.
-BOUND_S = 150.0
+BOUND_S = 400.0
 
 
 def wait_for(what: Callable[[], Any], said: str = "nothing happened", seconds: float = BOUND_S) -> Any:

@@ -15,6 +15,7 @@ With one data set and three seeds, of which most of the variance is, the error c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,8 @@ from bench.stats.rows import Names, RowMean, SeedScores, Source
 class Several:
     """Several rows, or several contrasts of rows, on one data set, seed by seed.
 
-    ``values``: (k, S). ``influence``: (k, S, G). ``has``: (k, S), which seeds there are.
+    ``values``, (k, S), and ``influence``, (k, S, G), as the `errors` that they bring into a mean over seeds:
+    rows may have different seeds, each its own number of them. ``has``: (k, S), which seeds there are.
     """
 
     values: Array
@@ -110,9 +112,19 @@ def _several(scores: Sequence[SeedScores], exact: Sequence[bool]) -> Several:
         at = np.searchsorted(seeds, s.seeds)
         has[i, slice(None) if fixed else at] = True
         if not fixed:
-            values[i, at] = s.values
-            influence[i][np.ix_(at, np.searchsorted(names, s.names))] = s.influence
+            values[i, at] = errors(s.values)
+            influence[i][np.ix_(at, np.searchsorted(names, s.names))] = errors(s.influence)
     return Several(values, influence, has)
+
+
+def errors(x: Array, axis: int = 0) -> Array:
+    """What each observation along an axis brings into the error of their mean: squares sum to its variance.
+
+    Errors of two means over different seeds that share some may be subtracted seed by seed: what both draw
+    of a shared seed cancels as far as both count it, and the other seeds stay. 0 for a single observation.
+    """
+    n = x.shape[axis]
+    return np.asarray((x - x.mean(axis, keepdims=True)) / math.sqrt(max(n * (n - 1), 1)))
 
 
 def by_example(a: Aligned) -> tuple[Array, Array]:
@@ -135,21 +147,13 @@ def beyond_examples(d: Several) -> tuple[Array, Array, Array]:
     """What seeds add on one data set: the rest of their variance, all of it, its degrees of freedom: (k,)
     each.
 
-    All are NaN where rows share fewer than two seeds. Where a row has further seeds that others lack, the
-    number of shared ones is taken for the size of the sample, which is less.
+    All are NaN where rows share fewer than two seeds. Degrees of freedom are those of the shared ones, though
+    a row may have more.
     """
     n = d.has.sum(1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        total = _variance(d.values, d.has, n) / n
-        examples = _variance(d.influence, d.has[:, :, None], n[:, None]).sum(1) / n
     df = np.where(n < 2, np.nan, n - 1.0)
-    return total - examples, total, df
-
-
-def _variance(x: Array, has: Bools, n: npt.NDArray[np.int64]) -> Array:
-    """Over the second axis, of what is there; NaN below two."""
-    mean = (x * has).sum(1) / n
-    return np.asarray((np.square(x - mean[:, None]) * has).sum(1) / np.where(n < 2, np.nan, n - 1.0))
+    total = np.where(n < 2, np.nan, np.square(d.values).sum(1))
+    return total - np.square(d.influence).sum((1, 2)), total, df
 
 
 def variance(a: Aligned) -> tuple[Array, Array]:

@@ -157,7 +157,8 @@ def example_boards(rng, runs, sets, seeds, rotate, b, rare):
         d = u[:, 0] - u[:, 1]
         if rotate:
             d = (d[:, :, None] * np.eye(seeds)[None, :, :, None]).reshape(runs, seeds, seeds * n)
-        by_data.append(examples.Several(y[:, 0] - y[:, 1], d, np.ones((runs, seeds), bool)))
+        values, parts = examples.errors(y[:, 0] - y[:, 1], 1), examples.errors(d, 1)
+        by_data.append(examples.Several(values, parts, np.ones((runs, seeds), bool)))
         influence.append(d.mean(1))
         mean = mean + (y[:, 0] - y[:, 1]).mean(1)
     every = np.concatenate(influence, axis=1)
