@@ -56,9 +56,10 @@ def test_run_says_where_a_job_server_is_for(bench, tmp_path):
 
 def test_the_command_on_the_cluster_gets_every_option_that_run_has(bench, monkeypatch):
     """All options of `bench run` but those that say where it runs."""
+    from inspect import signature
     from types import SimpleNamespace
 
-    from bench.cli.sweep import launch
+    from bench.cli.sweep import launch, run
     from bench.cluster import jobs
 
     sent = []
@@ -67,7 +68,9 @@ def test_the_command_on_the_cluster_gets_every_option_that_run_has(bench, monkey
     monkeypatch.setattr(jobs, "submit", lambda client, key, words, env, about: sent.extend(words))
     monkeypatch.setattr(launch, "_environment", lambda options, *how: ({}, options.words()))
     given = ["--stale", "--failed", "--no-pack", "--budget", "2h", "--rate", "2.5"]
-    given += ["--max-pending", "9", "--wait", "10m"]
+    given += ["--max-pending", "9", "--wait", "10m", "--log", "mlflow"]
+    of_run, of_launch = (set(signature(c.command).parameters) for c in (run, launch))
+    assert of_run - of_launch == {"local", "cpus"}
     said = bench("launch", "-p", "paper", "-t", "ood", *URL, *given, "--detach")
     assert said.code == 0, said
     assert sent[-len(given) :] == given

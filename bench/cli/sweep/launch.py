@@ -18,6 +18,7 @@ from bench.cli.session import Session
 from bench.cli.sweep.run import (
     BudgetOption,
     FailedOption,
+    LogOption,
     NoPackOption,
     PendingOption,
     RateOption,
@@ -50,6 +51,7 @@ def command(
     failed: FailedOption = False,
     budget: BudgetOption = None,
     rate: RateOption = None,
+    log: LogOption = [],  # noqa: B006
     address: JobsOption = None,
     max_pending: PendingOption = None,
     wait: WaitOption = None,
@@ -94,6 +96,7 @@ def command(
     values = {"--budget": budget, "--rate": rate, "--max-pending": max_pending, "--wait": wait}
     flags = [f for f, on in (("--stale", stale), ("--failed", failed), ("--no-pack", no_pack)) if on]
     flags += [str(word) for flag, value in values.items() if value is not None for word in (flag, value)]
+    flags += [word for name in dict.fromkeys(log) for word in ("--log", name.value)]
     with TemporaryDirectory(prefix="bench-launch-") as folder:
         env, arguments = _environment(
             options, Path(folder) / "gridbench.zip", image, "uv" if uv else "pip" if pip else ""

@@ -96,6 +96,18 @@ class Logs(StrEnum):
     tensorboard = "tensorboard"
 
 
+LogOption = Annotated[
+    list[Logs],
+    typer.Option(
+        "--log",
+        rich_help_panel=RUNNING,
+        help="Log each cell that ends as a run of MLflow, Weights & Biases or TensorBoard: its settings,"
+        " curve, scores and record. Each client's own variables, where the sweep is run, say where. May be"
+        " repeated.",
+    ),
+]
+
+
 @takes("profile", "track", "method", "filter", "fresh", "store", "suite", "plugin", "local", "cpus")
 def command(
     options: Options,
@@ -103,15 +115,7 @@ def command(
     failed: FailedOption = False,
     budget: BudgetOption = None,
     rate: RateOption = None,
-    log: Annotated[
-        list[Logs],
-        typer.Option(
-            "--log",
-            rich_help_panel=RUNNING,
-            help="Log each cell that ends as a run of MLflow, Weights & Biases or TensorBoard: its settings,"
-            " curve, scores and record. Each client's own variables say where. May be repeated.",
-        ),
-    ] = [],  # noqa: B006
+    log: LogOption = [],  # noqa: B006
     address: AddressOption = None,
     max_pending: PendingOption = None,
     wait: WaitOption = None,
