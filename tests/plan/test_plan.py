@@ -284,7 +284,9 @@ def test_a_row_that_the_profile_leaves_out_and_an_ablation_elsewhere_are_named(g
 
 
 def test_two_tasks_of_one_name_are_an_error(grids):
-    grids.of("grids", grid={"scales": [4, 4]})
+    (plugin,) = map(Path, grids.plugins)
+    plugin.write_text(plugin.read_text().replace('f"flights-{s}x"', '"flights"'))
+    grids.of("grids", grid={"scales": [1, 4]})
     with pytest.raises(BenchError, match="track grids: two tasks have one name"):
         grids.plan()
 
@@ -414,6 +416,6 @@ def test_stages_are_declared_once_a_task_however_many_rows_read_them(monkeypatch
     for c in plan.cells:
         rows.setdefault((c.plan.track.name, c.task.name), set()).add(c.row)
     assert set(asked) == set(rows)
-    assert min(map(len, rows.values())) > 8
+    assert min(map(len, rows.values())) > 6
     # ood's own declaration of its frozen features asks once more.
     assert max(asked.values()) <= 2
