@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,10 @@ from bench.contract import BenchError, Method, Task, Track
 from bench.errors import nearest
 
 Role = Literal["method", "baseline", "plugin"]
+
+#: Held while a file is imported, which Python's own locks of modules do not cover: a node of a cluster
+#: begins several cells in threads of one process, and a thread must not see the module half-read.
+_LOADING = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +91,20 @@ class Origin:
             return importlib.import_module(self.module)
         path = self.place
         name = f"bench_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}"
-        if name in sys.modules:
-            return sys.modules[name]
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise BenchError(f"--plugin {path}: not a Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-        return module
+        with _LOADING:
+            if name in sys.modules:
+                return sys.modules[name]
+            spec = importlib.util.spec_from_file_location(name, path)
+            if spec is None or spec.loader is None:
+                raise BenchError(f"--plugin {path}: not a Python file")
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[name]
+                raise
+            return module
 
 
 @dataclass(frozen=True, slots=True)

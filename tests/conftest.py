@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,10 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 # Tiny networks gain nothing from threads, and threads that wait for each other on a busy machine made some
 # tests thirty times as slow. Set before anybody imports numpy or torch.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+
+# A shell that starts a command in the background has it ignore interrupts, and so would all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Ray starts its workers at nice 15: beside two busy processes on two processors these stood for minutes.
 os.environ.update({"RAY_worker_niceness": "0"})

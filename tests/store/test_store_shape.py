@@ -190,6 +190,7 @@ def commands(sandbox, monkeypatch):
     from bench.board.text import csvout, markdown, terminal
     from bench.cli.records import show
     from bench.cli.sweep import status
+    from bench.live.overview import MARKS, overview
     from bench.plan import estimate, make_plan
     from bench.suite import Suite
 
@@ -201,7 +202,9 @@ def commands(sandbox, monkeypatch):
     def look(store: Any) -> None:
         plan = make_plan(suite, registry, store, "laptop")
         estimate(plan.cells)
-        quiet.print(status._matrix(plan, "grids"))
+        for matrix in overview(plan, store, []).matrices:
+            for table in status._tables(matrix, plan.profile, MARKS):
+                quiet.print(table)
         (board,) = boards(plan, store, sandbox.folder)
         for text in (terminal.render(board, width=100), markdown.render(board), csvout.render(board)):
             assert text
