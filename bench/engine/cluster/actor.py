@@ -70,7 +70,8 @@ class CellActor(tune.Trainable):
         self.at, self.units = here.get_node_id(), units
         self.unit: Unit | None = None
         folder = folder_for(here.get_session_name(), here.get_job_id(), self.at)
-        self.node = Node(folder, store, preload, Parent.of(os.getppid()))
+        self.raylet = Parent.of(os.getppid())
+        self.node = Node(folder, store, preload, self.raylet)
         self.deadline, self.approved = Deadline(None), False
 
     def take(
@@ -98,7 +99,9 @@ class CellActor(tune.Trainable):
         report |= {"done": True, "measured": (), "node": platform.node(), "node_id": self.at}
         if unit is None or self.deadline.left_s() <= 0:
             return report
-        if not self.approved:  # a node that has just joined: the cell goes back until it has answered
+        # A node that has just joined: the cell goes back until it has answered. A node whose raylet is gone:
+        # this actor may live a little longer, and a cell that it took would lose an attempt for nothing.
+        if not self.approved or not self.raylet.alive():
             time.sleep(UNKNOWN_S)
             return report
         report["key"] = unit.key
