@@ -218,11 +218,11 @@ class _Execution:
     def _record(self, outcome: Outcome) -> Record:
         result, job, artifacts = outcome.result, self.job, self.store.artifacts
         made = {
-            "code": artifacts.put(self.dependencies.code.listing, "json"),
+            "code": artifacts.put_listing(self.dependencies.code.listing),
             "ran_with": self.dependencies.ran_with,
             "data": self.unit.data,
             "stages": self.dependencies.stages,
-            "built_by": {k: artifacts.put(v.listing, "json") for k, v in self.dependencies.built_by.items()},
+            "built_by": {k: artifacts.put_listing(v.listing) for k, v in self.dependencies.built_by.items()},
             "packages": provenance.packages(),
             **provenance.commit(),
         }

@@ -4,8 +4,10 @@ reading.
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from numbers import Real
 from typing import Any
@@ -113,3 +115,17 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} {value!r:.80}")
+
+
+@contextmanager
+def no_gc() -> Iterator[None]:
+    """Stop the cycle collector while many small objects are made, since it would visit all of them
+    repeatedly.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -18,14 +18,13 @@ deleted (`bench.store.segments.SegmentBuilder`).
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -34,7 +33,7 @@ import orjson
 from bench.contract import BenchError, Record
 from bench.store.artifacts import Artifacts
 from bench.store.draws import Draw, Draws
-from bench.store.encoding import SCHEMA, NewerError, check_shape, dump, parse, record_of
+from bench.store.encoding import SCHEMA, NewerError, check_shape, dump, no_gc, parse, record_of
 from bench.store.files import KEY, Files, LocalFiles, StoreError, check_key, open_files
 from bench.store.segments import SEALED, compact, many_small, seal, write_segment
 from bench.store.shape import ShapeError
@@ -43,6 +42,8 @@ from bench.store.summaries import RecordSummary, StringTable, match_key, summary
 _LOOSE = re.compile(rf"(?P<key>{KEY.pattern})(?:\.(?P<stamp>[0-9a-f]{{20}}))?\.json")
 _SCRATCH_AGE_S = 3 * 24 * 3600.0
 _ATTEMPTS = 50
+#: How old the listing of segments may be that `Store.fresh` goes by, if nothing says that there are others.
+_SEGMENTS_S = 60.0
 _T = TypeVar("_T")
 _NO_FILE = "a folder, a pipe or a link to nothing"
 
@@ -155,7 +156,7 @@ class Store:
         Raises:
             StoreError: the store cannot be reached.
         """
-        with self._lock, _no_gc():
+        with self._lock, no_gc():
             self._refresh()
             return dict(self._index)
 
@@ -196,7 +197,7 @@ class Store:
 
     def _retry(self, find: Callable[[], _T]) -> _T:
         """The result of ``find``, called again as long as other processes remove the files that it reads."""
-        with self._lock, _no_gc():
+        with self._lock, no_gc():
             for _ in range(_ATTEMPTS):
                 try:
                     return find()
@@ -249,12 +250,17 @@ class Store:
     def fresh(self) -> dict[str, RecordSummary]:
         """`summaries`, with what other machines wrote until this moment (a network folder may
         show it late).
+
+        It is called for each cell, so the segments are listed again only if somebody may have sealed records
+        since: then loose ones that were read are gone.
         """
         try:
             self._files.refresh("records")
         except OSError as error:
             raise StoreError(f"cannot write store {self.url}: {error}") from error
-        return self.summaries()
+        with self._lock, no_gc():
+            self._refresh(segments=False)
+            return dict(self._index)
 
     def holds(self, key: str, ended: str) -> bool:
         """Whether the record of a key that ended at that time is here, whether or not it is the one that
@@ -284,28 +290,33 @@ class Store:
         self._read: set[str] = set()
         self._newer: set[str] = set()  # segments that hold records of a newer schema
         self._table = StringTable()
+        self._segments: dict[str, int] = {}  # as they were last listed
+        self._listed = -inf  # and when
         self._loaded = False
 
-    def _refresh(self) -> None:
+    def _refresh(self, *, segments: bool = True) -> None:
         """Bring the index up to date. Loose names are listed before sealed ones: whoever seals a record
-        writes the segment before it removes the loose file, so a record is in one of the two listings."""
+        writes the segment before it removes the loose file, so a record is in one of the two listings.
+        ``segments``: list these whether or not something says that there are others.
+        """
         try:
-            for _ in range(_ATTEMPTS):
-                if self._scan():
+            for attempt in range(_ATTEMPTS):
+                if self._scan(segments or attempt > 0):
                     self._loaded = True
                     return
         except OSError as error:
             raise StoreError(f"cannot read store {self.url}: {error}") from error
         raise StoreError(f"{self.url} changes faster than it can be read")
 
-    def _scan(self) -> bool:
+    def _scan(self, segments: bool) -> bool:
         """Read new files; False if files were removed meanwhile and the folders have to be listed again."""
-        present = {
-            f"{folder}/{name}": size
-            for folder in ("records", "segments")
-            for name, size in self._files.names(folder).items()
-            if not name.startswith(".")  # hidden files belong to the file system
-        }
+        present = self._names("records")
+        loose = {p for p in self._read if p.startswith("records/")}
+        sealed = not loose or not loose <= present.keys()
+        if segments or sealed or time.monotonic() - self._listed > _SEGMENTS_S:
+            self._listed = time.monotonic()
+            self._segments = self._names("segments")
+        present |= self._segments
         gone = self._read.difference(present)
         orphans = [h for h in self._index.values() if h.file in gone] if gone else []
         if gone:
@@ -328,6 +339,11 @@ class Store:
             self._reset_index()
             return False
         return settled
+
+    def _names(self, folder: str) -> dict[str, int]:
+        """Paths of the files in a folder with their sizes. Hidden ones belong to the file system."""
+        names = self._files.names(folder).items()
+        return {f"{folder}/{name}": size for name, size in names if not name.startswith(".")}
 
     def _add(self, summary: RecordSummary) -> None:
         """Add a record to the index, unless it is there already (a damaged segment is read a second time)."""
@@ -468,7 +484,7 @@ class Store:
         Raises:
             StoreError: the segment cannot be written; the loose records stay.
         """
-        with self._lock, _no_gc():
+        with self._lock, no_gc():
             try:
                 there = self._files.names("records")
                 names = [n for n, size in there.items() if size >= 0 and _LOOSE.fullmatch(n)]
@@ -499,17 +515,3 @@ class _UnsoundError(Exception):
 def _printable(text: str) -> str:
     """A file name that can be printed: what is not UTF-8 in it is escaped."""
     return text.encode(errors="backslashreplace").decode()
-
-
-@contextmanager
-def _no_gc() -> Iterator[None]:
-    """Stop the cycle collector while many small objects are made, since it would visit all of them
-    repeatedly.
-    """
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
