@@ -21,7 +21,7 @@ from pathlib import Path
 from bench.cache import cache_folder
 from bench.contract import BenchError, Record, digest
 from bench.declarations import shard_keys
-from bench.engine.cluster.gpus import Gpus, Use, ask_nvidia
+from bench.engine.cluster.gpus import Use, of_this_machine
 from bench.engine.forkserver import DEVICE_MEMORY, FULL, ForkServer, Outcome, remove
 from bench.engine.job import Unit, load
 from bench.store import provenance
@@ -38,7 +38,7 @@ LOOK_EVERY_S, COPY_EVERY_S = 5.0, 60.0
 #: The least room in the folders for temporary files and for the cache.
 ROOM_GB = 1.0
 #: The GPUs of this machine, and the cells of this process on them.
-GPUS = Gpus(ask_nvidia)
+GPUS = of_this_machine()
 
 
 class CrowdedError(BenchError):

@@ -10,7 +10,7 @@ from polling import wait_for
 from bench.contract import BenchError, Needs, Record, Task
 from bench.engine import worker
 from bench.engine.cluster import gpus as gpus_module
-from bench.engine.cluster.gpus import LOOKS, Gpus, ask_nvidia
+from bench.engine.cluster.gpus import LOOKS, Gpus, Neighbours, ask_nvidia
 from bench.engine.cluster.node import Ended, NodeGoneError
 from bench.engine.cluster.packing import MOST, Measured, Packing, with_gpu
 from bench.engine.execute import units
@@ -127,10 +127,16 @@ def test_what_a_record_says():
 # ----------------------------------------------------------------------------------------------- measurements
 
 
-def test_cells_that_share_a_gpu_are_counted(monkeypatch):
+@pytest.fixture
+def nobody(tmp_path):
+    """No other process runs cells on the GPUs of this machine."""
+    return Neighbours(tmp_path / "gpus", dict)
+
+
+def test_cells_that_share_a_gpu_are_counted(monkeypatch, nobody):
     now = SimpleNamespace(s=0.0)
     monkeypatch.setattr(gpus_module, "time", SimpleNamespace(monotonic=lambda: now.s, sleep=lambda s: None))
-    gpus = Gpus(dict)
+    gpus = Gpus(dict, nobody)
     with gpus.used("0") as one, gpus.used("1,2") as other, gpus.used(None) as none:
         now.s = 10.0
         with gpus.used("0"):
@@ -143,9 +149,9 @@ def test_cells_that_share_a_gpu_are_counted(monkeypatch):
     assert (one.mean_shared, third.mean_shared) == ((10 + 2 * 5 + 3 * 5) / 20, 3.0)
 
 
-def test_how_busy_gpus_are_is_watched_while_cells_run(monkeypatch):
+def test_how_busy_gpus_are_is_watched_while_cells_run(monkeypatch, nobody):
     monkeypatch.setattr(gpus_module, "EVERY_S", 0.001)
-    gpus = Gpus(lambda: {"0": 0.2, "1": 0.6})
+    gpus = Gpus(lambda: {"0": 0.2, "1": 0.6}, nobody)
     with gpus.used("0,1") as both, gpus.used("7") as unknown, gpus.used(None):
         assert both.busy is None or both.busy == pytest.approx(0.4)
         wait_for(lambda: len(both.looks) >= LOOKS, "it was looked at often enough")

@@ -161,7 +161,7 @@ def write_stamped(store: Store, records: Iterable[Record], codes: Iterable[Closu
         StoreError: the store cannot be written.
     """
     for code in codes:
-        store.artifacts.put(code.listing, "json")
+        store.artifacts.put_listing(code.listing)
     for record in records:
         store.write(record)
 
