@@ -244,10 +244,12 @@ class _Run:
             for key in list(self.sweep.in_progress):
                 self.sweep.done(key, None)
 
-    def _gpu_gb(self) -> float:
-        """Memory of the smallest GPU on which a cell may run, 0 if it is not known."""
-        known = self.placement.gpu_gb.items()
-        return min((gb for n, gb in known if n not in self.placement.left_out), default=self.own_gpu_gb)
+    def _gpu_gb(self, accelerator: str) -> float:
+        """Memory of the smallest GPU of a type ("": of any) on which a cell may run, 0 if it is not known."""
+        at = self.placement
+        right = {n for n, r in at.nodes.items() if not accelerator or f"{ACCELERATOR}{accelerator}" in r}
+        known = (gb for n, gb in at.gpu_gb.items() if n in right - at.left_out)
+        return min(known, default=self.own_gpu_gb)
 
     def _roll(self) -> None:
         """Take over which nodes get no cells: those that failed the roll call, those that have no room any

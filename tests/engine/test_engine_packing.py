@@ -35,7 +35,7 @@ def cell(seed=0, row="r", kind="cell", **needs):
 
 @pytest.fixture
 def packing():
-    return Packing(kind_of, lambda: 80.0)
+    return Packing(kind_of, lambda accelerator: 80.0)
 
 
 def share(packing, unit):
@@ -82,8 +82,16 @@ def test_who_declares_otherwise_has_decided(packing, of):
     assert share(packing, cell(1, **of)) == of.get("gpu", 1)
 
 
+def test_the_memory_that_counts_is_that_of_the_type_a_cell_asks_for():
+    packing = Packing(kind_of, {"": 16.0, "H100": 80.0}.__getitem__)
+    for row, of in (("any", {}), ("typed", {"accelerator": "H100"})):
+        packing.ended(cell(0, row, **of), LITTLE)
+    assert share(packing, cell(1, "any")) == 1
+    assert share(packing, cell(1, "typed", accelerator="H100")) == pytest.approx(1 / 6, abs=1e-4)
+
+
 def test_without_knowing_the_gpus_memory_nothing_is_packed():
-    packing = Packing(kind_of, lambda: 0.0)
+    packing = Packing(kind_of, lambda accelerator: 0.0)
     assert packing.ended(cell(0), LITTLE) is False
     assert share(packing, cell(1)) == 1
 
@@ -248,7 +256,7 @@ def test_a_feed_packs_what_waits_and_takes_it_back():
     )
     sweep.machines = [Needs(cpu=8, gpu=1, mem_gb=64)]
     feed = Feed(Placement(sweep, 8, {"a": {"CPU": 8.0, "GPU": 1.0, "memory": 64.0 * gb}}), threading.Lock())
-    feed.packing = Packing(kind_of, lambda: 30.0)
+    feed.packing = Packing(kind_of, lambda accelerator: 30.0)
     said = dict.fromkeys(("reason", "ended", "stop", "lost", "no_room", "crowded"), "")
 
     def begun(trial):
