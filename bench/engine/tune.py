@@ -66,8 +66,8 @@ def alive(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, float]]:
 
 def leaving(nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Id -> what is told of each node that the cluster is about to take away (Ray drains it: it was
-    preempted, or the cluster gets smaller). Cells that run there may run until it is gone, and then go on
-    elsewhere.
+    preempted, or the cluster gets smaller). Cells that run there may run until it is gone, with their
+    checkpoints copied at once (`bench.engine.cluster.actor`), and then go on elsewhere.
     """
     names = {n["NodeID"]: n["NodeManagerHostname"] for n in nodes if n["Alive"]}
     going = cluster.get_draining_nodes().keys() & names.keys()

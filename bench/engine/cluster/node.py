@@ -46,6 +46,8 @@ from bench.store.records import Store
 LINGER_S = 60.0
 #: The longest path of the folder with the sockets: the kernel takes 107 bytes for theirs.
 SOCKET_PATH = 80
+#: What an actor sends when the cluster is about to take the machine away.
+LEAVING = "leaving"
 #: How often it looks whether it is still needed.
 LOOK_S = 0.5
 #: How long cells may take to end once the process is to end.
@@ -114,6 +116,15 @@ class Node:
         self._folder = folder
         self._settings = [store, list(preload), parent.pid, parent.started, linger_s]
         self._connection: Connection | None = None
+        self._sending, self._leaving = threading.Lock(), False
+
+    def leave(self) -> None:
+        """The machine is about to be taken away: have each checkpoint of its cells copied at once."""
+        with self._sending:
+            self._leaving = True
+            if self._connection is not None:
+                with suppress(OSError):  # it is gone, as whoever runs a unit finds out
+                    self._connection.send(LEAVING)
 
     def run(self, unit: Unit, visible: str | None) -> Ended:
         """Run a unit to its end.
@@ -131,7 +142,10 @@ class Node:
         if self._connection is None:
             self._connection = self._connect()
         try:
-            self._connection.send((unit, visible))
+            with self._sending:
+                if self._leaving:
+                    self._connection.send(LEAVING)
+                self._connection.send((unit, visible))
             kind, value = self._connection.recv()
         except (EOFError, OSError) as error:
             self.close()
@@ -251,6 +265,7 @@ class _Server:
         self.listener = Listener(str(folder / "socket"), "AF_UNIX", backlog=256)
         self.lock, self.actors, self.running = threading.Lock(), 0, set[threading.Thread]()
         self.ending, self.alone_since = threading.Event(), time.monotonic()
+        self.leaving = threading.Event()
 
     def serve(self) -> None:
         """Serve actors until it is needed no more."""
@@ -300,7 +315,11 @@ class _Server:
         try:
             connection.send("counted")
             while True:
-                unit, visible = connection.recv()
+                received = connection.recv()
+                if received == LEAVING:
+                    self.leaving.set()
+                    continue
+                unit, visible = received
                 run = (connection, unit, visible, gone)
                 thread = threading.Thread(target=self._run, args=run, daemon=True)
                 with self.lock:
@@ -317,7 +336,9 @@ class _Server:
         answer: tuple[str, Any]
         try:
             cancel = _Either(gone, self.ending)
-            record = run_unit(unit, self.cells, self.store, cancel=cancel, visible=visible)
+            record = run_unit(
+                unit, self.cells, self.store, cancel=cancel, visible=visible, leaving=self.leaving
+            )
             answer = "ended", Ended() if record is None else Ended.of(record)
         except (NoRoomError, CrowdedError) as error:
             answer = type(error).__name__, str(error)
