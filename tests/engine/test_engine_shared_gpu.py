@@ -3,14 +3,25 @@ nothing. The GPU is pretended: a stand-in for nvidia-smi names it, and CUDA_VISI
 """
 
 import os
+import threading
+import time
 import uuid
+from collections import Counter
+from dataclasses import astuple
+from types import SimpleNamespace
 
 import pytest
-from polling import BOUND_S, wait_for
+from polling import BOUND_S, beside, wait_for
 
-from bench.engine import local
+from bench.engine import local, worker
 from bench.engine.cluster import gpus as gpus_module
 from bench.engine.cluster.gpus import Gpus, Neighbours, uuids
+from bench.engine.cluster.node import Ended
+from bench.engine.cluster.packing import Packing, with_gpu
+from bench.engine.execute import units
+from bench.engine.forkserver import Outcome
+from bench.engine.sweep import Sweep, kind_of
+from bench.engine.worker import run_unit
 
 A, B = "GPU-aaaa-1111", "GPU-bbbb-2222"
 NAMES = {"0": A, A: A, "1": B, B: B}
@@ -144,3 +155,100 @@ def test_two_drivers_on_one_gpu_say_so_in_their_records(make_sandbox, tmp_path, 
     for record in (one, two):
         assert record.where["gpus"] == ["NVIDIA T4"], "the one that its driver may use"
         assert record.limits["gpu"] == 1
+
+
+# ------------------------------------------------------------------------------- a sweep that packs its cells
+
+
+class Packed:
+    """A sweep of one row on a GPU of 24 GB: each cell takes 8 GB and a fifth of its time, 100 s where it runs
+    alone and ``seconds`` beside another. Ray is played by the test, a child by this as a fork server.
+    """
+
+    def __init__(self, sandbox, monkeypatch, seconds):
+        from bench.engine.cluster.feed import Feed
+        from bench.engine.cluster.placement import Placement
+
+        self.now, self.seconds, self.together = 0.0, seconds, None
+        clock = SimpleNamespace(monotonic=lambda: self.now, sleep=lambda s: time.sleep(0.001))
+        monkeypatch.setattr(gpus_module, "time", clock)
+        self.gpus = Gpus(lambda: {"0": 0.2}, Neighbours(sandbox.folder / "gpus", dict))
+        monkeypatch.setattr(worker, "GPUS", self.gpus)
+        sandbox.use("slow").of("slow", seeds=7, grid={"cells": 1}, needs={"half": {"gpu": 1}})
+        plan = sandbox.plan("half")
+        todo, _ = units(plan, plan.to_run(), sandbox.registry(), failed=False)
+        self.units, self.sweep = {u.key: u for u in todo}, Sweep(sandbox.store(), list(todo))
+        node = {"CPU": 8.0, "GPU": 1.0, "memory": 64.0 * 2**30}
+        self.feed = Feed(Placement(self.sweep, 8, {"a": node}), threading.Lock())
+        self.feed.packing = Packing(kind_of, lambda accelerator: 24.0)
+
+    def run(self, job, *, cancel=None):
+        """One cell, as its child would end."""
+        if self.together is None:
+            (use,) = self.gpus._uses
+            wait_for(lambda: use.busy is not None, "nobody looked how busy the GPU is")
+            took = 100.0
+        else:
+            took = self.seconds
+            self.together.wait()
+        cost = {"run_s": took, "gpu_peak_mb": 8192.0}
+        return Outcome("ok", result={"metrics": {"value": 1.0}, "cost": cost})
+
+    def begin(self, trial):
+        """A trial gets its place: the unit that it runs."""
+        self.feed.placement.look()
+        assert self.feed.suggest(trial) is not None
+        key, *_, gpu, packed = self.feed.begin(trial)
+        return trial, with_gpu(self.units[key], gpu, packed)
+
+    def end(self, trial, unit):
+        """It runs on the GPU that Ray gave it, and its actor reports."""
+        ended = Ended.of(run_unit(unit, self, self.sweep.store, visible="0"))
+        said = dict.fromkeys(("reason", "stop", "lost", "no_room", "crowded"), "")
+        said |= {"key": unit.key, "status": ended.status, "ended": ended.ended, "node": "a"}
+        self.feed.on_trial_complete(trial, {**said, "measured": astuple(ended.measured)})
+
+    def pair(self, *trials):
+        """Two cells run side by side from their beginning to their end."""
+
+        def end_both():
+            self.now += self.seconds
+
+        self.together = threading.Barrier(2, end_both, timeout=BOUND_S)
+        (one, first), (two, second) = map(self.begin, trials)
+        assert (first.needs.gpu, second.needs.gpu) == (0.5, 0.5)
+        with beside(lambda: self.end(one, first)):
+            self.end(two, second)
+        self.together = None
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("seconds", "kept", "rates"),
+    [(150.0, True, (36.0, 48.0)), (250.0, False, (36.0, 28.8))],
+    ids=["more end in an hour", "fewer do"],
+)
+def test_cells_that_share_a_gpu_say_so_while_more_end_in_an_hour(sandbox, monkeypatch, seconds, kept, rates):
+    sweep = Packed(sandbox, monkeypatch, seconds)
+    sweep.end(*sweep.begin("first"))
+    sweep.pair("second", "third")
+    (known,) = sweep.feed.packing._kinds.values()
+    assert (known.rate(known.alone), known.rate(known.beside)) == pytest.approx(rates)
+    if kept:
+        sweep.pair("fourth", "fifth")
+    else:
+        trial, unit = sweep.begin("fourth")
+        assert (unit.needs.gpu, unit.packed) == (1, False)
+        sweep.end(trial, unit)
+        assert (
+            "28.8 end in an hour on a GPU that they share, 36.0 where each has one" in sweep.sweep.notes[-1]
+        )
+    sweep.sweep.leases.close()
+    records = sandbox.records()
+    assert Counter(map(tuple, map(shares, records))) == (
+        {(): 1, ("shared: 2",): 4} if kept else {(): 2, ("shared: 2",): 2}
+    )
+    for record in records:
+        cost = {k: v for k, v in record.cost.items() if k.startswith("gpu_")}
+        cost.pop("gpu_busy", None)
+        assert cost == ({"gpu_shared": 2.0} if shares(record) else {"gpu_peak_mb": 8192.0})
