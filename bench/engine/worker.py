@@ -93,6 +93,7 @@ def run_unit(
     cancel: threading.Event | None = None,
     visible: str | None = None,
     leaving: threading.Event | None = None,
+    wrote: Callable[[str], None] = lambda file: None,
 ) -> Record | None:
     """Run a unit to its end and write its record; None if it was cancelled (then the cell stays new).
 
@@ -106,6 +107,7 @@ def run_unit(
         visible: the GPUs that the process may use, as ``CUDA_VISIBLE_DEVICES`` says it; None: those that this
             process's environment allows.
         leaving: set once this machine is about to be taken away: then each checkpoint is copied at once.
+        wrote: told the file of the record, "" if it was cancelled.
 
     Raises:
         NoRoomError: this machine has no room for cells; the cell stays new and may run elsewhere.
@@ -113,7 +115,10 @@ def run_unit(
         StoreError: the store cannot be written; the cell stays new and the sweep must stop.
     """
     try:
-        return _Execution(unit, server, store, cancel, visible, leaving or threading.Event()).run()
+        execution = _Execution(unit, server, store, cancel, visible, leaving or threading.Event())
+        record = execution.run()
+        wrote(execution.file)
+        return record
     except StoreError as error:
         # What is fetched from the store is written to this machine's cache.
         full = isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL
@@ -135,7 +140,7 @@ class _Execution:
         leaving: threading.Event,
     ) -> None:
         self.unit, self.server, self.store, self.cancel = unit, server, store, cancel
-        self.leaving = leaving
+        self.leaving, self.file = leaving, ""
         self.started, self.attempt, self.marks = provenance.now(), unit.attempt, list[str]()
         self.gpu = Use(frozenset())
         found = _find(unit, store)
@@ -210,14 +215,14 @@ class _Execution:
         """
         try:
             record = self._record(outcome)
-            self.store.write(record)
+            self.file = self.store.write(record)
         except StoreError:
             raise
         except BenchError as e:
             error = {"type": type(e).__name__, "message": str(e), "last_lines": outcome.log[-15:]}
             refused = dataclasses.replace(outcome, status="failed", reason="", result={}, error=error)
             record = self._record(refused)
-            self.store.write(record)
+            self.file = self.store.write(record)
         return record
 
     def _record(self, outcome: Outcome) -> Record:

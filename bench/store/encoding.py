@@ -100,10 +100,10 @@ def dump(record: Record) -> bytes:
     try:
         return orjson.dumps(plain, default=_plain, option=orjson.OPT_SORT_KEYS)
     except TypeError as error:
-        raise BenchError(f"record {record.key} ({_called(record)}) is not plain JSON: {error}") from error
+        raise BenchError(f"record {record.key} ({named(record)}) is not plain JSON: {error}") from error
 
 
-def _called(record: Record) -> str:
+def named(record: Record) -> str:
     """The cell of a record, named for a message."""
     named = ("track", "task", "row", "seed")
     return " · ".join(str(record.cell[k]) for k in named if k in record.cell) or record.kind

@@ -51,6 +51,11 @@ def check_parts(path: str) -> str:
     return path
 
 
+def printable(text: str) -> str:
+    """A file name that can be printed: what is not UTF-8 in it is escaped."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def open_files(url: str | Path) -> Files:
     """The files of a store: a folder (a path or ``file://``), or any other fsspec URL.
 

@@ -33,8 +33,8 @@ import orjson
 from bench.contract import BenchError, Record
 from bench.store.artifacts import Artifacts
 from bench.store.draws import Draw, Draws
-from bench.store.encoding import SCHEMA, NewerError, check_shape, dump, no_gc, parse, record_of
-from bench.store.files import KEY, Files, LocalFiles, StoreError, check_key, open_files
+from bench.store.encoding import SCHEMA, NewerError, check_shape, dump, named, no_gc, parse, record_of
+from bench.store.files import KEY, Files, LocalFiles, StoreError, check_key, open_files, printable
 from bench.store.segments import SEALED, compact, many_small, seal, write_segment
 from bench.store.shape import ShapeError
 from bench.store.summaries import RecordSummary, StringTable, match_key, summary_of
@@ -100,8 +100,9 @@ class Store:
 
     # ------------------------------------------------------------------------------------------------ writing
 
-    def write(self, record: Record) -> None:
-        """Write a record, whole or not at all; `RecordSummary.rank` says which record of a key counts.
+    def write(self, record: Record) -> str:
+        """Write a record, whole or not at all, and return its file; `RecordSummary.rank` says which record of
+        a key counts.
 
         Raises:
             StoreError: it cannot be written (full disk, read-only, no network); the cell stays new.
@@ -118,16 +119,14 @@ class Store:
             self._make()
             self._files.write(path, line)
         except StoreError as error:
-            named = " · ".join(
-                str(v) for k in ("track", "task", "row", "seed") if (v := record.cell.get(k)) is not None
-            )
             raise StoreError(
-                f"{record.kind} {record.key} ({named}) is not recorded and stays new: {error}"
+                f"{record.kind} {record.key} ({named(record)}) is not recorded and stays new: {error}"
             ) from error
         with self._lock:
             if self._loaded:
                 self._add(summary_of(raw, self._table, path, 0, len(line)))
                 self._read.add(path)
+        return path
 
     def full(self) -> bool:
         """Whether the store is a folder whose disk is full."""
@@ -262,20 +261,26 @@ class Store:
             self._refresh(segments=False)
             return dict(self._index)
 
-    def holds(self, key: str, ended: str) -> bool:
+    def holds(self, key: str, ended: str, file: str = "") -> bool:
         """Whether the record of a key that ended at that time is here, whether or not it is the one that
-        counts.
+        counts. ``file``: where its writer says that it lies, which is looked at first.
         """
-        summary = self.fresh().get(check_key(key))
-        if summary is not None and summary.ended == ended:
-            return True
-        try:
-            names = [f"records/{n}" for n in self._files.names("records") if n.partition(".")[0] == key]
-            found = [parse(data) for _, data in self._files.read_many(names) if data is not None]
-        except OSError as error:
-            raise StoreError(f"cannot read store {self.url}: {error}") from error
-        except (ShapeError, NewerError):
-            return False  # reported and set aside when it is read
+        named_so = file.startswith(f"records/{check_key(key)}.")
+        with self._lock:
+            try:
+                if named_so and (file in self._read or self._read_loose([file])):
+                    known = (self._index.get(key), *self._others.get(key, ()))
+                    if any(s is not None and s.ended == ended for s in known):
+                        return True
+                summary = self.fresh().get(key)
+                if summary is not None and summary.ended == ended:
+                    return True
+                names = [f"records/{n}" for n in self._files.names("records") if n.partition(".")[0] == key]
+                found = [parse(data) for _, data in self._files.read_many(names) if data is not None]
+            except OSError as error:
+                raise StoreError(f"cannot read store {self.url}: {error}") from error
+            except (ShapeError, NewerError):
+                return False  # reported and set aside when it is read
         return any(raw.get("ended") == ended for raw in found)
 
     def match(self, start: str) -> str:
@@ -371,19 +376,19 @@ class Store:
             self.problems.append(problem)
 
     def _read_loose(self, paths: list[str]) -> bool:
-        named = {p: m["key"] for p in paths if (m := _LOOSE.fullmatch(p.rpartition("/")[2]))}
+        keys = {p: m["key"] for p in paths if (m := _LOOSE.fullmatch(p.rpartition("/")[2]))}
         for path in paths:
-            if path not in named:
+            if path not in keys:
                 self._set_aside(path, "not a record's name")
         settled = True
-        for path, data in self._files.read_many(list(named)):
+        for path, data in self._files.read_many(list(keys)):
             if data is None:
                 settled = False
                 continue
             self._read.add(path)
             try:
                 raw = parse(data)
-                check_shape(raw, named[path])
+                check_shape(raw, keys[path])
                 self._add(summary_of(raw, self._table, path, 0, len(data)))
             except NewerError as error:
                 self._report(f"{path} is left out: {error}")
@@ -392,7 +397,7 @@ class Store:
         return settled
 
     def _set_aside(self, path: str, why: str) -> None:
-        named = _printable(path)
+        shown = printable(path)
         try:
             to = self._files.set_aside(path)
         except FileNotFoundError:
@@ -400,11 +405,11 @@ class Store:
         except (OSError, BenchError) as error:
             self._read.add(path)
             self._report(
-                f"{named} is not a record ({why}); it cannot be moved to aside/: {_printable(str(error))}"
+                f"{shown} is not a record ({why}); it cannot be moved to aside/: {printable(str(error))}"
             )
         else:
             self._read.discard(path)
-            self._report(f"{named} is not a record ({why}); moved to {to}")
+            self._report(f"{shown} is not a record ({why}); moved to {to}")
 
     def _read_sealed(self, path: str) -> bool:
         """Read a segment and check its digest. Of its records only the fields of the summaries are checked:
@@ -510,8 +515,3 @@ class _UnsoundError(Exception):
     def __init__(self, summary: RecordSummary, why: Exception) -> None:
         super().__init__(str(why))
         self.summary = summary
-
-
-def _printable(text: str) -> str:
-    """A file name that can be printed: what is not UTF-8 in it is escaped."""
-    return text.encode(errors="backslashreplace").decode()

@@ -66,7 +66,7 @@ def test_before_a_machine_is_taken_away_each_checkpoint_is_copied_at_once():
 def test_the_process_of_a_node_learns_from_its_actors_that_the_machine_is_leaving(monkeypatch, when):
     began, told = threading.Event(), []
 
-    def run_unit(unit, cells, store, *, cancel, visible, leaving):
+    def run_unit(unit, cells, store, *, cancel, visible, leaving, wrote):
         began.set()
         assert leaving.wait(BOUND_S)
         told.append((unit, visible))

@@ -93,6 +93,25 @@ def test_a_cell_costs_at_most_six_requests_however_many_records_there_are(sweeps
     assert len(sweep.store.summaries()) == 9
 
 
+@pytest.mark.parametrize(("row", "more"), [("memorised", []), ("tuned", ["write artifacts"])])
+def test_on_a_cluster_the_driver_sees_a_record_with_one_request_more(sweeps, counted, row, more):
+    """It is told the file, and believes it when it has read it."""
+    sweep = sweeps(row)
+    workers = Store.open(sweep.store.url)
+    for _ in range(9):
+        counted.clear()
+        unit, files = sweep.next(), []
+        record = run_unit(unit, Server(), workers, wrote=files.append)
+        assert sweep.store.holds(unit.key, record.ended, *files)
+        sweep.done(unit.key, record.status)
+    assert sorted(counted) == sorted([*SMALLEST, *more, "read_many records"])
+    assert len(counted) - len(more) <= MOST
+    assert not sweep.store.holds(unit.key, "another time", *files)
+    assert not sweep.store.holds(sweep.next().key, record.ended, *files), "of another cell"
+    workers.seal(1)
+    assert Store.open(sweep.store.url).holds(unit.key, record.ended, *files), "sealed meanwhile"
+
+
 def test_a_cell_that_another_driver_has_ended_costs_two_requests_and_its_record(sweeps, counted):
     mine, other = sweeps("memorised"), sweeps("memorised")
     run_one(mine)

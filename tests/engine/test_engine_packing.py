@@ -249,7 +249,7 @@ def test_a_feed_packs_what_waits_and_takes_it_back():
     from bench.engine.sweep import Sweep
 
     gb = 2**30
-    store = SimpleNamespace(holds=lambda key, ended: True)
+    store = SimpleNamespace(holds=lambda key, ended, file: True)
     sweep = Sweep(store, [cell(seed, mem_gb=1) for seed in range(4)])
     sweep.leases = SimpleNamespace(
         claim=lambda unit: True, refused=lambda key: False, built=lambda unit: {}, release=lambda key: None
@@ -257,7 +257,7 @@ def test_a_feed_packs_what_waits_and_takes_it_back():
     sweep.machines = [Needs(cpu=8, gpu=1, mem_gb=64)]
     feed = Feed(Placement(sweep, 8, {"a": {"CPU": 8.0, "GPU": 1.0, "memory": 64.0 * gb}}), threading.Lock())
     feed.packing = Packing(kind_of, lambda accelerator: 30.0)
-    said = dict.fromkeys(("reason", "ended", "stop", "lost", "no_room", "crowded"), "")
+    said = dict.fromkeys(("reason", "ended", "file", "stop", "lost", "no_room", "crowded"), "")
 
     def begun(trial):
         feed.placement.look()
@@ -284,7 +284,10 @@ def test_a_feed_packs_what_waits_and_takes_it_back():
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        (Ended("ok", "", "now", LITTLE), {"status": "ok", "ended": "now", "measured": astuple(LITTLE)}),
+        (
+            Ended("ok", "", "now", LITTLE, "f"),
+            {"status": "ok", "ended": "now", "file": "f", "measured": astuple(LITTLE)},
+        ),
         (Ended(), {"status": "", "measured": ()}),
         (NoRoomError("full"), {"no_room": "full"}),
         (CrowdedError("oom"), {"crowded": "oom"}),
@@ -309,6 +312,6 @@ def test_an_actor_runs_what_it_was_given_and_reports(how, said):
     actor.take("r0", 2, {}, Deadline(None), None, 0.25, True)
     report = actor.step()
     assert [(u.key, u.attempt, u.needs.gpu, u.packed) for u in given] == [("r0", 2, 0.25, True)]
-    plain = dict.fromkeys(("status", "reason", "ended", "stop", "lost", "no_room", "crowded"), "")
+    plain = dict.fromkeys(("status", "reason", "ended", "file", "stop", "lost", "no_room", "crowded"), "")
     wanted = {**plain, "measured": (), "key": "r0", "node_id": "a", "done": True, **said}
     assert {k: v for k, v in report.items() if k != "node"} == wanted

@@ -203,9 +203,17 @@ class Packed:
 
     def end(self, trial, unit):
         """It runs on the GPU that Ray gave it, and its actor reports."""
-        ended = Ended.of(run_unit(unit, self, self.sweep.store, visible="0"))
+        files = []
+        record = run_unit(unit, self, self.sweep.store, visible="0", wrote=files.append)
+        ended = Ended.of(record, *files)
         said = dict.fromkeys(("reason", "stop", "lost", "no_room", "crowded"), "")
-        said |= {"key": unit.key, "status": ended.status, "ended": ended.ended, "node": "a"}
+        said |= {
+            "key": unit.key,
+            "status": ended.status,
+            "ended": ended.ended,
+            "node": "a",
+            "file": ended.file,
+        }
         self.feed.on_trial_complete(trial, {**said, "measured": astuple(ended.measured)})
 
     def pair(self, *trials):

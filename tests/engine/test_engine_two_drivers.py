@@ -388,7 +388,16 @@ def test_records_in_a_store_that_is_not_the_drivers_are_no_results(turns, bench,
     assert "8 ok" not in said.out
 
 
-SAID = {"status": "ok", "reason": "", "stop": "", "lost": "", "no_room": "", "crowded": "", "measured": ()}
+SAID = {
+    "status": "ok",
+    "reason": "",
+    "file": "",
+    "stop": "",
+    "lost": "",
+    "no_room": "",
+    "crowded": "",
+    "measured": (),
+}
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ class CellActor(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Run the cell; the trial ends with it."""
         unit, self.unit = self.unit, None
-        said = ("key", "status", "reason", "ended", "stop", "lost", "no_room", "crowded")
+        said = ("key", "status", "reason", "ended", "file", "stop", "lost", "no_room", "crowded")
         report: dict[str, Any] = dict.fromkeys(said, "")
         report |= {"done": True, "measured": (), "node": platform.node(), "node_id": self.at}
         if unit is None or self.deadline.left_s() <= 0:
@@ -122,7 +122,8 @@ class CellActor(tune.Trainable):
         report["key"] = unit.key
         try:
             ended = self.node.run(unit, os.environ.get("CUDA_VISIBLE_DEVICES"))
-            report |= {"status": ended.status, "reason": ended.reason, "ended": ended.ended}
+            report |= {"status": ended.status, "reason": ended.reason}
+            report |= {"ended": ended.ended, "file": ended.file}
             report["measured"] = astuple(ended.measured) if ended.measured is not None else ()
         except NodeGoneError as e:
             report["lost"] = str(e)

@@ -56,19 +56,20 @@ STOP_WITHIN_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a unit. ``ended`` of its record, "" if there is none because it was cancelled; ``measured``:
-    what it took.
+    """The end of a unit. ``ended`` of its record, "" if there is none because it was cancelled; ``file``:
+    where the record lies in the store; ``measured``: what it took.
     """
 
     status: str = ""
     reason: str = ""
     ended: str = ""
     measured: Measured | None = None
+    file: str = ""
 
     @staticmethod
-    def of(record: Record) -> Ended:
-        """The end that a record tells of."""
-        return Ended(record.status, record.reason, record.ended, Measured.of(record))
+    def of(record: Record, file: str) -> Ended:
+        """The end that a record tells of, which lies in that file."""
+        return Ended(record.status, record.reason, record.ended, Measured.of(record), file)
 
 
 #: What a unit may raise on which the sweep goes on.
@@ -336,10 +337,12 @@ class _Server:
         answer: tuple[str, Any]
         try:
             cancel = _Either(gone, self.ending)
+            files = list[str]()
             record = run_unit(
-                unit, self.cells, self.store, cancel=cancel, visible=visible, leaving=self.leaving
-            )
-            answer = "ended", Ended() if record is None else Ended.of(record)
+                unit, self.cells, self.store, cancel=cancel, visible=visible, leaving=self.leaving,
+                wrote=files.append,
+            )  # fmt: skip
+            answer = "ended", Ended() if record is None else Ended.of(record, files[-1])
         except (NoRoomError, CrowdedError) as error:
             answer = type(error).__name__, str(error)
         except BenchError as error:
