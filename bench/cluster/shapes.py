@@ -1,4 +1,6 @@
-"""What machines a plan asks for: its cells and stages, grouped by the GPUs that each of them takes."""
+"""What machines a plan asks for: its cells and stages, grouped by the number and the type of the GPUs that
+each of them takes.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ class Shape:
 
     ``cpu``, ``gpu`` and ``mem_gb`` are what all that run side by side take together, without what Ray takes;
     ``gpu_mem_gb`` is the largest limit of device memory, 0 if none is stated; ``minutes`` is the longest
-    limit.
+    limit. ``accelerator``: the type of its GPUs as Ray names it, "": any.
     """
 
     cpu: int
@@ -31,11 +33,20 @@ class Shape:
     minutes: float
     cells: int
     at_once: int
+    accelerator: str = ""
 
     @property
     def name(self) -> str:
-        """``gpu-1``, ``gpu-8``, ``cpu``: a name that Kubernetes takes too."""
-        return f"gpu-{self.gpu}" if self.gpu else "cpu"
+        """``gpu-1``, ``gpu-8-h100``, ``cpu``: a name that Kubernetes takes too."""
+        of_type = f"-{self.accelerator.lower().strip('-')}" if self.accelerator else ""
+        return f"gpu-{self.gpu}{of_type}" if self.gpu else "cpu"
+
+    @property
+    def gpus(self) -> str:
+        """Its GPUs in words: ``8 H100 GPUs of 70 GB``."""
+        of_type = f" {self.accelerator}" if self.accelerator else ""
+        memory = f" of {self.gpu_mem_gb:g} GB" if self.gpu_mem_gb else ""
+        return f"{self.gpu}{of_type} GPU{'' if self.gpu == 1 else 's'}{memory}"
 
     @property
     def most(self) -> int:
@@ -70,13 +81,13 @@ def shapes(plan: Plan) -> list[Shape]:
             "--fresh leaves published records out"
         )
     needs += [s.stage.needs for s in plan.stages.values() if s.state in ("new", "stale")]
-    groups: dict[int, list[Needs]] = {}
+    groups: dict[tuple[int, str], list[Needs]] = {}
     for n in needs:
-        groups.setdefault(math.ceil(n.gpu), []).append(n)
-    return [_shape(gpus, groups[gpus]) for gpus in sorted(groups, reverse=True)]
+        groups.setdefault((max(math.ceil(n.gpu), int(n.accelerator != "")), n.accelerator), []).append(n)
+    return [_shape(*of, groups[of]) for of in sorted(groups, key=lambda of: (-of[0], of[1]))]
 
 
-def _shape(gpus: int, group: Iterable[Needs]) -> Shape:
+def _shape(gpus: int, accelerator: str, group: Iterable[Needs]) -> Shape:
     group = list(group)
     side = [_side_by_side(n, gpus) for n in group]
     return Shape(
@@ -87,11 +98,12 @@ def _shape(gpus: int, group: Iterable[Needs]) -> Shape:
         minutes=max(n.minutes for n in group),
         cells=len(group),
         at_once=min(side),
+        accelerator=accelerator,
     )
 
 
 def _side_by_side(needs: Needs, gpus: int) -> int:
     """How many cells with these needs a machine is made for: those that share a GPU, or that fill `CPUS`."""
-    if gpus:
+    if needs.gpu > 0:
         return max(1, int(gpus / needs.gpu + 1e-9))
     return max(1, int(CPUS / max(needs.cpu, 1)))

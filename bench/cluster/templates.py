@@ -27,25 +27,48 @@ KINDS: Mapping[str, tuple[str, str]] = {
 _TEMPLATES = Path(__file__).parent / "templates"
 #: Share of a machine's memory that Ray gives to cells unless it is told otherwise.
 _GIVEN = 0.65
-#: Instances of AWS: name -> processors, GB, GPUs, GB of one of these; the smallest of each size come first.
-_INSTANCES: Mapping[str, tuple[int, int, int, int]] = {
-    "m7i.xlarge": (4, 16, 0, 0),
-    "m7i.2xlarge": (8, 32, 0, 0),
-    "m7i.4xlarge": (16, 64, 0, 0),
-    "m7i.8xlarge": (32, 128, 0, 0),
-    "m7i.16xlarge": (64, 256, 0, 0),
-    "m7i.24xlarge": (96, 384, 0, 0),
-    "g6.xlarge": (4, 16, 1, 24),
-    "g6.2xlarge": (8, 32, 1, 24),
-    "g6.4xlarge": (16, 64, 1, 24),
-    "g6.8xlarge": (32, 128, 1, 24),
-    "g6e.4xlarge": (16, 128, 1, 48),
-    "g6e.8xlarge": (32, 256, 1, 48),
-    "g6.12xlarge": (48, 192, 4, 24),
-    "g6e.12xlarge": (48, 384, 4, 48),
-    "g6.48xlarge": (192, 768, 8, 24),
-    "g6e.48xlarge": (192, 1536, 8, 48),
-    "p5.48xlarge": (192, 2048, 8, 80),
+#: Instances of AWS: name -> processors, GB, GPUs, GB of one of these and its type as Ray names it; of those
+#: with one type the smallest come first, and newer types before older ones.
+_INSTANCES: Mapping[str, tuple[int, int, int, int, str]] = {
+    "m7i.xlarge": (4, 16, 0, 0, ""),
+    "m7i.2xlarge": (8, 32, 0, 0, ""),
+    "m7i.4xlarge": (16, 64, 0, 0, ""),
+    "m7i.8xlarge": (32, 128, 0, 0, ""),
+    "m7i.16xlarge": (64, 256, 0, 0, ""),
+    "m7i.24xlarge": (96, 384, 0, 0, ""),
+    "g6.xlarge": (4, 16, 1, 24, "L4"),
+    "g6.2xlarge": (8, 32, 1, 24, "L4"),
+    "g6.4xlarge": (16, 64, 1, 24, "L4"),
+    "g6.8xlarge": (32, 128, 1, 24, "L4"),
+    "g6e.4xlarge": (16, 128, 1, 48, "L40S"),
+    "g6e.8xlarge": (32, 256, 1, 48, "L40S"),
+    "g6.12xlarge": (48, 192, 4, 24, "L4"),
+    "g6e.12xlarge": (48, 384, 4, 48, "L40S"),
+    "g6.48xlarge": (192, 768, 8, 24, "L4"),
+    "g6e.48xlarge": (192, 1536, 8, 48, "L40S"),
+    "p5.4xlarge": (16, 256, 1, 80, "H100"),
+    "p5.48xlarge": (192, 2048, 8, 80, "H100"),
+    "p5en.48xlarge": (192, 2048, 8, 141, "H200"),
+    "p4d.24xlarge": (96, 1152, 8, 40, "A100"),
+    "p4de.24xlarge": (96, 1152, 8, 80, "A100"),
+    "g5.xlarge": (4, 16, 1, 24, "A10G"),
+    "g5.2xlarge": (8, 32, 1, 24, "A10G"),
+    "g5.4xlarge": (16, 64, 1, 24, "A10G"),
+    "g5.8xlarge": (32, 128, 1, 24, "A10G"),
+    "g5.12xlarge": (48, 192, 4, 24, "A10G"),
+    "g5.48xlarge": (192, 768, 8, 24, "A10G"),
+    "g4dn.xlarge": (4, 16, 1, 16, "T4"),
+    "g4dn.2xlarge": (8, 32, 1, 16, "T4"),
+    "g4dn.4xlarge": (16, 64, 1, 16, "T4"),
+    "g4dn.8xlarge": (32, 128, 1, 16, "T4"),
+    "g4dn.12xlarge": (48, 192, 4, 16, "T4"),
+}
+#: Type of GPU as Ray names it -> the label ``nvidia.com/gpu.product`` of nodes with one of its kinds.
+_PRODUCTS: Mapping[str, str] = {
+    "A100": "NVIDIA-A100-SXM4-80GB",
+    "H100": "NVIDIA-H100-80GB-HBM3",
+    "T4": "Tesla-T4",
+    "V100": "Tesla-V100-SXM2-16GB",
 }
 
 
@@ -90,7 +113,7 @@ def render(kind: str, wanted: Wanted) -> str:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    env.filters |= {"quoted": json.dumps, "minutes": _minutes, "instance": _instance}
+    env.filters |= {"quoted": json.dumps, "minutes": _minutes, "instance": _instance, "product": _product}
     first = wanted.shapes[0]
     words = {
         "made": f"Written by `bench cluster init {kind}`. {wanted.about}",
@@ -128,11 +151,23 @@ def _slurm_time(minutes: float) -> str:
 
 def _instance(shape: Shape) -> str:
     """The smallest instance on which a shape fits; `BenchError` if there is none."""
-    for name, (cpu, mem_gb, gpu, gpu_mem_gb) in _INSTANCES.items():
+    types = {kind for *_, kind in _INSTANCES.values() if kind}
+    if shape.accelerator and shape.accelerator not in types:
+        raise BenchError(
+            f"no instance of AWS that is known here has a GPU of type {shape.accelerator} (needs: in "
+            f"bench.yaml), only {', '.join(sorted(types))}{nearest(shape.accelerator, types)}"
+        )
+    for name, (cpu, mem_gb, gpu, gpu_mem_gb, kind) in _INSTANCES.items():
         fits = cpu >= shape.cpu and mem_gb * _GIVEN >= shape.mem_gb and gpu_mem_gb >= shape.gpu_mem_gb
-        if fits and (gpu >= shape.gpu if shape.gpu else gpu == 0):
+        right = gpu >= shape.gpu and shape.accelerator in ("", kind) if shape.gpu else gpu == 0
+        if fits and right:
             return name
     raise BenchError(
         f"no instance of AWS that is known here has {shape.cpu} processors, {shape.whole_gb} GB and "
-        f"{shape.gpu} GPUs of {shape.gpu_mem_gb:g} GB: lower `needs` in bench.yaml, or choose cells (-t, -m)"
+        f"{shape.gpus}: lower `needs` in bench.yaml, or choose cells (-t, -m)"
     )
+
+
+def _product(accelerator: str) -> str:
+    """What NVIDIA's device plugin calls a GPU of a type on the nodes of Kubernetes."""
+    return _PRODUCTS.get(accelerator, f"NVIDIA-{accelerator}")

@@ -34,9 +34,9 @@ STOP_WITHIN_S = 10.0
 def machine(cpus: int | None = None) -> Needs:
     """The resources of this machine: processors (or ``cpus`` of them), GPUs, memory in GB."""
     cpu = cpus or len(os.sched_getaffinity(0))
-    gpus = _gpus()
+    gpus = visible_gpus()
     kind = accelerator(provenance.environment()["gpus"]) if gpus else ""
-    return Needs(cpu=cpu, gpu=gpus, mem_gb=total_gb(), minutes=float("inf"), accelerator=kind)
+    return Needs(cpu=cpu, gpu=len(gpus), mem_gb=total_gb(), minutes=float("inf"), accelerator=kind)
 
 
 def accelerator(names: Sequence[str]) -> str:
@@ -82,12 +82,13 @@ def _cgroup_gb(
                 yield float("inf") if limit == "max" else int(limit) / 2**30
 
 
-def _gpus() -> int:
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([v for v in visible.split(",") if v.strip()])
+        return [v.strip() for v in visible.split(",") if v.strip()]
     devices = Path("/proc/driver/nvidia/gpus")
-    return len(list(devices.iterdir())) if devices.is_dir() else 0
+    return [str(i) for i, _ in enumerate(devices.iterdir())] if devices.is_dir() else []
 
 
 class _Capacity:
@@ -140,11 +141,12 @@ def run(sweep: Sweep, preload: Sequence[str], *, cpus: int | None = None) -> Non
     sweep.notes += memory_notes(sweep.waiting, [for_cells])
     sweep.machines = [for_cells]
     server, capacity, cancel = ForkServer(preload), _Capacity(for_cells), threading.Event()
+    names = visible_gpus()
     server.start()
     ended: queue.Queue[tuple[Unit, list[int], Any]] = queue.Queue()
 
     def work(unit: Unit, gpus: list[int]) -> None:
-        visible = ",".join(map(str, gpus)) if gpus else None
+        visible = ",".join(names[i] for i in gpus) if gpus else None
         try:
             ended.put((unit, gpus, run_unit(unit, server, sweep.store, cancel=cancel, visible=visible)))
         except BaseException as e:

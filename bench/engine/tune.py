@@ -66,8 +66,8 @@ def alive(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, float]]:
 
 def leaving(nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Id -> what is told of each node that the cluster is about to take away (Ray drains it: it was
-    preempted, or the cluster gets smaller). Cells that run there may run until it is gone, and then go on
-    elsewhere.
+    preempted, or the cluster gets smaller). Cells that run there may run until it is gone, with their
+    checkpoints copied at once (`bench.engine.cluster.actor`), and then go on elsewhere.
     """
     names = {n["NodeID"]: n["NodeManagerHostname"] for n in nodes if n["Alive"]}
     going = cluster.get_draining_nodes().keys() & names.keys()
@@ -244,10 +244,12 @@ class _Run:
             for key in list(self.sweep.in_progress):
                 self.sweep.done(key, None)
 
-    def _gpu_gb(self) -> float:
-        """Memory of the smallest GPU on which a cell may run, 0 if it is not known."""
-        known = self.placement.gpu_gb.items()
-        return min((gb for n, gb in known if n not in self.placement.left_out), default=self.own_gpu_gb)
+    def _gpu_gb(self, accelerator: str) -> float:
+        """Memory of the smallest GPU of a type ("": of any) on which a cell may run, 0 if it is not known."""
+        at = self.placement
+        right = {n for n, r in at.nodes.items() if not accelerator or f"{ACCELERATOR}{accelerator}" in r}
+        known = (gb for n, gb in at.gpu_gb.items() if n in right - at.left_out)
+        return min(known, default=self.own_gpu_gb)
 
     def _roll(self) -> None:
         """Take over which nodes get no cells: those that failed the roll call, those that have no room any

@@ -21,7 +21,7 @@ from pathlib import Path
 from bench.cache import cache_folder
 from bench.contract import BenchError, Record, digest
 from bench.declarations import shard_keys
-from bench.engine.cluster.gpus import Gpus, Use, ask_nvidia
+from bench.engine.cluster.gpus import Use, of_this_machine
 from bench.engine.forkserver import DEVICE_MEMORY, FULL, ForkServer, Outcome, remove
 from bench.engine.job import Unit, load
 from bench.store import provenance
@@ -33,12 +33,13 @@ from bench.store.records import Store
 
 #: How often a cell is tried again whose process, worker or node was lost.
 LOST_RETRIES = 2
-#: How often it is looked for a new checkpoint, and how often one is copied into an object store at most.
+#: How often it is looked for a new checkpoint, and how often one is copied into an object store at most: so
+#: much of its work is lost with a machine that nobody announced to be taken away.
 LOOK_EVERY_S, COPY_EVERY_S = 5.0, 60.0
 #: The least room in the folders for temporary files and for the cache.
 ROOM_GB = 1.0
 #: The GPUs of this machine, and the cells of this process on them.
-GPUS = Gpus(ask_nvidia)
+GPUS = of_this_machine()
 
 
 class CrowdedError(BenchError):
@@ -91,6 +92,8 @@ def run_unit(
     *,
     cancel: threading.Event | None = None,
     visible: str | None = None,
+    leaving: threading.Event | None = None,
+    wrote: Callable[[str], None] = lambda file: None,
 ) -> Record | None:
     """Run a unit to its end and write its record; None if it was cancelled (then the cell stays new).
 
@@ -103,6 +106,8 @@ def run_unit(
         cancel: ends the run once it is set.
         visible: the GPUs that the process may use, as ``CUDA_VISIBLE_DEVICES`` says it; None: those that this
             process's environment allows.
+        leaving: set once this machine is about to be taken away: then each checkpoint is copied at once.
+        wrote: told the file of the record, "" if it was cancelled.
 
     Raises:
         NoRoomError: this machine has no room for cells; the cell stays new and may run elsewhere.
@@ -110,7 +115,10 @@ def run_unit(
         StoreError: the store cannot be written; the cell stays new and the sweep must stop.
     """
     try:
-        return _Execution(unit, server, store, cancel, visible).run()
+        execution = _Execution(unit, server, store, cancel, visible, leaving or threading.Event())
+        record = execution.run()
+        wrote(execution.file)
+        return record
     except StoreError as error:
         # What is fetched from the store is written to this machine's cache.
         full = isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL
@@ -129,8 +137,10 @@ class _Execution:
         store: Store,
         cancel: threading.Event | None,
         visible: str | None,
+        leaving: threading.Event,
     ) -> None:
         self.unit, self.server, self.store, self.cancel = unit, server, store, cancel
+        self.leaving, self.file = leaving, ""
         self.started, self.attempt, self.marks = provenance.now(), unit.attempt, list[str]()
         self.gpu = Use(frozenset())
         found = _find(unit, store)
@@ -173,7 +183,7 @@ class _Execution:
     def _attempt(self) -> Outcome:
         visible = self.job.visible if self.unit.needs.gpu > 0 else None
         try:
-            with GPUS.used(visible) as self.gpu, copied(self.checkpoints):
+            with GPUS.used(visible) as self.gpu, copied(self.checkpoints, self.leaving):
                 return self.server.run(self.job, cancel=self.cancel)
         except OSError as error:
             if error.errno not in FULL:
@@ -205,24 +215,24 @@ class _Execution:
         """
         try:
             record = self._record(outcome)
-            self.store.write(record)
+            self.file = self.store.write(record)
         except StoreError:
             raise
         except BenchError as e:
             error = {"type": type(e).__name__, "message": str(e), "last_lines": outcome.log[-15:]}
             refused = dataclasses.replace(outcome, status="failed", reason="", result={}, error=error)
             record = self._record(refused)
-            self.store.write(record)
+            self.file = self.store.write(record)
         return record
 
     def _record(self, outcome: Outcome) -> Record:
         result, job, artifacts = outcome.result, self.job, self.store.artifacts
         made = {
-            "code": artifacts.put(self.dependencies.code.listing, "json"),
+            "code": artifacts.put_listing(self.dependencies.code.listing),
             "ran_with": self.dependencies.ran_with,
             "data": self.unit.data,
             "stages": self.dependencies.stages,
-            "built_by": {k: artifacts.put(v.listing, "json") for k, v in self.dependencies.built_by.items()},
+            "built_by": {k: artifacts.put_listing(v.listing) for k, v in self.dependencies.built_by.items()},
             "packages": provenance.packages(),
             **provenance.commit(),
         }
@@ -272,8 +282,9 @@ class _Execution:
 
 
 @contextmanager
-def copied(checkpoints: Checkpoints) -> Iterator[None]:
-    """Copy what a running cell saves into the store, from a thread of its own, at most every `COPY_EVERY_S`.
+def copied(checkpoints: Checkpoints, leaving: threading.Event) -> Iterator[None]:
+    """Copy what a running cell saves into the store, from a thread of its own, at most every `COPY_EVERY_S`;
+    once this machine is ``leaving``, at once.
 
     A copy that fails is tried again: of a store that cannot be written the record will tell.
     """
@@ -281,7 +292,8 @@ def copied(checkpoints: Checkpoints) -> Iterator[None]:
         yield
         return
     ended = threading.Event()
-    thread = threading.Thread(target=_copy, args=(checkpoints, ended.wait), daemon=True, name="checkpoints")
+    of = (checkpoints, ended.wait, leaving)
+    thread = threading.Thread(target=_copy, args=of, daemon=True, name="checkpoints")
     thread.start()
     try:
         yield
@@ -290,12 +302,14 @@ def copied(checkpoints: Checkpoints) -> Iterator[None]:
         thread.join()
 
 
-def _copy(checkpoints: Checkpoints, ended: Callable[[float], bool]) -> None:
+def _copy(checkpoints: Checkpoints, ended: Callable[[float], bool], leaving: threading.Event) -> None:
     """Copy until the cell has ended; ``ended`` waits for that as long as it is told."""
+    since = COPY_EVERY_S
     while not ended(LOOK_EVERY_S):
-        with suppress(StoreError):
-            if checkpoints.put():
-                ended(COPY_EVERY_S - LOOK_EVERY_S)
+        since += LOOK_EVERY_S
+        if since >= COPY_EVERY_S or leaving.is_set():
+            with suppress(StoreError):
+                since = 0.0 if checkpoints.put() else since
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class Artifacts(Stages):
     def __init__(self, files: Files, cache: Path | None = None, embedded: Path = EMBEDDED) -> None:
         super().__init__(files, cache or cache_folder(), embedded)
         self._forgot = False
+        self._listings = set[str]()
 
     # -------------------------------------------------------------------------------------------------- bytes
 
@@ -62,8 +63,22 @@ class Artifacts(Stages):
             StoreError: the store cannot be written.
         """
         name = artifact_name(data, suffix)
-        if self._size(name) != len(data):  # absent, or cut short by a crash of the machine
+        # On an object store writing it costs one request, as looking for it would. In a folder one that is
+        # there may have been cut short by a crash of the machine.
+        if self._files.root is None or self._size(name) != len(data):
             self._files.write(self._path(name), data)
+        return name
+
+    def put_listing(self, data: bytes) -> str:
+        """Store a list of definitions, which many cells have in common: this process writes each list once.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        name = artifact_name(data, "json")
+        if name not in self._listings:
+            self.put(data, "json")
+            self._listings.add(name)
         return name
 
     def holds(self, name: str) -> bool:

@@ -4,8 +4,10 @@ reading.
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from numbers import Real
 from typing import Any
@@ -98,10 +100,10 @@ def dump(record: Record) -> bytes:
     try:
         return orjson.dumps(plain, default=_plain, option=orjson.OPT_SORT_KEYS)
     except TypeError as error:
-        raise BenchError(f"record {record.key} ({_called(record)}) is not plain JSON: {error}") from error
+        raise BenchError(f"record {record.key} ({named(record)}) is not plain JSON: {error}") from error
 
 
-def _called(record: Record) -> str:
+def named(record: Record) -> str:
     """The cell of a record, named for a message."""
     named = ("track", "task", "row", "seed")
     return " · ".join(str(record.cell[k]) for k in named if k in record.cell) or record.kind
@@ -113,3 +115,17 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} {value!r:.80}")
+
+
+@contextmanager
+def no_gc() -> Iterator[None]:
+    """Stop the cycle collector while many small objects are made, since it would visit all of them
+    repeatedly.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -51,6 +51,11 @@ def check_parts(path: str) -> str:
     return path
 
 
+def printable(text: str) -> str:
+    """A file name that can be printed: what is not UTF-8 in it is escaped."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def open_files(url: str | Path) -> Files:
     """The files of a store: a folder (a path or ``file://``), or any other fsspec URL.
 
@@ -135,6 +140,12 @@ class Files(ABC):
     @abstractmethod
     def write(self, path: str, data: bytes) -> None:
         """Write a file whole or not at all; raises `StoreError` that names the place and the cause."""
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file unless there is one, in one step that only one of several processes can do; returns
+        whether it was written. Always False where there is no such step.
+        """
+        return False
 
     @abstractmethod
     def get(self, path: str, to: Path) -> None:
@@ -313,6 +324,7 @@ class RemoteFiles(Files):
         except (ValueError, ImportError) as error:
             raise BenchError(f"store {url}: {error}") from error
         self._root = self._root.rstrip("/")
+        self._creates: bool | None = None
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{check_parts(path)}"
@@ -365,6 +377,31 @@ class RemoteFiles(Files):
                 self._fs.pipe_file(self._at(path), data)
         except OSError as error:
             raise StoreError(f"cannot write {self.url}/{path}: {error}") from error
+
+    def create(self, path: str, data: bytes) -> bool:
+        if self._creates is None:
+            self._creates = self._refuses_a_second()
+        return self._creates and self._created(path, data)
+
+    def _created(self, path: str, data: bytes) -> bool:
+        try:
+            with _as_oserror():
+                self._fs.pipe_file(self._at(path), data, mode="create")
+        except OSError:  # each library says in its own way that there is one
+            return False
+        return True
+
+    def _refuses_a_second(self) -> bool:
+        """Whether this store keeps a file that is there when another is created in its place: some servers
+        and some libraries know nothing of that and overwrite it.
+        """
+        path = f"tmp/{secrets.token_hex(8)}"
+        if not self._created(path, b""):
+            return False
+        refused = not self._created(path, b"")
+        with suppress(OSError):
+            self._remove(path)
+        return refused
 
     def get(self, path: str, to: Path) -> None:
         with _as_oserror():

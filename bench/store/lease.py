@@ -37,9 +37,13 @@ class Lease:
             if lease.held: ...build...
 
     In a folder the lock file is read and written under an advisory lock, so at most one process holds a
-    lease. On an object store, and on a file system without advisory locks, two processes that try at the same
-    moment may both hold it. Work that is done twice is harmless: the first of two builds of a stage counts,
-    and one of two records of a cell.
+    lease. An object store makes the lock file in one step where it can (a conditional put). On other object
+    stores, on a file system without advisory locks, and when the lease of a dead holder is taken over, two
+    processes that try at the same moment may both hold it. Work that is done twice is harmless: the first of
+    two builds of a stage counts, and one of two records of a cell.
+
+    On an object store each request costs time and money. So a lock that nobody can have taken over since it
+    was last written is renewed and removed without being read first.
 
     Clocks of two machines are never compared. A holder rewrites its lock file every third of ``seconds``;
     another process takes the lease over once it has seen the file unchanged for ``seconds`` by its own
@@ -53,6 +57,7 @@ class Lease:
             raise BenchError(f"a lease of {seconds} s: expected more than 0")
         self._files, self._path, self.seconds = files, f"locks/{name}.json", seconds
         self._token, self._beat = secrets.token_hex(8), 0
+        self._written, self._refused, self._lock = 0.0, False, threading.Lock()
         self.held = False
 
     def acquire(self) -> bool:
@@ -61,10 +66,15 @@ class Lease:
         Raises:
             StoreError: the store cannot be written.
         """
+        if self._files.root is None and not (self.held or self._refused):
+            self.held = self._files.create(self._path, orjson.dumps(self._claim()))
+            if self.held:
+                return True
         with self._exchange(make=True) as lock:
             if self._available(lock.content):
                 lock.update = self._claim()
         self.held = lock.update is not None and self._settled()
+        self._refused = not self.held
         if self.held:
             _observed.forget(self._where())
         return self.held
@@ -77,6 +87,13 @@ class Lease:
 
     def renew(self) -> bool:
         """Extend a lease that we hold; False if another process took it over meanwhile."""
+        with self._lock:
+            return self._renew()
+
+    def _renew(self) -> bool:
+        if self._still_ours():
+            self._files.write(self._path, orjson.dumps(self._claim()))
+            return True
         with self._exchange() as lock:
             if lock.content is not None and lock.content["token"] == self._token:
                 lock.update = self._claim()
@@ -86,6 +103,14 @@ class Lease:
     def release(self) -> None:
         """Give up the lease, if it is still ours, and remove its file."""
         _renewals.remove(self)
+        with self._lock:  # a renewal that is under way would write the file again
+            self._release()
+
+    def _release(self) -> None:
+        if self._still_ours():
+            self.held = False
+            self._remove()
+            return
         with self._exchange() as lock:
             if lock.content is not None and lock.content["token"] == self._token:
                 lock.update = {}
@@ -107,8 +132,16 @@ class Lease:
         if self.held:
             self.release()
 
+    def _still_ours(self) -> bool:
+        """Whether a lock on an object store cannot have been taken over since it was last written: that takes
+        another process ``seconds`` from then on. The clock goes on while the machine sleeps.
+        """
+        since = time.clock_gettime(time.CLOCK_BOOTTIME) - self._written
+        return self.held and self._files.root is None and since < self.seconds / 2
+
     def _claim(self) -> dict[str, Any]:
         self._beat += 1
+        self._written = time.clock_gettime(time.CLOCK_BOOTTIME)
         me = {"host": _host(), "pid": os.getpid(), "started": _started(os.getpid())}
         return {**me, "seconds": self.seconds, "token": self._token, "beat": self._beat}
 
@@ -177,10 +210,13 @@ class Lease:
         if lock.update:
             self._files.write(self._path, orjson.dumps(lock.update))
         elif lock.update is not None:
-            try:
-                self._files.remove([self._path])
-            except OSError as error:
-                raise StoreError(f"cannot remove {self._where()}: {error}") from error
+            self._remove()
+
+    def _remove(self) -> None:
+        try:
+            self._files.remove([self._path])
+        except OSError as error:
+            raise StoreError(f"cannot remove {self._where()}: {error}") from error
 
 
 class _Lock:

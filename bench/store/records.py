@@ -18,14 +18,13 @@ deleted (`bench.store.segments.SegmentBuilder`).
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -34,8 +33,8 @@ import orjson
 from bench.contract import BenchError, Record
 from bench.store.artifacts import Artifacts
 from bench.store.draws import Draw, Draws
-from bench.store.encoding import SCHEMA, NewerError, check_shape, dump, parse, record_of
-from bench.store.files import KEY, Files, LocalFiles, StoreError, check_key, open_files
+from bench.store.encoding import SCHEMA, NewerError, check_shape, dump, named, no_gc, parse, record_of
+from bench.store.files import KEY, Files, LocalFiles, StoreError, check_key, open_files, printable
 from bench.store.segments import SEALED, compact, many_small, seal, write_segment
 from bench.store.shape import ShapeError
 from bench.store.summaries import RecordSummary, StringTable, match_key, summary_of
@@ -43,6 +42,8 @@ from bench.store.summaries import RecordSummary, StringTable, match_key, summary
 _LOOSE = re.compile(rf"(?P<key>{KEY.pattern})(?:\.(?P<stamp>[0-9a-f]{{20}}))?\.json")
 _SCRATCH_AGE_S = 3 * 24 * 3600.0
 _ATTEMPTS = 50
+#: How old the listing of segments may be that `Store.fresh` goes by, if nothing says that there are others.
+_SEGMENTS_S = 60.0
 _T = TypeVar("_T")
 _NO_FILE = "a folder, a pipe or a link to nothing"
 
@@ -99,8 +100,9 @@ class Store:
 
     # ------------------------------------------------------------------------------------------------ writing
 
-    def write(self, record: Record) -> None:
-        """Write a record, whole or not at all; `RecordSummary.rank` says which record of a key counts.
+    def write(self, record: Record) -> str:
+        """Write a record, whole or not at all, and return its file; `RecordSummary.rank` says which record of
+        a key counts.
 
         Raises:
             StoreError: it cannot be written (full disk, read-only, no network); the cell stays new.
@@ -117,16 +119,14 @@ class Store:
             self._make()
             self._files.write(path, line)
         except StoreError as error:
-            named = " · ".join(
-                str(v) for k in ("track", "task", "row", "seed") if (v := record.cell.get(k)) is not None
-            )
             raise StoreError(
-                f"{record.kind} {record.key} ({named}) is not recorded and stays new: {error}"
+                f"{record.kind} {record.key} ({named(record)}) is not recorded and stays new: {error}"
             ) from error
         with self._lock:
             if self._loaded:
                 self._add(summary_of(raw, self._table, path, 0, len(line)))
                 self._read.add(path)
+        return path
 
     def full(self) -> bool:
         """Whether the store is a folder whose disk is full."""
@@ -155,7 +155,7 @@ class Store:
         Raises:
             StoreError: the store cannot be reached.
         """
-        with self._lock, _no_gc():
+        with self._lock, no_gc():
             self._refresh()
             return dict(self._index)
 
@@ -196,7 +196,7 @@ class Store:
 
     def _retry(self, find: Callable[[], _T]) -> _T:
         """The result of ``find``, called again as long as other processes remove the files that it reads."""
-        with self._lock, _no_gc():
+        with self._lock, no_gc():
             for _ in range(_ATTEMPTS):
                 try:
                     return find()
@@ -249,27 +249,38 @@ class Store:
     def fresh(self) -> dict[str, RecordSummary]:
         """`summaries`, with what other machines wrote until this moment (a network folder may
         show it late).
+
+        It is called for each cell, so the segments are listed again only if somebody may have sealed records
+        since: then loose ones that were read are gone.
         """
         try:
             self._files.refresh("records")
         except OSError as error:
             raise StoreError(f"cannot write store {self.url}: {error}") from error
-        return self.summaries()
+        with self._lock, no_gc():
+            self._refresh(segments=False)
+            return dict(self._index)
 
-    def holds(self, key: str, ended: str) -> bool:
+    def holds(self, key: str, ended: str, file: str = "") -> bool:
         """Whether the record of a key that ended at that time is here, whether or not it is the one that
-        counts.
+        counts. ``file``: where its writer says that it lies, which is looked at first.
         """
-        summary = self.fresh().get(check_key(key))
-        if summary is not None and summary.ended == ended:
-            return True
-        try:
-            names = [f"records/{n}" for n in self._files.names("records") if n.partition(".")[0] == key]
-            found = [parse(data) for _, data in self._files.read_many(names) if data is not None]
-        except OSError as error:
-            raise StoreError(f"cannot read store {self.url}: {error}") from error
-        except (ShapeError, NewerError):
-            return False  # reported and set aside when it is read
+        named_so = file.startswith(f"records/{check_key(key)}.")
+        with self._lock:
+            try:
+                if named_so and (file in self._read or self._read_loose([file])):
+                    known = (self._index.get(key), *self._others.get(key, ()))
+                    if any(s is not None and s.ended == ended for s in known):
+                        return True
+                summary = self.fresh().get(key)
+                if summary is not None and summary.ended == ended:
+                    return True
+                names = [f"records/{n}" for n in self._files.names("records") if n.partition(".")[0] == key]
+                found = [parse(data) for _, data in self._files.read_many(names) if data is not None]
+            except OSError as error:
+                raise StoreError(f"cannot read store {self.url}: {error}") from error
+            except (ShapeError, NewerError):
+                return False  # reported and set aside when it is read
         return any(raw.get("ended") == ended for raw in found)
 
     def match(self, start: str) -> str:
@@ -284,28 +295,33 @@ class Store:
         self._read: set[str] = set()
         self._newer: set[str] = set()  # segments that hold records of a newer schema
         self._table = StringTable()
+        self._segments: dict[str, int] = {}  # as they were last listed
+        self._listed = -inf  # and when
         self._loaded = False
 
-    def _refresh(self) -> None:
+    def _refresh(self, *, segments: bool = True) -> None:
         """Bring the index up to date. Loose names are listed before sealed ones: whoever seals a record
-        writes the segment before it removes the loose file, so a record is in one of the two listings."""
+        writes the segment before it removes the loose file, so a record is in one of the two listings.
+        ``segments``: list these whether or not something says that there are others.
+        """
         try:
-            for _ in range(_ATTEMPTS):
-                if self._scan():
+            for attempt in range(_ATTEMPTS):
+                if self._scan(segments or attempt > 0):
                     self._loaded = True
                     return
         except OSError as error:
             raise StoreError(f"cannot read store {self.url}: {error}") from error
         raise StoreError(f"{self.url} changes faster than it can be read")
 
-    def _scan(self) -> bool:
+    def _scan(self, segments: bool) -> bool:
         """Read new files; False if files were removed meanwhile and the folders have to be listed again."""
-        present = {
-            f"{folder}/{name}": size
-            for folder in ("records", "segments")
-            for name, size in self._files.names(folder).items()
-            if not name.startswith(".")  # hidden files belong to the file system
-        }
+        present = self._names("records")
+        loose = {p for p in self._read if p.startswith("records/")}
+        sealed = not loose or not loose <= present.keys()
+        if segments or sealed or time.monotonic() - self._listed > _SEGMENTS_S:
+            self._listed = time.monotonic()
+            self._segments = self._names("segments")
+        present |= self._segments
         gone = self._read.difference(present)
         orphans = [h for h in self._index.values() if h.file in gone] if gone else []
         if gone:
@@ -328,6 +344,11 @@ class Store:
             self._reset_index()
             return False
         return settled
+
+    def _names(self, folder: str) -> dict[str, int]:
+        """Paths of the files in a folder with their sizes. Hidden ones belong to the file system."""
+        names = self._files.names(folder).items()
+        return {f"{folder}/{name}": size for name, size in names if not name.startswith(".")}
 
     def _add(self, summary: RecordSummary) -> None:
         """Add a record to the index, unless it is there already (a damaged segment is read a second time)."""
@@ -355,19 +376,19 @@ class Store:
             self.problems.append(problem)
 
     def _read_loose(self, paths: list[str]) -> bool:
-        named = {p: m["key"] for p in paths if (m := _LOOSE.fullmatch(p.rpartition("/")[2]))}
+        keys = {p: m["key"] for p in paths if (m := _LOOSE.fullmatch(p.rpartition("/")[2]))}
         for path in paths:
-            if path not in named:
+            if path not in keys:
                 self._set_aside(path, "not a record's name")
         settled = True
-        for path, data in self._files.read_many(list(named)):
+        for path, data in self._files.read_many(list(keys)):
             if data is None:
                 settled = False
                 continue
             self._read.add(path)
             try:
                 raw = parse(data)
-                check_shape(raw, named[path])
+                check_shape(raw, keys[path])
                 self._add(summary_of(raw, self._table, path, 0, len(data)))
             except NewerError as error:
                 self._report(f"{path} is left out: {error}")
@@ -376,7 +397,7 @@ class Store:
         return settled
 
     def _set_aside(self, path: str, why: str) -> None:
-        named = _printable(path)
+        shown = printable(path)
         try:
             to = self._files.set_aside(path)
         except FileNotFoundError:
@@ -384,11 +405,11 @@ class Store:
         except (OSError, BenchError) as error:
             self._read.add(path)
             self._report(
-                f"{named} is not a record ({why}); it cannot be moved to aside/: {_printable(str(error))}"
+                f"{shown} is not a record ({why}); it cannot be moved to aside/: {printable(str(error))}"
             )
         else:
             self._read.discard(path)
-            self._report(f"{named} is not a record ({why}); moved to {to}")
+            self._report(f"{shown} is not a record ({why}); moved to {to}")
 
     def _read_sealed(self, path: str) -> bool:
         """Read a segment and check its digest. Of its records only the fields of the summaries are checked:
@@ -468,7 +489,7 @@ class Store:
         Raises:
             StoreError: the segment cannot be written; the loose records stay.
         """
-        with self._lock, _no_gc():
+        with self._lock, no_gc():
             try:
                 there = self._files.names("records")
                 names = [n for n, size in there.items() if size >= 0 and _LOOSE.fullmatch(n)]
@@ -494,22 +515,3 @@ class _UnsoundError(Exception):
     def __init__(self, summary: RecordSummary, why: Exception) -> None:
         super().__init__(str(why))
         self.summary = summary
-
-
-def _printable(text: str) -> str:
-    """A file name that can be printed: what is not UTF-8 in it is escaped."""
-    return text.encode(errors="backslashreplace").decode()
-
-
-@contextmanager
-def _no_gc() -> Iterator[None]:
-    """Stop the cycle collector while many small objects are made, since it would visit all of them
-    repeatedly.
-    """
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

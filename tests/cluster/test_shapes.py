@@ -26,6 +26,19 @@ def test_two_kinds_of_cells_with_as_many_gpus_share_a_machine(sandbox):
     ]
 
 
+def test_cells_that_ask_for_a_type_of_gpu_get_machines_of_their_own(sandbox):
+    sandbox.use("slow").of("slow", grid={"cells": 2}, needs={
+        "sleeps": {"gpu": 1, "accelerator": "H100"}, "half": {"gpu": 0.5, "mem_gb": 8},
+    })  # fmt: skip
+    any_type, typed = shapes(sandbox.plan())
+    assert (any_type.name, any_type.accelerator, any_type.gpus) == ("gpu-1", "", "1 GPU")
+    assert (typed.name, typed.accelerator, typed.gpus) == ("gpu-1-h100", "H100", "1 H100 GPU")
+    assert (any_type.at_once, typed.at_once) == (2, 1)
+    of_cpus, named = {"sleeps": {"accelerator": "H100"}, "half": {"gpu": 0}}, "it has to have such a GPU"
+    sandbox.of("slow", grid={"cells": 1}, needs=of_cpus)
+    assert [s.name for s in shapes(sandbox.plan())] == ["gpu-1-h100", "cpu"], named
+
+
 def test_cells_whose_data_are_missing_here_count_and_done_ones_do_not(sandbox):
     sandbox.use("grids").of("grids", grid={"scales": [4, 99]})
     sandbox.run("prior")

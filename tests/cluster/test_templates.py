@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ WIDE = Shape(cpu=32, gpu=8, mem_gb=256, gpu_mem_gb=70, minutes=2880, cells=4, at
 SINGLE = Shape(cpu=4, gpu=1, mem_gb=32, gpu_mem_gb=0, minutes=600, cells=160, at_once=1)
 SHARED = Shape(cpu=2, gpu=1, mem_gb=8, gpu_mem_gb=10, minutes=30, cells=9, at_once=2)
 CPU = Shape(cpu=8, gpu=0, mem_gb=32, gpu_mem_gb=0, minutes=10, cells=12, at_once=8)
-GRIDS = {"one": [SINGLE], "all": [WIDE, SINGLE, CPU], "shared": [SHARED], "cpu": [CPU]}
+TYPED = replace(WIDE, accelerator="H100", cells=9)
+GRIDS = {
+    "one": [SINGLE], "all": [WIDE, SINGLE, CPU], "shared": [SHARED], "cpu": [CPU], "typed": [TYPED, WIDE],
+}  # fmt: skip
 
 
 def written(kind, shapes, **changed):
@@ -88,6 +92,28 @@ def test_worker_groups_and_bounds_are_the_plans():
     assert "--gpus-per-node=8\n" in slurm
     assert "--time=2-01:00:00\n" in slurm
     assert "160 cells and stages that ask for machines of another kind" in slurm
+
+
+def test_machines_have_the_type_of_gpu_that_cells_ask_for():
+    made = yaml.safe_load(written("kuberay", GRIDS["typed"]))
+    typed, other = made["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert (typed["groupName"], other["groupName"]) == ("gpu-8-h100", "gpu-8")
+    assert typed["template"]["spec"]["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+    # The operator puts this word into a shell's line; the autoscaler takes the outer quotes off, and the
+    # backslashes.
+    word = typed["rayStartParams"]["resources"]
+    assert json.loads(word[1:-1].replace("\\", "")) == {"accelerator_type:H100": 1}
+    assert "nodeSelector" not in other["template"]["spec"]
+    assert "resources" not in other["rayStartParams"]
+    types = yaml.safe_load(written("aws", [replace(SINGLE, accelerator="T4")]))["available_node_types"]
+    assert types["gpu-1-t4"]["node_config"]["InstanceType"] == "g4dn.4xlarge"
+    slurm = written("slurm", GRIDS["typed"])
+    assert "#SBATCH --gpus-per-node=h100:8\n" in slurm
+    assert "(32 processors, 8 GPUs of 70 GB,\n" in slurm
+    assert "#SBATCH --gpus-per-node=h100:8\n" in written("slurm", [TYPED])
+    for asked, said in (("H10", "of type H10 .* did you mean 'H100'"), ("L4", "8 L4 GPUs of 70 GB: lower")):
+        with pytest.raises(BenchError, match=said):
+            written("aws", [replace(WIDE, accelerator=asked)])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,11 +3,16 @@
 import errno
 import shutil
 import threading
+from multiprocessing import Pipe
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from polling import BOUND_S, beside
 
 from bench.engine import worker
 from bench.engine.child import _error
+from bench.engine.cluster import node as node_module
 from bench.engine.execute import units
 from bench.engine.forkserver import ForkServer
 from bench.engine.worker import NoRoomError, run_unit
@@ -19,34 +24,99 @@ from bench.store.records import Store
 
 
 class Saved:
-    """Checkpoints of which a new one is there at every third look."""
+    """Checkpoints of which a new one is there at every third attempt to copy one. ``now`` is told by who
+    waits; ``tried`` is when it was attempted.
+    """
 
     remote = True
 
     def __init__(self):
-        self.looks = 0
+        self.now, self.tried = 0, []
+
+    def wait(self, seconds):
+        self.now += seconds
+        return self.now > 160
 
     def put(self):
-        self.looks += 1
-        if self.looks == 2:
+        self.tried.append(self.now)
+        if len(self.tried) == 2:
             raise StoreError("no network")
-        return self.looks % 3 == 0
+        return len(self.tried) % 3 == 0
 
 
 def test_a_checkpoint_is_copied_at_most_once_a_minute():
-    waited = []
+    saved = Saved()
+    worker._copy(saved, saved.wait, threading.Event())
+    assert saved.tried == [5, 10, 15, 75, 80, 85, 145, 150, 155]
 
-    def ended(seconds):
-        waited.append(seconds)
-        return len(waited) >= 8
 
-    worker._copy(Saved(), ended)
-    assert waited == [5, 5, 5, 55, 5, 5, 5, 55, 5]
+def test_before_a_machine_is_taken_away_each_checkpoint_is_copied_at_once():
+    saved, leaving = Saved(), threading.Event()
+
+    def wait(seconds):
+        if saved.now == 90:
+            leaving.set()
+        return saved.wait(seconds)
+
+    worker._copy(saved, wait, leaving)
+    assert saved.tried == [5, 10, 15, 75, 80, 85, *range(95, 161, 5)]
+
+
+@pytest.mark.parametrize("when", ["before its first cell", "while a cell runs"])
+def test_the_process_of_a_node_learns_from_its_actors_that_the_machine_is_leaving(monkeypatch, when):
+    began, told = threading.Event(), []
+
+    def run_unit(unit, cells, store, *, cancel, visible, leaving, wrote):
+        began.set()
+        assert leaving.wait(BOUND_S)
+        told.append((unit, visible))
+
+    monkeypatch.setattr(node_module, "run_unit", run_unit)
+    server = object.__new__(node_module._Server)
+    server.lock, server.actors, server.running = threading.Lock(), 1, set()
+    server.store = server.cells = None
+    server.ending, server.leaving = threading.Event(), threading.Event()
+    here, there = Pipe()
+    node = node_module.Node(Path("folder"), "store", (), node_module.Parent(1, 1))
+    monkeypatch.setattr(node, "_connect", lambda: here)
+    with beside(lambda: server._serve(there)):
+        assert here.recv() == "counted"
+        if when == "before its first cell":
+            node.leave()
+            assert not server.leaving.is_set(), "nobody is connected"
+            ended = node.run("unit", "0")
+        else:
+            with beside(lambda: began.wait(BOUND_S) and node.leave()):
+                ended = node.run("unit", "0")
+        node.close()
+    assert ended == node_module.Ended()
+    assert told == [("unit", "0")]
+
+
+@pytest.mark.ray
+def test_an_actor_hears_that_its_node_is_drained(monkeypatch):
+    from bench.engine.cluster import actor as module
+
+    answers = [ConnectionError("the head is gone"), {"other": 0}, {"other": 0, "mine": 0}]
+
+    def get_draining_nodes():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(module, "HEED_S", 0.0)
+    monkeypatch.setattr(module, "cluster", SimpleNamespace(get_draining_nodes=get_draining_nodes))
+    left = []
+    actor = object.__new__(module.CellActor)
+    actor.at, actor.node = "mine", SimpleNamespace(leave=lambda: left.append(len(answers)))
+    actor._heed()
+    assert left == [0]
 
 
 def test_a_folder_that_all_machines_share_needs_no_copies(sandbox):
     before = threading.active_count()
-    with worker.copied(sandbox.store().artifacts.checkpoints("k", "")):
+    with worker.copied(sandbox.store().artifacts.checkpoints("k", ""), threading.Event()):
         assert threading.active_count() == before
 
 

@@ -10,7 +10,7 @@ from polling import wait_for
 from bench.contract import BenchError, Needs, Record, Task
 from bench.engine import worker
 from bench.engine.cluster import gpus as gpus_module
-from bench.engine.cluster.gpus import LOOKS, Gpus, ask_nvidia
+from bench.engine.cluster.gpus import LOOKS, Gpus, Neighbours, ask_nvidia
 from bench.engine.cluster.node import Ended, NodeGoneError
 from bench.engine.cluster.packing import MOST, Measured, Packing, with_gpu
 from bench.engine.execute import units
@@ -35,7 +35,7 @@ def cell(seed=0, row="r", kind="cell", **needs):
 
 @pytest.fixture
 def packing():
-    return Packing(kind_of, lambda: 80.0)
+    return Packing(kind_of, lambda accelerator: 80.0)
 
 
 def share(packing, unit):
@@ -82,8 +82,16 @@ def test_who_declares_otherwise_has_decided(packing, of):
     assert share(packing, cell(1, **of)) == of.get("gpu", 1)
 
 
+def test_the_memory_that_counts_is_that_of_the_type_a_cell_asks_for():
+    packing = Packing(kind_of, {"": 16.0, "H100": 80.0}.__getitem__)
+    for row, of in (("any", {}), ("typed", {"accelerator": "H100"})):
+        packing.ended(cell(0, row, **of), LITTLE)
+    assert share(packing, cell(1, "any")) == 1
+    assert share(packing, cell(1, "typed", accelerator="H100")) == pytest.approx(1 / 6, abs=1e-4)
+
+
 def test_without_knowing_the_gpus_memory_nothing_is_packed():
-    packing = Packing(kind_of, lambda: 0.0)
+    packing = Packing(kind_of, lambda accelerator: 0.0)
     assert packing.ended(cell(0), LITTLE) is False
     assert share(packing, cell(1)) == 1
 
@@ -127,10 +135,16 @@ def test_what_a_record_says():
 # ----------------------------------------------------------------------------------------------- measurements
 
 
-def test_cells_that_share_a_gpu_are_counted(monkeypatch):
+@pytest.fixture
+def nobody(tmp_path):
+    """No other process runs cells on the GPUs of this machine."""
+    return Neighbours(tmp_path / "gpus", dict)
+
+
+def test_cells_that_share_a_gpu_are_counted(monkeypatch, nobody):
     now = SimpleNamespace(s=0.0)
     monkeypatch.setattr(gpus_module, "time", SimpleNamespace(monotonic=lambda: now.s, sleep=lambda s: None))
-    gpus = Gpus(dict)
+    gpus = Gpus(dict, nobody)
     with gpus.used("0") as one, gpus.used("1,2") as other, gpus.used(None) as none:
         now.s = 10.0
         with gpus.used("0"):
@@ -143,9 +157,9 @@ def test_cells_that_share_a_gpu_are_counted(monkeypatch):
     assert (one.mean_shared, third.mean_shared) == ((10 + 2 * 5 + 3 * 5) / 20, 3.0)
 
 
-def test_how_busy_gpus_are_is_watched_while_cells_run(monkeypatch):
+def test_how_busy_gpus_are_is_watched_while_cells_run(monkeypatch, nobody):
     monkeypatch.setattr(gpus_module, "EVERY_S", 0.001)
-    gpus = Gpus(lambda: {"0": 0.2, "1": 0.6})
+    gpus = Gpus(lambda: {"0": 0.2, "1": 0.6}, nobody)
     with gpus.used("0,1") as both, gpus.used("7") as unknown, gpus.used(None):
         assert both.busy is None or both.busy == pytest.approx(0.4)
         wait_for(lambda: len(both.looks) >= LOOKS, "it was looked at often enough")
@@ -235,15 +249,15 @@ def test_a_feed_packs_what_waits_and_takes_it_back():
     from bench.engine.sweep import Sweep
 
     gb = 2**30
-    store = SimpleNamespace(holds=lambda key, ended: True)
+    store = SimpleNamespace(holds=lambda key, ended, file: True)
     sweep = Sweep(store, [cell(seed, mem_gb=1) for seed in range(4)])
     sweep.leases = SimpleNamespace(
         claim=lambda unit: True, refused=lambda key: False, built=lambda unit: {}, release=lambda key: None
     )
     sweep.machines = [Needs(cpu=8, gpu=1, mem_gb=64)]
     feed = Feed(Placement(sweep, 8, {"a": {"CPU": 8.0, "GPU": 1.0, "memory": 64.0 * gb}}), threading.Lock())
-    feed.packing = Packing(kind_of, lambda: 30.0)
-    said = dict.fromkeys(("reason", "ended", "stop", "lost", "no_room", "crowded"), "")
+    feed.packing = Packing(kind_of, lambda accelerator: 30.0)
+    said = dict.fromkeys(("reason", "ended", "file", "stop", "lost", "no_room", "crowded"), "")
 
     def begun(trial):
         feed.placement.look()
@@ -270,7 +284,10 @@ def test_a_feed_packs_what_waits_and_takes_it_back():
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        (Ended("ok", "", "now", LITTLE), {"status": "ok", "ended": "now", "measured": astuple(LITTLE)}),
+        (
+            Ended("ok", "", "now", LITTLE, "f"),
+            {"status": "ok", "ended": "now", "file": "f", "measured": astuple(LITTLE)},
+        ),
         (Ended(), {"status": "", "measured": ()}),
         (NoRoomError("full"), {"no_room": "full"}),
         (CrowdedError("oom"), {"crowded": "oom"}),
@@ -295,6 +312,6 @@ def test_an_actor_runs_what_it_was_given_and_reports(how, said):
     actor.take("r0", 2, {}, Deadline(None), None, 0.25, True)
     report = actor.step()
     assert [(u.key, u.attempt, u.needs.gpu, u.packed) for u in given] == [("r0", 2, 0.25, True)]
-    plain = dict.fromkeys(("status", "reason", "ended", "stop", "lost", "no_room", "crowded"), "")
+    plain = dict.fromkeys(("status", "reason", "ended", "file", "stop", "lost", "no_room", "crowded"), "")
     wanted = {**plain, "measured": (), "key": "r0", "node_id": "a", "done": True, **said}
     assert {k: v for k, v in report.items() if k != "node"} == wanted

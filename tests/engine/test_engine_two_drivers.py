@@ -12,16 +12,18 @@ from dataclasses import replace
 import orjson
 import psutil
 import pytest
+from polling import BOUND_S
 
 from bench.cli.sweep import run as sweep_command
 from bench.engine import leases
 from bench.engine.execute import units
+from bench.engine.processes import has_ended
 from bench.engine.sweep import Sweep, not_run
 from bench.store import provenance
 
 RAY = pytest.param([], id="ray", marks=[pytest.mark.ray, pytest.mark.slow])
 LOCAL = pytest.param(["--local"], id="local", marks=pytest.mark.slow)
-BOUND_S = 120
+
 
 PLUGIN = """
 import os, time
@@ -168,6 +170,66 @@ def test_what_a_killed_driver_had_under_way_is_run_by_the_other(turns, how):
     assert {what: len(pids) for what, pids in said(sandbox).items()} == {
         f"plain {i}": 2 if f"plain {i}" in had else 1 for i in range(10)
     }
+
+
+def running(sandbox):
+    """Cells that have begun and whose processes live."""
+    return {what for what, pids in said(sandbox).items() if not has_ended(pids[-1])}
+
+
+def all_run_once(sandbox, cells, but=()):
+    """Every cell has one record and ran once, those of ``but`` twice: their first driver was killed."""
+    assert Counter(r.status for r in sandbox.records()) == {"ok": cells}
+    assert len(list((sandbox.store_folder / "records").iterdir())) == cells, "no cell has two"
+    assert {what: len(pids) for what, pids in said(sandbox).items()} == {
+        f"plain {i}": 2 if f"plain {i}" in but else 1 for i in range(cells)
+    }
+    assert not list((sandbox.store_folder / "locks").iterdir())
+
+
+@pytest.mark.slow
+def test_a_slurm_array_of_four_of_which_one_is_requeued(turns):
+    """`bench run --local` four times on one store, without any Ray; Slurm starts the same command again."""
+    sandbox = turns(12)
+    line = ("run", "--local", "--cpus", "1", "-m", "plain")
+    array = [sandbox.start(*line) for _ in range(4)]
+    wait_for(lambda: len(said(sandbox)) == 4, *array)
+    preempted = array.pop(1)
+    preempted.kill()
+    ended(preempted)
+    wait_for(lambda: len(running(sandbox)) == 3, *array)
+    lost = said(sandbox).keys() - running(sandbox)
+    array.append(sandbox.start(*line))
+    wait_for(lambda: len(running(sandbox)) == 4, *array)
+    (sandbox.folder / "go").touch()
+    for process in array:
+        code, out = ended(process)
+        assert code == 0, out
+        assert "12 cells and stages ended" in out, out
+        assert "12 ok" in out, out
+    assert len(lost) == 1
+    all_run_once(sandbox, 12, but=lost)
+
+
+@pytest.mark.slow
+def test_eight_drivers_on_one_store_of_which_three_are_killed(turns):
+    sandbox = turns(100)
+    drivers = [sandbox.start("run", "--local", "--cpus", "1", "-m", "plain") for _ in range(8)]
+    wait_for(lambda: len(said(sandbox)) == 8, *drivers)
+    for driver in drivers[2:5]:
+        driver.kill()
+    for driver in drivers[2:5]:
+        ended(driver)
+    left = [*drivers[:2], *drivers[5:]]
+    wait_for(lambda: len(running(sandbox)) == 5, *left)
+    lost = said(sandbox).keys() - running(sandbox)
+    (sandbox.folder / "go").touch()
+    for process in left:
+        code, out = ended(process)
+        assert code == 0, out
+        assert "100 ok" in out, out
+    assert len(lost) == 3
+    all_run_once(sandbox, 100, but=lost)
 
 
 @pytest.mark.slow
@@ -326,7 +388,16 @@ def test_records_in_a_store_that_is_not_the_drivers_are_no_results(turns, bench,
     assert "8 ok" not in said.out
 
 
-SAID = {"status": "ok", "reason": "", "stop": "", "lost": "", "no_room": "", "crowded": "", "measured": ()}
+SAID = {
+    "status": "ok",
+    "reason": "",
+    "file": "",
+    "stop": "",
+    "lost": "",
+    "no_room": "",
+    "crowded": "",
+    "measured": (),
+}
 
 
 @pytest.fixture

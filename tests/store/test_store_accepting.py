@@ -121,6 +121,7 @@ def test_cells_that_run_aside_replace_nothing(local, record):
     aside.write(again)
     assert aside.cells == {r.key: again}
     assert aside.summaries()[r.key].metrics["metric_0"] == 7.0
+    assert aside.fresh()[r.key].metrics["metric_0"] == 7.0, "as a sweep looks for it when it has ended"
     assert Store.open(local.url).summaries()[r.key].metrics == r.metrics
     stage = replace(r, kind="stage", key="ab12-0", cell={"stage": "bank", "address": "ab12", "shard": 0})
     aside.write(stage)

@@ -356,6 +356,14 @@ def test_one_of_two_holds_a_lease_and_hands_it_on(store):
     assert store.artifacts.lease("cd34").acquire()
 
 
+def test_on_an_object_store_one_step_makes_a_lock(store):
+    there = store._files.root is None
+    assert store._files.create("locks/ab12.json", b"one") is there
+    assert not Store.open(store.url)._files.create("locks/ab12.json", b"two")
+    if there:
+        assert store._files.read("locks/ab12.json") == b"one"
+
+
 def taken_within(lease, seconds=30):
     """Whether a lease is had within that time by asking for it again and again."""
     until = time.monotonic() + seconds

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bench.contract import BenchError, Cell, Record, digest
 from bench.store import encoding
+from bench.store import records as records_module
 from bench.store import segments as segments_module
 from bench.store.encoding import SCHEMA, dump, parse, record_of
 from bench.store.records import Store
@@ -426,3 +427,14 @@ def test_any_cell_keeps_its_key_through_a_record(hp):
     back = record_of(parse(dump(Record(key=cell.key, kind="cell", cell=cell.declared(), status="ok"))))
     assert digest(back.cell) == cell.key == back.key
     assert back.cell == cell.declared()
+
+
+def test_a_segment_that_nobody_sealed_here_is_found_before_long(local, record, monkeypatch):
+    """As `bench merge` brings it: no record that was read is gone."""
+    local.write(record(0))
+    assert len(local.fresh()) == 1
+    other = Store.open(local.url)
+    write_segment(other._files, 7, [dump(record(1))])
+    assert len(local.fresh()) == 1
+    monkeypatch.setattr(records_module, "_SEGMENTS_S", -1.0)
+    assert len(local.fresh()) == 2

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, replace
 from math import inf
 from typing import Any
 
 import ray
 from ray import tune
+from ray._private.state import state as cluster
 
 from bench.contract import BenchError
 from bench.engine.cluster.node import Node, NodeGoneError, Parent, folder_for
@@ -23,6 +26,9 @@ from bench.engine.worker import CrowdedError, NoRoomError
 NODE_LABEL = "ray.io/node-id"
 #: How long an actor waits on a node that has not answered the roll call before its trial ends without a cell.
 UNKNOWN_S = 1.0
+#: How often an actor asks whether the cluster is about to take its node away. Clouds tell it 30 s to two
+#: minutes before.
+HEED_S = 5.0
 
 
 class Deadline:
@@ -73,6 +79,18 @@ class CellActor(tune.Trainable):
         self.raylet = Parent.of(os.getppid())
         self.node = Node(folder, store, preload, self.raylet)
         self.deadline, self.approved = Deadline(None), False
+        threading.Thread(target=self._heed, daemon=True, name="leaving").start()
+
+    def _heed(self) -> None:
+        """Wait until the cluster is about to take this node away (Ray drains it), and have the checkpoints of
+        its cells copied at once from then on.
+        """
+        while True:
+            with suppress(Exception):  # the head does not answer at this moment
+                if self.at in cluster.get_draining_nodes():
+                    break
+            time.sleep(HEED_S)
+        self.node.leave()
 
     def take(
         self,
@@ -94,7 +112,7 @@ class CellActor(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Run the cell; the trial ends with it."""
         unit, self.unit = self.unit, None
-        said = ("key", "status", "reason", "ended", "stop", "lost", "no_room", "crowded")
+        said = ("key", "status", "reason", "ended", "file", "stop", "lost", "no_room", "crowded")
         report: dict[str, Any] = dict.fromkeys(said, "")
         report |= {"done": True, "measured": (), "node": platform.node(), "node_id": self.at}
         if unit is None or self.deadline.left_s() <= 0:
@@ -107,7 +125,8 @@ class CellActor(tune.Trainable):
         report["key"] = unit.key
         try:
             ended = self.node.run(unit, os.environ.get("CUDA_VISIBLE_DEVICES"))
-            report |= {"status": ended.status, "reason": ended.reason, "ended": ended.ended}
+            report |= {"status": ended.status, "reason": ended.reason}
+            report |= {"ended": ended.ended, "file": ended.file}
             report["measured"] = astuple(ended.measured) if ended.measured is not None else ()
         except NodeGoneError as e:
             report["lost"] = str(e)

@@ -148,7 +148,7 @@ class Feed(Searcher):
             if now - pending.polled < VISIBLE_POLL_S:
                 continue
             try:
-                visible = self.sweep.store.holds(key, report["ended"])
+                visible = self.sweep.store.holds(key, report["ended"], report["file"])
             except StoreError as e:
                 del self.pending[key]
                 self.sweep.done(key, None)

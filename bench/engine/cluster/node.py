@@ -46,6 +46,8 @@ from bench.store.records import Store
 LINGER_S = 60.0
 #: The longest path of the folder with the sockets: the kernel takes 107 bytes for theirs.
 SOCKET_PATH = 80
+#: What an actor sends when the cluster is about to take the machine away.
+LEAVING = "leaving"
 #: How often it looks whether it is still needed.
 LOOK_S = 0.5
 #: How long cells may take to end once the process is to end.
@@ -54,19 +56,20 @@ STOP_WITHIN_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a unit. ``ended`` of its record, "" if there is none because it was cancelled; ``measured``:
-    what it took.
+    """The end of a unit. ``ended`` of its record, "" if there is none because it was cancelled; ``file``:
+    where the record lies in the store; ``measured``: what it took.
     """
 
     status: str = ""
     reason: str = ""
     ended: str = ""
     measured: Measured | None = None
+    file: str = ""
 
     @staticmethod
-    def of(record: Record) -> Ended:
-        """The end that a record tells of."""
-        return Ended(record.status, record.reason, record.ended, Measured.of(record))
+    def of(record: Record, file: str) -> Ended:
+        """The end that a record tells of, which lies in that file."""
+        return Ended(record.status, record.reason, record.ended, Measured.of(record), file)
 
 
 #: What a unit may raise on which the sweep goes on.
@@ -114,6 +117,15 @@ class Node:
         self._folder = folder
         self._settings = [store, list(preload), parent.pid, parent.started, linger_s]
         self._connection: Connection | None = None
+        self._sending, self._leaving = threading.Lock(), False
+
+    def leave(self) -> None:
+        """The machine is about to be taken away: have each checkpoint of its cells copied at once."""
+        with self._sending:
+            self._leaving = True
+            if self._connection is not None:
+                with suppress(OSError):  # it is gone, as whoever runs a unit finds out
+                    self._connection.send(LEAVING)
 
     def run(self, unit: Unit, visible: str | None) -> Ended:
         """Run a unit to its end.
@@ -131,7 +143,10 @@ class Node:
         if self._connection is None:
             self._connection = self._connect()
         try:
-            self._connection.send((unit, visible))
+            with self._sending:
+                if self._leaving:
+                    self._connection.send(LEAVING)
+                self._connection.send((unit, visible))
             kind, value = self._connection.recv()
         except (EOFError, OSError) as error:
             self.close()
@@ -251,6 +266,7 @@ class _Server:
         self.listener = Listener(str(folder / "socket"), "AF_UNIX", backlog=256)
         self.lock, self.actors, self.running = threading.Lock(), 0, set[threading.Thread]()
         self.ending, self.alone_since = threading.Event(), time.monotonic()
+        self.leaving = threading.Event()
 
     def serve(self) -> None:
         """Serve actors until it is needed no more."""
@@ -300,7 +316,11 @@ class _Server:
         try:
             connection.send("counted")
             while True:
-                unit, visible = connection.recv()
+                received = connection.recv()
+                if received == LEAVING:
+                    self.leaving.set()
+                    continue
+                unit, visible = received
                 run = (connection, unit, visible, gone)
                 thread = threading.Thread(target=self._run, args=run, daemon=True)
                 with self.lock:
@@ -317,8 +337,12 @@ class _Server:
         answer: tuple[str, Any]
         try:
             cancel = _Either(gone, self.ending)
-            record = run_unit(unit, self.cells, self.store, cancel=cancel, visible=visible)
-            answer = "ended", Ended() if record is None else Ended.of(record)
+            files = list[str]()
+            record = run_unit(
+                unit, self.cells, self.store, cancel=cancel, visible=visible, leaving=self.leaving,
+                wrote=files.append,
+            )  # fmt: skip
+            answer = "ended", Ended() if record is None else Ended.of(record, files[-1])
         except (NoRoomError, CrowdedError) as error:
             answer = type(error).__name__, str(error)
         except BenchError as error:

@@ -77,10 +77,11 @@ class Packing:
 
     Args:
         kind: what a unit has in common with those that need the same.
-        gpu_gb: memory of the smallest GPU of the cluster, 0 if it is not known: then nothing is packed.
+        gpu_gb: memory of the smallest GPU of a type ("": of any) in the cluster, 0 if it is not known: then
+            nothing is packed.
     """
 
-    def __init__(self, kind: Callable[[Unit], Hashable], gpu_gb: Callable[[], float]) -> None:
+    def __init__(self, kind: Callable[[Unit], Hashable], gpu_gb: Callable[[str], float]) -> None:
         self._kind, self._gpu_gb = kind, gpu_gb
         self._kinds: dict[Hashable, _Kind] = {}
         self._alone = set[str]()
@@ -91,9 +92,10 @@ class Packing:
         if not _packable(unit):
             return False
         known = self._kinds.setdefault(self._kind(unit), _Kind())
-        before = known.at_once(self._gpu_gb())
+        gpu_gb = self._gpu_gb(unit.needs.accelerator)
+        before = known.at_once(gpu_gb)
         (known.beside if measured.shared > 1 else known.alone).append(measured)
-        now = known.at_once(self._gpu_gb())
+        now = known.at_once(gpu_gb)
         if now > 1 and len(known.beside) >= now and known.rate(known.beside) <= known.rate(known.alone):
             known.back = (
                 f"{known.rate(known.beside):.1f} end in an hour on a GPU that they share, "
@@ -127,7 +129,8 @@ class Packing:
         if not _packable(unit):
             return unit
         known = self._kinds.get(self._kind(unit))
-        n = known.at_once(self._gpu_gb()) if known is not None and unit.key not in self._alone else 1
+        gpu_gb = self._gpu_gb(unit.needs.accelerator)
+        n = known.at_once(gpu_gb) if known is not None and unit.key not in self._alone else 1
         return with_gpu(unit, 1.0 if n == 1 else floor(10_000 / n) / 10_000, n > 1)
 
 

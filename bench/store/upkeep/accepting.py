@@ -140,18 +140,22 @@ class RerunStore(Store):
         self.cells: dict[str, Record] = {}
         self._rerun: dict[str, RecordSummary] = {}
 
-    def write(self, record: Record) -> None:
-        """Hold the record of a cell in memory; write that of a stage."""
+    def write(self, record: Record) -> str:
+        """Hold the record of a cell in memory, in no file; write that of a stage."""
         if record.kind == "stage":
-            super().write(record)
-            return
+            return super().write(record)
         line = dump(record)
         self.cells[record.key] = record
         self._rerun[record.key] = summary_of(parse(line), StringTable(), "", 0, len(line))
+        return ""
 
     def summaries(self) -> dict[str, RecordSummary]:
         """The summaries of the store, with those of the cells that ran again in place of the old ones."""
         return {**super().summaries(), **self._rerun}
+
+    def fresh(self) -> dict[str, RecordSummary]:
+        """The same, with what other machines wrote until this moment."""
+        return {**super().fresh(), **self._rerun}
 
 
 def write_stamped(store: Store, records: Iterable[Record], codes: Iterable[Closure]) -> None:
@@ -161,7 +165,7 @@ def write_stamped(store: Store, records: Iterable[Record], codes: Iterable[Closu
         StoreError: the store cannot be written.
     """
     for code in codes:
-        store.artifacts.put(code.listing, "json")
+        store.artifacts.put_listing(code.listing)
     for record in records:
         store.write(record)
 
