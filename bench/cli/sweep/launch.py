@@ -168,8 +168,8 @@ def _check_data(names: set[str]) -> None:
         lies = e.place if Path(e.place).is_absolute() else f"${VARIABLE}/{e.place}"
         lines.append(f"  {name}: the {e.kind} {lies} and the folder ${VARIABLE}/brought/{name}")
     raise BenchError(
-        f"bench launch sends no data, and these cells want data that you added, here below ${VARIABLE} {root()}."
-        " Bring to every node, to the same places:\n" + "\n".join(lines) + "\nthen launch with --data-there"
+        f"bench launch sends no data, and cells want data that you added, here below ${VARIABLE} {root()}:"
+        " bring to every node, to the same places,\n" + "\n".join(lines) + "\nthen launch with --data-there"
     )
 
 
