@@ -1,5 +1,6 @@
 """`bench launch`, before anything is sent: what a cluster could not reach or do."""
 
+import brought_files as files
 import pytest
 from uninstalled import uninstalled
 
@@ -35,6 +36,26 @@ def test_a_mistake_is_told_before_anything_is_sent(bench, words, said):
     wrong = bench("launch", "-p", "paper", *words)
     assert (wrong.code, said in wrong.err) == (2, True), wrong
     assert "secret" not in wrong.err
+
+
+@pytest.mark.parametrize("below", ["ads.csv", "data/ads.csv"])
+def test_data_of_the_users_own_are_not_sent_and_it_says_where_they_have_to_lie(
+    bench, tmp_path, monkeypatch, below
+):
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    suite, place = str(tmp_path / "ads.yaml"), tmp_path / below
+    files.table(place)
+    said = bench("data", "add", "ads", "--table", str(place), "--label", "clicked", "--suite", suite)
+    assert said.code == 0, said
+    wrong = bench("launch", "-p", "quick", "--suite", suite, *URL)
+    assert wrong.code == 2, wrong
+    lies = "$BENCH_DATA/ads.csv" if below.startswith("data/") else place
+    assert f"ads: the table {lies} and the folder $BENCH_DATA/brought/ads" in wrong.err
+    assert f"below $BENCH_DATA {tmp_path / 'data'}" in wrong.err
+    assert "launch with --data-there" in wrong.err
+    sent = bench("launch", "-p", "quick", "--suite", suite, *URL, "--data-there")
+    assert "nothing listens at http://127.0.0.1:1" in sent.err, sent
 
 
 def test_without_the_extra_it_says_what_to_install(bench, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import brought_files as files
 import ctr_reference as reference
@@ -10,11 +11,12 @@ import image_reference as reference_images
 import numpy as np
 import pytest
 import rating_reference as ratings
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from mutations import EDITS, OF_BYTES, edited, mutated, property_test
 
 from bench.contract import BenchError
-from bench.data.brought import entries, fields, tables
+from bench.data.brought import entries, fields, images, tables
 from bench.data.brought.tables import Asked
 from bench.data.catalog import CATALOG
 from bench.data.images import class_layouts, fmow
@@ -22,24 +24,11 @@ from bench.data.preparing import silent
 from bench.data.tables import ctr_prepare, ctr_text
 from bench.data.tables.ctr_logs import LAYOUTS
 
-#: Edits of a file: where, as a share of it, how many bytes go, and what stands there instead.
-EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3), st.binary(max_size=3)), min_size=1, max_size=3)
-property_test = settings(
-    max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
-
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
     return tmp_path
-
-
-def edited(data, edits):
-    for share, gone, new in edits:
-        at = int(share * len(data))
-        data = data[:at] + new + data[at + gone :]
-    return data
 
 
 @pytest.mark.parametrize("name", ["criteo", "avazu"])
@@ -158,6 +147,67 @@ def test_fields_that_are_mutated_are_added_with_all_frames_or_refused(here, edit
         assert str(file) in said
     else:
         assert made.found.startswith("80 x 16 x 16")
+
+
+@property_test
+@given(harm=OF_BYTES)
+def test_a_mutated_table_of_parquet_has_all_rows_or_is_refused(here, harm):
+    pq = pytest.importorskip("pyarrow.parquet")
+    csv = pytest.importorskip("pyarrow.csv")
+    file, whole = here / "ads.parquet", here / "whole.parquet"
+    if not whole.exists():
+        pq.write_table(csv.read_csv(files.table(here / "ads.csv", rows=60)), whole)
+    data, _ = mutated(whole.read_bytes(), harm)
+    file.write_bytes(data)
+    try:
+        made, _ = tables.add("ads", file, Asked(label="clicked"), terms="")
+    except BenchError as e:
+        said = str(e)
+        assert str(file) in said
+    else:
+        assert made.found.startswith("60 rows")
+
+
+@property_test
+@given(which=st.integers(0, 99), harm=st.one_of(st.just(("gone", None)), OF_BYTES))
+def test_fields_of_zarr_that_are_mutated_are_added_with_all_frames_or_refused(here, which, harm):
+    pytest.importorskip("zarr")
+    store, whole = here / "warm.zarr", here / "whole.zarr"
+    if not whole.exists():
+        files.field(whole, frames=80, side=(16, 16))
+    shutil.rmtree(store, ignore_errors=True)
+    shutil.copytree(whole, store)
+    every = sorted(p for p in store.rglob("*") if p.is_file())
+    chosen = every[which % len(every)]
+    chosen.unlink() if harm[0] == "gone" else chosen.write_bytes(mutated(chosen.read_bytes(), harm)[0])
+    try:
+        made, _ = fields.add("warm", store, (), terms="")
+    except BenchError as e:
+        said = str(e)
+        assert str(store) in said
+    else:
+        assert made.found.startswith("80 x 16 x 16")
+
+
+@property_test
+@given(which=st.integers(0, 99), harm=st.one_of(st.just(("copied", None)), OF_BYTES))
+def test_mutated_pictures_are_all_added_or_one_is_refused_by_name(here, which, harm):
+    folder = here / "pics"
+    if not folder.exists():
+        files.pictures(folder, each=3, domains=())
+    every = sorted(folder.rglob("*.png"))
+    chosen, before = every[which % len(every)], {p: p.read_bytes() for p in every}
+    data = before[every[0]] if harm[0] == "copied" else mutated(before[chosen], harm)[0]
+    chosen.write_bytes(data)
+    try:
+        made, _ = images.add("mine", folder, (), seed=0, prompt="", network="laptop", terms="")
+    except BenchError as e:
+        said = str(e)
+        assert chosen.parent.name in said  # its class, of which too few are left, or its path
+    else:
+        assert made.found.startswith("6 pictures")
+    finally:
+        chosen.write_bytes(before[chosen])
 
 
 def test_fields_that_changed_after_they_were_added_are_refused(here):

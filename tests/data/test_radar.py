@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from mutations import OF_BYTES, mutated, property_test
 
 from bench.data.catalog import CATALOG
 from bench.data.fields import frames, radar
@@ -307,6 +309,36 @@ def test_a_frame_that_was_cut_off_is_named(copy, monkeypatch, name):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
     with pytest.raises(BenchError, match=rf"1 of 1 frames cannot be read:\n.*{path.name}: cannot be decoded"):
         radar.prepare(name)
+
+
+@pytest.fixture
+def one_frame(copy, monkeypatch, request):
+    """A frame of 8 x 8 cells or so of a source: what the file holds, and its layout."""
+    name = request.param
+    if name == "knmi":
+        (path,) = knmi(copy, monkeypatch, 1)
+    else:
+        make = {"fmi": fmi_frame, "meteoswiss": meteoswiss_frame, "bom": bom_frame}[name]
+        path = make(copy, monkeypatch)
+    return path, path.read_bytes(), radar.LAYOUTS[name]
+
+
+# Not of MRMS: over damaged files eccodes spoils the memory of its process, which ends sooner or later.
+@pytest.mark.parametrize("one_frame", ["knmi", "fmi", "meteoswiss", "bom"], indirect=True)
+@property_test
+@given(harm=OF_BYTES)
+def test_a_mutated_frame_has_all_its_cells_or_is_named(one_frame, harm):
+    path, whole, layout = one_frame
+    path.unlink()  # libraries may hold the damaged one
+    path.write_bytes(mutated(whole, harm)[0])
+    try:
+        found = radar._decoded(path, layout)
+    except BenchError as e:
+        said = str(e)
+        assert said.startswith(f"{path}: ")
+    else:
+        assert found.shape == tuple(n // layout.box for n in layout.shape)
+        assert np.nanmin(found) >= 0
 
 
 def test_an_unknown_unit_is_named(copy, monkeypatch):

@@ -66,6 +66,7 @@ EDITS = st.lists(st.tuples(st.integers(0, len(GOOD)), st.integers(0, 4), st.bina
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     deadline=None,
+    derandomize=True,
 )
 @given(EDITS)
 def test_a_mutated_suite_is_read_or_refused_and_never_a_traceback(sandbox, edits):

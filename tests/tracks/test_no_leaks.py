@@ -34,6 +34,7 @@ from bench.registry import Registry
 from bench.tracks.controlnet import pretrain, scoring
 from bench.tracks.controlnet.nets import paper_annotators
 from bench.tracks.controlnet.sources import paper as controlnet_photographs
+from bench.tracks.controlnet.sources import photographs
 from bench.tracks.dit_transfer.sources import paper
 from bench.tracks.dit_transfer.sources.latents import AdmCrop
 from bench.tracks.multi_domain.sources import emoji as emoji_task
@@ -265,6 +266,7 @@ def root(tmp_path, monkeypatch):
     for module in (emoji_task, emoji_tasks):
         monkeypatch.setattr(module, "ARTISTS", ("noto", "fluent-3d"))  # those that need no drawing
     monkeypatch.setattr(paper_annotators, "canny", controlnet_brought.lines)
+    monkeypatch.setattr(photographs, "COUNTS", controlnet_brought.COUNTS)
     monkeypatch.setattr(scoring, "lite0", lambda size, device: lambda p: np.zeros((len(p), 1280), np.float32))
     return tmp_path / "data"
 

@@ -27,6 +27,8 @@ from bench.cli.sweep.run import (
     check_placing,
 )
 from bench.contract import BenchError
+from bench.data.brought import entries
+from bench.data.catalog import VARIABLE, root
 from bench.store import provenance
 from bench.store.committed.layers import store_name
 
@@ -68,12 +70,19 @@ def command(
     pip: Annotated[
         bool, typer.Option("--pip", help="Let pip install what gridbench needs on every node.")
     ] = False,
+    data_there: Annotated[
+        bool,
+        typer.Option(
+            "--data-there",
+            help="Every node finds the data that you added (bench data add) where this machine does.",
+        ),
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not follow the log.")] = False,
 ) -> None:
     """Run what is missing on a Ray cluster. The driver runs there, so that it goes on without this machine.
 
-    The files that git tracks are sent, with your changes, and the plugins and the suite file that you name.
-    Ctrl-C ends the following of the log, and nothing else.
+    The files that git tracks are sent, with your changes, and the plugins and the suite file that you name;
+    data are not. Ctrl-C ends the following of the log, and nothing else.
     """
     _check(options, image, uv, pip)
     if budget is not None:
@@ -84,6 +93,8 @@ def command(
 
     server_url(address)
     plan = Session.open(replace(options, store="memory://launch", fresh=True)).plan()
+    if not data_there:
+        _check_data({c.task.brought for c in plan.cells if c.task.brought})
     cells = len({c.key for c in plan.cells})
     client, server = jobs.connect(address)
     if server.asks is False and "://127.0.0.1" not in server.url and "://localhost" not in server.url:
@@ -145,6 +156,21 @@ def _check(options: Options, image: str, uv: bool, pip: bool) -> None:
             "bench launch sends the files that git tracks, and this gridbench is no clone; run it from one, "
             "or give an image that has gridbench (--image)"
         )
+
+
+def _check_data(names: set[str]) -> None:
+    """Raise `BenchError` for data of the user's own that a cell wants: a launch sends no data."""
+    if not names:
+        return
+    lines = []
+    for name in sorted(names):
+        e = entries.entry(name)
+        lies = e.place if Path(e.place).is_absolute() else f"${VARIABLE}/{e.place}"
+        lines.append(f"  {name}: the {e.kind} {lies} and the folder ${VARIABLE}/brought/{name}")
+    raise BenchError(
+        f"bench launch sends no data, and cells want data that you added, here below ${VARIABLE} {root()}:"
+        " bring to every node, to the same places,\n" + "\n".join(lines) + "\nthen launch with --data-there"
+    )
 
 
 def _environment(

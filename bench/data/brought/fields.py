@@ -5,11 +5,8 @@ Nothing is converted: windows are read out of the file. It is split by time, the
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import math
-import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,20 +163,8 @@ def _opened(path: Path, variables: Sequence[str]) -> xr.DataArray:
         raise
     # What opens and decodes a file raises whatever it likes; the file is at fault.
     except Exception as e:
-        _let_go(e)
+        frames.let_go(e)
         raise BenchError(f"{path}: cannot be read: {type(e).__name__}: {e}") from e
-
-
-def _let_go(error: BaseException | None) -> None:
-    """Free what a reader left half-open: h5netcdf's file then complains of its own end, to no use."""
-    before, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
-    try:
-        while error is not None:
-            traceback.clear_frames(error.__traceback__)
-            error = error.__context__
-        gc.collect()
-    finally:
-        sys.unraisablehook = before
 
 
 def _engine(path: Path) -> str:

@@ -7,6 +7,7 @@ nothing of a ``.pt`` is executed.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -107,7 +108,11 @@ def _loaded(path: Path) -> np.ndarray:
 
     try:
         if path.suffix == ".npy":
-            found: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+            found = np.load(path, mmap_mode="r", allow_pickle=False)
+            if not isinstance(found, np.memmap):
+                raise ValueError(f"holds a {type(found).__name__}, expected one array")
+            if (says := found.offset + found.nbytes) != (has := path.stat().st_size):
+                raise ValueError(f"has {has:,} bytes, and its header says {says:,}")
             return found
         import torch
 
@@ -115,6 +120,9 @@ def _loaded(path: Path) -> np.ndarray:
         if not isinstance(tensor, torch.Tensor):
             raise ValueError(f"holds a {type(tensor).__name__}, expected a tensor")
         return tensor.numpy()
+    except pickle.UnpicklingError as e:  # whose text advises to have what is in the file executed
+        why = "it holds no single tensor that torch.save wrote, or is damaged"
+        raise BenchError(f"{path}: cannot be read: {why}") from e
     # What unpacks an archive raises whatever it likes; the file is at fault.
     except Exception as e:
         raise BenchError(f"{path}: cannot be read: {type(e).__name__}: {e}") from e
@@ -123,7 +131,7 @@ def _loaded(path: Path) -> np.ndarray:
 def _sequences(path: Path, values: np.ndarray) -> xr.DataArray:
     import numpy as np
 
-    if values.ndim != 4 or values.dtype != np.uint8:
+    if values.ndim != 4 or values.dtype != np.uint8 or not values.size:
         raise BenchError(
             f"{path}: is {values.shape} {values.dtype}, expected (frames, sequences, rows, columns) uint8"
         )
@@ -138,7 +146,7 @@ def _sequences(path: Path, values: np.ndarray) -> xr.DataArray:
 def _flow(path: Path, values: np.ndarray) -> xr.DataArray:
     import numpy as np
 
-    if values.ndim != 4 or values.shape[1] != 2 or values.dtype.kind != "f":
+    if values.ndim != 4 or values.shape[1] != 2 or values.dtype.kind != "f" or not values.size:
         raise BenchError(
             f"{path}: is {values.shape} {values.dtype}, expected (frames, 2, rows, columns) of floats"
         )

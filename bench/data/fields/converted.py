@@ -83,11 +83,17 @@ class Files:
         """
         for path in paths:
             try:
-                yield from read(path)
+                found = False
+                for piece in read(path):
+                    found = True
+                    yield piece
+                if not found:
+                    raise ValueError("holds no frame that is in use")
             except BenchError:
                 raise
             # What decodes raises whatever it likes; the file is at fault.
             except Exception as e:
+                frames.let_go(e)
                 self.left_out.append(f"{path}: {type(e).__name__}: {e}")
                 if len(self.left_out) > MOST_LEFT_OUT * self.total:
                     reasons = "\n".join(self.left_out)

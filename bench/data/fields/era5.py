@@ -16,6 +16,7 @@ from bench.data.fields.converted import Converted, Files
 from bench.data.source import DataSource
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
 
 #: Raise when a rule changes: what was prepared before is then prepared again.
@@ -90,8 +91,8 @@ def _ascending(files: Files, paths: list[Path]) -> Iterator[xr.DataArray]:
                 if not np.array_equal(piece[axis].values, first[axis].values):
                     raise ValueError(f"its {axis} are not those of the years before")
             times = piece["time"].values
-            if (last is not None and times[0] <= last) or (np.diff(times) <= np.timedelta64(0)).any():
-                raise ValueError(f"its times do not ascend at {times[0]!s:.16}")
+            if last is not None and times[0] <= last:
+                raise ValueError(f"its times do not ascend at {times[0]!s:.16}: another file has them too")
             last = times[-1]
             yield piece
 
@@ -102,7 +103,8 @@ def _pieces(path: Path) -> Iterator[xr.DataArray]:
     """Some frames of a year at a time, (time, component, y, x).
 
     Raises:
-        ValueError: a variable is missing, has another unit or other dimensions, or values are missing.
+        ValueError: a variable is missing, has another unit or other dimensions, times do not ascend or are of
+            another year, or values are missing.
     """
     import numpy as np
     import xarray as xr
@@ -113,12 +115,11 @@ def _pieces(path: Path) -> Iterator[xr.DataArray]:
         options = {"chunks": None}  # type: ignore[dict-item]
     with xr.open_dataset(path, engine=engine, **options) as opened:  # type: ignore[arg-type]
         parts = [_variable(opened, names) for names in VARIABLES]
-        hours = parts[0]["time"].dt.hour.values
-        chosen = np.flatnonzero(hours % HOURS == 0)
+        chosen = _in_use(parts[0]["time"], int(path.stem))
         for begin in range(0, len(chosen), _BATCH):
             at = chosen[begin : begin + _BATCH]
             values = np.stack([p.isel(time=at).to_numpy() for p in parts], 1).astype(np.float32)
-            if np.isnan(values).any():
+            if not np.isfinite(values).all():
                 raise ValueError(
                     f"values are missing at {parts[0]['time'].values[at[0]]!s:.16} or soon after"
                 )
@@ -126,6 +127,26 @@ def _pieces(path: Path) -> Iterator[xr.DataArray]:
             coords |= {"time": parts[0]["time"].values[at], "component": np.array(["u", "v"])}
             attrs = {"units": "m s-1", "step": HOURS, "step_unit": "hours"}
             yield xr.DataArray(values, coords, ("time", "component", "y", "x"), "wind", attrs)
+
+
+def _in_use(time: xr.DataArray, year: int) -> np.ndarray:
+    """The positions of the frames in use.
+
+    Raises:
+        ValueError: times are no dates, do not ascend, or are of another year.
+    """
+    import numpy as np
+
+    times = time.values
+    if times.dtype.kind != "M":
+        raise ValueError(f"its times are {times.dtype}, expected dates of the usual calendar")
+    if (at := np.flatnonzero(np.diff(times) <= np.timedelta64(0))).size:
+        raise ValueError(f"its times do not ascend at {times[at[0] + 1]!s:.16}")
+    if (at := np.flatnonzero(time.dt.year.values != year)).size:
+        raise ValueError(f"has the time {times[at[0]]!s:.16}, expected those of {year} alone")
+    since_midnight = times - times.astype("datetime64[D]")
+    chosen: np.ndarray = np.flatnonzero(since_midnight % np.timedelta64(HOURS, "h") == 0)
+    return chosen
 
 
 def _variable(opened: xr.Dataset, names: tuple[str, ...]) -> xr.DataArray:

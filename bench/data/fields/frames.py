@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from itertools import pairwise
@@ -90,6 +93,18 @@ def unbroken(whole: xr.DataArray) -> tuple[xr.DataArray, ...]:
     cuts = np.flatnonzero(steps > _GAP * np.median(steps)) + 1
     edges = [0, *cuts.tolist(), whole.sizes["time"]]
     return tuple(whole.isel(time=slice(a, b)) for a, b in pairwise(edges))
+
+
+def let_go(error: BaseException | None) -> None:
+    """Free what a reader left half-open: h5netcdf's file then complains of its own end, to no use."""
+    before, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    try:
+        while error is not None:
+            traceback.clear_frames(error.__traceback__)
+            error = error.__context__
+        gc.collect()
+    finally:
+        sys.unraisablehook = before
 
 
 def boxes(values: np.ndarray, factor: int) -> np.ndarray:

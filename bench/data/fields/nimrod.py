@@ -4,10 +4,14 @@ The user's copy has the publisher's layout: ``<split>/<variant>/*.tfrecord.gz``,
 ``radar``, int16 in 1/32 mm/h with -1 where nothing was observed, ``sample_prob``, the probability with which
 its crop was drawn, and ``end_time_timestamp``. Of each split one variant is read: crops of 256 x 256 cells,
 for test 512 x 512, of which the middle is scored. Rain is cut off at 128 mm/h, as the publisher does.
+How many sequences there are was not found: a file that is there twice, or was written twice, is told by its
+first sequence, which stands once in a part.
 """
 
 from __future__ import annotations
 
+import hashlib
+import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -32,6 +36,8 @@ VARIANTS: Mapping[str, tuple[str, int]] = {
     "test": ("test/subsampled_overlapping_padded_tiles_512_20min_stride", 512),
 }
 FRAMES, MINUTES = 24, 5
+#: Ends of sequences, in seconds since 1970: the years 2000 and 2100.
+YEARS = (946_684_800, 4_102_444_800)
 #: Codes of one mm/h, and of what was not observed; rain is cut off at this many mm/h.
 PER_MM, MASKED, MOST = 32, -1, 128
 #: Sequences that are written at once.
@@ -78,15 +84,22 @@ def _absent() -> str | None:
 def _events(files: Files) -> dict[str, Iterator[xr.DataArray]]:
     found = {part: _files(part) for part in VARIANTS}
     files.total = sum(map(len, found.values()))
-    return {part: files.each(paths, partial(_pieces, part=part)) for part, paths in found.items()}
+    return {part: files.each(paths, partial(_pieces, part=part, firsts={})) for part, paths in found.items()}
 
 
-def _pieces(path: Path, part: str) -> Iterator[xr.DataArray]:
-    """Some sequences of a file at a time, after each other along time."""
+def _pieces(path: Path, part: str, firsts: dict[bytes, Path]) -> Iterator[xr.DataArray]:
+    """Some sequences of a file at a time, after each other along time.
+
+    ``firsts``: the files of the part that were read before, by the digests of their first sequences.
+    """
     batch: list[tuple[np.ndarray, np.ndarray, float]] = []
     damage = None
     try:
         for number, example in enumerate(tfrecord.examples(path)):
+            if other := firsts.get(mark := _digest(example)):
+                raise ValueError(f"record {number}: is the first of {other.name}: a copy, or written twice")
+            if not number:
+                firsts[mark] = path
             try:
                 batch.append(_sequence(example, VARIANTS[part][1]))
             except (KeyError, IndexError) as e:
@@ -96,12 +109,22 @@ def _pieces(path: Path, part: str) -> Iterator[xr.DataArray]:
             if len(batch) == _BATCH:
                 yield _joined(batch, part)
                 batch = []
-    except (ValueError, OSError, EOFError) as e:
+    except (ValueError, OSError, EOFError, zlib.error) as e:
         damage = e
     if batch:
         yield _joined(batch, part)  # what came before a damage is whole
     if damage is not None:
         raise damage
+
+
+def _digest(example: Mapping[str, tfrecord.Feature]) -> bytes:
+    """Equal for equal sequences of equal places and times."""
+    sha = hashlib.sha256()
+    for name, values in sorted(example.items()):
+        sha.update(f"{name} {len(values)} ".encode())
+        for value in values:
+            sha.update(value if isinstance(value, bytes) else f"{value} ".encode())
+    return sha.digest()
 
 
 def _sequence(example: Mapping[str, tfrecord.Feature], side: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -124,7 +147,10 @@ def _sequence(example: Mapping[str, tfrecord.Feature], side: int) -> tuple[np.nd
     rain = np.minimum(codes.astype(np.float32) / PER_MM, MOST)
     rain[codes == MASKED] = np.nan
     # Assumed: seconds since 1970 of the last frame; the publisher's notebook does not say.
-    end = np.datetime64(int(example["end_time_timestamp"][0]), "s")
+    seconds = float(example["end_time_timestamp"][0])
+    if not YEARS[0] <= seconds < YEARS[1]:
+        raise ValueError(f"has end_time_timestamp {seconds:g}, expected seconds since 1970")
+    end = np.datetime64(int(seconds), "s")
     times = end - np.arange(FRAMES - 1, -1, -1) * np.timedelta64(MINUTES, "m")
     return rain.reshape(FRAMES, 1, side, side), times.astype("datetime64[ns]"), drawn
 

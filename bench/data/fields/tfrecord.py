@@ -24,7 +24,7 @@ def examples(path: Path) -> Iterator[Mapping[str, Feature]]:
 
     Raises:
         ValueError: the file ends inside a record, or a record is no `Example`; says which.
-        OSError: the file cannot be read, or not be uncompressed. EOFError: it ends too early.
+        OSError, zlib.error: the file cannot be read, or not be uncompressed. EOFError: it ends too early.
     """
     with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:
         number = 0
@@ -37,8 +37,9 @@ def examples(path: Path) -> Iterator[Mapping[str, Feature]]:
                 raise ValueError(f"record {number}: the file ends inside it")
             try:
                 yield example(record[:length])
-            except (IndexError, struct.error, UnicodeDecodeError) as e:
-                raise ValueError(f"record {number}: is no Example: {e}") from e
+            # Of bytes that are no message any of these, where another kind of field stands than is expected.
+            except (IndexError, KeyError, TypeError, AttributeError, struct.error, UnicodeDecodeError) as e:
+                raise ValueError(f"record {number}: is no Example: {type(e).__name__}: {e}") from e
             number += 1
 
 

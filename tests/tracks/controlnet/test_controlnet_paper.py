@@ -35,6 +35,7 @@ def bare(tmp_path_factory):
 def root(bare, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(bare))
     monkeypatch.setattr(paper_annotators, "canny", brought.lines)
+    monkeypatch.setattr(photographs, "COUNTS", brought.COUNTS)
     monkeypatch.setattr(
         distances, "Lite0", lambda size, device: lambda p: np.random.rand(len(p), 1280).astype(np.float32)
     )
