@@ -44,6 +44,13 @@ JobsOption = Annotated[
         help="The cluster's job server, http://HEAD:8265 (default: $RAY_API_SERVER_ADDRESS).",
     ),
 ]
+DataThereOption = Annotated[
+    bool,
+    typer.Option(
+        "--data-there",
+        help="Every node finds the data that you added (bench data add) where this machine does.",
+    ),
+]
 
 
 @takes("profile", "track", "method", "filter", "fresh", "store", "suite", "plugin")
@@ -70,13 +77,7 @@ def command(
     pip: Annotated[
         bool, typer.Option("--pip", help="Let pip install what gridbench needs on every node.")
     ] = False,
-    data_there: Annotated[
-        bool,
-        typer.Option(
-            "--data-there",
-            help="Every node finds the data that you added (bench data add) where this machine does.",
-        ),
-    ] = False,
+    data_there: DataThereOption = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not follow the log.")] = False,
 ) -> None:
     """Run what is missing on a Ray cluster. The driver runs there, so that it goes on without this machine.
