@@ -33,7 +33,8 @@ PAPER: Mapping[str, tuple[str, str]] = {
     "ade20k-segmentation": ("segmentation", "ade20k"),
 }
 TASKS: Mapping[str, tuple[str, str]] = {**LAPTOP, **PAPER}
-#: On which tiles snapshots look: those that the board is about, or others by which settings are chosen.
+#: Which part of the pictures is looked at: the one that the board is about, or the one by which settings are
+#: chosen. No row, no base network and no annotator is trained on either.
 LOOKS_AT = ("test", "validation")
 
 

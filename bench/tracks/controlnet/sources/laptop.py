@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 _FEATURE_SIDE = 128
 #: Share of land or lake of a tile whose condition is followed at snapshots: with a coast in it.
 _LEAST, _MOST = 0.15, 0.85
-#: Pictures for training that no row trains on, by which settings are chosen.
-_VALIDATION = 64
 
 
 def _names(task: Task) -> tuple[str, str]:
@@ -70,22 +68,22 @@ def _weights(pictures: str) -> str | None:
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
-    """Tiles, the condition's maps or reader, and features of held-out pictures."""
+    """Tiles, the condition's maps or reader, and features of the pictures that are not trained on."""
     condition, pictures = _names(task)
     reads = aligned.stages(condition, run.reader)
     cut = tiles.stages(pictures)
     return (*reads, Stage(
         name=FEATURES, build=encode, needs=Needs(mem_gb=4, minutes=30), stages=cut,
-        params={"set": pictures, "pictures": run.pictures, "side": _FEATURE_SIDE},
+        params={"set": pictures, "part": run.looks_at, "pictures": run.pictures, "side": _FEATURE_SIDE},
     ))  # fmt: skip
 
 
 def encode(ctx: StageContext) -> None:
-    """Write features (n, 1280) float32 of held-out pictures."""
+    """Write features (n, 1280) float32 of the pictures for testing, or of those for validation."""
     from bench.tracks.controlnet import scoring
 
     found = tiles.read(ctx.params["set"], stage=ctx.stage)
-    held_out = thinned(np.flatnonzero(found.part == "test"), ctx.params["pictures"])
+    held_out = thinned(np.flatnonzero(found.part == ctx.params["part"]), ctx.params["pictures"])
     features = scoring.lite0(ctx.params["side"], ctx.device)(found.picture[held_out])
     np.save(ctx.outdir / FEATURES_FILE, features)
 
@@ -95,7 +93,7 @@ def encode(ctx: StageContext) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Positions of tiles: to train on, and to look at (first those with a coast, in a fixed order)."""
+    """Positions of tiles: to train on, and to look at, those of the snapshots first."""
 
     train: np.ndarray
     looked_at: np.ndarray
@@ -103,6 +101,9 @@ class _Rows:
 
 def _rows(found: tiles.Tiles, run: Run, samples: int, looks: int) -> _Rows:
     """Which tiles are trained on and which are looked at.
+
+    Tiles with a coast are looked at in snapshots, in a fixed order; where a part has too few (62 for
+    validation), others fill up. In the end others are added at random.
 
     Args:
         found: all tiles.
@@ -113,15 +114,11 @@ def _rows(found: tiles.Tiles, run: Run, samples: int, looks: int) -> _Rows:
     land = (found.surface > 0).mean((1, 2))
     coast = (land >= _LEAST) & (land <= _MOST)
     order = np.random.default_rng(0).permutation(len(found))
-    train, test = (order[found.part[order] == part] for part in ("train", "test"))
-    validation = train[coast[train]][:_VALIDATION]
-    if run.looks_at == "validation":
-        looked_at = validation[:looks]
-    else:
-        first = test[coast[test]][:looks]
-        looked_at = np.concatenate([first, test[~np.isin(test, first)]])[:samples]
-    rest = np.flatnonzero((found.part == "train") & ~np.isin(np.arange(len(found)), validation))
-    return _Rows(thinned(rest, run.pictures), looked_at)
+    part = order[found.part[order] == run.looks_at]
+    first = part[coast[part]][:looks]
+    others = np.random.default_rng(1).permutation(part[~np.isin(part, first)])
+    train = thinned(np.flatnonzero(found.part == "train"), run.pictures)
+    return _Rows(train, np.concatenate([first, others])[:samples])
 
 
 def _sizes(task: Task, run: Run) -> tuple[int, int]:
