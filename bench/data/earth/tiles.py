@@ -1,7 +1,8 @@
 """Tiles of the maps of the world, the same ones of every map, split by longitude.
 
 A tile is 32 x 32 cells (2.7 degrees); neighbours overlap by 8 cells, but no cell of a tile for validation or
-for testing lies in a tile of another part. Cutting them takes a few seconds: `stages` does it once for all cells of a store.
+for testing lies in a tile of another part. Cutting them takes a few seconds: `stages` does it once for all
+cells of a store.
 """
 
 from __future__ import annotations

@@ -111,6 +111,25 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
+class UNetConfig:
+    """The size of the laptop's base networks.
+
+    ``widths``: channels of its levels. ``groups``: of each norm. ``token``: width of the one token, zeros,
+    that stands for no prompt. ``heads``: of the attention in the middle.
+    """
+
+    widths: tuple[int, ...] = (16, 32, 32)
+    groups: int = 8
+    token: int = 8
+    heads: int = 8
+
+
+#: How the laptop's base networks are noised and what they predict, as `bench.nn.diffusion.Schedule` takes it.
+#: A network of twice their size that predicted the noise gave noise after 8 steps of the sampler.
+NOISE: Mapping[str, Any] = {"steps": 1_000, "betas": "squaredcos_cap_v2", "prediction": "v_prediction"}
+
+
+@dataclass(frozen=True, slots=True)
 class ReaderRecipe:
     """How the laptop's annotator of heights, slopes and surfaces is trained.
 

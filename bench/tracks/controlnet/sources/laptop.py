@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from bench.file_digest import file_digest
 from bench.tracks.common.subsets import thinned
 from bench.tracks.controlnet import pretrain
 from bench.tracks.controlnet.nets import annotators
-from bench.tracks.controlnet.settings import LAPTOP, Run, recipe, snapshots_of
+from bench.tracks.controlnet.settings import LAPTOP, Run, UNetConfig, recipe, snapshots_of
 from bench.tracks.controlnet.sources import aligned
 from bench.tracks.controlnet.sources.names import BANK, BANK_FILE, FEATURES, FEATURES_FILE
 
@@ -173,15 +173,9 @@ def base(pictures: str) -> Base:
     from bench.tracks.controlnet.nets import unet
 
     return Base(
-        unet=partial(unet.load, pretrain.weights(pictures), _config()), diffusion=Diffusion(unet.SCHEDULE),
+        unet=partial(unet.load, pretrain.weights(pictures), UNetConfig()), diffusion=Diffusion(unet.SCHEDULE),
         shape=(3, unet.SIDE, unet.SIDE), pixels=True, encode=_encoded, decode=_decoded,
     )  # fmt: skip
-
-
-def _config() -> Any:
-    from bench.tracks.controlnet.nets.unet import UNetConfig
-
-    return UNetConfig(widths=pretrain.Recipe().widths)
 
 
 def _encoded(prompts: Sequence[str]) -> Tensor:
@@ -189,7 +183,7 @@ def _encoded(prompts: Sequence[str]) -> Tensor:
 
     if any(prompts):
         raise BenchError(f"controlnet: a prompt {next(filter(None, prompts))!r}, but the base knows none")
-    return unet.null_text(len(prompts), _config())
+    return unet.null_text(len(prompts), UNetConfig())
 
 
 def _decoded(x: Tensor) -> np.ndarray:
