@@ -62,7 +62,7 @@ class ControlNet(SourcedTrack):
         Metric(name="area", better="higher", digits=3, doc="mean share over the steps of training"),
         Metric(
             name="leap", better="neither", digits=2, kind="diagnostic",
-            doc="largest rise within a doubling of the steps, as a share of the whole rise",
+            doc="largest rise of the share over a doubling of the steps, as a part of the whole rise",
         ),
         Metric(
             name="kid_lite0", better="lower",
@@ -70,16 +70,16 @@ class ControlNet(SourcedTrack):
             " compares with itself alone",
         ),
         Metric(
-            name="agreement", better="neither", kind="diagnostic",
+            name="agreement", better="neither", kind="diagnostic", averaged=False,
             doc="the paper's measure in its own unit: SSIM of blurred maps (edge, sketch), mean squared error"
             " (depth, normal; lower is better), pixel accuracy (segmentation)",
         ),
         Metric(
-            name="ceiling", better="neither", kind="diagnostic",
+            name="ceiling", better="neither", kind="diagnostic", averaged=False,
             doc="the same of the real held-out pictures, read as generated ones are",
         ),
         Metric(
-            name="floor", better="neither", kind="diagnostic",
+            name="floor", better="neither", kind="diagnostic", averaged=False,
             doc="the same of the generated pictures against conditions of others",
         ),
         Metric(
@@ -110,13 +110,15 @@ class ControlNet(SourcedTrack):
     def tasks(self, grid: settings.Grid) -> Sequence[Task]:
         """There is one task for each condition of a set of pictures.
 
+        Conditions of one set are of the same test pictures, so these tasks share a data set.
+
         Raises:
             BenchError: an unknown condition.
         """
         check_names("controlnet: grid.conditions", grid.conditions, settings.TASKS)
         found = ((name, *settings.TASKS[name]) for name in grid.conditions)
         return [
-            Task(name=name, params={"condition": condition, "pictures": pictures}, data=name)
+            Task(name=name, params={"condition": condition, "pictures": pictures}, data=pictures)
             for name, condition, pictures in found
         ]
 
