@@ -156,16 +156,10 @@ class ControlNet(SourcedTrack):
         return pretrain.embedded()
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
-        """What stands in for what; what is assumed."""
+        """What the scale is, what to know of the tests and of some rows, what stands in for what."""
         if not any(t.name in settings.LAPTOP for t in tasks):
-            return {"assumed": settings.ASSUMED}
-        return {
-            "model": "a small U-Net in pixel space without prompts, pre-trained in the suite on tiles of the"
-            " map whose conditions it then learns; depth and normal are of one map of heights",
-            "scale": "the share may pass 1: generated pictures can be easier to read than real ones",
-            "assumed": "thresholds .5, .25 and .75, fixed before any run; learning rates; a bank of 1,024:"
-            " the paper's tables of these could not be read; its thresholds were chosen by hand at a leap",
-        }
+            return {**settings.NOTES, "assumed": settings.ASSUMED}
+        return {**settings.NOTES, "model": settings.MODEL, "assumed": settings.ASSUMED_LAPTOP}
 
     def smoke(self) -> tuple[settings.Grid, settings.Run]:
         """One task with few tiles, trained for three steps."""
