@@ -89,10 +89,10 @@ class Recipe:
     ``steps``: optimisation steps of ``batch`` pictures, those of a bank included. ``lr``: AdamW's learning
     rate, constant. ``decay``: at each step, of the running average of the weights that pictures are sampled
     from. ``chain``: reverse steps of DDIM; ``guidance``: scale of classifier-free guidance by the prompt (1:
-    none). ``tiles``: number of held-out pictures whose conditions are followed at a snapshot. ``samples``: number of
-    pictures that are sampled in the end for the distance to real ones. ``bank``: number of pictures that the
-    pre-trained network samples for methods that retain what it knows. ``first``, ``dense``, ``snapshots``:
-    see `snapshots_of`. ``shuffles``: shifts of the conditions that the floor is averaged over.
+    none). ``tiles``: number of held-out pictures whose conditions are followed at a snapshot. ``samples``:
+    number of pictures that are sampled in the end for the distance to real ones. ``bank``: number of pictures
+    that the pre-trained network samples for methods that retain what it knows. ``first``, ``dense``,
+    ``snapshots``: see `snapshots_of`. ``shuffles``: shifts of the conditions that the floor is averaged over.
     """
 
     steps: int
@@ -197,7 +197,10 @@ ASSUMED_LAPTOP = (
 ASSUMED = (
     "Stable Diffusion 1.5, learning rate 1e-5, a bank of 5,000, threshold .5, running average .999, DDIM in"
     " 50 steps at guidance 7.5, a snapshot every 250 steps to 3,000 and then geometric, UperNet for"
-    " the Uniformer that no library holds: the paper's tables of these could not be read, or it says nothing"
+    " the Uniformer that no library holds: the paper's tables of these could not be read, or it says nothing."
+    " Unlike ControlNet's own code: MiDaS sees pictures shrunk to 384 pixels, classes have colours of our own"
+    " and not ADE20K's, latents are the encoder's means and not samples, and training keeps every prompt,"
+    " of which ControlNet empties half"
 )
 
 
