@@ -40,22 +40,25 @@ def diff_tuning(data: ControlData, hp: Mapping[str, Any], ctx: Context) -> dict[
     X_s that the base sampled, c_s what is read from them; theta is a ControlNet's.
 
     ``form``: "drawn" is the paper's Algorithm 1; "no-bank" draws t in proportion to psi, and from X alone;
-    "code" is the law of the script that the authors published for another network; "curriculum" starts near
-    the noise, without psi.
+    "code" is the law of the script that the authors published for their other network, a DiT whose condition
+    is a class; "curriculum" starts near the noise, without psi. The last one and "no-bank" read no X_s.
     """
     from bench.nn.time_steps import psi
     from bench.tracks.controlnet import training
 
     theta, B = training.start(data, ctx), data.recipe.batch
-    k = int(hp["bank_share"] * B) if hp["form"] == "code" else B
-    X_s = training.Bank(data.bank(ctx.stage(stages.BANK)), k, data, ctx)
+    k = int(hp["bank_share"] * B) if hp["form"] == "code" else 0
+
+    def bank(n: int) -> Bank:
+        return training.Bank(data.bank(ctx.stage(stages.BANK)), n, data, ctx)
+
     loss = {
-        "drawn": lambda: algorithm_1(theta, data, X_s, psi(hp["tau"])),
+        "drawn": lambda: algorithm_1(theta, data, bank(B), psi(hp["tau"])),
         "no-bank": lambda: no_bank(theta, data, psi(hp["tau"])),
-        "code": lambda: released(theta, data, X_s, hp["tau"], hp["bank_weight"]),
+        "code": lambda: released(theta, data, bank(k), hp["tau"], hp["bank_weight"]),
         "curriculum": lambda: curriculum(theta, data),
     }[hp["form"]]()
-    fitted = training.fit(theta, loss, data, ctx, batch=B - k if hp["form"] == "code" else B)
+    fitted = training.fit(theta, loss, data, ctx, batch=B - k)
     return training.answer(theta, data, fitted.seconds_per_step)
 
 

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     ref="as super-resolution and inpainting in Rombach et al., Latent Diffusion Models, CVPR 2022",
 )
 def concat(data: ControlData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
-    """min over theta of E_t L(x, c, t), t uniform; theta is the whole base, with c as further input channels
-    whose weights begin as zeros.
+    """min over theta of E_t L(x, c, t), t uniform; theta are all weights of the base, with the condition c as
+    further input channels whose weights begin as zeros.
+
+    It trains at the learning rate of its condition, as every row does, though that was chosen for the copy
+    that ControlNet trains and not for the whole base.
     """
     from bench.tracks.controlnet import training
     from bench.tracks.controlnet.nets.unet import Joined

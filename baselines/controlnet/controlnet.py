@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     ref="Zhang et al., Adding Conditional Control to Text-to-Image Diffusion Models, ICCV 2023",
 )
 def controlnet(data: ControlData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
-    """min over theta of E_t L(x, c, t), t uniform; theta is of the copy alone."""
+    """min over theta of E_t L(x, c, t), t uniform; theta are the weights of the copy alone, which reads the
+    condition c, and the base itself is frozen.
+    """
     from bench.tracks.controlnet import training
 
     theta = training.start(data, ctx)

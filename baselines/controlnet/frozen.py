@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 @method("controlnet", name="Frozen base", deterministic=True)
 def frozen(data: ControlData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
-    """theta_0: nothing is trained. One look at the end, since all looks would be the same."""
+    """The base with its pre-trained weights theta_0, of which none is trained: what a condition that is not
+    seen agrees by chance. One look at the end, since all looks would be the same.
+    """
     from bench.tracks.controlnet import training
     from bench.tracks.controlnet.nets.unet import Uncontrolled
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 )
 def min_snr(data: ControlData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """min over theta of E_t min(SNR(t), gamma) / SNR(t) |error in the noise|^2, of the velocity where that is
-    predicted: min(SNR(t), gamma) / (SNR(t) + 1) |error in the velocity|^2.
+    predicted: min(SNR(t), gamma) / (SNR(t) + 1) |error in the velocity|^2, which lowers noisy steps' weight.
     """
     from bench.nn import diffusion
     from bench.tracks.controlnet import training

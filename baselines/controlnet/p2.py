@@ -1,4 +1,4 @@
-"""ControlNet with P2: the loss weighted towards noisy steps."""
+"""ControlNet with P2: the error in the noise with less weight at steps with little noise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     ref="Choi et al., Perception Prioritized Training of Diffusion Models, CVPR 2022",
 )
 def p2(data: ControlData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
-    """min over theta of E_t (k + SNR(t))^-gamma |error in the noise|^2, whatever the base predicts."""
+    """min over theta of E_t (k + SNR(t))^-gamma |error in the noise|^2, whatever the base predicts.
+
+    Against a loss of the noise that moves weight to noisy steps. Against one of the velocity, such as that of
+    the laptop's bases, it takes weight off them: an error in the velocity is a small one in the noise there.
+    """
     from bench.nn import diffusion
     from bench.tracks.controlnet import training
 

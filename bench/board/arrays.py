@@ -126,6 +126,14 @@ class Arrays:
 
     # ------------------------------------------------------------------------------------ values and means
 
+    def never_reached(self, rows: Sequence[int], task: int) -> bool:
+        """Whether every value of the ranking metric that these rows have on a task is censored: then nothing
+        is known of their difference, and their bounds, being the same, would stand for none.
+        """
+        values, censored = self.values(self.metric.name)
+        at = np.ix_(list(rows), [task])
+        return bool((censored[at] | np.isnan(values[at])).all())
+
     def values(self, metric: str) -> tuple[Array, Bools]:
         """The values of a metric (row, task, seed), NaN where no cell is ok, and which are censored."""
         return self._get(metric)[:2]

@@ -84,7 +84,8 @@ class Element:
     """A picture or a derived table as declared.
 
     ``track`` is the name of the track on whose boards it is shown, or `ANY`. ``make`` gives, of a board, one
-    thing of its kind, several, or None where the board has nothing for it.
+    thing of its kind, several, or None where the board has nothing for it. ``series``: those of the records
+    that a picture draws in place of the general pictures.
     """
 
     kind: Literal["picture", "table"]
@@ -92,6 +93,7 @@ class Element:
     track: str
     order: int
     make: Callable[[Board], Any]
+    series: tuple[str, ...] = ()
 
     @property
     def file(self) -> str:
@@ -110,15 +112,18 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _R = TypeVar("_R")
 
 
-def picture(name: str, *, track: str = ANY, order: int = 100) -> Callable[[_P], _P]:
+def picture(
+    name: str, *, track: str = ANY, order: int = 100, series: tuple[str, ...] = ()
+) -> Callable[[_P], _P]:
     """Declare that a function of a board makes a picture or several, or None where there is no data for it.
 
     Args:
         name: of the picture, for messages.
         track: the track on whose boards it is shown; by default on all.
         order: places it among the others, smaller first; ours have 10 to 80.
+        series: series of the records that it draws itself, so that the pictures of all tracks leave them out.
     """
-    return _declare("picture", name, track, order)
+    return _declare("picture", name, track, order, series)
 
 
 def table(name: str, *, track: str = ANY, order: int = 100) -> Callable[[_T], _T]:
@@ -128,12 +133,19 @@ def table(name: str, *, track: str = ANY, order: int = 100) -> Callable[[_T], _T
     return _declare("table", name, track, order)
 
 
-def _declare(kind: Literal["picture", "table"], name: str, track: str, order: int) -> Callable[[_F], _F]:
+def _declare(
+    kind: Literal["picture", "table"], name: str, track: str, order: int, series: tuple[str, ...] = ()
+) -> Callable[[_F], _F]:
     def mark(make: _F) -> _F:
-        make.__dict__.setdefault(ELEMENTS, []).append(Element(kind, name, track, order, make))
+        make.__dict__.setdefault(ELEMENTS, []).append(Element(kind, name, track, order, make, series))
         return make
 
     return mark
+
+
+def own_series(board: Board) -> frozenset[str]:
+    """The series that pictures of this board's own draw, and that general pictures therefore leave out."""
+    return frozenset(s for e in _shown("plots", "picture", board) for s in e.series)
 
 
 def pictures(board: Board) -> list[Picture]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -32,7 +32,8 @@ def command(
 ) -> None:
     """List the trained networks that ship with the package, or train one anew by its recipe.
 
-    What is trained is written to --out and compared with the package's own file, which is never changed.
+    What is trained is written to --out and compared with the package's own file, which is never changed. A
+    training that was killed leaves a folder there, and the same command goes on from its last checkpoint.
     """
     if action not in ACTIONS:
         raise BenchError(f"bench artifacts {action}: expected {', '.join(ACTIONS)}{nearest(action, ACTIONS)}")
@@ -73,9 +74,12 @@ def _build(e: Embedded, out: Path, device: str) -> None:
         if target.exists():
             raise BenchError(f"{target}: exists; remove it or choose another --out")
         out.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out) as folder:
-        e.stage.build(RunStageContext(Path(folder), e.stage.params, 0, 0, device, log))
-        (Path(folder) / e.file.name).replace(target)
+    # The address is in its name: what another recipe left is not gone on with.
+    folder = out / f"{e.stage.name}-{e.stage.address}"
+    folder.mkdir(exist_ok=True)
+    e.stage.build(RunStageContext(folder, e.stage.params, 0, 0, device, log))
+    (folder / e.file.name).replace(target)
+    shutil.rmtree(folder)
     same = e.file.is_file() and _digest(e.file) == _digest(target)
     console.print(f"{target}: {'the same bytes as' if same else 'other bytes than'} the package's")
 

@@ -50,6 +50,10 @@ class ClusterScores:
         names, at = np.unique(np.asarray(clusters, str), return_inverse=True)
         return cls(names, _sums(at, (v - v.mean()) / len(v), len(names)))
 
+    def log(self, value: float) -> ClusterScores:
+        """The same of the value's logarithm: an example's influence is that on the value, over the value."""
+        return ClusterScores(self.names, self.influence / value)
+
     @classmethod
     def mean(cls, scores: Sequence[ClusterScores]) -> ClusterScores:
         """Of a value that is the mean of several (the tasks of a data set); a cluster may be in some only."""
@@ -102,7 +106,6 @@ def row_mean(
     exact: bool = False,
     units: Mapping[str, Sequence[ClusterScores]] | None = None,
     seeds: Mapping[str, Sequence[int]] | None = None,
-    log: bool = False,
 ) -> RowMean:
     """The weighted mean over data sets of a row's mean over seeds.
 
@@ -118,36 +121,30 @@ def row_mean(
         units: data set -> for each seed, in the order of ``values``, what clusters of examples contribute.
         seeds: data set -> the seeds of ``values``; without it they are 0, 1, … Rows are compared seed by seed
             where units are kept, so this is needed where a row lacks one.
-        log: the mean of the natural logarithms of the values (a contrast is then the logarithm of a ratio).
-            An example's influence on a logarithm is its influence on the value, divided by the value.
     """
-    if log and any(v <= 0 for row in values.values() for v in row):
-        return RowMean(math.nan, (), None, False, "a value that is not positive has no logarithm")
     sources: list[Source] = []
     clusters: dict[str, SeedScores] | None = None if units is None else {}
     mean, known = 0.0, True
     for name, weight in weights.items():
-        raw = np.asarray(values[name][:1] if exact else values[name], float)
-        v, n = np.log(raw) if log else raw, len(raw)
+        v = np.asarray(values[name][:1] if exact else values[name], float)
+        n = len(v)
         mean += weight * float(v.mean())
         if n > 1:
             sources.append(Source(weight**2 * float(v.var(ddof=1)) / n, n - 1))
         known = known and (exact or n > 1)
         if units is not None and clusters is not None:
             numbers = np.asarray(range(n) if seeds is None else seeds[name][:n])
-            clusters[name] = _by_seed(
-                numbers, weight * v, units[name][:n], weight / raw if log else [weight] * n
-            )
+            clusters[name] = _by_seed(numbers, weight * v, units[name][:n], weight)
     return RowMean(mean, tuple(sources), clusters, known)
 
 
 def _by_seed(
-    seeds: npt.NDArray[np.int64], values: Array, units: Sequence[ClusterScores], factors: npt.ArrayLike
+    seeds: npt.NDArray[np.int64], values: Array, units: Sequence[ClusterScores], weight: float
 ) -> SeedScores:
     names = np.unique(np.concatenate([u.names for u in units]))
     influence = np.zeros((len(units), len(names)))
-    for at, (u, factor) in enumerate(zip(units, np.asarray(factors, float), strict=True)):
+    for at, u in enumerate(units):
         g = len(u.names)
-        influence[at, np.searchsorted(names, u.names)] = u.influence * factor * math.sqrt(g / max(g - 1, 1))
+        influence[at, np.searchsorted(names, u.names)] = u.influence * weight * math.sqrt(g / max(g - 1, 1))
     order = np.argsort(seeds)
     return SeedScores(seeds[order], values[order], names, influence[order])

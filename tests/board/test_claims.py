@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from golden import as_text
 from sample_board import Sample, board_of
+from scipy import stats as ss
 
 from bench import stats
 from bench.board.inference.claims import in_front
 from bench.board.page.render import render
 from bench.board.spec import RowInfo
+from bench.board.tables.relative import relative_change
 from bench.board.text import claims, csvout, markdown
 from bench.board.text.notes import headline, notes
 from bench.board.text.statistics import families
@@ -126,6 +128,70 @@ def test_ratios_are_means_of_logarithms_and_printed_in_per_cent():
     ends = [f"{100 * math.expm1(c.diff + s * c.half):+.1f}".replace("-", "−") for s in (-1, 1)]
     change = f"{100 * math.expm1(c.diff):+.1f} % ({ends[0]} to {ends[1]})"
     assert change.replace("-", "−") in headline(board)
+
+
+def test_the_logarithm_is_taken_before_the_mean_over_the_tasks_of_a_data_set():
+    """Else the ratio would be that of the mean values, which the task with the largest ones rules."""
+    v = {"lr": [[10.0, 11.0, 9.0], [1000.0, 1010.0, 990.0]], "a": [[5.0, 5.5, 4.5], [1000.0, 990.0, 1010.0]]}
+    tasks = [Task(name=n, data="one") for n in ("short", "long")]
+    claim = Claim(name="A over LR", rows=("a",), over=("lr",), scale="log ratio")
+    board = board_of(v, tasks=tasks, track=track(claim, better="lower"))
+    (view,) = board.claims.found
+    log = {r: np.log(x).mean(0) for r, x in v.items()}  # of each seed
+    assert view.contrasts[0].diff == pytest.approx(math.log(0.5) / 2, abs=1e-3)
+    assert view.contrasts[0].diff == pytest.approx(log["a"].mean() - log["lr"].mean())
+    assert view.contrasts[0].p == pytest.approx(ss.ttest_ind(log["a"], log["lr"], equal_var=False).pvalue)
+    assert (view.data, view.new_tasks) == (1, None)
+    row = board.row_means.together([0], [0, 1])[0]
+    assert row.mean == pytest.approx(np.mean(v["lr"])), "differences are of the values themselves"
+
+
+def censored(v, bounds):
+    """A board of steps until something is reached; ``bounds``: (row, task, seed) that never got there."""
+    claim = Claim(name="A over LR", rows=("a",), over=("lr",), scale="log ratio")
+
+    class Steps(type(track(claim, better="lower"))):
+        metrics = (Metric(name="auc", better="lower", digits=0, censored=True),)
+
+    board = board_of(v, track=Steps())
+    for s in board.slots:
+        if (s.row, s.task, s.seed) in bounds:
+            s.metrics = {"auc": {"bound": s.metrics["auc"]}}
+    return type(board)(board.spec, board.slots)
+
+
+def test_a_task_on_which_no_row_gets_there_says_nothing_of_a_ratio():
+    """With it the claim would be drawn to no difference, with a certainty that nothing supports."""
+    v = {"lr": [[100.0, 110.0, 90.0], [600.0] * 3], "a": [[80.0, 85.0, 75.0], [600.0] * 3]}
+    board = censored(v, {(r, "t1", s) for r in v for s in range(3)})
+    (view,) = board.claims.found
+    assert [board.tasks[t].name for t in view.tasks] == ["t0"]
+    assert view.left_out == {"t1": "all values are censored, so that nothing is known of a difference"}
+    alone = censored({r: x[:1] for r, x in v.items()}, set())
+    assert view.contrasts == alone.claims.found[0].contrasts
+    assert view.censored == {}
+    table = relative_change(board)
+    assert "all values of both rows are censored" in table.note
+    assert table.rows[0][1] == lines(board)["A over LR"].difference
+
+
+@pytest.mark.parametrize(("row", "sign"), [("a", "≥"), ("lr", "≤"), ("both", "")])
+def test_a_censored_value_goes_into_a_ratio_as_its_bound_and_the_ratio_is_marked(row, sign):
+    v = {
+        "lr": [[100.0, 110.0, 90.0], [600.0, 400.0, 500.0]],
+        "a": [[80.0, 85.0, 75.0], [500.0, 450.0, 600.0]],
+    }
+    rows = ("a", "lr") if row == "both" else (row,)
+    plain = censored(v, set()).claims.found[0].contrasts[0]
+    board = censored(v, {(r, "t1", 0) for r in rows})
+    (view,) = board.claims.found
+    assert view.contrasts[0] == plain, "mean and interval are those of the bounds"
+    assert view.censored == dict.fromkeys(rows, (1, 6))
+    line = lines(board)["A over LR"]
+    assert line.difference.startswith(f"{sign}−" if sign else "−")
+    label = {"a": "A", "lr": "LR"}
+    assert all(f"1 of 6 of {label[r]}" in line.on for r in rows)
+    assert line.difference in headline(board)
 
 
 def test_a_task_without_a_ratio_a_result_or_a_difference_by_construction_is_left_out_aloud():

@@ -28,6 +28,13 @@ class WithNet(type(TRACK)):
 TRACK = WithNet()
 """
 
+KILLED_ONCE = """
+    begun = ctx.outdir / "begun"
+    if not begun.exists():
+        begun.touch()
+        raise OSError("killed")
+"""
+
 
 @pytest.fixture
 def net(sandbox):
@@ -65,6 +72,18 @@ def test_builds_into_a_folder_compares_and_touches_nothing_of_the_package(net, b
     (tmp_path / "new" / "net.bin").unlink()
     assert "other bytes than the package's" in bench(*line).out
     assert (net.folder / "net.bin").read_bytes() == b"older"
+
+
+def test_a_build_that_was_killed_goes_on_with_what_it_left(net, bench, tmp_path):
+    code = net.folder / "grids.py"
+    code.write_text(code.read_text().replace("def train(ctx):\n", "def train(ctx):\n" + KILLED_ONCE))
+    out = tmp_path / "new"
+    line = net.arguments("artifacts", "build", "tiny-net", "--out", str(out), store=False, suite=False)
+    with pytest.raises(OSError, match="killed"):
+        bench(*line)
+    assert [p.is_dir() for p in out.iterdir()] == [True]
+    assert bench(*line).code == 0
+    assert [p.name for p in out.iterdir()] == ["net.bin"]
 
 
 def test_mistakes_are_told_with_the_nearest(net, bench):

@@ -21,7 +21,7 @@ def test_a_step_costs_what_the_bare_loop_does(capsys, tmp_path):
     from bench.tracks.controlnet import training
     from bench.tracks.controlnet.data import Base, ControlData, Controls
     from bench.tracks.controlnet.nets import unet
-    from bench.tracks.controlnet.settings import Run, recipe
+    from bench.tracks.controlnet.settings import Run, UNetConfig, recipe
     from bench.tracks.controlnet.sources import laptop
 
     torch.set_num_threads(1)
@@ -29,7 +29,7 @@ def test_a_step_costs_what_the_bare_loop_does(capsys, tmp_path):
     maps = rng.random((64, 32, 32, 3)).astype(np.float32)
     pictures = laptop.Aligned(rng.integers(0, 255, (64, 32, 32, 3), np.uint8), maps)
     base = Base(
-        unet=lambda: unet.unet(unet.UNetConfig()), diffusion=Diffusion(unet.SCHEDULE), shape=(3, 32, 32),
+        unet=lambda: unet.unet(UNetConfig()), diffusion=Diffusion(unet.SCHEDULE), shape=(3, 32, 32),
         pixels=True, encode=laptop._encoded, decode=laptop._decoded,
     )  # fmt: skip
     run = Run(steps=STEPS, batch=BATCH)

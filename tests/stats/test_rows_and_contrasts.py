@@ -100,16 +100,6 @@ def test_all_pairs_are_the_contrasts_of_two_rows():
             assert p[i, j] == pytest.approx(math.nan if expected is None else expected, nan_ok=True)
 
 
-def test_logarithms_make_a_difference_a_ratio():
-    a, b = np.array([0.9, 1.1, 1.0]), np.array([2.1, 1.9, 2.0])
-    c = stats.contrast([(1, one(a, log=True)), (-1, one(b, log=True))])
-    assert c.diff == pytest.approx(np.log(a).mean() - np.log(b).mean())
-    assert c.p == pytest.approx(ss.ttest_ind(np.log(a), np.log(b), equal_var=False).pvalue)
-    none = stats.contrast([(1, one([0.2, -0.1], log=True)), (-1, one(b, log=True))])
-    assert (none.p, none.why) == (None, "a value that is not positive has no logarithm")
-    assert np.isnan(stats.all_pairs([one([0.2, -0.1], log=True), one(b, log=True)])).all()
-
-
 @pytest.mark.parametrize("spread", [1, 6])
 def test_intervals_cover_with_three_seeds_and_unequal_rows(spread):
     rng, held, runs = np.random.default_rng(2), 0, 2000

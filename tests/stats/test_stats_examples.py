@@ -15,10 +15,10 @@ def on(values, clusters, data="x", exact=False, seeds=None, log=False):
     """A row on one data set: ``values`` (S, n); clusters (n,), or (S, n) if every seed has its own."""
     clusters = np.broadcast_to(clusters, values.shape)
     units = [stats.ClusterScores.of(v, c) for v, c in zip(values, clusters, strict=True)]
-    numbers = None if seeds is None else {data: seeds}
-    return stats.row_mean(
-        {data: values.mean(1)}, {data: 1.0}, exact=exact, units={data: units}, seeds=numbers, log=log
-    )
+    numbers, means = None if seeds is None else {data: seeds}, values.mean(1)
+    if log:
+        units, means = [u.log(m) for u, m in zip(units, means, strict=True)], np.log(means)
+    return stats.row_mean({data: means}, {data: 1.0}, exact=exact, units={data: units}, seeds=numbers)
 
 
 def test_of_deterministic_rows_it_is_the_paired_t_over_examples():

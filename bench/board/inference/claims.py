@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bench import stats
 from bench.board.arrays import Arrays
 from bench.board.inference.counted import Counted
@@ -32,6 +34,8 @@ class ClaimView:
         new_tasks: the same with data sets as the sample, and its verdict; None with fewer than `stats.TASKS`.
         tasks: indices of the tasks that it was judged on.
         left_out: name of a task that it is about -> why it was left out.
+        censored: row of it -> how many of its values on these tasks are censored, and of how many; rows
+            without any are not in it.
         data: number of independent data sets among the tasks.
         new_examples: whether it holds for new test examples too.
         detectable: the difference that such a test finds with 80 % power; None without a standard error.
@@ -44,6 +48,7 @@ class ClaimView:
     new_tasks: tuple[Contrast, Judged] | None
     tasks: tuple[int, ...]
     left_out: Mapping[str, str]
+    censored: Mapping[str, tuple[int, int]]
     data: int
     new_examples: bool
     detectable: float | None
@@ -91,7 +96,7 @@ class Claims:
             rows = [self._arrays.row_index[r] for r in _rows(claim)]
             found.append(ClaimView(
                 claim, contrasts[k], judged[k], new_tasks.get(k), tasks, left_out,
-                len({self._arrays.data[t] for t in tasks}),
+                self._censored(claim, tasks), len({self._arrays.data[t] for t in tasks}),
                 self._means.have_units(rows, tasks), least,
                 stats.seeds_needed(parts[k][0], level=level) if tasks else stats.Needed(None, "no task"),
             ))  # fmt: skip
@@ -118,11 +123,22 @@ class Claims:
                 left_out[task.name] = "the same cells by construction"
             elif claim.scale == "log ratio" and (values[rows, t] <= 0).any():
                 left_out[task.name] = "a value that is not positive has no ratio"
+            elif arrays.never_reached(rows, t):
+                left_out[task.name] = "all values are censored, so that nothing is known of a difference"
             elif t not in self._tally.tasks:
                 left_out[task.name] = "other rows are still to run there"
             else:
                 tasks.append(t)
         return tuple(tasks), left_out
+
+    def _censored(self, claim: Claim, tasks: tuple[int, ...]) -> Mapping[str, tuple[int, int]]:
+        values, censored = self._arrays.values(self._arrays.metric.name)
+        found = {}
+        for row in _rows(claim):
+            at = self._arrays.row_index[row], list(tasks)
+            if n := int(censored[at].sum()):
+                found[row] = n, int((~np.isnan(values[at])).sum())
+        return found
 
     def _parts(self, claim: Claim, tasks: tuple[int, ...]) -> list[_Parts]:
         """The contrast with ``over`` and that with each of ``also``."""

@@ -16,8 +16,9 @@ class RowMeans:
     """Makes and keeps `RowMean` objects: a contrast recognises a row that comes in it twice as one object.
 
     Rows and tasks are indices into the board's arrays. Tasks of one data set are one observation: its value
-    of a seed is the mean over these tasks, of the seeds that have all of them. Where the split changes with
-    the seed, another seed is another test set: rows are then compared on the seeds that all of them have.
+    of a seed is the mean over these tasks (for ratios, of logarithms), of the seeds that have all of them.
+    Where the split changes with the seed, another seed is another test set: rows are then compared on the
+    seeds that all of them have.
     """
 
     def __init__(self, arrays: Arrays, examples: Examples) -> None:
@@ -46,7 +47,7 @@ class RowMeans:
             rows: the rows.
             tasks: the tasks.
             metric: by default the one that ranks.
-            log: the means of logarithms, whose differences are logarithms of ratios.
+            log: the means of the values' natural logarithms, whose differences are logarithms of ratios.
         """
         name, at = metric or self._arrays.metric.name, tuple(tasks)
         units = self.have_units(rows, at, name)
@@ -77,19 +78,33 @@ class RowMeans:
         if short := [name for name, seeds in whole.items() if not len(seeds)]:
             why = f"no seed has all tasks of {', '.join(self._arrays.tasks[of[n][0]].name for n in short)}"
             return RowMean(float("nan"), (), None, False, why)
+        if log:
+            if any((values[at][:, whole[name]] <= 0).any() for name, at in of.items()):
+                why = "a value that is not positive has no logarithm"
+                return RowMean(float("nan"), (), None, False, why)
+            # Before the mean over tasks: else the task with the largest values would rule a data set.
+            with np.errstate(invalid="ignore", divide="ignore"):
+                values = np.log(values)
         by_data = {name: values[at][:, whole[name]].mean(0).tolist() for name, at in of.items()}
         weights = {name: len(at) / len(tasks) for name, at in of.items()}
         exact = bool(self._arrays.deterministic[row])
-        clusters = {n: self._of_seeds(row, at, metric, whole[n]) for n, at in of.items()} if units else None
+        clusters = None
+        if units:
+            clusters = {n: self._of_seeds(row, at, metric, whole[n], log) for n, at in of.items()}
         seeds = {name: [self._arrays.seeds[s] for s in found] for name, found in whole.items()}
-        return stats.row_mean(by_data, weights, exact=exact, units=clusters, seeds=seeds, log=log)
+        return stats.row_mean(by_data, weights, exact=exact, units=clusters, seeds=seeds)
 
     def _of_seeds(
-        self, row: int, tasks: Sequence[int], metric: str, seeds: Sequence[int]
+        self, row: int, tasks: Sequence[int], metric: str, seeds: Sequence[int], log: bool
     ) -> list[ClusterScores]:
         """For each seed what clusters of examples contribute to the mean over these tasks."""
-        found = [self._clusters(row, t, metric) or {} for t in tasks]
-        return [ClusterScores.mean([of[self._arrays.seeds[s]] for of in found]) for s in seeds]
+        values = self._arrays.values(metric)[0][row]
+
+        def of(task: int, seed: int) -> ClusterScores:
+            scores = (self._clusters(row, task, metric) or {})[self._arrays.seeds[seed]]
+            return scores.log(float(values[task, seed])) if log else scores
+
+        return [ClusterScores.mean([of(t, s) for t in tasks]) for s in seeds]
 
     def _clusters(self, row: int, task: int, metric: str) -> Mapping[int, ClusterScores] | None:
         key = (row, task, metric)

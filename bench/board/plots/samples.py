@@ -58,7 +58,8 @@ def _draw(board: Board, task: str, lines: list[tuple[str, np.ndarray]], every: i
         for ax, (label, sheet) in zip(axes, lines, strict=True):
             _line(ax, label, sheet)
         cut = f" The first {len(lines)} of {every} rows." if every > len(lines) else ""
-        return f"{task}: what the rows drew, the same noise and class in each column; not chosen.{cut}"
+        what = "what the rows drew, in each column from one noise for one class or condition; not chosen"
+        return f"{task}: {what}.{cut}"
 
     return draw(board, f"drawn-{task}", on, 8.4, 0.34 * len(lines) + 0.1)
 

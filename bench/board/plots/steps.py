@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.board.inference.claims import in_front
 from bench.board.plots.canvas import INK, PALETTE, draw, plain
-from bench.board.registry import Picture, picture
+from bench.board.registry import Picture, own_series, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,11 @@ _Lines = dict[str, tuple[np.ndarray, np.ndarray]]
 
 @picture("steps", order=30)
 def over_steps(board: Board) -> list[Picture]:
-    """A picture for each series along ``step``, each metric along another number, and the snapshots."""
+    """A picture for each series along ``step``, each metric along another number, and the snapshots.
+
+    A series that a picture of the track draws in its own way is left to it.
+    """
+    left = own_series(board)
     metrics = {m.name for m in board.spec.track.metrics}
     panels: dict[str, dict[str, _Lines]] = {}
     for row in board.every_row:
@@ -47,6 +51,7 @@ def over_steps(board: Board) -> list[Picture]:
     return [
         _draw(board, name, sorted(tasks.items(), key=lambda item: order.index(item[0])))
         for name, tasks in sorted(panels.items())
+        if name not in left
     ]
 
 

@@ -61,7 +61,8 @@ def lines(board: Board) -> list[Line]:
         out.append(_line(board, view, claim.name, view.judged, first, p, figure, _on(board, view)))
         for side, c in zip(claim.also, others, strict=True):
             name = f"the same over {_named(board, side)}"
-            out.append(_line(board, view, name, None, c, f"({fmt.p_value(c.p)})", ("", ""), ""))
+            p = f"({fmt.p_value(c.p)})"
+            out.append(_line(board, view, name, None, c, p, ("", ""), "", over=side))
         if view.new_tasks is not None:
             c, judged = view.new_tasks
             on = f"{view.data} data sets as the sample"
@@ -79,12 +80,14 @@ def _line(
     p: str,
     figure: tuple[str, str],
     on: str,
+    *,
+    over: Sequence[str] = (),
 ) -> Line:
     paper = view.claim.paper
     return Line(
         name=name,
         verdict=judged.verdict if judged is not None else "",
-        difference=_difference(board, view, c),
+        difference=_difference(board, view, c, over),
         p=p,
         paper=figure[0],
         source=figure[1],
@@ -106,7 +109,14 @@ def _on(board: Board, view: ClaimView) -> str:
     for task, why in view.left_out.items():
         reasons.setdefault(why, []).append(task)
     out = "; ".join(f"{', '.join(tasks)}: {why}" for why, tasks in reasons.items())
-    return f"{where} (left out: {out})" if out else where
+    return where + (f" (left out: {out})" if out else "") + _censored(board, view)
+
+
+def _censored(board: Board, view: ClaimView) -> str:
+    """How many values went into a claim as bounds; empty if none did."""
+    labels = {r.row: r.label for r in board.infos}
+    said = ", ".join(f"{n} of {of} of {labels[row]}" for row, (n, of) in view.censored.items())
+    return f"; censored values, which count as their bounds: {said}" if said else ""
 
 
 def _tasks(board: Board, view: ClaimView) -> str:
@@ -146,11 +156,16 @@ def sentence(board: Board) -> str:
     said = [f"{name} on {_tasks(board, view)}: {verdict}", _difference(board, view, view.contrasts[0])]
     weakest = max(range(len(view.contrasts)), key=lambda k: view.contrasts[k].p or 0.0)
     if weakest and verdict == "not shown":
-        over = _named(board, view.claim.also[weakest - 1])
-        said.append(f"{_difference(board, view, view.contrasts[weakest])} over {over}")
+        side = view.claim.also[weakest - 1]
+        said.append(f"{_difference(board, view, view.contrasts[weakest], side)} over {_named(board, side)}")
     why = f" ({view.contrasts[0].why})" if view.judged.p is None else ""
     return f"{', '.join(said)}{why}."
 
 
-def _difference(board: Board, view: ClaimView, c: Contrast) -> str:
-    return fmt.difference(c, board.metric.digits, log=view.claim.scale == "log ratio")
+def _difference(board: Board, view: ClaimView, c: Contrast, over: Sequence[str] = ()) -> str:
+    """The contrast with the rows ``over``, those of the claim by default."""
+    first, second = (
+        any(r in view.censored for r in side) for side in (view.claim.rows, over or view.claim.over)
+    )
+    sign = fmt.beyond(board.metric.better, first, second)
+    return sign + fmt.difference(c, board.metric.digits, log=view.claim.scale == "log ratio")

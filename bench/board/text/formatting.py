@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from bench import stats
 from bench.board.spec import STATES
-from bench.contract import SYMBOLS, Metric
+from bench.contract import SYMBOLS, Better, Metric
 from bench.stats import Contrast, Estimate
 
 if TYPE_CHECKING:
@@ -75,6 +76,20 @@ def difference(c: Contrast, digits: int, *, log: bool = False) -> str:
         return value[0] + value[2:] if value[1:3] == "0." else value
     ends = [] if c.half is None else [_per_cent(c.diff - c.half), _per_cent(c.diff + c.half)]
     return f"{_per_cent(c.diff)} %" + (f" ({' to '.join(ends)})" if ends else "")
+
+
+def beyond(better: Better, first: bool, second: bool) -> str:
+    """The sign before a difference "first minus second" of which one side has censored values; empty if none
+    has, or if both have, so that the true difference may lie on either side.
+
+    Args:
+        better: of the metric; a censored value of one that is better low lies above its bound.
+        first: whether values of the first are censored.
+        second: whether values of the second are.
+    """
+    if first == second:
+        return ""
+    return "≥" if first == (stats.beyond(better) == "≥") else "≤"
 
 
 def _per_cent(log_ratio: float) -> str:

@@ -1,7 +1,8 @@
 """Tiles of the maps of the world, the same ones of every map, split by longitude.
 
-A tile is 32 x 32 cells (2.7 degrees); neighbours overlap by 8 cells, but no cell of a held-out tile lies in a
-tile for training. Cutting them takes a few seconds: `stages` does it once for all cells of a store.
+A tile is 32 x 32 cells (2.7 degrees); neighbours overlap by 8 cells, but no cell of a tile for validation or
+for testing lies in a tile of another part. Cutting them takes a few seconds: `stages` does it once for all
+cells of a store.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ if TYPE_CHECKING:
     import numpy as np
 
 #: Raise when the meaning of a tile changes: records before become stale.
-VERSION = 1
+VERSION = 2
 #: Cells a side of a tile, and from one to the next.
 SIDE, STRIDE = 32, 24
 #: Degrees of latitude within which there are tiles: beyond, a map of this kind is drawn out to stripes.
 NORTH, SOUTH = 80, -60
 #: A tile is left out if less of it is land or lake, or if the relief varies less (deviation, of 255).
 LEAST_LAND, LEAST_RELIEF = 0.1, 6.0
-#: Cells of a block of longitude (30 degrees); every fourth block is held out.
-BLOCK, EVERY, HELD_OUT = 360, 4, 3
+#: Cells of a block of longitude (30 degrees); every fourth block is held out, the last of them, from 150
+#: degrees east on, for validation.
+BLOCK, EVERY, HELD_OUT, VALIDATION = 360, 4, 3, 11
 #: Raw, the relief is pale. Its channels are brought to this standard deviation of values from -1 to 1, about
 #: that of the photograph.
 SPREAD = 0.45
@@ -50,7 +52,7 @@ class Tiles:
     Attributes:
         picture: (n, 32, 32, 3) uint8.
         surface: (n, 32, 32) uint8, positions in `grid.SURFACES`.
-        part: (n,) strings, "train" or "test".
+        part: (n,) strings, "train", "validation" or "test".
         corner: (n, 2) int32, row and column of the north-western cell.
     """
 
@@ -71,7 +73,7 @@ def corners(surface: np.ndarray, relief: np.ndarray) -> tuple[np.ndarray, np.nda
         relief: the picture "relief" as it comes.
 
     Returns:
-        corners (n, 2) int32, and parts (n,), "train" or "test". A tile that lies in both is left out.
+        corners (n, 2) int32, and parts (n,), as of `Tiles`. A tile that lies in two parts is left out.
     """
     import numpy as np
 
@@ -79,14 +81,21 @@ def corners(surface: np.ndarray, relief: np.ndarray) -> tuple[np.ndarray, np.nda
     found, parts = [], []
     for y in range((90 - NORTH) * cells, (90 - SOUTH) * cells - SIDE + 1, STRIDE):
         for x in range(0, grid.SHAPE[1] - SIDE + 1, STRIDE):
-            first, last = (c // BLOCK % EVERY == HELD_OUT for c in (x, x + SIDE - 1))
+            first, last = (_part(c // BLOCK) for c in (x, x + SIDE - 1))
             at = np.s_[y : y + SIDE, x : x + SIDE]
             if first != last or (surface[at] > 0).mean() < LEAST_LAND:
                 continue
             if relief[at].astype(np.float32).std() >= LEAST_RELIEF:
                 found.append((y, x))
-                parts.append("test" if first else "train")
+                parts.append(first)
     return np.array(found, np.int32), np.array(parts)
+
+
+def _part(block: int) -> str:
+    """What the tiles of a block of longitude are for."""
+    if block % EVERY != HELD_OUT:
+        return "train"
+    return "validation" if block == VALIDATION else "test"
 
 
 def at_corners(field: np.ndarray, corner: np.ndarray) -> np.ndarray:

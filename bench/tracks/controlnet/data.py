@@ -54,7 +54,8 @@ class Base:
     """The pre-trained diffusion model.
 
     ``unet``: gives a fresh copy on the CPU, a `UNet2DConditionModel` of diffusers. ``diffusion``: what it was
-    trained with. ``shape``: of what it denoises, (C, h, w). ``pixels``: whether that is a picture.
+    trained with. ``shape``: of what it denoises, (C, h, w). ``pixels``: whether that is a picture itself, and
+    no latent.
     ``encode``: turns prompts into (n, tokens, width); "" is none. ``decode``: turns what is denoised,
     (n, C, h, w), into pictures (n, H, W, 3) float32 from -1 to 1. ``prompt``: the default one.
     """
@@ -105,11 +106,11 @@ class Controls:
 class Truth:
     """What only the scorer sees.
 
-    ``condition``: its name. ``asked``: conditions of held-out pictures; at a snapshot the first
-    ``recipe.tiles`` are followed, in the end all. ``real``: those pictures, (number, H, W, 3) uint8.
-    ``reread``: what the annotator reads from the first ``recipe.tiles`` of them, (tiles, H, W, channels).
-    ``annotate``: the annotator. ``features``: of all held-out pictures by EfficientNet-Lite0, (m, 1280).
-    ``size``: pixels a side that the network of these takes. ``recipe``, ``snapshots``: as of the method.
+    ``condition``: its name. ``asked``: conditions of n held-out pictures; at a snapshot the first
+    k = ``recipe.tiles`` are followed, in the end all. ``real``: those pictures, (n, H, W, 3) uint8.
+    ``reread``: what the annotator reads from the first k of them, (k, H, W, channels). ``annotate``: the
+    annotator. ``features``: of all held-out pictures, more than n, by EfficientNet-Lite0, (m, 1280).
+    ``size``: pixels a side of what EfficientNet-Lite0 takes. ``recipe``, ``snapshots``: as of the method.
     ``threshold``: see `settings.Run`. ``device``: where the scoring networks run.
     """
 

@@ -1,6 +1,7 @@
 """How well a condition that was read from a picture agrees with the one that was asked for, and from when on.
 
-Conditions are (n, H, W, channels) arrays; a measure gives one value a picture. All are the paper's own.
+Conditions are (n, H, W, channels) arrays; a measure gives one value a picture. Those in `MEASURES` are the
+paper's own; `f1`, the scale from floor to ceiling and what is made of the curve over the steps are ours.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ def check_readable(name: str, measure: Measure, asked: np.ndarray, of_real: np.n
         raise BenchError(
             f"controlnet: the condition {name!r} cannot be read back from these pictures: real ones are"
             f" {apart.mean():.3g} above chance, with a standard error of {error:.2g}; expected more than"
-            f" {_ERRORS:g} errors. It belongs to another set of pictures"
+            f" {_ERRORS:g} errors. Use pictures in which the condition can be seen"
         )
 
 
@@ -158,22 +159,30 @@ def convergence_step(steps: Sequence[int], shares: Sequence[float], threshold: f
     return float(steps[int(both[0])]) if len(both) else Censored(float(steps[-1]))
 
 
-def area(steps: Sequence[int], shares: Sequence[float]) -> float:
-    """The mean share over the steps of training, 0 before the first: trapezoids between snapshots."""
+def area(steps: Sequence[int], shares: Sequence[float]) -> float | None:
+    """The mean share over the steps of training: trapezoids between snapshots, from a share of 0 at step 0.
+
+    None of a single snapshot, from which nothing is known of the steps before it.
+    """
+    if len(steps) < 2:
+        return None
     x, y = np.array([0, *steps], float), np.array([0.0, *shares])
     return float(np.trapezoid(y, x) / x[-1])
 
 
 def leap(steps: Sequence[int], shares: Sequence[float]) -> float | None:
-    """The largest rise within a doubling of the steps, as a share of the whole rise; None if there is none.
+    """The largest rise over a doubling of the steps, as a share of the whole rise; None if nothing rises.
 
+    The whole rise is that from the first snapshot to the highest share. Between snapshots the share is taken
+    to rise evenly in the logarithm of the steps, so that curves that were looked at in other places compare.
     Near 1 the condition is followed all of a sudden; a curve that rises evenly in the logarithm of the steps
-    has about the inverse of the number of doublings.
+    has the inverse of the number of doublings.
     """
-    x, y = np.asarray(steps, float), np.asarray(shares, float)
+    x, y = np.log2(np.asarray(steps, float)), np.asarray(shares, float)
     whole = y.max(initial=-np.inf) - y[:1].min(initial=np.inf)
     if len(y) < 2 or not whole > 0:
         return None
-    within = (x[None] > x[:, None]) & (x[None] <= 2 * x[:, None])
-    rises = np.where(within, y[None] - y[:, None], -np.inf).max()
-    return float(np.clip(rises / whole, 0, 1)) if np.isfinite(rises) else None
+    # The rise over a doubling is largest where it begins or ends at a snapshot, since it is linear between.
+    begins = np.unique(np.clip(np.concatenate([x, x - 1]), x[0], x[-1]))
+    rises = np.interp(begins + 1, x, y) - np.interp(begins, x, y)  # flat beyond the last snapshot
+    return float(np.clip(rises.max() / whole, 0, 1))

@@ -135,10 +135,14 @@ def lite0(size: int, device: str) -> distances.Lite0:
 
 
 def sheet(pictures: np.ndarray, asked: np.ndarray, reread: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Four lines of squares: the picture, what was asked, what is read from it, and the real picture."""
+    """Four lines of squares: the picture, what was asked, what is read from it, and the real picture.
+
+    Conditions are from -1 to 1 if some that were asked are negative, else from 0 to 1.
+    """
     from PIL import Image
 
-    lines = [pictures, shown(asked), shown(reread), real]
+    low = -1.0 if asked.min(initial=0) < 0 else 0.0
+    lines = [pictures, shown(asked, low), shown(reread, low), real]
     whole = np.full((len(lines) * _SHOWN, SHEET_COLUMNS * _SHOWN, 3), 255, np.uint8)
     for row, line in enumerate(lines):
         for k, square in enumerate(line[:SHEET_COLUMNS]):
@@ -147,8 +151,7 @@ def sheet(pictures: np.ndarray, asked: np.ndarray, reread: np.ndarray, real: np.
     return whole
 
 
-def shown(maps: np.ndarray) -> np.ndarray:
-    """Conditions (n, H, W, 1 or 3) as pictures (n, H, W, 3) uint8; from -1 to 1 where some are negative."""
-    low = -1.0 if maps.min(initial=0) < 0 else 0.0
+def shown(maps: np.ndarray, low: float) -> np.ndarray:
+    """Conditions (n, H, W, 1 or 3) as pictures (n, H, W, 3) uint8: ``low`` is black, 1 is white."""
     scaled = (maps.clip(low, 1) - low) / (1 - low) * 255
     return np.broadcast_to(np.rint(scaled), (*maps.shape[:3], 3)).astype(np.uint8)

@@ -33,7 +33,8 @@ PAPER: Mapping[str, tuple[str, str]] = {
     "ade20k-segmentation": ("segmentation", "ade20k"),
 }
 TASKS: Mapping[str, tuple[str, str]] = {**LAPTOP, **PAPER}
-#: On which tiles snapshots look: those that the board is about, or others by which settings are chosen.
+#: Which part of the pictures is looked at: the one that the board is about, or the one by which settings are
+#: chosen. No row, no base network and no annotator is trained on either.
 LOOKS_AT = ("test", "validation")
 
 
@@ -86,12 +87,12 @@ class Recipe:
     """How every row trains on a condition, and how its pictures are sampled and looked at.
 
     ``steps``: optimisation steps of ``batch`` pictures, those of a bank included. ``lr``: AdamW's learning
-    rate, constant. ``decay``: a step of the running average of the weights that pictures are sampled from.
-    ``chain``: reverse steps of DDIM; ``guidance``: scale of classifier-free guidance by the prompt (1: none).
-    ``tiles``: number of held-out pictures whose conditions are followed at a snapshot. ``samples``: number of
-    pictures that are sampled in the end for the distance to real ones. ``bank``: number of pictures that the
-    pre-trained network samples for methods that retain what it knows. ``first``, ``dense``, ``snapshots``:
-    see `snapshots_of`. ``shuffles``: shifts of the conditions that the floor is averaged over.
+    rate, constant. ``decay``: at each step, of the running average of the weights that pictures are sampled
+    from. ``chain``: reverse steps of DDIM; ``guidance``: scale of classifier-free guidance by the prompt (1:
+    none). ``tiles``: number of held-out pictures whose conditions are followed at a snapshot. ``samples``:
+    number of pictures that are sampled in the end for the distance to real ones. ``bank``: number of pictures
+    that the pre-trained network samples for methods that retain what it knows. ``first``, ``dense``,
+    ``snapshots``: see `snapshots_of`. ``shuffles``: shifts of the conditions that the floor is averaged over.
     """
 
     steps: int
@@ -107,6 +108,25 @@ class Recipe:
     dense: int = 60
     snapshots: int = 20
     shuffles: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class UNetConfig:
+    """The size of the laptop's base networks.
+
+    ``widths``: channels of its levels. ``groups``: of each norm. ``token``: width of the one token, zeros,
+    that stands for no prompt. ``heads``: of the attention in the middle.
+    """
+
+    widths: tuple[int, ...] = (16, 32, 32)
+    groups: int = 8
+    token: int = 8
+    heads: int = 8
+
+
+#: How the laptop's base networks are noised and what they predict, as `bench.nn.diffusion.Schedule` takes it.
+#: A network of twice their size that predicted the noise gave noise after 8 steps of the sampler.
+NOISE: Mapping[str, Any] = {"steps": 1_000, "betas": "squaredcos_cap_v2", "prediction": "v_prediction"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +159,48 @@ _PAPER = Recipe(
     first=250, dense=3_000,
 )  # fmt: skip
 _PAPER_STEPS: Mapping[str, int] = {"coco-sketch": 5_000, "ade20k-segmentation": 20_000}
-#: What of the above has no source, for the board.
+#: What a reader of a board needs before its numbers.
+NOTES: Mapping[str, str] = {
+    "scale": (
+        "a share is how far a condition is followed. Its 0, the floor, is how well what is read from"
+        " generated pictures agrees with the conditions of other pictures, which is chance; its 1, the"
+        " ceiling, how well what is read from the real pictures agrees with their own. It may pass 1,"
+        " since generated pictures can be easier to read than real ones"
+    ),
+    "pictures": "they are sampled from a running average of the weights, in each look from the same noise",
+    "tests": (
+        "ranks, letters and Δ are of mean steps, which the tasks with the longest trainings rule; the"
+        " claim and the relative change are of logarithms, where each task counts alike. Rows share"
+        " their seeds (batches, and the ControlNet's first weights), but the tests compare means of rows"
+        " and do not pair them"
+    ),
+    "rows": (
+        "all rows train at the one learning rate of their condition, Joined input too, which trains the"
+        " whole base at it. Min-SNR and P2 weigh the error in the noise, as their papers state them; a"
+        " base that predicts the velocity, as the laptop's do, weighs noisy steps more by its own loss,"
+        " and beside that they take weight off these (6 and 9 % are left for the noisiest 30 %). All"
+        " forms of Diff-Tuning are charged the bank of samples, no-bank and curriculum too, which do not"
+        " read it"
+    ),
+}
+MODEL = (
+    "edge, sketch and segmentation are of a satellite photograph of the Earth; depth and normal are of"
+    " a map of shaded relief, since heights and slopes can hardly be read back from the photograph, and"
+    " both are made of one set of heights. The base of each is a small U-Net in pixel space without"
+    " prompts, pre-trained here on tiles of that map alone"
+)
+ASSUMED_LAPTOP = (
+    "thresholds .5, .25 and .75, fixed before any run; learning rates; a bank of 1,024: the paper's tables of"
+    " these could not be read; its thresholds were chosen by hand at a leap"
+)
+#: What of the paper's profile has no source, for the board.
 ASSUMED = (
     "Stable Diffusion 1.5, learning rate 1e-5, a bank of 5,000, threshold .5, running average .999, DDIM in"
     " 50 steps at guidance 7.5, a snapshot every 250 steps to 3,000 and then geometric, UperNet for"
-    " the Uniformer that no library holds: the paper's tables of these could not be read, or it says nothing"
+    " the Uniformer that no library holds: the paper's tables of these could not be read, or it says nothing."
+    " Unlike ControlNet's own code: MiDaS sees pictures shrunk to 384 pixels, classes have colours of our own"
+    " and not ADE20K's, latents are the encoder's means and not samples, and training keeps every prompt,"
+    " of which ControlNet empties half"
 )
 
 

@@ -62,7 +62,7 @@ class ControlNet(SourcedTrack):
         Metric(name="area", better="higher", digits=3, doc="mean share over the steps of training"),
         Metric(
             name="leap", better="neither", digits=2, kind="diagnostic",
-            doc="largest rise within a doubling of the steps, as a share of the whole rise",
+            doc="largest rise of the share over a doubling of the steps, as a part of the whole rise",
         ),
         Metric(
             name="kid_lite0", better="lower",
@@ -70,16 +70,16 @@ class ControlNet(SourcedTrack):
             " compares with itself alone",
         ),
         Metric(
-            name="agreement", better="neither", kind="diagnostic",
+            name="agreement", better="neither", kind="diagnostic", averaged=False,
             doc="the paper's measure in its own unit: SSIM of blurred maps (edge, sketch), mean squared error"
             " (depth, normal; lower is better), pixel accuracy (segmentation)",
         ),
         Metric(
-            name="ceiling", better="neither", kind="diagnostic",
+            name="ceiling", better="neither", kind="diagnostic", averaged=False,
             doc="the same of the real held-out pictures, read as generated ones are",
         ),
         Metric(
-            name="floor", better="neither", kind="diagnostic",
+            name="floor", better="neither", kind="diagnostic", averaged=False,
             doc="the same of the generated pictures against conditions of others",
         ),
         Metric(
@@ -110,13 +110,15 @@ class ControlNet(SourcedTrack):
     def tasks(self, grid: settings.Grid) -> Sequence[Task]:
         """There is one task for each condition of a set of pictures.
 
+        Conditions of one set are of the same test pictures, so these tasks share a data set.
+
         Raises:
             BenchError: an unknown condition.
         """
         check_names("controlnet: grid.conditions", grid.conditions, settings.TASKS)
         found = ((name, *settings.TASKS[name]) for name in grid.conditions)
         return [
-            Task(name=name, params={"condition": condition, "pictures": pictures}, data=name)
+            Task(name=name, params={"condition": condition, "pictures": pictures}, data=pictures)
             for name, condition, pictures in found
         ]
 
@@ -154,16 +156,10 @@ class ControlNet(SourcedTrack):
         return pretrain.embedded()
 
     def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
-        """What stands in for what; what is assumed."""
+        """What the scale is, what to know of the tests and of some rows, what stands in for what."""
         if not any(t.name in settings.LAPTOP for t in tasks):
-            return {"assumed": settings.ASSUMED}
-        return {
-            "model": "a small U-Net in pixel space without prompts, pre-trained in the suite on tiles of the"
-            " map whose conditions it then learns; depth and normal are of one map of heights",
-            "scale": "the share may pass 1: generated pictures can be easier to read than real ones",
-            "assumed": "thresholds .5, .25 and .75, fixed before any run; learning rates; a bank of 1,024:"
-            " the paper's tables of these could not be read; its thresholds were chosen by hand at a leap",
-        }
+            return {**settings.NOTES, "assumed": settings.ASSUMED}
+        return {**settings.NOTES, "model": settings.MODEL, "assumed": settings.ASSUMED_LAPTOP}
 
     def smoke(self) -> tuple[settings.Grid, settings.Run]:
         """One task with few tiles, trained for three steps."""

@@ -27,7 +27,7 @@ RUN = Run(
 
 def task(name: str) -> Task:
     condition, pictures = PAPER[name]
-    return Task(name=name, params={"condition": condition, "pictures": pictures}, data=name)
+    return Task(name=name, params={"condition": condition, "pictures": pictures}, data=pictures)
 
 
 def bring(root: Path) -> None:

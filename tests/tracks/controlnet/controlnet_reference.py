@@ -15,7 +15,7 @@ from bench.registry import methods_in
 from bench.tracks.controlnet import stages
 from bench.tracks.controlnet.data import Base, ControlData, Controls, Truth
 from bench.tracks.controlnet.nets import unet
-from bench.tracks.controlnet.settings import Recipe, Run
+from bench.tracks.controlnet.settings import Recipe, Run, UNetConfig
 from bench.tracks.controlnet.sources.laptop import Aligned
 
 FILES = (
@@ -27,7 +27,7 @@ ROWS = {row: m for m in METHODS.values() for row in m.rows()}
 SIDE, N, BANK = 16, 20, 11
 #: Pictures for training are below it, those of the bank above.
 BORDER = 120
-SMALL = unet.UNetConfig(widths=(8, 8, 8), groups=4, token=4, head=4)
+SMALL = UNetConfig(widths=(8, 8, 8), groups=4, token=4, heads=4)
 COLOURS = np.array([[0, 0, 200], [0, 200, 0], [90, 90, 90]], np.uint8)
 
 

@@ -141,21 +141,22 @@ def test_an_unknown_condition_is_named_with_the_nearest():
         TRACK.tasks(settings.Grid(conditions=("edges",)))
 
 
-def test_tiles_for_validation_are_neither_trained_on_nor_held_out():
+def test_snapshots_look_at_coasts_of_one_part_and_the_end_at_a_random_rest_of_it():
     rng = np.random.default_rng(0)
     surface = (rng.random((900, 1, 1)) > rng.random((900, 32, 32))).astype(np.uint8)
-    part = np.where(np.arange(900) < 600, "train", "test")
+    part = np.repeat(["train", "validation", "test"], (500, 90, 310))
     found = tiles.Tiles(np.zeros((900, 32, 32, 3), np.uint8), surface, part, np.zeros((900, 2), np.int32))
-    test = laptop._rows(found, Run(), 256, 64)
-    validation = laptop._rows(found, Run(looks_at="validation"), 256, 64)
-    assert np.array_equal(test.train, validation.train)
-    assert (len(test.train), len(test.looked_at), len(validation.looked_at)) == (600 - 64, 256, 64)
-    assert set(part[test.looked_at]) == {"test"}
-    assert not set(validation.looked_at) & {*test.train, *test.looked_at}
-    land = surface[test.looked_at[:64]].mean((1, 2))
-    assert land.min() >= 0.15
-    assert land.max() <= 0.85
-    assert len(set(test.looked_at.tolist())) == 256
+    land = surface.mean((1, 2))
+    coast = (land >= 0.15) & (land <= 0.85)
+    for name, coasts in (("test", 64), ("validation", min(64, coast[part == "validation"].sum()))):
+        rows = laptop._rows(found, Run(looks_at=name), 80, 64)
+        assert rows.train.tolist() == list(range(500))
+        assert set(part[rows.looked_at]) == {name}
+        assert len(set(rows.looked_at.tolist())) == 80
+        assert coast[rows.looked_at[:coasts]].all()
+    rest = laptop._rows(found, Run(), 200, 64).looked_at[64:]
+    assert coast[rest].mean() == pytest.approx(coast[part == "test"].mean(), abs=0.25)
+    assert 0 < coast[rest].mean() < 1
 
 
 @pytest.mark.parametrize(("maps", "says"), [((3, 16, 16, 3), "is .3, 16, 16, 3."), ((4, 16, 16, 2), "2")])

@@ -103,8 +103,26 @@ def test_a_step_on_a_tiny_stable_diffusion(row, root, tmp_path):
     assert [s.step for s in ctx.history] == [1]
 
 
-def test_normals_are_upright_where_nothing_changes_and_classes_have_colours_of_their_own():
-    assert paper_annotators.normals(np.full((1, 8, 8, 1), 200, np.uint8))[0, 4, 4].tolist() == [128, 128, 255]
+def test_normals_are_upright_on_even_ground_and_lean_away_from_a_slope():
+    even = np.full((1, 8, 8, 1), 200.0, np.float32)
+    assert paper_annotators.normals(even)[0, 4, 4].tolist() == [127, 127, 255]
+    # A rise of pi / 4 a pixel is a Sobel of 2 pi, as large as the viewing direction: 45 degrees.
+    rising = np.broadcast_to(np.pi / 4 * np.arange(32.0, dtype=np.float32)[:, None], (1, 32, 32))[..., None]
+    down, across = paper_annotators.normals(rising), paper_annotators.normals(rising.swapaxes(1, 2))
+    lean = int(127.5 * (1 + 0.5**0.5))
+    assert down[0, 16, 16].tolist() == [127, lean, lean]
+    assert across[0, 16, 16].tolist() == [lean, 127, lean]
+    assert down[0, 1, 16].tolist() == [127, 127, 255], "the far background looks at the viewer"
+
+
+def test_depth_is_each_picture_from_0_to_255():
+    near = np.stack([np.linspace(0, 9, 16), np.linspace(500, 3_000, 16)]).reshape(2, 4, 4, 1)
+    found = paper_annotators.depths(near.astype(np.float32))
+    assert (found.min((1, 2, 3)).tolist(), found.max((1, 2, 3)).tolist()) == ([0, 0], [255, 255])
+    assert np.abs(found[0].astype(int) - found[1]).max() <= 1
+
+
+def test_classes_have_colours_of_their_own():
     colours = paper_annotators.colours(torch.arange(150).view(1, 15, 10)).movedim(1, -1).reshape(150, 3)
     assert len({tuple(c) for c in colours.tolist()}) == 150
 
@@ -120,7 +138,7 @@ def test_depth_and_segmentation_are_brought_to_the_size_of_the_picture():
     ramp = np.broadcast_to(np.linspace(0, 255, 32).astype(np.uint8)[:, None], (1, 32, 32, 3))
     near = paper_annotators.batched(paper_annotators.Depth(Net()), "cpu")(ramp)
     assert near.shape == (1, 32, 32, 1)
-    assert (near.min(), near.max()) == (0, 255)
+    assert near.min() < -0.9, "in the network's own unit"
     assert near[0, 0, 28, 0] > near[0, 0, 3, 0]
     classes = paper_annotators.batched(paper_annotators.Segmentation(Net()), "cpu")(ramp)
     assert len(np.unique(classes.reshape(-1, 3), axis=0)) == 2

@@ -83,3 +83,14 @@ def test_area_and_leap():
     assert measures.leap(steps, [0, 0, 1, 1]) == pytest.approx(1)
     assert measures.leap(steps, [0, 1 / 3, 2 / 3, 1]) == pytest.approx(1 / 3)
     assert measures.leap(steps, [0.5, 0.4, 0.3, 0.2]) is None
+    assert measures.area([40], [0.4]) is None
+
+
+@pytest.mark.parametrize("ratio", [1.33, 1.55, 1.9, 3.0])
+def test_leap_is_the_same_wherever_a_curve_is_looked_at(ratio):
+    """Also where no two snapshots are a doubling apart."""
+    steps = 60 * ratio ** np.arange(np.ceil(np.log(16) / np.log(ratio)) + 1)
+    even = np.log2(steps)
+    assert measures.leap(steps, even) == pytest.approx(1 / np.ptp(even))
+    sudden = (np.arange(len(steps)) >= 2).astype(float)
+    assert measures.leap(steps, sudden) == pytest.approx(min(1.0, np.log(2) / np.log(ratio)))

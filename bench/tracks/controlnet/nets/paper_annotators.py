@@ -26,7 +26,8 @@ from bench.tracks.controlnet.sources.paper_files import ANNOTATORS
 Read = Callable[[np.ndarray], np.ndarray]
 #: Canny's thresholds in ControlNet's annotator.
 CANNY = (100, 200)
-#: Depth below which normals look at the viewer, and the weight of the viewing direction (ControlNet's).
+#: Depth, scaled to 0 to 1, below which normals look at the viewer, and the size of the viewing direction
+#: beside the slopes of what MiDaS gives, which is in the hundreds or thousands (both ControlNet's).
 _BACKGROUND, _TOWARDS = 0.1, 2 * np.pi
 _MIDAS_SIDE, _UPERNET_SIDE = 384, 512
 #: Mean and deviation of ImageNet, of values from 0 to 255.
@@ -46,8 +47,9 @@ def annotator(condition: str, folder: Path, device: str) -> Read:
         return batched(Hed(folder / ANNOTATORS["sketch"]).to(device).eval(), device)
     if condition == "segmentation":
         return batched(Segmentation(_loaded("UperNetForSemanticSegmentation", folder / "upernet")), device)
-    depth = batched(Depth(_loaded("DPTForDepthEstimation", folder / "midas")), device)
-    return depth if condition == "depth" else lambda pictures: normals(depth(pictures))
+    near = batched(Depth(_loaded("DPTForDepthEstimation", folder / "midas")), device)
+    of = depths if condition == "depth" else normals
+    return lambda pictures: of(near(pictures))
 
 
 def _loaded(kind: str, folder: Path) -> Any:
@@ -61,7 +63,10 @@ def _loaded(kind: str, folder: Path) -> Any:
 
 
 def batched(net: nn.Module, device: str) -> Read:
-    """A network of pictures (n, 3, H, W) from 0 to 255 as an annotator; it gives (n, 1 or 3, H, W) uint8."""
+    """A network of pictures (n, 3, H, W) from 0 to 255 as a function of pictures (n, H, W, 3) uint8.
+
+    What the network gives, (n, channels, H, W), comes with the channels last.
+    """
     net = net.to(device).eval()
 
     def read(pictures: np.ndarray) -> np.ndarray:
@@ -119,7 +124,7 @@ class Hed(nn.Module):
 
 
 class Depth(nn.Module):
-    """How near things are by a DPT that was trained as MiDaS, each picture from 0 to 255."""
+    """How near things are, (n, 1, H, W), by a DPT that was trained as MiDaS, in its own unit."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -130,21 +135,34 @@ class Depth(nn.Module):
         side = getattr(self.net.config, "image_size", _MIDAS_SIDE)
         small = F.interpolate(x / 127.5 - 1, (side, side), mode="bicubic", align_corners=False)
         near = self.net(pixel_values=small).predicted_depth[:, None]
-        near = F.interpolate(near.float(), x.shape[2:], mode="bicubic", align_corners=False)
-        low, high = near.amin((1, 2, 3), keepdim=True), near.amax((1, 2, 3), keepdim=True)
-        return ((near - low) / (high - low).clamp(min=1e-6) * 255).round().to(torch.uint8)
+        return F.interpolate(near.float(), x.shape[2:], mode="bicubic", align_corners=False)
 
 
-def normals(depth: np.ndarray) -> np.ndarray:
-    """Normals of surfaces by the gradient of the depth (n, H, W, 1) uint8, as colours, as ControlNet's."""
+def depths(near: np.ndarray) -> np.ndarray:
+    """What `Depth` gives as ControlNet's condition: each picture from 0 to 255, (n, H, W, 1) uint8."""
+    return (_scaled(near) * 255).astype(np.uint8)
+
+
+def _scaled(near: np.ndarray) -> np.ndarray:
+    """Each picture from 0 to 1; one that is as near everywhere is 0."""
+    above = near - near.min((1, 2, 3), keepdims=True)
+    out: np.ndarray = above / np.maximum(above.max((1, 2, 3), keepdims=True), 1e-6)
+    return out
+
+
+def normals(near: np.ndarray) -> np.ndarray:
+    """Normals of surfaces as colours, (n, H, W, 3) uint8, as ControlNet's annotator has them.
+
+    Slopes are taken of what `Depth` gives, (n, H, W, 1), in its own unit; where a picture's far background
+    begins is seen on its scaled depth.
+    """
     from scipy.ndimage import sobel
 
-    near = depth[..., 0].astype(np.float32) / 255
-    across, down = (sobel(near, axis) * (near >= _BACKGROUND) for axis in (2, 1))
-    vectors = np.stack([across, down, np.full_like(near, _TOWARDS)], axis=-1)
+    ground = _scaled(near)[..., 0] >= _BACKGROUND
+    across, down = (sobel(near[..., 0], axis, mode="mirror") * ground for axis in (2, 1))
+    vectors = np.stack([across, down, np.full_like(across, _TOWARDS)], axis=-1)
     vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
-    colours: np.ndarray = np.rint((vectors + 1) * 127.5).astype(np.uint8)
-    return colours
+    return (vectors * 127.5 + 127.5).astype(np.uint8)
 
 
 class Segmentation(nn.Module):

@@ -6,7 +6,6 @@ Every network here is called with noised pictures (B, C, h, w), time steps (B,),
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +16,12 @@ from torch import Tensor, nn
 
 from bench.nn import weights
 from bench.nn.diffusion import Predict, Schedule
+from bench.tracks.controlnet.settings import NOISE, UNetConfig
 
-#: What the laptop's base is trained with. A network of twice its size that predicted the noise gave noise
-#: after 8 steps of the sampler.
-SCHEDULE = Schedule(betas="squaredcos_cap_v2", prediction="v_prediction")
+#: What the laptop's base networks are trained with.
+SCHEDULE = Schedule(**NOISE)
 #: Pixels a side of the laptop's pictures.
 SIDE = 32
-
-
-@dataclass(frozen=True, slots=True)
-class UNetConfig:
-    """The size of a base network: ``widths`` of its levels, groups of its norms, width of the null token."""
-
-    widths: tuple[int, ...] = (16, 32, 32)
-    groups: int = 8
-    token: int = 8
-    head: int = 8
 
 
 def unet(config: UNetConfig) -> Any:
@@ -42,7 +31,8 @@ def unet(config: UNetConfig) -> Any:
         sample_size=SIDE, in_channels=3, out_channels=3, layers_per_block=1,
         block_out_channels=config.widths, down_block_types=("DownBlock2D",) * n,
         up_block_types=("UpBlock2D",) * n, mid_block_type="UNetMidBlock2DCrossAttn",
-        cross_attention_dim=config.token, attention_head_dim=config.head, norm_num_groups=config.groups,
+        # What diffusers calls the dimension of a head is their number in this class.
+        cross_attention_dim=config.token, attention_head_dim=config.heads, norm_num_groups=config.groups,
     )  # fmt: skip
     return net.to(memory_format=torch.channels_last)
 
@@ -143,8 +133,3 @@ class Joined(nn.Module):
         small = nn.functional.adaptive_avg_pool2d(maps, (x.shape[-2], x.shape[-1]))
         out: Tensor = self.unet(torch.cat([x, small], 1), t, text, return_dict=False)[0]
         return out
-
-
-def plain(config: UNetConfig) -> dict[str, Any]:
-    """A configuration as plain values, for the parameters of a stage."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}

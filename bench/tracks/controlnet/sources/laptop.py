@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from bench.file_digest import file_digest
 from bench.tracks.common.subsets import thinned
 from bench.tracks.controlnet import pretrain
 from bench.tracks.controlnet.nets import annotators
-from bench.tracks.controlnet.settings import LAPTOP, Run, recipe, snapshots_of
+from bench.tracks.controlnet.settings import LAPTOP, Run, UNetConfig, recipe, snapshots_of
 from bench.tracks.controlnet.sources import aligned
 from bench.tracks.controlnet.sources.names import BANK, BANK_FILE, FEATURES, FEATURES_FILE
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 _FEATURE_SIDE = 128
 #: Share of land or lake of a tile whose condition is followed at snapshots: with a coast in it.
 _LEAST, _MOST = 0.15, 0.85
-#: Pictures for training that no row trains on, by which settings are chosen.
-_VALIDATION = 64
 
 
 def _names(task: Task) -> tuple[str, str]:
@@ -70,22 +68,22 @@ def _weights(pictures: str) -> str | None:
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
-    """Tiles, the condition's maps or reader, and features of held-out pictures."""
+    """Tiles, the condition's maps or reader, and features of the pictures that are not trained on."""
     condition, pictures = _names(task)
     reads = aligned.stages(condition, run.reader)
     cut = tiles.stages(pictures)
     return (*reads, Stage(
         name=FEATURES, build=encode, needs=Needs(mem_gb=4, minutes=30), stages=cut,
-        params={"set": pictures, "pictures": run.pictures, "side": _FEATURE_SIDE},
+        params={"set": pictures, "part": run.looks_at, "pictures": run.pictures, "side": _FEATURE_SIDE},
     ))  # fmt: skip
 
 
 def encode(ctx: StageContext) -> None:
-    """Write features (n, 1280) float32 of held-out pictures."""
+    """Write features (n, 1280) float32 of the pictures for testing, or of those for validation."""
     from bench.tracks.controlnet import scoring
 
     found = tiles.read(ctx.params["set"], stage=ctx.stage)
-    held_out = thinned(np.flatnonzero(found.part == "test"), ctx.params["pictures"])
+    held_out = thinned(np.flatnonzero(found.part == ctx.params["part"]), ctx.params["pictures"])
     features = scoring.lite0(ctx.params["side"], ctx.device)(found.picture[held_out])
     np.save(ctx.outdir / FEATURES_FILE, features)
 
@@ -95,7 +93,7 @@ def encode(ctx: StageContext) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Positions of tiles: to train on, and to look at (first those with a coast, in a fixed order)."""
+    """Positions of tiles: to train on, and to look at, those of the snapshots first."""
 
     train: np.ndarray
     looked_at: np.ndarray
@@ -103,6 +101,9 @@ class _Rows:
 
 def _rows(found: tiles.Tiles, run: Run, samples: int, looks: int) -> _Rows:
     """Which tiles are trained on and which are looked at.
+
+    Tiles with a coast are looked at in snapshots, in a fixed order; where a part has too few (62 for
+    validation), others fill up. In the end others are added at random.
 
     Args:
         found: all tiles.
@@ -113,15 +114,11 @@ def _rows(found: tiles.Tiles, run: Run, samples: int, looks: int) -> _Rows:
     land = (found.surface > 0).mean((1, 2))
     coast = (land >= _LEAST) & (land <= _MOST)
     order = np.random.default_rng(0).permutation(len(found))
-    train, test = (order[found.part[order] == part] for part in ("train", "test"))
-    validation = train[coast[train]][:_VALIDATION]
-    if run.looks_at == "validation":
-        looked_at = validation[:looks]
-    else:
-        first = test[coast[test]][:looks]
-        looked_at = np.concatenate([first, test[~np.isin(test, first)]])[:samples]
-    rest = np.flatnonzero((found.part == "train") & ~np.isin(np.arange(len(found)), validation))
-    return _Rows(thinned(rest, run.pictures), looked_at)
+    part = order[found.part[order] == run.looks_at]
+    first = part[coast[part]][:looks]
+    others = np.random.default_rng(1).permutation(part[~np.isin(part, first)])
+    train = thinned(np.flatnonzero(found.part == "train"), run.pictures)
+    return _Rows(train, np.concatenate([first, others])[:samples])
 
 
 def _sizes(task: Task, run: Run) -> tuple[int, int]:
@@ -176,15 +173,9 @@ def base(pictures: str) -> Base:
     from bench.tracks.controlnet.nets import unet
 
     return Base(
-        unet=partial(unet.load, pretrain.weights(pictures), _config()), diffusion=Diffusion(unet.SCHEDULE),
+        unet=partial(unet.load, pretrain.weights(pictures), UNetConfig()), diffusion=Diffusion(unet.SCHEDULE),
         shape=(3, unet.SIDE, unet.SIDE), pixels=True, encode=_encoded, decode=_decoded,
     )  # fmt: skip
-
-
-def _config() -> Any:
-    from bench.tracks.controlnet.nets.unet import UNetConfig
-
-    return UNetConfig(widths=pretrain.Recipe().widths)
 
 
 def _encoded(prompts: Sequence[str]) -> Tensor:
@@ -192,7 +183,7 @@ def _encoded(prompts: Sequence[str]) -> Tensor:
 
     if any(prompts):
         raise BenchError(f"controlnet: a prompt {next(filter(None, prompts))!r}, but the base knows none")
-    return unet.null_text(len(prompts), _config())
+    return unet.null_text(len(prompts), UNetConfig())
 
 
 def _decoded(x: Tensor) -> np.ndarray:

@@ -170,22 +170,21 @@ def _add(archive: zipfile.ZipFile, maps: np.ndarray, first: int) -> None:
         archive.writestr(f"{k}.png", buffer.getvalue())
 
 
-def _maps(file: Path, rows: Sequence[int]) -> np.ndarray:
-    """Conditions (n, H, W, 1 or 3) uint8 of an archive.
+def _maps(archive: zipfile.ZipFile, rows: Sequence[int]) -> np.ndarray:
+    """Conditions (n, H, W, 1 or 3) uint8 of an archive that `_add` wrote.
 
     Raises:
         BenchError: a picture has no condition, or they are of several sizes.
     """
     from PIL import Image
 
-    found = []
-    with zipfile.ZipFile(file) as archive:
-        for k in rows:
-            try:
-                with Image.open(io.BytesIO(archive.read(f"{k}.png"))) as opened:
-                    found.append(np.asarray(opened))
-            except KeyError as e:
-                raise BenchError(f"{file}: picture {k} has no condition: remove the stage's folder") from e
+    found, file = [], archive.filename
+    for k in rows:
+        try:
+            with Image.open(io.BytesIO(archive.read(f"{k}.png"))) as opened:
+                found.append(np.asarray(opened))
+        except KeyError as e:
+            raise BenchError(f"{file}: picture {k} has no condition: remove the stage's folder") from e
     if len({one.shape for one in found}) != 1:
         raise BenchError(f"{file}: conditions of several sizes: {sorted({one.shape for one in found})}")
     whole = np.stack(found)
@@ -212,7 +211,9 @@ class Prepared:
     def __init__(
         self, folders: Sequence[Path], condition: str, prompts: Sequence[tuple[str, ...]], encode: Any
     ) -> None:
-        self._folders, self._condition, self._prompts, self._encode = folders, condition, prompts, encode
+        self._condition, self._prompts, self._encode = condition, prompts, encode
+        # Open for good: to read what is in an archive of 12,000 files takes longer than to read one of them.
+        self._archives = [zipfile.ZipFile(f / _MAPS_FILE) for f in folders]
         self._latents = [np.load(f / _LATENTS_FILE, mmap_mode="r") for f in folders]
         if (n := sum(map(len, self._latents))) != len(prompts):
             raise BenchError(
@@ -228,10 +229,10 @@ class Prepared:
 
         from bench.tracks.controlnet.data import Examples
 
-        n = len(self._folders)
+        n = len(self._archives)
         at = [(int(row) % n, int(row) // n) for row in rows]
         latents = np.stack([self._latents[shard][k] for shard, k in at]).astype(np.float32)
-        maps = np.concatenate([_maps(self._folders[shard] / _MAPS_FILE, [k]) for shard, k in at])
+        maps = np.concatenate([_maps(self._archives[shard], [k]) for shard, k in at])
         draws = torch.rand(len(rows), generator=generator).tolist()
         texts = [self._prompts[int(row)] for row in rows]
         prompts = [t[int(u * len(t))] for t, u in zip(texts, draws, strict=True)]
@@ -305,7 +306,8 @@ def truth(task: Task, run: Run, inputs: Inputs) -> Truth:
     r, pictures = recipe(task.name, run), np.load(folder / _PICTURES_FILE)
     every = _photographs(_params(task, run), "test").prompts
     chosen = np.random.default_rng(0).permutation(len(every))[: r.samples].tolist()
-    read = as_condition(condition, _maps(folder / _MAPS_FILE, range(len(pictures))))
+    with zipfile.ZipFile(folder / _MAPS_FILE) as archive:
+        read = as_condition(condition, _maps(archive, range(len(pictures))))
     return Truth(
         condition=condition, real=pictures, asked=Controls(read, tuple(every[i][0] for i in chosen)),
         reread=read[: r.tiles], annotate=_annotate(condition, root() / run.annotators, inputs.device),
