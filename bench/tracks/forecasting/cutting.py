@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bench.tracks.forecasting.data import INPUT, TARGET, Part, Windows
 
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
+
+T = TypeVar("T")
 
 
 class Place(NamedTuple):
@@ -107,7 +109,7 @@ def joined(parts: Sequence[Part]) -> Part:
     )  # fmt: skip
 
 
-def thinned(places: Sequence[Place], most: int) -> list[Place]:
+def thinned(places: Sequence[T], most: int) -> list[T]:
     """At most so many of the places, evenly spread over them; all if they are not more."""
     if len(places) <= most:
         return list(places)

@@ -120,6 +120,21 @@ def test_a_map_that_only_follows_the_forecast_says_nothing_given_it():
     assert np.isnan(rho.sel(map="flat", subset="all")).all()
 
 
+def test_where_something_was_not_observed_every_map_is_still_compared():
+    """Beside a hole the mean forecast has no gradient, and the last frame may have holes of its own."""
+    rng = np.random.default_rng(5)
+    target = five(rng.random((12, 12)))
+    target[..., 3:5, 3:5] = np.nan
+    forecast = members(target, rng.random((4, *target.shape))).where(target.notnull())
+    last = five(rng.random((12, 12))).isel(lead=0, drop=True)
+    last[..., 8, 8] = np.nan
+    of = precision.maps(forecast, last, field(rng.random((12, 12))))
+    rho = precision.correlations(of, forecast, target, 0.1).isel(window=0, lead=0)
+    assert {"mean forecast", "gradient", "last frame", "spread", "U"} == set(of)
+    assert np.isfinite(rho.sel(subset=["all", "wet"])).all()
+    assert np.isfinite(rho.sel(subset="given", map=[m for m in of if m != "mean forecast"])).all()
+
+
 def test_the_lagged_ensemble_has_no_skill(data, truth):
     lagged = np.repeat(data.test.to_numpy()[:, ::-1, None], data.leads.size, axis=2)
     answer = {"test": data.forecast(lagged), "members": lagged.shape[1]}
