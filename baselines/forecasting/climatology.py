@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 @method(
     "forecasting",
     name="Climatology",
+    counterpart="steps",
     ref="the forecast that knows the climate and no weather",
 )
 def climatology(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
