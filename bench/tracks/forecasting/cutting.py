@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 T = TypeVar("T")
+_LOG = logging.getLogger("bench.data")
 
 
 class Place(NamedTuple):
@@ -107,6 +109,22 @@ def joined(parts: Sequence[Part]) -> Part:
         ),
         groups=np.concatenate([p.groups for p in parts]), wide=along(wide) if wide else None,
     )  # fmt: skip
+
+
+def say_left_out(name: str, split: str, frames: Sequence[int], stretches: Sequence[int], length: int) -> None:
+    """Count in the log at how many frames no window can begin because it would lie over a gap in time.
+
+    Args:
+        name: of the task.
+        split: that is cut.
+        frames: of each event.
+        stretches: frames of each stretch without a gap, of all events.
+        length: frames of a window.
+    """
+    could, can = (sum(max(0, n - length + 1) for n in of) for of in (frames, stretches))
+    if could > can:
+        left_out = "%s: %s: %d of %d windows in time lie over a gap and are left out"
+        _LOG.info(left_out, name, split, could - can, could)
 
 
 def thinned(places: Sequence[T], most: int) -> list[T]:

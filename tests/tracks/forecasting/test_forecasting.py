@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import xarray as xr
+from forecasting_toy import field, five, members
 
 from bench.errors import AnswerError
 from bench.tracks.forecasting import metrics, precision, scale, scoring
@@ -29,24 +30,6 @@ def data():
 @pytest.fixture(scope="module")
 def truth():
     return TRACK.truth(TASK, RUN, Nothing())
-
-
-def members(target, values):
-    """Members (m, ...) in front of the shape of a target (window, lead, component, y, x)."""
-    return xr.DataArray(
-        np.moveaxis(values, 0, 1), dims=("window", "member", *target.dims[1:]), coords=target.coords
-    )
-
-
-def field(values):
-    values = np.asarray(values, float)
-    return xr.DataArray(
-        values[None, None], dims=("window", "lead", "y", "x"), coords={"window": ["w"], "lead": [1]}
-    )
-
-
-def five(values):
-    return field(values).expand_dims(component=["c"], axis=2)
 
 
 def test_crps_is_the_double_loop():

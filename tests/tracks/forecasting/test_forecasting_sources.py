@@ -128,6 +128,19 @@ def test_how_many_windows_and_blocks_are_tested(monkeypatch):
     assert (len(found["radar"].test.windows), len(set(found["radar"].test.groups))) == (12, 6)
 
 
+def test_windows_over_a_gap_and_events_of_another_step_are_named_and_counted(monkeypatch, caplog):
+    whole = wet_everywhere("radar")
+    slow = whole.assign_coords(time=whole["time"][0] + 3 * (whole["time"] - whole["time"][0])).rename("slow")
+    monkeypatch.setattr(frames, "read", lambda name: (slow, whole.isel(time=[*range(36), *range(37, 46)])))
+    (task,) = TRACK.tasks(TRACK.Grid(tasks=("radar",)))
+    with caplog.at_level("INFO", logger="bench.data"):
+        radar.splits(task, TRACK.Run(), None)
+    assert "radar: the event slow is left out: its frames are 30 minutes apart, expected 10" in caplog.text
+    # Seven frames before the gap hold no window of eight, nine after it hold two; without it there were nine.
+    assert "radar: test: 7 of 9 windows in time lie over a gap and are left out" in caplog.text
+    assert "radar: train" not in caplog.text
+
+
 def test_windows_are_thinned_over_all_stretches_together(monkeypatch):
     """A gap in time makes two stretches: there are not twice as many windows."""
     whole = wet_everywhere("radar")

@@ -11,6 +11,7 @@ are too few to be put together.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from bench.tracks.forecasting.settings import Recipe, Run, recipe
 if TYPE_CHECKING:
     import xarray as xr
 
+_LOG = logging.getLogger("bench.data")
 #: Task -> data set of the catalogue. The last three are of a user's own copy.
 DATA: Mapping[str, str] = {
     "rain": "mrms", "radar": "knmi",
@@ -77,7 +79,15 @@ def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
 
     dataset = task.params["dataset"]
     r = recipe(dataset, run)
-    whole = [e for e in frames.read(DATA[dataset]) if _every(e) == minutes(dataset)]
+    whole = []
+    for event in frames.read(DATA[dataset]):
+        if (every := _every(event)) == minutes(dataset):
+            whole.append(event)
+        else:
+            _LOG.info(
+                "%s: the event %s is left out: its frames are %g minutes apart, expected %d", dataset,
+                event.name, every, minutes(dataset),
+            )  # fmt: skip
     return Splits(**{split: _part(whole, dataset, split, r) for split in ("train", "val", "test")})
 
 
@@ -92,7 +102,10 @@ def _part(events: Sequence[xr.DataArray], dataset: str, split: str, r: Recipe) -
     from bench.data.fields import frames
 
     shape = cutting.Shape(r.frames, r.leads, r.size, 0 if split == "train" else r.margin)
-    stretches = [s for e in _of_split(events, dataset, split) for s in frames.unbroken(e)]
+    mine = _of_split(events, dataset, split)
+    stretches = [s for e in mine for s in frames.unbroken(e)]
+    sizes = ([e.sizes["time"] for e in of] for of in (mine, stretches))
+    cutting.say_left_out(dataset, split, *sizes, r.frames + r.leads)
     found = [
         (k, place)
         for k, s in enumerate(stretches)

@@ -66,6 +66,8 @@ def _storm(event: xr.DataArray, r: Recipe) -> Splits:
     """Windows of the storm that lie over no gap in time."""
     import numpy as np
 
+    from bench.data.fields import frames
+
     length, shape = r.frames + r.leads, cutting.Shape(r.frames, r.leads, r.size)
     hours = (event["time"].values - event["time"].values[0]) / np.timedelta64(1, "h")
     parts = {}
@@ -75,6 +77,8 @@ def _storm(event: xr.DataArray, r: Recipe) -> Splits:
             for t in range(first, last - length + 1, 1 if split == "train" else r.leads)
             if hours[t + length - 1] - hours[t] == (length - 1) * _HOURS
         ]
+        stretches = frames.unbroken(event.isel(time=slice(first, last)))
+        cutting.say_left_out("storm", split, [last - first], [s.sizes["time"] for s in stretches], length)
         places = [cutting.Place(t, 0, 0, f"{split}-{t}") for t in starts]
         if split != "train":
             places = cutting.thinned(places, r.most(split))
