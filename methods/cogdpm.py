@@ -46,9 +46,9 @@ def cogdpm(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[s
     `cogdpm/constant`: the best on validation of those that the recipe names. lambda is set on validation such
     that the mean of w_t is w. Where w is below 1, lambda is negative and w_t within [0, 1].
 
-    Two things here are our reading of an outline. Which estimates enter U was not found: here those of the
-    guided chain itself. Of these x0_hat(t) needs w_t, so that U_t ends at t+1; with the conditional network's
-    own estimates it could end at t.
+    This is our reading of an outline, in which nothing says which estimates enter U: here those of the guided
+    chain itself, for which x0_hat(t) needs w_t, so that U_t ends at t+1. With estimates of the conditional
+    network alone it could end at t.
 
     ``form``: "rank" is 1 + 2 (w - 1) rank of U_t in the window, "constant" w everywhere, "none" eps_c alone.
     ``place``: "inverted" exchanges the largest U of a window for the smallest and so on, "shuffled" moves
