@@ -264,8 +264,8 @@ class Forecasting(SourcedTrack):
             "strongest baseline": "STEPS and S-PROG model rain alone and are not ranked, since they have no"
             " result on other tasks: the table of gains over counterparts holds every row against STEPS where"
             " that ran",
-            "U": "our reading of the paper's outline: the variance of the guided chain's clean estimates at the"
-            " k steps before a step, which that step's own estimate cannot enter, as it needs the weight",
+            "U": "our reading of the paper's outline: the variance of the guided chain's clean estimates at"
+            " the k steps before a step, which that step's own estimate cannot enter, as it needs the weight",
             "precision": "a map's rank correlation with the error says mostly where rain is: read it beside"
             " the mean forecast's own, and given the mean forecast",
         }

@@ -19,6 +19,7 @@ from bench.tracks.forecasting import settings, stages, training
 from bench.tracks.forecasting.nets.diffusing import Forecaster
 from bench.tracks.forecasting.nets.recurrent import ConvLSTM, PredRNN
 from bench.tracks.forecasting.rows.forecasts import observed
+from bench.tracks.forecasting.track import TRACK
 from bench.tracks.forecasting.training import Windows
 
 COGDPM = importlib.import_module("bench.methods.cogdpm")
@@ -170,6 +171,18 @@ def test_each_seed_has_a_network_of_its_own():
     assert stage.of_seed(0).address != stage.of_seed(1).address
     facts = stage.of_seed(1)
     assert (facts.seed, facts.shards) == (1, 1)
+
+
+def test_networks_of_the_papers_data_are_trained_on_a_gpu(tmp_path, monkeypatch):
+    """A stage has needs of its own, not those of the rows that wait for it."""
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    needs = {}
+    for name in ("storm", "uk-radar"):
+        (task,) = TRACK.tasks(TRACK.Grid(tasks=(name,)))
+        (stage,) = stages.network(task, settings.Run())
+        needs[name] = stage.needs
+    assert (needs["storm"].gpu, needs["uk-radar"].gpu) == (0, 1)
+    assert needs["uk-radar"].minutes > needs["storm"].minutes
 
 
 def test_the_weight_of_guidance_is_the_best_of_those_tried_on_validation(built):

@@ -204,6 +204,34 @@ def test_a_window_whose_fit_is_singular_is_extrapolated_and_counted(tmp_path):
     assert nowcasting.answer(data, ctx, singular)["singular"] == 1
 
 
+@pytest.mark.parametrize(
+    ("km", "unit", "expected"),
+    [
+        (1.0, "minutes", {"kmperpixel": 1.0, "timestep": 1.0}),
+        (4.0, "hours", {"kmperpixel": 4.0, "timestep": 60.0}),
+        (None, "minutes", {"vel_pert_method": None, "mask_method": "obs"}),
+        (4.0, "steps", {"vel_pert_method": None, "mask_method": "obs"}),
+    ],
+)
+def test_steps_varies_the_motion_by_the_width_of_a_cell_and_the_time_of_a_step(
+    km, unit, expected, monkeypatch, tmp_path
+):
+    needs_pysteps()
+    from pysteps.nowcasts import steps
+
+    data, asked = toy.rain(), []
+
+    def forecast(frames, v, leads, **options):
+        asked.append({name: options.get(name) for name in expected})
+        return np.zeros((data.members, leads, *frames.shape[1:]))
+
+    monkeypatch.setattr(steps, "forecast", forecast)
+    recipe = dataclasses.replace(data.recipe, km=km)
+    leads = data.leads.assign_attrs(units=unit)
+    run("steps", dataclasses.replace(data, recipe=recipe, leads=leads), tmp_path)
+    assert asked == [expected] * (len(data.test) + len(data.val))
+
+
 def test_cascades_of_rain_skip_what_is_none():
     assert declared("steps").skip(toy.TASK, toy.RUN, {})
 
