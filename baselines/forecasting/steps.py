@@ -35,7 +35,7 @@ def steps(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[st
 
     km, minutes = data.recipe.km, nowcasting.minutes(data)
     # pySTEPS varies the motion in km/h, and lets the rim of the rain grow in km.
-    known = {"vel_pert_method": None, "mask_method": "obs"}
+    known: dict[str, Any] = {"vel_pert_method": None, "mask_method": "obs"}
     if km and minutes:
         known = {"kmperpixel": km, "timestep": minutes}
 

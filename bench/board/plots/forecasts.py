@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -320,7 +320,7 @@ def _look(k: int) -> dict[str, Any]:
     return {"color": PALETTE[k % len(PALETTE)], "linewidth": 1.3, "alpha": 0.6 if k >= len(PALETTE) else 1.0}
 
 
-def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
+def _legend(figure: Figure, axes: Iterable[Axes]) -> None:
     """One for all panels, below them: names of rows are long."""
     handles: dict[str, Any] = {}
     for ax in axes:

@@ -104,12 +104,13 @@ def _part(events: Sequence[xr.DataArray], dataset: str, split: str, r: Recipe) -
     shape = cutting.Shape(r.frames, r.leads, r.size, 0 if split == "train" else r.margin)
     mine = _of_split(events, dataset, split)
     stretches = [s for e in mine for s in frames.unbroken(e)]
-    sizes = ([e.sizes["time"] for e in of] for of in (mine, stretches))
-    cutting.say_left_out(dataset, split, *sizes, r.frames + r.leads)
+    length = r.frames + r.leads
+    whole, parts = ([e.sizes["time"] for e in of] for of in (mine, stretches))
+    cutting.say_left_out(dataset, split, whole, parts, length)
     found = [
         (k, place)
         for k, s in enumerate(stretches)
-        if s.sizes["time"] >= r.frames + r.leads
+        if s.sizes["time"] >= length
         for place in _places(s, dataset, split, r)
     ]
     if not found:
