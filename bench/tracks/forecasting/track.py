@@ -30,9 +30,10 @@ _NOTES: Mapping[str, str] = {
     "digits": "two handwritten digits that bounce; the digits of test windows occur in no other split",
     "turbulence": "generated: a two-dimensional flow, not an observation",
     "storm": "one storm of 1996 of which three windows are tested, one after another: its interval says"
-    " little, and no claim is about it. Weights of guidance are set on a single window. Part of every window"
-    " was not observed, so it has no spectrum. Figures of other windows of this storm cannot be held against"
-    " these",
+    " little, and no claim is about it. A window is shown what the one before is asked for, and each"
+    " is forecast from its own inputs alone. Weights of guidance are set on a single window. Part of"
+    " every window was not observed, so it has no spectrum. Figures of other windows of this storm"
+    " cannot be held against these",
     "wind": "monthly anomalies, which are hardly predictable: a floor for linear rows, no study of precision",
     "rain": f"MRMS, one hour over the United States, {_COPY}; split by longitude. One window a place is"
     " tested, the middle one of those that are covered and wet, 48 in 13 blocks of 128 cells. With the first"
