@@ -142,7 +142,7 @@ def rainy(task: str) -> Callable[[Path], None]:
     """Rain in every cell, as it is prepared: for `rain` as wide as its splits by longitude want."""
 
     def bring(root):
-        frames, rows, columns = (18, 32, 1728) if task == "rain" else (46, 64, 64)
+        frames, rows, columns = (18, 32, 1728) if task == "rain" else (46, 64, 96)
         rain = 1 + np.random.default_rng(0).random((frames, 1, rows, columns))
         every = np.timedelta64(rain_of.minutes(task), "m")
         time = np.datetime64("2019-06-10", "ns") + np.arange(frames) * every
