@@ -9,10 +9,11 @@ from bench.contract import BenchError, Context, method
 from bench.tracks.forecasting import stages
 
 if TYPE_CHECKING:
+    import xarray as xr
     from torch import Tensor
 
     from bench.tracks.forecasting.data import ForecastingData
-    from bench.tracks.forecasting.nets.diffusing import Forecaster, Weight
+    from bench.tracks.forecasting.nets.diffusing import Forecaster, Sampled, Weight
 
 #: Rounds in which lambda is set: the weights move the chain, and the chain moves its variances. The chains
 #: of the first are guided by the constant.
@@ -23,12 +24,13 @@ ROUNDS = 2
     "forecasting",
     name="CogDPM",
     # All assumed: of the paper's numbers none was found. None: as the recipe of the track assumes it.
-    hp={"form": "clip", "k": None, "w": None, "w_max": None, "place": "own"},
+    # Ablations are never chosen on validation, so they do not pay for forecasts of it.
+    hp={"form": "clip", "k": None, "w": None, "w_max": None, "place": "own", "val": True},
     variants={
-        "by-rank": {"form": "rank"},
-        "inverted": {"place": "inverted"},
-        "shuffled": {"place": "shuffled"},
-        "last-step": {"k": 2},
+        "by-rank": {"form": "rank", "val": False},
+        "inverted": {"place": "inverted", "val": False},
+        "shuffled": {"place": "shuffled", "val": False},
+        "last-step": {"k": 2, "val": False},
         "constant": {"form": "constant"},
         "unguided": {"form": "none"},
     },
@@ -37,47 +39,55 @@ ROUNDS = 2
     ref="Chen et al., CogDPM: Diffusion Probabilistic Models via Cognitive Predictive Coding, ICML 2024",
 )
 def cogdpm(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
-    """eps = eps_u + w (eps_c - eps_u) elementwise, w = clip(1 + lambda U, 1, w_max), at each step t.
+    """eps = eps_u + w_t (eps_c - eps_u) elementwise, w_t = clip(1 + lambda U_t, 1, w_max), at each step t.
 
-    U is the variance of the last ``k`` clean estimates x0_hat(t), ..., x0_hat(t + k - 1) at each pixel: large
-    where precision is low. Until there are k of them, w is the constant that the row is compared with, the
-    best on validation of those that the recipe names. lambda is set on validation windows such that the mean
-    of w is that constant; where it is below 1, lambda is negative and w within [0, 1].
+    U_t is the variance of the clean estimates of the k steps before, x0_hat(t+1), ..., x0_hat(t+k), at each
+    pixel: large where precision is low. Until there are ``k`` of them w_t is w, the constant of the row
+    `cogdpm/constant`: the best on validation of those that the recipe names. lambda is set on validation such
+    that the mean of w_t is w. Where w is below 1, lambda is negative and w_t within [0, 1].
 
-    ``form``: "rank" is 1 + 2 (w - 1) rank of U in the window, "constant" w everywhere, "none" eps_c alone.
+    This is our reading of an outline, in which nothing says which estimates enter U: here those of the guided
+    chain itself, for which x0_hat(t) needs w_t, so that U_t ends at t+1. With estimates of the conditional
+    network alone it could end at t.
+
+    ``form``: "rank" is 1 + 2 (w - 1) rank of U_t in the window, "constant" w everywhere, "none" eps_c alone.
     ``place``: "inverted" exchanges the largest U of a window for the smallest and so on, "shuffled" moves
     every pixel's U to another one of the window: the same weights at other places. "last-step" has k = 2, so
-    that U is the change in the last step. Which estimates enter U was not found: here the guided chain's own.
+    that U is the change in the last step. ``val``: whether validation is forecast too.
     """
     from bench.tracks.forecasting import training
-    from bench.tracks.forecasting.rows.forecasts import observed
     from bench.tracks.forecasting.scale import unscaled
 
-    theta, w = stages.load(ctx, data)
+    theta, best = stages.load(ctx, data)
     assumed = data.recipe.assumed
-    w, k = hp["w"] or w, hp["k"] or assumed.estimates
+    w = best if hp["w"] is None else hp["w"]
+    k = assumed.estimates if hp["k"] is None else hp["k"]
+    w_max = assumed.guidance_max if hp["w_max"] is None else hp["w_max"]
     weighted = hp["form"] in ("clip", "rank")
     if weighted and k >= assumed.sampling_steps:
         raise BenchError(
             f"cogdpm: a chain of {assumed.sampling_steps} steps has no weights by {k} estimates: expected"
             " more run.sampling_steps or a smaller k"
         )
-    guidance = Guidance(hp, w, k, hp["w_max"] or assumed.guidance_max, ctx.seed)
+    guidance = Guidance(hp, w, k, w_max, ctx.seed)
     if hp["form"] == "clip":
         guidance.set_on_validation(theta, data)
-        ctx.report(w=w, scale=guidance.scale or 0.0, mean_on_validation=guidance.mean())
-        guidance.forget()
 
-    sampled = theta.sample(
-        observed(data.test, data), members=data.members, steps=assumed.sampling_steps, seed=ctx.seed,
-        weight=guidance.weight(), k=k,
-    )  # fmt: skip
+    answer: dict[str, Any] = {"parameters": training.parameters(theta.net)}
+    seen: dict[str, float] = {}
+    if hp["val"] or weighted:
+        members = data.members if hp["val"] else stages.tried_members(data)
+        sampled, seen["mean_on_validation"] = guidance.sampled(theta, data, data.val.inputs, members)
+        if hp["val"]:
+            answer["val"] = data.forecast(unscaled(sampled.members, data.transform), "val")
+    sampled, seen["mean_on_test"] = guidance.sampled(theta, data, data.test, data.members)
     if weighted:
-        ctx.report(w=w, mean_on_test=guidance.mean())
-    return {
+        ctx.report(w=w, **({} if guidance.scale is None else {"scale": guidance.scale}), **seen)
+    elif hp["form"] == "constant":
+        ctx.report(w=w)
+    return answer | {
         "test": data.forecast(unscaled(sampled.members, data.transform)),
         "precision": data.precision(sampled.variance),
-        "parameters": training.parameters(theta.net),
     }
 
 
@@ -139,33 +149,28 @@ class Guidance:
         return U
 
     def set_on_validation(self, theta: Forecaster, data: ForecastingData) -> None:
-        """Set lambda such that the mean of w is the constant, on chains that are guided by it."""
+        """Set lambda such that the mean weight is the constant, on the chains that it guides."""
         import torch
 
         for _ in range(ROUNDS):
-            self.forget()
-            self._keeps = True
-            self._sample(theta, data)
-            self._keeps = False
+            self._variances, self._keeps = [], True
+            self.sampled(theta, data, data.val.inputs, stages.tried_members(data))
             U = torch.cat([u.flatten() for u in self._variances])
             self.scale = _root(lambda scale, U=U: float(self.of(U, scale).mean()), self.w)
-        self.forget()
-        self._sample(theta, data)
+        self._variances, self._keeps = [], False
 
-    def _sample(self, theta: Forecaster, data: ForecastingData) -> None:
-        _, frames, members = stages.validation(data)
-        theta.sample(
-            frames, members=members, steps=data.recipe.assumed.sampling_steps, seed=self.seed,
+    def sampled(
+        self, theta: Forecaster, data: ForecastingData, inputs: xr.DataArray, members: int
+    ) -> tuple[Sampled, float]:
+        """Forecasts by these weights, and their mean, without the steps before there were k estimates."""
+        from bench.tracks.forecasting.rows.forecasts import observed
+
+        self._means = []
+        found = theta.sample(
+            observed(inputs, data), members=members, steps=data.recipe.assumed.sampling_steps, seed=self.seed,
             weight=self.weight(), k=self.k,
         )  # fmt: skip
-
-    def mean(self) -> float:
-        """The mean weight since the last `forget`, without the steps before there were k estimates."""
-        return sum(self._means) / max(1, len(self._means))
-
-    def forget(self) -> None:
-        """Count what follows anew."""
-        self._means, self._variances = [], []
+        return found, sum(self._means) / max(1, len(self._means))
 
 
 def _ranks(U: Tensor) -> Tensor:

@@ -14,16 +14,14 @@ if TYPE_CHECKING:
 @method(
     "forecasting",
     name="Climatology",
-    hp={"of": "draws"},
-    variants={"mean": {"of": "mean"}},
+    counterpart="steps",
     ref="the forecast that knows the climate and no weather",
 )
 def climatology(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """y^m = the targets of a training window drawn at random, other ones for each test window.
 
-    Where windows lie at the same few places, a window of that place. ``of``: "mean" is one member, the mean
-    of all those targets at each lead and cell on the task's scale. Cells that a drawn window does not show
-    have that mean.
+    Where windows lie at the same few places, a window of that place. Cells that a drawn window does not show
+    have the mean of all those targets there, on the task's scale.
     """
     import numpy as np
 
@@ -33,14 +31,7 @@ def climatology(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> d
     rng = np.random.default_rng(ctx.seed)
 
     def fit(known: Training) -> Members:
-        mean = known.mean_target()
-        targets = np.where(np.isfinite(known.targets), known.targets, mean)
-
-        def members(x: np.ndarray) -> np.ndarray:
-            if hp["of"] == "mean":
-                return np.repeat(mean[None, None], len(x), axis=0)
-            return targets[rng.integers(len(targets), size=(len(x), data.members))]
-
-        return members
+        targets = np.where(np.isfinite(known.targets), known.targets, known.mean_target())
+        return lambda x: targets[rng.integers(len(targets), size=(len(x), data.members))]
 
     return forecasts.answer_by_place(data, fit)

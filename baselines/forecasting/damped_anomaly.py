@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 @method(
     "forecasting",
     name="Damped anomaly",
+    counterpart="steps",
     ref="Lorenz, An experiment in nonlinear statistical weather forecasting, 1977; damped persistence",
 )
 def damped_anomaly(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 @method(
     "forecasting",
     name="Persistence, dressed",
+    counterpart="steps",
     ref="Roulston and Smith, Combining dynamical and statistical ensembles, Tellus 2003",
 )
 def dressed_persistence(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:

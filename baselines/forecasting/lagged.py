@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     "forecasting",
     name="Lagged ensemble",
     deterministic=True,
+    counterpart="steps",
     ref="Hoffman and Kalnay, Lagged average forecasting, Tellus 1983; here of observations",
 )
 def lagged(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:

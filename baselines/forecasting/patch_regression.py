@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from bench.tracks.forecasting.data import ForecastingData
 
 
-@method("forecasting", name="Patch regression (1 member)", hp={"side": 5, "ridge": 1.0, "cells": 40_000})
+@method(
+    "forecasting",
+    name="Patch regression (1 member)",
+    hp={"side": 5, "ridge": 1.0, "cells": 40_000},
+    counterpart="steps",
+)
 def patch_regression(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """y_l = x_T + B_l p, p the ``side`` x ``side`` cells around a cell in all frames; one member.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     "forecasting",
     name="Persistence (1 member)",
     deterministic=True,
+    counterpart="steps",
     ref="the least that a forecast has to beat",
 )
 def persistence(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @method(
     "forecasting",
     name="STEPS",
-    hp={"levels": 0, "km": 4.0},
+    hp={"levels": 0},
     skip=only_rain,
     missing=pysteps_missing,
     ref="Bowler et al., STEPS, Q. J. R. Meteorol. Soc. 2006; pySTEPS",
@@ -25,14 +25,19 @@ if TYPE_CHECKING:
 def steps(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """A cascade of scales moves along, each an autoregression of order 2 with noise; the motion varies too.
 
-    ``levels``: number of scales, 0: as many as suit the field. ``km``: width of a cell. It sees what lies
+    ``levels``: number of scales, 0: as many as suit the field. Where the width of a cell or the time between
+    frames is not known the motion is not varied, and rain stays where it has moved to. It sees what lies
     around the window, where there is something.
     """
     import numpy as np
 
     from bench.tracks.forecasting.rows import nowcasting
 
-    minutes = float(data.leads[0])
+    km, minutes = data.recipe.km, nowcasting.minutes(data)
+    # pySTEPS varies the motion in km/h, and lets the rim of the rain grow in km.
+    known: dict[str, Any] = {"vel_pert_method": None, "mask_method": "obs"}
+    if km and minutes:
+        known = {"kmperpixel": km, "timestep": minutes}
 
     def nowcast(frames: np.ndarray, v: np.ndarray, number: int) -> np.ndarray:
         from pysteps.nowcasts import steps as nowcasts
@@ -42,7 +47,7 @@ def steps(data: ForecastingData, hp: Mapping[str, Any], ctx: Context) -> dict[st
             found: np.ndarray = nowcasts.forecast(
                 frames[-3:], v, data.leads.size, n_ens_members=data.members,
                 n_cascade_levels=nowcasting.levels(hp["levels"], frames),
-                precip_thr=nowcasting.LEAST, kmperpixel=hp["km"], timestep=minutes, seed=seed,
+                precip_thr=nowcasting.LEAST, seed=seed, **known,
             )  # fmt: skip
         return found
 

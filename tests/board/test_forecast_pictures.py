@@ -1,10 +1,11 @@
-"""The board of forecasts: figures and animations of one test window, made of views that records name."""
+"""The board of forecasts: all measures by lead, and figures and animations of one test window."""
 
 from __future__ import annotations
 
 import base64
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,7 @@ from sample_board import BoardTrack
 
 from bench.board.model import Board
 from bench.board.plots import forecasts as plot
+from bench.board.plots import paired_series
 from bench.board.spec import BoardSpec, RowInfo, Slot
 from bench.contract import BenchError, Metric, Record, Task
 from bench.tracks.forecasting import views
@@ -41,14 +43,15 @@ def sheet(tone, empty=()):
     return np.repeat(found.reshape(len(views.LINES) * SIDE, -1)[..., None], 3, axis=2)
 
 
-def board(sheets, tasks=("rain",)):
-    """``sheets``: {row: its view, or None}."""
+def board(sheets, tasks=("rain",), series=None):
+    """``sheets``: {row: its view, or None}; ``series``: {row: its series}, the same on every task."""
     records, slots = {}, []
     for k, (row, view) in enumerate(sheets.items()):
         for task in tasks:
             key = f"{row}-{task}"
             views_of = {} if view is None else {"forecast": key}
             records[key] = Record(key=key, kind="cell", cell={}, status="ok", views=views_of)
+            records[key] = replace(records[key], series=(series or {}).get(row, {}))
             slots.append(Slot(row=row, task=task, seed=0, key=key, status="ok", metrics={"crps": 1.0 + k}))
     spec = BoardSpec(
         track=Forecasts(), profile="laptop", ranks_by="crps", tasks=[Task(name=t) for t in tasks],
@@ -122,3 +125,78 @@ def test_each_task_has_its_figure_and_its_animation():
     made = plot.forecasts(board({"steps": sheet(32), "lagged": sheet(32)}, tasks=("rain", "storm")))
     names = [p.name.removeprefix("forecasting-forecast-") for p in made]
     assert names == ["rain", "rain-moving", "storm", "storm-moving"]
+
+
+def measured(members, *, thresholds=False):
+    """The series of a row as records hold them."""
+    leads = list(range(1, LEADS + 1))
+    at = {"lead": leads}
+
+    def by_lead(*values):
+        return {"dims": ["lead"], "coords": at, "data": list(values)}
+
+    found = {
+        "crps": by_lead(0.1, 0.2, 0.3), "rmse": by_lead(0.2, 0.3, 0.4),
+        "spread": by_lead(0.1, 0.2, 0.3) if members > 1 else by_lead(None, None, None),
+        "ranks": {"dims": ["lead", "rank"], "coords": {**at, "rank": list(range(members + 1))},
+                  "data": [[1 / (members + 1)] * (members + 1)] * LEADS},
+        "spectrum": {"dims": ["of", "lead", "wavenumber"],
+                     "coords": {"of": ["forecast", "observed"], **at, "wavenumber": [1, 2]},
+                     "data": [[[4.0, 1.0]] * LEADS, [[9.0, 7.0]] * LEADS]},
+        "precision": {"dims": ["map", "subset", "lead"],
+                      "coords": {"map": ["U"], "subset": ["all"], **at}, "data": [[[0.1] * LEADS]]},
+    }  # fmt: skip
+    if thresholds:
+        events = {"dims": ["threshold", "lead"], "coords": {"threshold": [1.0, 4.0], **at}}
+        found["csi"] = {**events, "data": [[0.5] * LEADS, [None] * LEADS]}
+    return found
+
+
+def test_all_measures_of_each_task_are_drawn_by_lead_with_ranks_and_spectrum():
+    rows = {"steps": None, "lagged": None}
+    series = {"steps": measured(8, thresholds=True), "lagged": measured(4)}
+    made = plot.measures(board(rows, tasks=("rain", "storm"), series=series))
+    names = [p.name.removeprefix("forecasting-") for p in made]
+    assert names == ["by-lead", "ranks", "spectra"]
+    for picture in made:
+        for text in ("rain", "storm", "Steps &amp; &lt;co&gt;", "Lagged &amp; &lt;co&gt;"):
+            assert text in picture.svg
+    assert "observed" in made[2].svg, "the spectrum of what was observed is a line of its own"
+    assert "nan" not in made[0].svg
+
+
+def test_a_row_has_its_colour_on_every_task(monkeypatch):
+    """Also where the row before it has no result, as STEPS on wind."""
+    series = {"steps": measured(8), "lagged": measured(8)}
+    made = board({"steps": None, "lagged": None}, tasks=("rain", "wind"), series=series)
+    read = plot._series
+    monkeypatch.setattr(
+        plot, "_series",
+        lambda of, cell: ({}, []) if (cell.row, cell.task) == ("steps", "wind") else read(of, cell),
+    )  # fmt: skip
+    seen = []
+    monkeypatch.setattr(plot, "_spectra", lambda of, tasks: seen.append(dict(tasks)))
+    plot.measures(made)
+    assert [k for k, _, _ in seen[0]["rain"]] == [0, 1]
+    assert [(k, label[:6]) for k, label, _ in seen[0]["wind"]] == [(1, "Lagged")]
+
+
+def test_a_row_with_one_member_has_no_ranks_and_a_task_without_series_no_panel():
+    series = {"steps": measured(8), "lagged": measured(1)}
+    _, ranks, _ = plot.measures(board({"steps": None, "lagged": None}, series=series))
+    assert "Lagged" not in ranks.svg
+    assert plot.measures(board({"steps": None, "lagged": None})) == []
+
+
+def test_forecast_and_observation_and_unlike_maps_are_never_averaged_into_one_line():
+    made = board({"steps": None, "lagged": None}, series={"steps": measured(8)})
+    (cell,) = next(r for r in made.every_row if r.info.row == "steps").cells
+    assert set(paired_series._series(made, cell)) == {"crps", "rmse", "spread", "ranks"}
+
+
+def test_the_reference_the_best_row_and_all_rows_of_claims_are_drawn():
+    """As many as the track's claims name, and two."""
+    from bench.tracks.forecasting.track import TRACK
+
+    claimed = {r for c in TRACK.claims for side in (c.rows, c.over, *c.also) for r in side}
+    assert len(claimed | {TRACK.reference}) + 1 <= plot._MAX_ROWS

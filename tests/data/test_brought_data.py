@@ -8,11 +8,13 @@ from collections import Counter
 import brought_files as files
 import numpy as np
 import pytest
+import xarray as xr
 from data_command import bench
 from PIL import Image
 
 from bench.contract import BenchError
 from bench.data.brought import entries, images, tables
+from bench.data.brought import fields as own_fields
 from bench.registry import Registry
 from bench.suite import Suite, resolve
 
@@ -347,6 +349,18 @@ def test_fields_become_a_task_with_windows_in_every_part(here, end):
     first = data.test.isel(window=0, time=0, component=0, y=0).values
     x = np.arange(24)
     assert np.allclose(first, 280 + np.sin((x - 2 * 90) / 5) + 1, atol=1e-4), "the first of the last tenth"
+
+
+@pytest.mark.parametrize(
+    ("unit", "km"),
+    [("km", 2.0), ("m", 0.002), ("degrees_north", 222.4), ("pixels", None), ("", None)],
+)
+def test_the_width_of_a_cell_is_told_by_the_unit_of_its_rows(unit, km):
+    """STEPS varies the motion by it, and leaves that where it is not known."""
+    y = xr.DataArray([4.0, 2.0, 0.0], dims="y", attrs={"units": unit})
+    field = xr.DataArray(np.zeros((1, 3, 3)), {"y": y}, ("time", "y", "x"))
+    assert own_fields._km(field) == (None if km is None else pytest.approx(km))
+    assert own_fields._km(field.drop_vars("y")) is None
 
 
 def gap(d):

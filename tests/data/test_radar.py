@@ -88,7 +88,11 @@ def test_knmi_is_decoded_to_mm_an_hour_every_second_frame_with_its_mask(copy, mo
     source = CATALOG["knmi"].open()
     assert source.missing() is None
     assert "12 frames in 1 events" in source.verify().summary()
-    assert len(source.fingerprint()) == 16
+    before = source.fingerprint()
+    assert len(before) == 16
+    (copy / LAYOUTS["knmi"].below / "notes.txt").write_text("mine")
+    assert radar.prepare("knmi", again=True).left_out
+    assert source.fingerprint() == before, "frames are the same, whatever lies beside them and where"
 
 
 def test_few_unreadable_frames_are_named_and_left_out_and_many_stop(copy, monkeypatch):

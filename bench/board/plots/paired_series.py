@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from bench.board.view import CellView
 
 _MAX_PANELS = 6
+#: Dimensions along which a series holds things of different kinds, such as forecast and observation: a mean
+#: over them says nothing.
+_APART = frozenset({"of", "map", "subset"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def paired_series(board: Board) -> list[Picture]:
     dimension.
 
     Shown on the last task on which both have it (along an axis, the largest), as means over seeds and over
-    the other dimensions.
+    the other dimensions; a series that has no such mean (`_APART`) is for a picture of its track.
     """
     found: dict[str, list[_Pair]] = {}
     infos = {i.row: i for i in board.infos}
@@ -92,6 +95,8 @@ def _series(board: Board, cell: CellView) -> dict[str, _Series]:
             values = np.asarray(raw["data"], float)
             if values.ndim and values.shape[-1] > 1:
                 *others, last = raw["dims"]
+                if _APART & set(others):
+                    continue
                 line = np.nanmean(values, axis=tuple(range(len(others)))) if others else values
                 seen.setdefault(name, []).append(_Series(line, last, raw["coords"].get(last), tuple(others)))
     same = {k: v for k, v in seen.items() if len({len(x.values) for x in v}) == 1}

@@ -32,6 +32,12 @@ UNITS: Mapping[str, str] = {
     **dict.fromkeys(("m s-1", "m/s", "m s**-1", "m s^-1", "meters/second"), "m s-1"),
     **dict.fromkeys(("mm/h", "mm h-1", "mm/hr", "mm hr-1", "mm h**-1"), "mm/h"),
 }
+#: Units of a coordinate of rows -> their length in km; a degree of latitude is 111 km anywhere.
+KM: Mapping[str, float] = {
+    **dict.fromkeys(("km", "kilometer", "kilometers", "kilometre", "kilometres"), 1.0),
+    **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), 1e-3),
+    **dict.fromkeys(("degrees_north", "degree_north", "degrees", "degree"), 111.2),
+}
 #: Ends of a name -> distributions that read such files.
 ENDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     ".nc": {"h5netcdf": (), "h5py": ()}, ".zarr": {"zarr": ()},
@@ -87,7 +93,7 @@ def add(
         digest=_content(name, path, progress), found=found,
         settings={
             "variables": components, "units": event.attrs["units"], "size": side, "frames": FRAMES,
-            "leads": LEADS,
+            "leads": LEADS, "km": event.attrs["km"],
         },
     ), {}  # fmt: skip
 
@@ -95,7 +101,8 @@ def add(
 def read(name: str) -> xr.DataArray:
     """The one event of a data set, (time, component, y, x), opened and not loaded.
 
-    Its attributes ``step`` and ``step_unit`` say how far frames are from each other.
+    Its attributes ``step`` and ``step_unit`` say how far frames are from each other, ``km`` how wide a cell
+    is, or None.
 
     Raises:
         BenchError: it is not here, or cannot be read.
@@ -193,7 +200,9 @@ def _joined(path: Path, parts: Sequence[xr.DataArray]) -> xr.DataArray:
     names = [str(p.name) for p in parts]
     bare = [p.reset_coords(drop=True).drop_attrs() for p in parts]
     whole = xr.concat(bare, dim=xr.Variable("component", names), coords="minimal", compat="override")
-    whole = whole.transpose(*frames.DIMS).assign_attrs(units=units[0], step=step, step_unit=unit)
+    whole = whole.transpose(*frames.DIMS).assign_attrs(
+        units=units[0], step=step, step_unit=unit, km=_km(first)
+    )  # fmt: skip
     return whole.rename(path.stem)
 
 
@@ -255,6 +264,17 @@ def _step(found: xr.DataArray) -> tuple[float, str]:
         return 1, "frames"
     minutes = float(step / np.timedelta64(1, "m"))
     return (minutes, "minutes") if minutes < 60 else (minutes / 60, "hours")
+
+
+def _km(found: xr.DataArray) -> float | None:
+    """How wide a cell is by the coordinate of its rows; None where that has no unit of length or degrees."""
+    import numpy as np
+
+    if "y" not in found.coords or found["y"].dtype.kind not in "fiu":
+        return None
+    unit = str(found["y"].attrs.get("units", "")).lower()
+    width = float(np.median(np.abs(np.diff(found["y"].values)))) * KM.get(unit, 0.0)
+    return width if math.isfinite(width) and width > 0 else None
 
 
 def _check_time(path: Path, event: xr.DataArray) -> None:

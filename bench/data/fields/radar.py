@@ -89,8 +89,9 @@ class RadarSource:
         return missing(self.name)
 
     def fingerprint(self) -> str:
-        """See `DataSource.fingerprint`; made from the manifest."""
-        return digest(asdict(_manifest(self.name)))
+        """See `DataSource.fingerprint`; of the frames alone, whatever else lies in the user's folder."""
+        m = _manifest(self.name)
+        return digest([m.name, m.version, m.events, m.counts, m.sha256])
 
     def prepare(self, progress: Progress = silent, *, partial: bool = False, again: bool = False) -> Manifest:
         """See `prepare`."""

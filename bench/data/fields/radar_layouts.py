@@ -21,6 +21,9 @@ from bench.errors import BenchError
 if TYPE_CHECKING:
     import numpy as np
 
+#: Of pySTEPS/pysteps-data, as of which our own copy is and `Layout.frames` were counted: what is fetched
+#: later may be newer.
+COMMIT = "eaa59fb"
 #: MRMS writes these where no radar sees anything, and where a value is missing; no rate of rain is negative.
 NO_COVERAGE, ABSENT = -3.0, -1.0
 #: What the rate of precipitation of MRMS is called in GRIB2: its unit, mm/h, is said by these numbers alone.
@@ -40,7 +43,7 @@ class Layout:
         box: cells of a side that are averaged to one.
         corner, cell: x and y of the upper left corner and the size of a cell of the source; in degrees for
             MRMS, in km for the others.
-        frames: how many frames in use the copy holds (commit eaa59fb); None if that was not counted.
+        frames: how many frames in use the copy holds (as of `COMMIT`); None if that was not counted.
         shape: rows and columns of a frame as the source has them.
         decode: makes a frame in mm/h, NaN where it was not observed, of a file.
         needs: distributions that decode it.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bench.tracks.forecasting.data import INPUT, TARGET, Part, Windows
 
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
+
+T = TypeVar("T")
+_LOG = logging.getLogger("bench.data")
 
 
 class Place(NamedTuple):
@@ -107,7 +111,23 @@ def joined(parts: Sequence[Part]) -> Part:
     )  # fmt: skip
 
 
-def thinned(places: Sequence[Place], most: int) -> list[Place]:
+def say_left_out(name: str, split: str, frames: Sequence[int], stretches: Sequence[int], length: int) -> None:
+    """Count in the log at how many frames no window can begin because it would lie over a gap in time.
+
+    Args:
+        name: of the task.
+        split: that is cut.
+        frames: of each event.
+        stretches: frames of each stretch without a gap, of all events.
+        length: frames of a window.
+    """
+    could, can = (sum(max(0, n - length + 1) for n in of) for of in (frames, stretches))
+    if could > can:
+        left_out = "%s: %s: %d of %d windows in time lie over a gap and are left out"
+        _LOG.info(left_out, name, split, could - can, could)
+
+
+def thinned(places: Sequence[T], most: int) -> list[T]:
     """At most so many of the places, evenly spread over them; all if they are not more."""
     if len(places) <= most:
         return list(places)

@@ -52,6 +52,8 @@ class ForecastingData:
         wide, val_wide: the inputs of test and validation with ``margin`` cells more at every side, for rows
             that move the field; NaN beyond the observed domain. None: nothing lies around.
         margin: how many cells more ``wide`` has at every side.
+        val_weights: (n,) how much each window of validation counts, for windows that were drawn unequally
+            often; None: all alike.
         leads: coordinate ``lead`` of what is asked for.
         members: how many members an ensemble has to have.
         recipe: what every row trains and is scored with.
@@ -66,6 +68,7 @@ class ForecastingData:
     wide: xr.DataArray | None
     val_wide: xr.DataArray | None
     margin: int
+    val_weights: np.ndarray | None
     leads: xr.DataArray
     members: int
     recipe: Recipe

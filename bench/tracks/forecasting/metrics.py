@@ -33,12 +33,16 @@ def crps(forecast: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
 
 
 def pooled(field: xr.DataArray, side: int, how: Literal["mean", "max"]) -> xr.DataArray:
-    """Every square of ``side`` x ``side`` cells as one cell, its ``mean`` or its ``max``; components alone.
+    """Every square of ``side`` x ``side`` cells as one cell: its mean by component, or its largest magnitude.
 
-    A square with a cell that was not observed is not observed.
+    Of several components the magnitude, since the largest eastward wind would say nothing of a strong one
+    from the east. A square with a cell that was not observed is not observed.
     """
     import numpy as np
 
+    if how == "max" and field.sizes["component"] > 1:
+        dims = field.dims
+        field = magnitude(field).expand_dims(component=["magnitude"]).transpose(*dims)
     squares = field.coarsen({"y": side, "x": side}, boundary="trim")
     found: xr.DataArray = squares.reduce(np.mean if how == "mean" else np.max)
     return found
@@ -112,19 +116,23 @@ def spread(forecast: xr.DataArray, target: xr.DataArray, weights: np.ndarray | N
     return found
 
 
-def ranks(forecast: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
-    """How often the observation has each rank among the members, (lead, rank); flat if they are reliable."""
+def ranks(forecast: xr.DataArray, target: xr.DataArray, weights: np.ndarray | None = None) -> xr.DataArray:
+    """How often the observation has each rank among the members, (lead, rank); flat if they are reliable.
+
+    The share in the observed cells of each window, then the mean over windows, see `weighted`.
+    """
     from scores.probability import rank_histogram
 
-    found: xr.DataArray = rank_histogram(forecast, target, "member", preserve_dims=["lead"])
-    return found.transpose("lead", ...)
+    found: xr.DataArray = rank_histogram(forecast, target, "member", preserve_dims=_CELLS)
+    return weighted(found, weights).transpose("lead", ...)
 
 
-def spectrum(field: xr.DataArray) -> xr.DataArray:
+def spectrum(field: xr.DataArray, weights: np.ndarray | None = None) -> xr.DataArray:
     """Radially averaged power of fields (..., y, x) by wavenumber, averaged over all but the leads.
 
     Args:
-        field: without NaN; dimensions ``lead``, ``y``, ``x`` and any others.
+        field: without NaN; dimensions ``window``, ``lead``, ``y``, ``x`` and any others.
+        weights: see `weighted`.
 
     Returns:
         (lead, wavenumber), wavenumbers 1 to half the shorter side, in cycles a window.
@@ -133,9 +141,10 @@ def spectrum(field: xr.DataArray) -> xr.DataArray:
     import xarray as xr
 
     rows, columns = field.sizes["y"], field.sizes["x"]
-    values = field.transpose("lead", ..., "y", "x").to_numpy()
+    values = field.transpose("lead", "window", ..., "y", "x").to_numpy()
     power = np.abs(np.fft.fft2(values)) ** 2 / (rows * columns) ** 2
-    power = power.reshape(field.sizes["lead"], -1, rows, columns).mean(1)
+    power = power.reshape(*power.shape[:2], -1, rows, columns).mean(2)  # of members and components
+    power = np.average(power, axis=1, weights=weights)
     # Of a window that is no square the shorter side's cycles count: rings are of one length in cells.
     side = min(rows, columns)
     radius = np.hypot(np.fft.fftfreq(rows)[:, None] * side, np.fft.fftfreq(columns)[None] * side)

@@ -60,8 +60,9 @@ def correlations(
             thing, and ``wet`` is NaN.
 
     Returns:
-        (map, subset, window, lead). NaN where fewer than `FEWEST` cells are left or a map is constant; of
-        the mean forecast given itself.
+        (map, subset, window, lead), over the observed cells at which every map has a value: beside a hole in
+        what was observed the mean forecast has no gradient, and the last frame may have holes of its own. NaN
+        where fewer than `FEWEST` cells are left or a map is constant; of the mean forecast given itself.
     """
     import numpy as np
     import xarray as xr
@@ -76,7 +77,8 @@ def correlations(
     found = np.full((len(names), len(SUBSETS), n, leads), np.nan)
     for i in range(n):
         for j in range(leads):
-            values, here = stack[:, i, j], ~np.isnan(seen[i, j])
+            values = stack[:, i, j]
+            here = ~np.isnan(seen[i, j]) & np.isfinite(values).all(0)
             rho = _spearman(values[:, here])
             found[:, 0, i, j] = rho[0, 1:]
             found[:, 2, i, j] = _partial(rho, 1 + names.index("mean forecast"))

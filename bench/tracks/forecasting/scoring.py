@@ -170,15 +170,17 @@ def by_lead(found: xr.DataArray, truth: Truth) -> dict[str, xr.DataArray]:
         series["crps_mm"] = metrics.weighted(metrics.crps(found, target), w)
     series["rmse"] = metrics.rmse(own, observed, w)
     series["spread"] = metrics.spread(own, observed, w)
-    series["ranks"] = metrics.ranks(own, observed)
+    series["ranks"] = metrics.ranks(own, observed, w)
     mean, seen = metrics.magnitude(found.mean("member")), metrics.magnitude(target)
     if r.thresholds:
         at = xr.DataArray(np.array(r.thresholds), dims=("threshold",), name="threshold")
         series["csi"] = xr.concat([metrics.csi(mean, seen, t, w) for t in r.thresholds], dim=at)
         series["fss"] = xr.concat([metrics.fss(mean, seen, t, r.fss) for t in r.thresholds], dim=at)
-    whole = observed.notnull().all(["lead", "component", "y", "x"])
-    if bool(whole.any()):
-        two = [metrics.spectrum(f[whole.to_numpy()]) for f in (own, observed)]
+    # Of windows that were observed everywhere: `storm` has none.
+    whole = observed.notnull().all(["lead", "component", "y", "x"]).to_numpy()
+    if whole.any():
+        of_whole = None if w is None else w[whole]
+        two = [metrics.spectrum(f[whole], of_whole) for f in (own, observed)]
         series["spectrum"] = xr.concat(
             two, dim=xr.DataArray(["forecast", "observed"], dims=("of",), name="of")
         )
@@ -210,13 +212,13 @@ def _mean(by_window: xr.DataArray, weights: Any) -> float:
 
 
 def diagnostics(rho: xr.DataArray) -> Mapping[str, float | None]:
-    """Of the correlations, the numbers that a board shows: U, spread and mean forecast, mean over windows."""
+    """The numbers that a board shows of correlations (map, subset, lead): U, spread and mean forecast."""
     found: dict[str, float | None] = {}
     for name, short in (("U", "u"), ("spread", "spread"), ("mean forecast", "forecast")):
         for subset in precision.SUBSETS:
             if (short, subset) == ("forecast", "given"):
                 continue  # given itself, nothing is left
             here = name in rho["map"].values
-            value = number(rho.sel(map=name, subset=subset).mean("lead")) if here else None
+            value = number(rho.sel(map=name, subset=subset)) if here else None
             found[f"{short}_{subset}"] = value
     return found

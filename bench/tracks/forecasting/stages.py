@@ -15,15 +15,15 @@ from bench.tracks.forecasting.settings import Run
 from bench.tracks.forecasting.sources.by_name import given, source_of
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from bench.tracks.forecasting.data import ForecastingData
     from bench.tracks.forecasting.nets.diffusing import Forecaster, Weight
 
 NETWORK, FILE, FACTS = "forecasting-diffusion", "network.safetensors", "facts.json"
-#: Validation windows by which the weight of guidance is set, at most; and chains for each weight: as many
-#: members of each window as make so many, from two to those of a forecast.
-TRIED, CHAINS = 32, 64
+#: Chains by which a weight of guidance is tried or set: as many members of each validation window as make so
+#: many, from two to those of a forecast.
+CHAINS = 64
+#: What training takes: on a core, and of the paper's kinds of data, with the larger network, on a GPU.
+_NEEDS, _NEEDS_OF_PAPER = Needs(mem_gb=4, minutes=60), Needs(cpu=4, gpu=1, mem_gb=32, minutes=1440)
 
 
 def network(task: Task, run: Run) -> Sequence[Stage]:
@@ -41,7 +41,7 @@ def network(task: Task, run: Run) -> Sequence[Stage]:
                 "recipe": json.loads(json.dumps(asdict(settings.recipe(task.params["dataset"], run)))),
                 "data": source.fingerprint(task, run) if source.missing(task, run) is None else None,
             },
-            needs=Needs(mem_gb=4, minutes=60),
+            needs=_NEEDS_OF_PAPER if task.params["dataset"] in settings.PAPER else _NEEDS,
             stages=tuple(source.stages(task, run)),
             per_seed=True,
         ),
@@ -58,8 +58,7 @@ def _network_of_brought(task: Task, run: Run) -> Sequence[Stage]:
         "run": asdict(run), "recipe": json.loads(json.dumps(asdict(brought.recipe(task, run)))),
         "data": brought.fingerprint(task, run) if here else None,
     }  # fmt: skip
-    needs = Needs(mem_gb=4, minutes=60)
-    return (Stage(name=NETWORK, build=build_brought, params=params, needs=needs, per_seed=True),)
+    return (Stage(name=NETWORK, build=build_brought, params=params, needs=_NEEDS, per_seed=True),)
 
 
 def build(ctx: StageContext) -> None:
@@ -102,10 +101,11 @@ def _train(ctx: StageContext, task: Task, run: Run, read: Callable[[], Forecasti
 def tried_on_validation(forecaster: Forecaster, data: ForecastingData, seed: int) -> dict[float, float]:
     """Weight of constant guidance -> CRPS of validation windows, on the task's scale."""
     from bench.tracks.forecasting import metrics
+    from bench.tracks.forecasting.rows.forecasts import observed
     from bench.tracks.forecasting.scale import scaled, unscaled
 
-    rows, frames, m = validation(data)
-    target = scaled(data.val.targets, data.transform)[rows]
+    frames, m = observed(data.val.inputs, data), tried_members(data)
+    target = scaled(data.val.targets, data.transform)
     found = {}
     for w in data.recipe.assumed.guidance:
         members = forecaster.sample(
@@ -115,7 +115,8 @@ def tried_on_validation(forecaster: Forecaster, data: ForecastingData, seed: int
         forecast = target.expand_dims(member=m).transpose("window", "member", ...).copy(data=members)
         # As it is scored: rain below the floor is at it.
         forecast = scaled(unscaled(forecast, data.transform), data.transform)
-        found[w] = float(metrics.crps(forecast, target).mean())
+        each = metrics.crps(forecast, target).mean("lead")
+        found[w] = float(metrics.weighted(each, data.val_weights))
     return found
 
 
@@ -123,15 +124,9 @@ def _constant(w: float) -> Weight:
     return lambda estimates, t: w
 
 
-def validation(data: ForecastingData) -> tuple[np.ndarray, np.ndarray, int]:
-    """Numbers of the validation windows by which guidance is set, evenly among all; their frames; members."""
-    import numpy as np
-
-    from bench.tracks.forecasting.rows.forecasts import observed
-
-    n = len(data.val)
-    rows = np.unique(np.linspace(0, n - 1, min(n, TRIED)).round().astype(int))
-    return rows, observed(data.val.inputs, data)[rows], min(max(2, CHAINS // len(rows)), data.members)
+def tried_members(data: ForecastingData) -> int:
+    """Members of each validation window by which guidance is set."""
+    return min(max(2, CHAINS // len(data.val)), data.members)
 
 
 def load(ctx: Context, data: ForecastingData) -> tuple[Forecaster, float]:

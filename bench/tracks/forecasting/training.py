@@ -1,4 +1,7 @@
-"""How networks of the track are trained: the same steps and batches, one optimiser, for every row.
+"""How networks of the track are trained: the same batches and one optimiser for every row.
+
+Steps and rate are those of the recipe: one pair for the diffusion network, one for the networks that give one
+forecast, both from the same windows of validation.
 
 AdamW whose rate falls along a cosine to 0. A network sees frames of mean 0 and deviation 1 by component, and
 predicts what comes less the last frame. Cells that were not observed have the last value that was, and count
@@ -85,19 +88,16 @@ def seeded(*key: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
-def fit(net: nn.Module, loss: Loss, windows: Windows, ctx: Context) -> bool:
-    """Train ``net`` in place for the steps of the recipe; a killed cell goes on from its last checkpoint.
+def fit(net: nn.Module, loss: Loss, windows: Windows, ctx: Context, *, steps: int, lr: float) -> bool:
+    """Train ``net`` in place for so many steps; a killed cell goes on from its last checkpoint.
 
     Returns:
         whether the last reported loss was finite.
     """
-    recipe = windows.data.recipe.assumed
     net.to(ctx.device).train()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.lr, weight_decay=0.0, fused=True)
-    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
-    engine = Steps(
-        ctx=ctx, total=recipe.steps, state=[net, optimizer, rate], checkpoint_every=CHECKPOINT
-    )  # fmt: skip
+    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.0, fused=True)
+    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    engine = Steps(ctx=ctx, total=steps, state=[net, optimizer, rate], checkpoint_every=CHECKPOINT)
     engine.resume(ctx.restore())
 
     def step(batch: Batch) -> Tensor:
@@ -105,7 +105,8 @@ def fit(net: nn.Module, loss: Loss, windows: Windows, ctx: Context) -> bool:
         rate.step()
         return value
 
-    engine.run(windows.batches(ctx, recipe.batch, range(engine.done, recipe.steps)), step)
+    batch = windows.data.recipe.assumed.batch
+    engine.run(windows.batches(ctx, batch, range(engine.done, steps)), step)
     net.eval()
     return engine.finite
 
@@ -132,7 +133,10 @@ def regressed(
     """
     windows = Windows(data)
     net = make(windows.components, windows.frames.shape[1], windows.leads)
-    fit(net, regression(net), windows, ctx)
+    assumed = data.recipe.assumed
+    fit(
+        net, regression(net), windows, ctx, steps=assumed.regression_steps, lr=assumed.regression_lr
+    )  # fmt: skip
 
     @torch.no_grad()
     def members(frames: np.ndarray) -> np.ndarray:

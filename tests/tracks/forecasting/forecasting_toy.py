@@ -1,9 +1,12 @@
-"""The moving blobs as a method is given them, also as if they were rain, and a context to answer in."""
+"""The moving blobs as a method is given them, also as if rain, a context to answer in; hand-made fields."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+
+import numpy as np
+import xarray as xr
 
 from bench.contract import Task
 from bench.engine.context import RunContext, RunInputs
@@ -48,3 +51,23 @@ def context(folder, *, seed=0, stages=None):
         seed=TASK.stream(seed), device="cpu", amp=False, workdir=folder, run=RUN, scorer=None,
         log=logging.getLogger("toy"), stages=stages or {},
     )  # fmt: skip
+
+
+def members(target, values):
+    """Members (m, ...) in front of the shape of a target (window, lead, component, y, x)."""
+    return xr.DataArray(
+        np.moveaxis(values, 0, 1), dims=("window", "member", *target.dims[1:]), coords=target.coords
+    )
+
+
+def field(values):
+    """A hand-made field (y, x) as one window of one lead, without components."""
+    values = np.asarray(values, float)
+    return xr.DataArray(
+        values[None, None], dims=("window", "lead", "y", "x"), coords={"window": ["w"], "lead": [1]}
+    )
+
+
+def five(values):
+    """The same with one component, as a target is."""
+    return field(values).expand_dims(component=["c"], axis=2)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import xarray as xr
+from forecasting_toy import field, five, members
 
 from bench.errors import AnswerError
 from bench.tracks.forecasting import metrics, precision, scale, scoring
@@ -29,24 +30,6 @@ def data():
 @pytest.fixture(scope="module")
 def truth():
     return TRACK.truth(TASK, RUN, Nothing())
-
-
-def members(target, values):
-    """Members (m, ...) in front of the shape of a target (window, lead, component, y, x)."""
-    return xr.DataArray(
-        np.moveaxis(values, 0, 1), dims=("window", "member", *target.dims[1:]), coords=target.coords
-    )
-
-
-def field(values):
-    values = np.asarray(values, float)
-    return xr.DataArray(
-        values[None, None], dims=("window", "lead", "y", "x"), coords={"window": ["w"], "lead": [1]}
-    )
-
-
-def five(values):
-    return field(values).expand_dims(component=["c"], axis=2)
 
 
 def test_crps_is_the_double_loop():
@@ -118,6 +101,21 @@ def test_a_map_that_only_follows_the_forecast_says_nothing_given_it():
     assert rho.sel(map="copy", subset="all").item() == pytest.approx(same)
     assert np.isnan(rho.sel(map=["copy", "mean forecast"], subset="given")).all()
     assert np.isnan(rho.sel(map="flat", subset="all")).all()
+
+
+def test_where_something_was_not_observed_every_map_is_still_compared():
+    """Beside a hole the mean forecast has no gradient, and the last frame may have holes of its own."""
+    rng = np.random.default_rng(5)
+    target = five(rng.random((12, 12)))
+    target[..., 3:5, 3:5] = np.nan
+    forecast = members(target, rng.random((4, *target.shape))).where(target.notnull())
+    last = five(rng.random((12, 12))).isel(lead=0, drop=True)
+    last[..., 8, 8] = np.nan
+    of = precision.maps(forecast, last, field(rng.random((12, 12))))
+    rho = precision.correlations(of, forecast, target, 0.1).isel(window=0, lead=0)
+    assert {"mean forecast", "gradient", "last frame", "spread", "U"} == set(of)
+    assert np.isfinite(rho.sel(subset=["all", "wet"])).all()
+    assert np.isfinite(rho.sel(subset="given", map=[m for m in of if m != "mean forecast"])).all()
 
 
 def test_the_lagged_ensemble_has_no_skill(data, truth):

@@ -15,10 +15,11 @@ import torch
 from bench.contract import BenchError
 from bench.engine.context import RunStageContext, set_seed
 from bench.registry import methods_in
-from bench.tracks.forecasting import stages, training
+from bench.tracks.forecasting import settings, stages, training
 from bench.tracks.forecasting.nets.diffusing import Forecaster
 from bench.tracks.forecasting.nets.recurrent import ConvLSTM, PredRNN
 from bench.tracks.forecasting.rows.forecasts import observed
+from bench.tracks.forecasting.track import TRACK
 from bench.tracks.forecasting.training import Windows
 
 COGDPM = importlib.import_module("bench.methods.cogdpm")
@@ -139,9 +140,24 @@ def test_every_row_answers_from_the_shared_network(row, built, tmp_path):
     assert found["test"].shape == (3, 3, data.leads.size, *data.test.shape[2:])
     assert found["precision"].shape == (3, data.leads.size, *data.test.shape[3:])
     assert np.isfinite(found["test"].values).all()
-    if hp["form"] == "clip":
-        (set_to,) = [p for p in ctx.curve if "mean_on_validation" in p]
-        assert set_to["mean_on_validation"] == pytest.approx(set_to["w"], abs=0.02)
+    ablation = "/" in row and row not in ("cogdpm/constant", "cogdpm/unguided")
+    assert ("val" in found) != ablation, "ablations are not chosen on validation"
+    said = [set(point) & {"w", "scale", "mean_on_validation", "mean_on_test"} for point in ctx.curve]
+    means = {"w", "mean_on_validation", "mean_on_test"}
+    assert said == {"none": [], "constant": [{"w"}], "rank": [means], "clip": [means | {"scale"}]}[hp["form"]]
+    if hp["form"] in ("clip", "rank"):
+        assert ctx.curve[0]["mean_on_validation"] == pytest.approx(ctx.curve[0]["w"], abs=0.02)
+
+
+def test_a_weight_of_0_is_not_taken_for_none(built, tmp_path):
+    """It is the unconditional network, not the weight that was best on validation."""
+    answers = []
+    for w in (0, None):
+        ctx = toy.context(tmp_path, stages={stages.NETWORK: built})
+        hp = {**DECLARED.hp_of("cogdpm/constant"), "w": w, "val": False}
+        answers.append(DECLARED.fn(toy.blobs(), hp, ctx)["test"].values)
+        assert (ctx.curve[0]["w"] == 0) == (w == 0)
+    assert not np.array_equal(*answers)
 
 
 def test_a_chain_too_short_for_its_estimates_is_named(built, tmp_path):
@@ -157,11 +173,30 @@ def test_each_seed_has_a_network_of_its_own():
     assert (facts.seed, facts.shards) == (1, 1)
 
 
+def test_networks_of_the_papers_data_are_trained_on_a_gpu(tmp_path, monkeypatch):
+    """A stage has needs of its own, not those of the rows that wait for it."""
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    needs = {}
+    for name in ("storm", "uk-radar"):
+        (task,) = TRACK.tasks(TRACK.Grid(tasks=(name,)))
+        (stage,) = stages.network(task, settings.Run())
+        needs[name] = stage.needs
+    assert (needs["storm"].gpu, needs["uk-radar"].gpu) == (0, 1)
+    assert needs["uk-radar"].minutes > needs["storm"].minutes
+
+
 def test_the_weight_of_guidance_is_the_best_of_those_tried_on_validation(built):
     facts = json.loads((built / stages.FACTS).read_text())
     tried = {float(w): v for w, v in facts["crps"].items()}
     assert set(tried) == set(toy.blobs().recipe.assumed.guidance)
     assert tried[facts["best"]] == min(tried.values())
+
+
+def test_a_run_sets_the_steps_of_every_network_and_a_recipe_those_of_each_kind():
+    r = settings.recipe("rain", settings.Run())
+    assert settings.recipe("rain", settings.Run(windows=5)).assumed == r.assumed
+    own = settings.recipe("rain", settings.Run(steps=7, lr=0.5)).assumed
+    assert (own.steps, own.regression_steps, own.lr, own.regression_lr) == (7, 7, 0.5, 0.5)
 
 
 # ----------------------------------------------------------------------------------------------- training

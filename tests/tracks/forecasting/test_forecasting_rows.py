@@ -31,10 +31,9 @@ def declared(name):
     return found
 
 
-def run(name, data, path, *, variant="", seed=0, **changed):
+def run(name, data, path, *, seed=0, **changed):
     m = declared(name)
-    row = f"{m.id}/{variant}" if variant else m.id
-    return m.fn(data, {**m.hp_of(row), **changed}, toy.context(path, seed=seed))
+    return m.fn(data, {**m.hp_of(m.id), **changed}, toy.context(path, seed=seed))
 
 
 @pytest.mark.parametrize("make", [toy.blobs, toy.rain])
@@ -73,10 +72,8 @@ def test_persistence_is_the_last_frame_and_lagged_are_all(tmp_path):
     np.testing.assert_allclose(ensemble["test"][:, :, 0], data.test[:, ::-1], rtol=1e-6)
 
 
-def test_climatology_is_the_mean_of_the_training_targets_and_draws_are_training_targets(tmp_path):
+def test_climatology_draws_targets_of_training(tmp_path):
     data = toy.blobs()
-    mean = run("climatology", data, tmp_path, variant="mean")["test"]
-    np.testing.assert_allclose(mean[0, 0], data.train.targets.mean("window"), rtol=1e-4, atol=1e-6)
     draws = run("climatology", data, tmp_path)["test"].values
     known = data.train.targets.values
     assert all(any(np.array_equal(m, k) for k in known) for m in draws.reshape(-1, *draws.shape[2:]))
@@ -205,6 +202,34 @@ def test_a_window_whose_fit_is_singular_is_extrapolated_and_counted(tmp_path):
         return np.zeros((1, data.leads.size, *frames.shape[1:]))
 
     assert nowcasting.answer(data, ctx, singular)["singular"] == 1
+
+
+@pytest.mark.parametrize(
+    ("km", "unit", "expected"),
+    [
+        (1.0, "minutes", {"kmperpixel": 1.0, "timestep": 1.0}),
+        (4.0, "hours", {"kmperpixel": 4.0, "timestep": 60.0}),
+        (None, "minutes", {"vel_pert_method": None, "mask_method": "obs"}),
+        (4.0, "steps", {"vel_pert_method": None, "mask_method": "obs"}),
+    ],
+)
+def test_steps_varies_the_motion_by_the_width_of_a_cell_and_the_time_of_a_step(
+    km, unit, expected, monkeypatch, tmp_path
+):
+    needs_pysteps()
+    from pysteps.nowcasts import steps
+
+    data, asked = toy.rain(), []
+
+    def forecast(frames, v, leads, **options):
+        asked.append({name: options.get(name) for name in expected})
+        return np.zeros((data.members, leads, *frames.shape[1:]))
+
+    monkeypatch.setattr(steps, "forecast", forecast)
+    recipe = dataclasses.replace(data.recipe, km=km)
+    leads = data.leads.assign_attrs(units=unit)
+    run("steps", dataclasses.replace(data, recipe=recipe, leads=leads), tmp_path)
+    assert asked == [expected] * (len(data.test) + len(data.val))
 
 
 def test_cascades_of_rain_skip_what_is_none():

@@ -1,11 +1,13 @@
 """Windows are cut where a source says, and no frame or cell of a test window is in another split."""
 
 import itertools
+import re
 
 import numpy as np
+import pytest
 
 from bench.data.fields import frames
-from bench.tracks.forecasting import cutting
+from bench.tracks.forecasting import cutting, settings
 from bench.tracks.forecasting.settings import recipe
 from bench.tracks.forecasting.sources import radar, winds
 from bench.tracks.forecasting.track import TRACK
@@ -73,7 +75,6 @@ def test_no_window_of_the_storm_lies_over_a_gap_in_time():
     splits = winds.splits(task, TRACK.Run(), None)
     starts = [int(str(w)[7:11]) for w in splits.train.windows.inputs["window"].values]
     assert not any(t <= gap < t + 7 for t in starts for gap in (16, 35))
-    assert len(splits.test.windows) == 9
 
 
 def test_windows_of_the_wind_that_are_tested_share_no_month():
@@ -84,3 +85,67 @@ def test_windows_of_the_wind_that_are_tested_share_no_month():
         starts = {at: sorted(int(t[1:]) for t, of in names if of == at) for _, at in names}
         assert len(names) == n
         assert all(b - a >= 8 for of in starts.values() for a, b in itertools.pairwise(of))
+
+
+def wet_everywhere(dataset):
+    """An event of 46 frames, as large as the test part of `rain` wants, covered and wet in every cell."""
+    shape = (46, 1, 64, 1728) if dataset == "rain" else (46, 1, 96, 80)
+    time = np.datetime64("2019-06-10", "ns") + np.arange(46) * np.timedelta64(radar.minutes(dataset), "m")
+    return frames.event(
+        np.full(shape, 2, np.float32), name="event", units="mm/h", components=["rain"], time=time
+    )
+
+
+def split_of(dataset, monkeypatch):
+    source = winds if dataset in winds.DATA else radar
+    if source is radar:
+        monkeypatch.setattr(frames, "read", lambda name: (wet_everywhere(dataset),))
+    (task,) = TRACK.tasks(TRACK.Grid(tasks=(dataset,)))
+    return source.splits(task, TRACK.Run(), None)
+
+
+@pytest.mark.parametrize("dataset", ["storm", "wind", "rain", "radar"])
+def test_windows_of_two_blocks_forecast_no_cell_of_the_same_frame(dataset, monkeypatch):
+    """Nor, of places of radar, the same cell of any frame."""
+    r, splits = recipe(dataset, TRACK.Run()), split_of(dataset, monkeypatch)
+    for part in (splits.val, splits.test):
+        names = part.windows.inputs["window"].values
+        places = [tuple(map(int, re.findall(r"[tyx](\d{4})", str(n).rpartition("/")[2]))) for n in names]
+        for (a, of_a), (b, of_b) in itertools.combinations(zip(places, part.groups, strict=True), 2):
+            if of_a == of_b:
+                continue
+            apart = abs(a[1] - b[1]) >= r.size or abs(a[2] - b[2]) >= r.size
+            assert apart or (dataset != "radar" and abs(a[0] - b[0]) >= r.leads), (a, b)
+
+
+def test_how_many_windows_and_blocks_are_tested(monkeypatch):
+    found = {d: split_of(d, monkeypatch) for d in ("storm", "radar")}
+    assert [str(w) for w in found["storm"].test.windows.inputs["window"].values] == [
+        f"storm/t{t:04d}-y0000-x0000" for t in (46, 50, 54)
+    ]
+    assert len(found["storm"].val.windows) == 1
+    # Six places of 32 x 32 cells fit beside each other, of which each has two windows.
+    assert (len(found["radar"].test.windows), len(set(found["radar"].test.groups))) == (12, 6)
+
+
+def test_windows_over_a_gap_and_events_of_another_step_are_named_and_counted(monkeypatch, caplog):
+    whole = wet_everywhere("radar")
+    slow = whole.assign_coords(time=whole["time"][0] + 3 * (whole["time"] - whole["time"][0])).rename("slow")
+    monkeypatch.setattr(frames, "read", lambda name: (slow, whole.isel(time=[*range(36), *range(37, 46)])))
+    (task,) = TRACK.tasks(TRACK.Grid(tasks=("radar",)))
+    with caplog.at_level("INFO", logger="bench.data"):
+        radar.splits(task, TRACK.Run(), None)
+    assert "radar: the event slow is left out: its frames are 30 minutes apart, expected 10" in caplog.text
+    # Seven frames before the gap hold no window of eight, nine after it hold two; without it there were nine.
+    assert "radar: test: 7 of 9 windows in time lie over a gap and are left out" in caplog.text
+    assert "radar: train" not in caplog.text
+
+
+def test_windows_are_thinned_over_all_stretches_together(monkeypatch):
+    """A gap in time makes two stretches: there are not twice as many windows."""
+    whole = wet_everywhere("radar")
+    several = (whole, whole.isel(time=[*range(20), *range(22, 46)]))
+    monkeypatch.setattr(frames, "read", lambda name: several)
+    monkeypatch.setitem(settings.RECIPES, "radar-bom", recipe("radar", TRACK.Run(windows=5)))
+    (task,) = TRACK.tasks(TRACK.Grid(tasks=("radar-bom",)))
+    assert len(radar.splits(task, TRACK.Run(), None).test.windows) == 5

@@ -91,7 +91,9 @@ class Forecaster:
 
     def fit(self, ctx: Context) -> bool:
         """Train on the windows; whether the loss stayed finite."""
-        return training.fit(self.net, denoising(self.net, self.windows), self.windows, ctx)
+        assumed = self.windows.data.recipe.assumed
+        loss = denoising(self.net, self.windows)
+        return training.fit(self.net, loss, self.windows, ctx, steps=assumed.steps, lr=assumed.lr)
 
     def sample(
         self, frames: np.ndarray, *, members: int, steps: int, seed: int, weight: Weight | None, k: int = 5

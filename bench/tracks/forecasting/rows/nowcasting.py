@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 LEAST = 10 * np.log10(FLOOR)
 NONE = LEAST - 5.0
 
-#: Takes frames (T, H, W), motion (2, H, W) and the window's number; gives (M, L, H, W), NaN where nothing
-#: came from. Rain in decibel, other fields in their units.
+#: Takes frames (T, H, W), motion (2, H, W) and the window's number; gives (M, L, H, W), NaN where the motion
+#: brings nothing in from inside the domain. Rain in decibel, other fields in their units.
 Nowcast = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
@@ -92,6 +92,12 @@ def levels(given: int, frames: np.ndarray) -> int:
     return given or (6 if min(frames.shape[-2:]) >= 64 else 4)
 
 
+def minutes(data: ForecastingData) -> float | None:
+    """Minutes from one frame to the next; None where their distance is no time."""
+    per = {"minutes": 1.0, "hours": 60.0}.get(data.leads.attrs["units"])
+    return None if per is None else per * float(data.leads[0])
+
+
 def motion(frames: np.ndarray) -> np.ndarray:
     """The motion of frames (T, H, W) by Lucas and Kanade's method, (2, H, W) cells a frame."""
     with quiet():
@@ -102,7 +108,7 @@ def motion(frames: np.ndarray) -> np.ndarray:
 
 
 def extrapolated(field: np.ndarray, v: np.ndarray, leads: int) -> np.ndarray:
-    """A field (H, W) moved along, (leads, H, W); NaN where nothing came from."""
+    """A field (H, W) moved along, (leads, H, W); NaN where nothing comes in from inside the domain."""
     with quiet():
         from pysteps.extrapolation.semilagrangian import extrapolate
 

@@ -36,12 +36,12 @@ def fingerprint(task: Task, run: Run) -> str:
 
 def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
     """One window an event."""
-    return Splits(**{name: _part(task, run, *EVENTS[name]) for name in EVENTS})
+    return Splits(**{name: _part(task, run, name) for name in EVENTS})
 
 
-def _part(task: Task, run: Run, first: int, n: int) -> Part:
-    r = recipe(task.params["dataset"], run)
-    n = n if first == 0 else min(n, r.windows)
+def _part(task: Task, run: Run, split: str) -> Part:
+    r, (first, n) = recipe(task.params["dataset"], run), EVENTS[split]
+    n = n if split == "train" else min(n, r.most(split))
     shape = cutting.Shape(r.frames, r.leads, r.size, r.margin)
     place = cutting.Place(0, r.margin, r.margin, "")
     events = range(first, first + n)

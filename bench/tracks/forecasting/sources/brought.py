@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from bench.contract import BenchError, Inputs, Stage, Task
 from bench.data.brought import entries
 from bench.data.brought.fields import SHARES
-from bench.tracks.common.recipes import overridden
 from bench.tracks.forecasting import cutting
 from bench.tracks.forecasting.data import ForecastingData, Part, Splits
-from bench.tracks.forecasting.settings import Assumed, Recipe, Run
+from bench.tracks.forecasting.settings import Assumed, Recipe, Run, as_run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 MOST = 4_000
 #: Share of the cells that has to be observed in each frame of a window.
 COVERED = 0.5
+_ASSUMED = Assumed(steps=800, regression_steps=800)
 #: A block has as many frames as so many windows.
 _WINDOWS = 4
 
@@ -46,14 +46,15 @@ def task(dataset: str) -> Task:
 def recipe(task: Task, run: Run) -> Recipe:
     """What the task asks: of rain as the laptop's rain, of all else without thresholds."""
     s = entries.entry(task.brought).settings
-    found = Recipe(size=s["size"], frames=s["frames"], leads=s["leads"], assumed=Assumed(steps=800))
+    # An entry that was added by an earlier version does not say how wide a cell is.
+    found = Recipe(
+        size=s["size"], frames=s["frames"], leads=s["leads"], km=s.get("km"), assumed=_ASSUMED
+    )  # fmt: skip
     if task.params["rain"]:
-        found = Recipe(
-            size=s["size"], frames=s["frames"], leads=s["leads"], windows=48, transform="log-rain",
-            thresholds=(1.0, 4.0, 8.0), wet=0.1, assumed=Assumed(steps=800),
+        found = replace(
+            found, windows=48, transform="log-rain", thresholds=(1.0, 4.0, 8.0), wet=0.1
         )  # fmt: skip
-    found = overridden(found, run, "windows", "margin")
-    return replace(found, assumed=overridden(found.assumed, run, "steps", "batch", "lr", "sampling_steps"))
+    return as_run(found, run)
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
@@ -99,9 +100,7 @@ def _part(task: Task, stretches: Sequence[xr.DataArray], frames: int, split: str
             for row, column in tiles
         ]
         begin = until
-    most = MOST if split == "train" else r.windows
-    if len(found) > most:
-        found = [found[round(i * (len(found) - 1) / max(most - 1, 1))] for i in range(most)]
+    found = cutting.thinned(found, MOST if split == "train" else r.most(split))
     shape = cutting.Shape(r.frames, r.leads, r.size, r.margin if split != "train" else 0)
     read = [
         _window(stretch, p, shape, f"{task.name}-{split}-{i:05d}") for i, (stretch, p) in enumerate(found)
@@ -148,5 +147,5 @@ def given(task: Task, run: Run, inputs: Inputs) -> ForecastingData:
     return ForecastingData(
         name=task.name, units=test.inputs.attrs["units"], transform=r.transform, train=found.train.windows,
         val=found.val.windows, test=test.inputs, wide=found.test.wide, val_wide=found.val.wide,
-        margin=r.margin, leads=test.targets["lead"], members=run.members, recipe=r,
+        margin=r.margin, val_weights=None, leads=test.targets["lead"], members=run.members, recipe=r,
     )  # fmt: skip

@@ -45,6 +45,6 @@ def given(task: Task, run: settings.Run, inputs: Inputs) -> ForecastingData:
     return ForecastingData(
         name=task.name, units=test.inputs.attrs["units"], transform=recipe.transform,
         train=splits.train.windows, val=splits.val.windows, test=test.inputs,
-        wide=splits.test.wide, val_wide=splits.val.wide, margin=recipe.margin,
+        wide=splits.test.wide, val_wide=splits.val.wide, margin=recipe.margin, val_weights=splits.val.weights,
         leads=test.targets["lead"], members=run.members, recipe=recipe,
     )  # fmt: skip

@@ -56,7 +56,7 @@ def _part(task: Task, run: Run, split: str) -> Part:
         for start in range(0, frames - length + 1, stride)
     ]
     if split != "train":
-        places = cutting.thinned(places, r.windows)
+        places = cutting.thinned(places, r.most(split))
     shape = cutting.Shape(r.frames, r.leads, r.size)
     return cutting.cut(whole, places, shape, f"{dataset}-{split}", 1, "frames")
 

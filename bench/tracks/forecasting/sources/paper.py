@@ -80,9 +80,7 @@ def _part(events: Sequence[xr.DataArray], dataset: str, split: str, r: Recipe) -
             f"forecasting: {dataset}: no window of {r.frames} + {r.leads} frames of {r.size} x {r.size} cells"
             f" for the split {split!r}"
         )
-    most = MOST if split == "train" else r.windows
-    if len(found) > most:
-        found = [found[round(i * (len(found) - 1) / max(most - 1, 1))] for i in range(most)]
+    found = cutting.thinned(found, MOST if split == "train" else r.most(split))
     read = [_window(f, f"{dataset}-{split}-{i:05d}", r, split) for i, f in enumerate(found)]
     kept = [i for i, part in enumerate(read) if _observed(part)]
     if not kept:

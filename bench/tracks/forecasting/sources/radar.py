@@ -2,13 +2,16 @@
 
 All in boxes of about 4 km. `rain` is split by longitude, with 64 cells between the splits. `radar` and the
 others are split by time: of several events the last is held out whole, of one its last third. A window has
-full coverage in all of its frames, and more than 5 % of its cells are wet in the last frame that is shown. Of
-a place in validation or test one window of `rain` is taken, the middle one, and of the others the first, and
-the last if they share no frame; places near each other are of one block.
+full coverage in all of its frames, and more than 5 % of its cells are wet in the last frame that is shown.
+Windows of training may overlap; places of validation and of test share no cell. Of such a place one window of
+`rain` is taken, the middle one, and of the others the first, and the last if they share no frame. Places of
+`rain` near each other are of one block; of the others each place is one: they lie in the same few storms, but
+are too few to be put together.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +25,7 @@ from bench.tracks.forecasting.settings import Recipe, Run, recipe
 if TYPE_CHECKING:
     import xarray as xr
 
+_LOG = logging.getLogger("bench.data")
 #: Task -> data set of the catalogue. The last three are of a user's own copy.
 DATA: Mapping[str, str] = {
     "rain": "mrms", "radar": "knmi",
@@ -44,9 +48,10 @@ THIRDS: Mapping[str, tuple[float, float]] = {"train": (0.0, 0.43), "val": (0.45,
 OTHERS: Mapping[str, tuple[float, float]] = {"train": (0.0, 0.67), "val": (0.7, 1.0)}
 #: Smallest share of wet cells in the last frame that is shown.
 WET = 0.05
-#: Cells a side of a block, and between two places, of `rain` and of the others: 512 and 256 km. Places of the
-#: others overlap, since of disjoint ones of `radar` only three are covered and wet.
-BLOCK, STRIDE = {True: 128, False: 64}, {True: 32, False: 16}
+#: Cells a side of a block of `rain`: 512 km.
+BLOCK = 128
+#: Cells between two places of `rain`, and of the others, whose covered and wet parts are small.
+STRIDE: Mapping[bool, int] = {True: 32, False: 16}
 
 
 def stages(task: Task, run: Run) -> Sequence[Stage]:
@@ -74,7 +79,15 @@ def splits(task: Task, run: Run, inputs: Inputs) -> Splits:
 
     dataset = task.params["dataset"]
     r = recipe(dataset, run)
-    whole = [e for e in frames.read(DATA[dataset]) if _every(e) == minutes(dataset)]
+    whole = []
+    for event in frames.read(DATA[dataset]):
+        if (every := _every(event)) == minutes(dataset):
+            whole.append(event)
+        else:
+            _LOG.info(
+                "%s: the event %s is left out: its frames are %g minutes apart, expected %d", dataset,
+                event.name, every, minutes(dataset),
+            )  # fmt: skip
     return Splits(**{split: _part(whole, dataset, split, r) for split in ("train", "val", "test")})
 
 
@@ -89,19 +102,46 @@ def _part(events: Sequence[xr.DataArray], dataset: str, split: str, r: Recipe) -
     from bench.data.fields import frames
 
     shape = cutting.Shape(r.frames, r.leads, r.size, 0 if split == "train" else r.margin)
-    stretches = [s for e in _of_split(events, dataset, split) for s in frames.unbroken(e)]
-    found = [(s, _places(s, dataset, split, r)) for s in stretches if s.sizes["time"] >= r.frames + r.leads]
-    parts = [
-        cutting.cut(
-            stretch, places if split == "train" else cutting.thinned(places, r.windows), shape,
-            f"{dataset}-{stretch['time'].values[0]!s:.16}", minutes(dataset), "minutes",
-        )
-        for stretch, places in found
-        if places
-    ]  # fmt: skip
-    if not parts:
+    mine = _of_split(events, dataset, split)
+    stretches = [s for e in mine for s in frames.unbroken(e)]
+    length = r.frames + r.leads
+    whole, parts = ([e.sizes["time"] for e in of] for of in (mine, stretches))
+    cutting.say_left_out(dataset, split, whole, parts, length)
+    found = [
+        (k, place)
+        for k, s in enumerate(stretches)
+        if s.sizes["time"] >= length
+        for place in _places(s, dataset, split, r)
+    ]
+    if not found:
         raise BenchError(f"forecasting: {dataset}: no window of the split {split!r} is covered and wet")
-    return cutting.joined(parts)
+    if split != "train":
+        found = cutting.thinned(_disjoint(found, r.size), r.most(split))
+    return cutting.joined(
+        [
+            cutting.cut(
+                stretch, places, shape, f"{dataset}-{stretch['time'].values[0]!s:.16}", minutes(dataset),
+                "minutes",
+            )
+            for k, stretch in enumerate(stretches)
+            if (places := [place for of, place in found if of == k])
+        ]
+    )  # fmt: skip
+
+
+def _disjoint(found: Sequence[tuple[int, cutting.Place]], size: int) -> list[tuple[int, cutting.Place]]:
+    """The windows at places that share no cell with an earlier place, from above and from the left.
+
+    Args:
+        found: the number of a stretch and a place in it.
+        size: cells a side of a window.
+    """
+    kept: dict[tuple[int, int], None] = {}
+    for _, place in found:
+        apart = (abs(place.row - row) >= size or abs(place.column - column) >= size for row, column in kept)
+        if all(apart):
+            kept[place.row, place.column] = None
+    return [(k, place) for k, place in found if (place.row, place.column) in kept]
 
 
 def _of_split(events: Sequence[xr.DataArray], dataset: str, split: str) -> list[xr.DataArray]:
@@ -124,7 +164,7 @@ def _places(event: xr.DataArray, dataset: str, split: str, r: Recipe) -> list[cu
     n, rows, columns = values.shape
     by_longitude = dataset == "rain"
     spans = COLUMNS[split] if by_longitude else ((0, columns),)
-    block, stride = BLOCK[by_longitude], STRIDE[by_longitude]
+    stride = STRIDE[by_longitude]
     length, places = r.frames + r.leads, []
     for row in range(0, rows - r.size + 1, stride):
         for column in (c for a, b in spans for c in range(a, min(b, columns) - r.size + 1, stride)):
@@ -140,6 +180,6 @@ def _places(event: xr.DataArray, dataset: str, split: str, r: Recipe) -> list[cu
                     [t for t in starts[-1:] if t - starts[0] >= length],
                 )
                 starts = middle if by_longitude else starts[:1] + apart
-            of = f"y{row // block}-x{column // block}"
+            of = f"y{row // BLOCK}-x{column // BLOCK}" if by_longitude else f"y{row}-x{column}"
             places += [cutting.Place(t, row, column, of) for t in starts]
     return places

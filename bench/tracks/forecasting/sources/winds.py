@@ -1,9 +1,10 @@
 """Observed wind at two scales: one storm every six hours, and monthly anomalies of eleven years.
 
-Both are split by time, with gaps. `storm` is one window wide and short, so its windows overlap, each a
-forecast from a later time on, and blocks are stretches of as many frames as there are leads. `wind` is what
-months differ by from the mean of their calendar month in the training years; windows of one place follow each
-other in validation and test, so a place is a block.
+Both are split by time, with gaps. `storm` is one window wide and short. Its windows of training overlap; in
+validation and test each begins as many frames after the one before as there are leads, so that no two
+forecast the same frame, though one is shown what another forecasts; each is a block. That leaves three
+windows of test and one of validation. `wind` is what months differ by from the mean of their calendar month
+in the training years; windows of one place follow each other in validation and test, so a place is a block.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 #: Task -> data set of the catalogue.
 DATA = {"storm": "storm-winds", "wind": "monthly-winds"}
 #: Splits as first and last frame (excluded): of the storm's usable frames, of months since January 1982. No
-#: frame is in two. After the storm's frames 16 and 35 one frame was empty, so that 12 hours lie between
-#: training and validation; 12 lie between validation and test.
+#: frame is in two. The storm's validation is the end of what would else be 44 frames of training. One frame
+#: was empty after its frames 16 and 35: so 12 hours instead of 6 lie between training and validation, and 12
+#: between validation and test, since frame 45 is in neither.
 STORM: Mapping[str, tuple[int, int]] = {"train": (0, 36), "val": (36, 45), "test": (46, 62)}
 MONTHS: Mapping[str, tuple[int, int]] = {"train": (0, 96), "val": (96, 108), "test": (108, 132)}
 #: Hours between two frames of the storm.
@@ -64,18 +66,22 @@ def _storm(event: xr.DataArray, r: Recipe) -> Splits:
     """Windows of the storm that lie over no gap in time."""
     import numpy as np
 
+    from bench.data.fields import frames
+
     length, shape = r.frames + r.leads, cutting.Shape(r.frames, r.leads, r.size)
     hours = (event["time"].values - event["time"].values[0]) / np.timedelta64(1, "h")
     parts = {}
     for split, (first, last) in STORM.items():
         starts = [
             t
-            for t in range(first, last - length + 1)
+            for t in range(first, last - length + 1, 1 if split == "train" else r.leads)
             if hours[t + length - 1] - hours[t] == (length - 1) * _HOURS
         ]
-        places = [cutting.Place(t, 0, 0, f"{split}-{(t - first) // r.leads}") for t in starts]
+        stretches = frames.unbroken(event.isel(time=slice(first, last)))
+        cutting.say_left_out("storm", split, [last - first], [s.sizes["time"] for s in stretches], length)
+        places = [cutting.Place(t, 0, 0, f"{split}-{t}") for t in starts]
         if split != "train":
-            places = cutting.thinned(places, r.windows)
+            places = cutting.thinned(places, r.most(split))
         parts[split] = cutting.cut(event, places, shape, "storm", _HOURS, "hours", fixed=True)
     return Splits(**parts)
 
@@ -100,6 +106,6 @@ def _wind(event: xr.DataArray, r: Recipe) -> Splits:
             for t in range(first, last - length + 1, step)
         ]
         if split != "train":
-            places = cutting.thinned(places, r.windows)
+            places = cutting.thinned(places, r.most(split))
         parts[split] = cutting.cut(anomalies, places, shape, "wind", 1, "months", fixed=True)
     return Splits(**parts)
