@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, Task, method
+from bench.tracks.embedding_scale import settings
 from bench.tracks.embedding_scale.settings import MODELS, too_large
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def multi_embedding(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> dict[
     from bench.tracks.embedding_scale import training
 
     M, K = data.scale, ctx.run.base_dim
-    net = training.network(hp["model"]).Multi(data, K, M, ctx.run)
+    run = settings.with_width(ctx.run, data.dataset, hp["model"])
+    net = training.network(hp["model"]).Multi(data, K, M, run)
     E, I, F = net.embedding, net.interact, net.head  # noqa: E741
 
     def y(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, Space, Task, method
+from bench.tracks.embedding_scale import settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +48,8 @@ def shared_interaction(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> di
     """
     from bench.tracks.embedding_scale import training
 
-    net = training.network("dcnv2_shared").Multi(data, ctx.run.base_dim, data.scale, ctx.run)
+    run = settings.with_width(ctx.run, data.dataset, "dcnv2")
+    net = training.network("dcnv2_shared").Multi(data, ctx.run.base_dim, data.scale, run)
     return training.solve(net, lambda x: _mean_of_sets(net, x), data, ctx)
 
 
@@ -71,7 +73,8 @@ def norm_aligned(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> dict[str
     from bench.tracks.embedding_scale.nets import penalties
 
     N = len(data.cardinalities)
-    net = training.network("dcnv2").Multi(data, ctx.run.base_dim, data.scale, ctx.run)
+    run = settings.with_width(ctx.run, data.dataset, "dcnv2")
+    net = training.network("dcnv2").Multi(data, ctx.run.base_dim, data.scale, run)
 
     def penalty(x: Tensor) -> Tensor:
         W = net.cross.weight  # (layers, M, N K, N K)
@@ -100,7 +103,8 @@ def space_similarity(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> dict
     from bench.tracks.embedding_scale.nets import penalties
 
     N = len(data.cardinalities)
-    net = training.network("dcnv2").Multi(data, ctx.run.base_dim, data.scale, ctx.run)
+    run = settings.with_width(ctx.run, data.dataset, "dcnv2")
+    net = training.network("dcnv2").Multi(data, ctx.run.base_dim, data.scale, run)
 
     def penalty(x: Tensor) -> Tensor:
         return hp["weight"] * penalties.similarity(net.embedding(x), N)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
+from bench.tracks.embedding_scale import settings
 from bench.tracks.embedding_scale.settings import MODELS, too_large
 
 if TYPE_CHECKING:
@@ -25,5 +26,6 @@ def single(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]
     """One set of embeddings of size scale * K: y = F(I(e_1, ..., e_N))."""
     from bench.tracks.embedding_scale import training
 
-    net = training.network(hp["model"]).Single(data, data.scale * ctx.run.base_dim, ctx.run)
+    run = settings.with_width(ctx.run, data.dataset, hp["model"])
+    net = training.network(hp["model"]).Single(data, data.scale * ctx.run.base_dim, run)
     return training.solve(net, net, data, ctx)

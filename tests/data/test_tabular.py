@@ -1,11 +1,11 @@
-"""The ratings that ship in packages: counts, splits, and what training may know."""
+"""The tables that ship in packages: counts, splits, and what training may know."""
 
 import numpy as np
 import pytest
 
 from bench.contract import Task
 from bench.data.catalog import CATALOG
-from bench.data.tables import tabular
+from bench.data.tables import flights_day, tabular
 from bench.tracks.common.fields import encode_fields
 from bench.tracks.embedding_scale.settings import Run
 from bench.tracks.embedding_scale.sources import tables
@@ -45,6 +45,21 @@ def test_insteval_has_no_time_and_is_split_at_random_the_same_way_every_time():
     assert all(np.array_equal(events.columns[k], again.columns[k]) for k in events.columns)
     rates = [events.label[part].mean() for part in (train, val, test)]
     assert max(rates) - min(rates) < 0.02
+
+
+def test_flights_with_their_day_are_the_flights_in_an_order_of_their_own():
+    events, again, flights = flights_day.read(), flights_day.read(), tabular.read("flights")
+    assert tuple(events.columns) == flights_day.FIELDS
+    assert all(np.array_equal(events.columns[k], again.columns[k]) for k in events.columns)
+    assert (len(events.label), events.label.sum()) == (len(flights.label), flights.label.sum())
+    late = np.bincount(events.columns["day"], weights=events.label)
+    first = np.datetime64("2013-01-01")
+    assert np.array_equal(late, np.bincount((flights.day - first).astype(int), weights=flights.label))
+    assert len(late) == 365
+    train, val, test = split(events, 0)
+    assert (len(train), len(val), len(test)) == (261_876, 32_735, 32_735)
+    for part in (train, val, test):
+        assert len(np.unique(events.columns["day"][part])) == 365, "every day is in every part: completion"
 
 
 @pytest.mark.parametrize("name", ["movielens", "insteval"])

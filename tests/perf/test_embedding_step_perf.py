@@ -18,11 +18,11 @@ from torch import nn
 
 from bench.tracks.embedding_scale.data import CtrData
 from bench.tracks.embedding_scale.nets.dcnv2 import Multi
-from bench.tracks.embedding_scale.settings import Run
+from bench.tracks.embedding_scale.settings import PAPER_WIDTH, Run
 
 pytestmark = [pytest.mark.perf, pytest.mark.timeout(1500)]
 FIELDS, ROWS, SETS, DIM, BATCH = 39, 1_080_000, 10, 10, 2_048
-RUN = Run()
+RUN = Run(hidden=PAPER_WIDTH)
 STEPS = 5
 
 

@@ -139,7 +139,7 @@ def weights(dataset):
 
 LAPTOP = {
     **{f"embedding_scale-{d}": case("embedding_scale", f"{d}-1x", grid={"datasets": (d,)}, rows=3_000)
-       for d in ("flights", "movielens", "insteval")},
+       for d in ("planted", "flights-day", "insteval", "flights", "movielens")},
     **{f"multi_domain-{d}": case("multi_domain", d, grid={"datasets": (d,)}, rows=60)
        for d in ("digits", "digits-unequal", "emoji", "insteval", "flights")},
     **{f"ood-{s}": case("ood", f"{s}-noto", images=120) for s in ("shift", "open", "wild")},

@@ -16,8 +16,9 @@ class CtrData:
     memory-mapped; column i is in [0, cardinalities[i]), and 0 stands for every value that is rare. ``*_y``:
     (n,) float32 in {0, 1}. There is no test label here.
 
-    Tables are split by time and their vocabulary is counted on training alone, so that 0 also stands for
-    unseen values; click logs are split at random and counted on the whole log, as in the paper.
+    The vocabulary of tables and of the generated log is counted on training alone, so that 0 also stands for
+    unseen values; that of click logs on the whole log, as in the paper. ``flights`` and ``movielens`` are
+    split by time, all others at random.
     """
 
     dataset: str
@@ -38,8 +39,23 @@ class CtrData:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What only the scorer sees: the fields' names and the labels of validation and test, (n,) float32."""
+    """What only the scorer sees.
+
+    ``fields``: their names. ``val_y``, ``test_y``: the labels of validation and test, (n,) float32.
+    ``cluster``: what every test row belongs to, (n,), such as its student; rows of one cluster are not
+    independent, so the score has one unit a cluster.
+    """
 
     fields: tuple[str, ...]
     val_y: np.ndarray
     test_y: np.ndarray
+    cluster: np.ndarray
+
+
+#: Into how many groups test rows are dealt where they are independent: units only have to be few and alike.
+GROUPS = 512
+
+
+def dealt(rows: int) -> np.ndarray:
+    """Clusters of test rows that are independent, or of which it is not known: `GROUPS` of them, in turn."""
+    return np.arange(rows) % GROUPS

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bench.contract import Score
+from bench.contract import Score, Units
 from bench.tracks.common.answers import Answer, array
 from bench.tracks.common.metrics import auc
+from bench.tracks.common.placements import by_cluster, placements
 from bench.tracks.embedding_scale.data import Truth
 
 _TRACK = "embedding_scale"
@@ -19,6 +21,8 @@ _COSTS = ("parameters", "examples_per_second")
 
 def score(answer: Any, truth: Truth) -> Score:
     """AUC and log-loss on test and validation, and information abundance if the answer has tables.
+
+    AUC has units, one a cluster of test rows (`placements`).
 
     Predictions that are not finite give NaN.
 
@@ -33,9 +37,16 @@ def score(answer: Any, truth: Truth) -> Score:
         p = entries.probabilities(part, (len(y),), "rows")
         metrics |= {f"{prefix}auc": auc(y, p), f"{prefix}logloss": logloss(y, p)}
     metrics |= {key: entries.number(key) for key in _COSTS}
+    units = {"auc": _units(truth, entries.probabilities("test", (len(truth.test_y),), "rows"))}
     if entries.get("tables") is None:
-        return Score(metrics={**metrics, "info_abundance": None})
-    return _with_abundance(metrics, _field_tables(entries, truth.fields), truth.fields)
+        return Score(metrics={**metrics, "info_abundance": None}, units=units)
+    return replace(_with_abundance(metrics, _field_tables(entries, truth.fields), truth.fields), units=units)
+
+
+def _units(truth: Truth, p: np.ndarray) -> Units:
+    """One value a cluster of test rows, whose mean is the AUC."""
+    clusters, values = by_cluster(placements(truth.test_y, p), truth.cluster)
+    return Units(ids=np.arange(len(clusters)), values=values)
 
 
 def _field_tables(entries: Answer, fields: Sequence[str]) -> list[np.ndarray]:

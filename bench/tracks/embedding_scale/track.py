@@ -5,17 +5,31 @@ Paper: Guo et al., On the Embedding Collapse when Scaling up Recommendation Mode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.contract import BenchError, Inputs, Metric, Score, Snapshot, Task
 from bench.tracks.common.names import check_names
 from bench.tracks.common.sources import SourcedTrack
 from bench.tracks.embedding_scale import settings
-from bench.tracks.embedding_scale.sources.by_name import CtrSource, source_of
+from bench.tracks.embedding_scale.claims import CLAIMS
+from bench.tracks.embedding_scale.sources.by_name import CtrSource, names, source_of
 
 if TYPE_CHECKING:
     from bench.tracks.embedding_scale.data import CtrData, Truth
+
+
+_NOTES = {
+    "planted": "planted is a generated log of clicks, not a recorded one. The AUC of its true probabilities"
+    " on the test rows is known: no method can expect to be above it.",
+    "flights-day": "flights-day is a completion task: rows are split at random, so other flights of a test"
+    " flight's day are in training. It says nothing about forecasting delays.",
+    "insteval": "insteval is split at random too; its ratings are close to a sum over student and lecturer.",
+}
+_IPNN = (
+    "with several sets IPNN reads the inner products alone, so what a single value says on its own (the first"
+    " order) reaches it only through products of few dimensions. The row is left out of the claims."
+)
 
 
 class EmbeddingScale(SourcedTrack):
@@ -26,12 +40,13 @@ class EmbeddingScale(SourcedTrack):
     gives ``"tables"``: for each field a list with one array (D, K) a set. Optional are ``"parameters"``, how
     many numbers were trained, and ``"examples_per_second"``, how many training rows a second.
 
-    The score has no units: AUC is a rank statistic over pairs of rows, not a mean over rows, so rows of the
-    board are compared over seeds.
+    The units of AUC are one value a cluster of test rows, such as those of a student or of a day, whose mean
+    is the AUC (`bench.tracks.common.placements`): rows of a cluster are not independent.
     """
 
     name = "embedding_scale"
     title = "Embedding scaling: single against multi-embedding"
+    version = 2
     metrics = (
         Metric(name="auc", better="higher", doc="area under the ROC curve, ties count one half"),
         Metric(name="logloss", better="lower", unit="nats", doc="mean negative log-likelihood"),
@@ -51,7 +66,9 @@ class EmbeddingScale(SourcedTrack):
     reference = "single/dnn"
     Grid = settings.Grid
     Run = settings.Run
+    by_value = ("PAPER_WIDTH", "WIDTHS")
     axis = "scale"
+    claims = CLAIMS
     preload = (
         "numpy", "pandas", "sklearn.metrics", "torch", "torch_rechub.basic.layers", "xarray",
     )  # fmt: skip
@@ -62,17 +79,14 @@ class EmbeddingScale(SourcedTrack):
         Raises:
             BenchError: an unknown data set, or a scale that is not a whole number from 1 on.
         """
-        from bench.data.tables import ctr_logs, tabular
-
-        known = (*tabular.SOURCES, *ctr_logs.LAYOUTS)
-        check_names("embedding_scale: grid.datasets", grid.datasets, known)
+        check_names("embedding_scale: grid.datasets", grid.datasets, names())
         for scale in grid.scales:
             if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
                 raise BenchError(
                     f"embedding_scale: grid.scales: {scale!r} is no whole number from 1 on; nearest: 1"
                 )
         return [
-            Task(name=f"{dataset}-{scale}x", params={"dataset": dataset, "scale": scale})
+            Task(name=f"{dataset}-{scale}x", params={"dataset": dataset, "scale": scale}, data=dataset)
             for dataset in grid.datasets
             for scale in grid.scales
         ]
@@ -94,6 +108,23 @@ class EmbeddingScale(SourcedTrack):
         from bench.tracks.embedding_scale import scoring
 
         return scoring.score(answer, truth)
+
+    def recipe(self, task: Task, run: settings.Run) -> Mapping[str, Any]:
+        """Hidden units of every model on the task's data set; those of the run settings if they say."""
+        dataset = task.params["dataset"]
+        return {"hidden": {model: settings.width(dataset, model, run) for model in settings.MODELS}}
+
+    def ceilings(self, tasks: Sequence[Task]) -> dict[str, float]:
+        """Tasks on generated data -> AUC of the true probabilities on the test rows."""
+        from bench.tracks.embedding_scale.sources import generated
+
+        known = [t for t in tasks if t.params["dataset"] in generated.NAMES]
+        return dict.fromkeys((t.name for t in known), generated.best_auc()) if known else {}
+
+    def notes(self, tasks: Sequence[Task]) -> Mapping[str, str]:
+        """What the data sets are, where a reader could take them for others; which row stands apart."""
+        shown = {t.params["dataset"] for t in tasks}
+        return {name: note for name, note in _NOTES.items() if name in shown} | {"multi/ipnn": _IPNN}
 
     def kind(self, task: Task) -> str:
         """Tasks on one data set are of one kind, at whatever scale."""

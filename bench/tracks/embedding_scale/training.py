@@ -1,8 +1,10 @@
 """The paper's training protocol: `solve` trains a network and gives the answer that the track expects.
 
-Adam with coupled weight decay, binary cross-entropy, early stopping on validation AUC, best epoch restored.
-One difference: the released code visits the rows in one fixed order, which its random split has shuffled;
-here the split is by time, so every epoch has its own order, drawn from the seed and the epoch's number.
+Adam with coupled weight decay, binary cross-entropy, early stopping on validation AUC, best weights restored.
+Two differences. The released code visits the rows in one fixed order, which its random split has shuffled;
+here every epoch has its own order, drawn from the seed and the epoch's number. And the run settings may ask
+for several looks at the validation AUC an epoch, the same number for all rows: where a network is past its
+best within the second epoch, one look an epoch costs more than what the board is to compare.
 
 Adam is dense, as in the released code: coupled weight decay moves every row of every table at every step,
 also rows that the batch did not select, and a sparse optimiser would not. It is fused, so that costs little:
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +32,7 @@ from bench.tracks.common.metrics import auc
 from bench.tracks.embedding_scale.batches import Rows
 from bench.tracks.embedding_scale.data import CtrData
 from bench.tracks.embedding_scale.nets.layers import FieldEmbedding
+from bench.tracks.embedding_scale.settings import Run
 
 Forward = Callable[[Tensor], Tensor]
 #: A training batch's indices (B, N) -> what is added to its loss, ().
@@ -54,7 +58,7 @@ def solve(
     lr: float | None = None,
     penalty: Penalty | None = None,
 ) -> dict[str, Any]:
-    """Train ``net`` on ``data`` and answer with its best epoch.
+    """Train ``net`` on ``data`` and answer with the weights of its best validation AUC.
 
     Args:
         net: holds the parameters; its ``embedding``, if it is a `FieldEmbedding`, becomes the tables.
@@ -88,13 +92,13 @@ def fit(
     lr: float | None = None,
     penalty: Penalty | None = None,
 ) -> float | None:
-    """Train until validation AUC has not risen for ``patience`` epochs; leave ``net`` at its best epoch.
+    """Train until validation AUC has not risen for ``patience`` looks; leave ``net`` as at its best look.
 
     Goes on from the last checkpoint of a killed cell. Stops at once when the loss is no longer finite, which
-    leaves predictions that are not finite either unless an earlier epoch was better.
+    leaves predictions that are not finite either unless an earlier look was better.
 
     Returns:
-        training rows per second of the epochs, validation not counted; None if there was no epoch.
+        training rows per second, validation not counted; None if there was no step.
     """
     run = ctx.run
     if len(data.train_x) < 2:
@@ -103,7 +107,7 @@ def fit(
         )
     optimizer = torch.optim.Adam(net.parameters(), lr=lr or run.lr, weight_decay=run.weight_decay, fused=True)
     state: dict[str, Any] = {
-        "epoch": 0,
+        "looks": 0,
         "waited": 0,
         "examples": 0,
         "seconds": 0.0,
@@ -115,16 +119,17 @@ def fit(
         optimizer.load_state_dict(checkpoint["optimizer"])
         state = checkpoint["state"]
     rows = Rows((data.train_x, data.train_y), ctx.device)
-    while state["epoch"] < run.epochs and state["waited"] < run.patience:
+    while state["looks"] < run.epochs * run.evaluations and state["waited"] < run.patience:
+        order = part_of_epoch(len(rows), state["looks"], ctx.seed, run)
         started = time.perf_counter()
-        loss = _epoch(net, forward, rows, optimizer, ctx, state["epoch"], penalty)
+        loss = _pass(net, forward, rows, order, optimizer, ctx, penalty)
         state["seconds"] += time.perf_counter() - started  # a GPU is done too: the loss has been read
-        state["examples"] += len(rows)
+        state["examples"] += len(order)
+        state["looks"] += 1
         val_auc = auc(data.val_y, predict(net, forward, data.val_x, ctx))
-        ctx.report(epoch=state["epoch"] + 1, loss=loss, val_auc=val_auc)
+        ctx.report(epoch=state["looks"] / run.evaluations, loss=loss, val_auc=val_auc)
         if not np.isfinite(loss):
             break
-        state["epoch"] += 1
         state["waited"] += 1
         if val_auc > state["best_auc"]:
             state |= {"waited": 0, "best_auc": val_auc, "best": copy.deepcopy(net.state_dict())}
@@ -132,6 +137,26 @@ def fit(
     if state["best_auc"] >= 0:
         net.load_state_dict(state["best"])
     return state["examples"] / state["seconds"] if state["examples"] else None
+
+
+def part_of_epoch(rows: int, look: int, seed: int, run: Run) -> Tensor:
+    """Positions of the training rows between one look at validation and the next, (n,) int64.
+
+    Every epoch has its own order, and its looks divide it into equally many batches, or nearly so.
+
+    Raises:
+        BenchError: an epoch has fewer batches than it should have looks.
+    """
+    epoch, part = divmod(look, run.evaluations)
+    batches = math.ceil(rows / run.batch)
+    if batches < run.evaluations:
+        raise BenchError(
+            f"embedding_scale: run.evaluations: {run.evaluations} looks at validation an epoch, but {rows}"
+            f" training rows are {batches} batches; nearest: {batches}"
+        )
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed * 10_007 + epoch))
+    first, last = (batches * k // run.evaluations * run.batch for k in (part, part + 1))
+    return order[first:last]
 
 
 def predict(net: nn.Module, forward: Forward, x: np.ndarray, ctx: Context) -> np.ndarray:
@@ -148,19 +173,17 @@ def predict(net: nn.Module, forward: Forward, x: np.ndarray, ctx: Context) -> np
     return torch.cat(parts).cpu().numpy()
 
 
-def _epoch(
+def _pass(
     net: nn.Module,
     forward: Forward,
     rows: Rows,
+    order: Tensor,
     optimizer: torch.optim.Optimizer,
     ctx: Context,
-    epoch: int,
     penalty: Penalty | None,
 ) -> float:
-    """Train for one pass over the training rows; gives their mean loss."""
+    """Train on the training rows ``order``; gives their mean loss, 0 if there is no batch of two rows."""
     net.train()
-    generator = torch.Generator().manual_seed(ctx.seed * 10_007 + epoch)
-    order = torch.randperm(len(rows), generator=generator)
     total, count = torch.zeros((), device=rows.device), 0
     for x, y in rows.batches(order, ctx.run.batch):
         if len(x) < 2:
@@ -173,7 +196,7 @@ def _epoch(
         optimizer.step()
         total += loss.detach() * len(x)
         count += len(x)
-    return float(total) / count
+    return float(total) / max(1, count)
 
 
 def _precision(ctx: Context) -> torch.autocast:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import importlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from bench.contract import AnswerError, BenchError, Method, Task, method
-from bench.data.tables import tabular
+from bench.data.tables import planted, tabular
 from bench.registry import methods_in
 from bench.tracks.common.fields import encode_fields
 from bench.tracks.common.metrics import auc
 from bench.tracks.embedding_scale.data import CtrData, Truth
 from bench.tracks.embedding_scale.scoring import joined, logloss, singular_values
+from bench.tracks.embedding_scale.settings import width, with_width
 from bench.tracks.embedding_scale.sources.tables import split
 from bench.tracks.embedding_scale.track import TRACK
 
+ROOT = Path(__file__).parents[3]
 FIELDS = ("a", "b")
-TRUTH = Truth(FIELDS, np.array([0, 1, 0, 1], np.float32), np.array([0, 0, 1], np.float32))
+TRUTH = Truth(FIELDS, *(np.array(y, np.float32) for y in ([0, 1, 0, 1], [0, 0, 1])), np.array([3, 5, 3]))
 TASK = Task(name="flights-2x", params={"dataset": "flights", "scale": 2})
 GOOD = {"val": [0.1, 0.9, 0.2, 0.8], "test": [0.1, 0.2, 0.9]}
 
@@ -61,7 +65,7 @@ def declared(module: str) -> Method:
 
 FILES = (
     "methods.multi_embedding",
-    *(f"baselines.embedding_scale.{n}" for n in ("single", "prior", "lr", "fm")),
+    *(f"baselines.embedding_scale.{n}" for n in ("single", "single_wide", "prior", "lr", "fm")),
 )
 NETS = ("dnn", "ipnn", "nfwfm", "xdeepfm", "dcnv2", "finalmlp")
 METHODS = [declared(f"bench.{f}") for f in FILES]
@@ -248,6 +252,25 @@ def test_score_with_tables_orders_fields_by_cardinality():
     np.testing.assert_allclose(score.series["info_abundance"].values, [1, 4])
 
 
+def test_units_are_one_a_cluster_and_their_mean_is_the_auc(smoke):
+    task, _, data, truth = smoke
+    p = np.random.default_rng(0).random(len(data.test_x))
+    score = TRACK.score(task, {"val": data.val_y, "test": p}, truth, ())
+    units = score.units["auc"]
+    assert len(units.ids) == len(np.unique(truth.cluster)) < len(p)
+    assert units.values.mean() == pytest.approx(score.metrics["auc"], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "clusters"), [("planted", 512), ("flights-day", 365), ("insteval", 2_505), ("movielens", 82)]
+)
+def test_rows_hang_together_by_group_day_or_person(dataset, clusters):
+    task = Task(name=f"{dataset}-1x", params={"dataset": dataset, "scale": 1})
+    truth = TRACK.truth(task, TRACK.Run(), None)
+    assert len(truth.cluster) == len(truth.test_y)
+    assert len(np.unique(truth.cluster)) == clusters
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_diverges(bad):
     metrics = TRACK.score(TASK, {**GOOD, "test": [bad, 0.2, 0.9]}, TRUTH, ()).metrics
@@ -289,6 +312,7 @@ def test_tasks():
         ("flights-1x", {"dataset": "flights", "scale": 1}),
         ("flights-4x", {"dataset": "flights", "scale": 4}),
     ]
+    assert {t.data for t in tasks} == {"flights"}
     with pytest.raises(BenchError, match="did you mean 'flights'"):
         TRACK.tasks(TRACK.Grid(("fligths",), (1,)))
     for scale in (0, 2.5, True):
@@ -296,20 +320,72 @@ def test_tasks():
             TRACK.tasks(TRACK.Grid(("flights",), (scale,)))
 
 
+def test_a_width_is_the_runs_or_the_data_sets_or_the_papers():
+    (task,) = TRACK.tasks(TRACK.Grid(("planted",), (10,)))
+    assert TRACK.recipe(task, TRACK.Run())["hidden"]["dnn"] == 400
+    assert TRACK.recipe(task, TRACK.Run())["hidden"]["dcnv2"] == 64
+    assert set(TRACK.recipe(task, TRACK.Run(hidden=7))["hidden"].values()) == {7}
+    assert {width("criteo", net, TRACK.Run()) for net in NETS} == {400}
+    assert with_width(TRACK.Run(lr=0.5), "insteval", "dnn") == TRACK.Run(lr=0.5, hidden=64)
+
+
+def test_only_generated_data_have_a_ceiling():
+    tasks = TRACK.tasks(TRACK.Grid(("planted", "insteval"), (1, 10)))
+    ceilings = TRACK.ceilings(tasks)
+    assert set(ceilings) == {"planted-1x", "planted-10x"}
+    assert TRACK.ceilings(tasks[2:]) == {}
+    answer = {"val": planted.read().probability[slice(*planted.read().cuts)]}
+    answer["test"] = planted.read().probability[planted.read().cuts[1] :]
+    truth = TRACK.truth(tasks[0], TRACK.Run(), None)
+    assert TRACK.score(tasks[0], answer, truth, ()).metrics["auc"] == ceilings["planted-1x"]
+
+
+def test_notes_are_of_the_data_sets_that_are_shown():
+    notes = TRACK.notes(TRACK.tasks(TRACK.Grid(("insteval",), (1,))))
+    assert set(notes) == {"insteval", "multi/ipnn"}
+
+
 def test_rows_and_their_relations():
     assert [row for _, row in ROWS] == [
         *(f"multi/{net}" for net in NETS),
         *(f"single/{net}" for net in NETS),
+        *(f"single-wide/{net}" for net in NETS),
         "prior",
         "lr",
         "fm",
     ]
     assert TRACK.reference in [row for _, row in ROWS]
-    multi = METHODS[0]
-    assert multi.counterpart_of("multi/dnn") == "single/dnn"
-    at = {s: Task(name=f"flights-{s}x", params={"dataset": "flights", "scale": s}) for s in (1, 4)}
-    assert multi.alias(at[1], multi.hp_of("multi/dcnv2")) == "single/dcnv2"
-    assert multi.alias(at[4], multi.hp_of("multi/dcnv2")) is None
+    multi, _, wide = METHODS[:3]
+    at = {s: Task(name=f"flights-{s}x", params={"dataset": "flights", "scale": s}) for s in (1, 4, 10)}
+    for declared, name in ((multi, "multi"), (wide, "single-wide")):
+        assert declared.counterpart_of(f"{name}/dnn") == "single/dnn"
+        hp = declared.hp_of(f"{name}/dcnv2")
+        assert [declared.alias(t, hp) for t in at.values()] == ["single/dcnv2", None, None]
+        skipped = [bool(declared.skip(t, TRACK.Run(), hp)) for t in at.values()]
+        assert skipped == [False, name == "single-wide", False]
+
+
+def test_claims_are_about_rows_that_there_are():
+    rows = {row for _, row in ROWS}
+    for claim in TRACK.claims:
+        for named in (claim.rows, claim.over, *claim.also):
+            assert set(named) <= rows
+            assert len(named) == len(claim.rows)
+            assert [n.partition("/")[2] for n in named] == [n.partition("/")[2] for n in claim.rows]
+
+
+def test_the_papers_effect_is_the_mean_of_its_published_pairs():
+    with (ROOT / "results" / "published" / "embedding_scale.csv").open() as file:
+        published = {(r["row"], r["task"]): float(r["value"]) for r in csv.DictReader(file)}
+    claim = TRACK.claims[0]
+    pairs = [
+        published[m, f"{d}-10x"] - published[s, f"{d}-10x"]
+        for m, s in zip(claim.rows, claim.over, strict=True)
+        for d in ("criteo", "avazu")
+        if (m, f"{d}-10x") in published
+    ]
+    assert len(pairs) == 9
+    assert claim.paper.value == pytest.approx(np.mean(pairs))
 
 
 @pytest.mark.parametrize(("which", "row"), ROWS, ids=[row for _, row in ROWS])

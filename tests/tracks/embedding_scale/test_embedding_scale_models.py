@@ -17,7 +17,7 @@ from bench.contract import Task
 from bench.tracks.embedding_scale import training
 from bench.tracks.embedding_scale.data import CtrData
 from bench.tracks.embedding_scale.nets.xdeepfm import SetCIN
-from bench.tracks.embedding_scale.settings import Run
+from bench.tracks.embedding_scale.settings import PAPER_WIDTH, Run
 
 CARDINALITIES = (4, 7, 3, 5)
 STARTS = np.cumsum([0, *CARDINALITIES])
@@ -284,7 +284,7 @@ DENSE = {
 
 def dense(model, fields, form, scale):
     """Millions of parameters outside the embeddings; nothing is allocated."""
-    data, run = made((2,) * fields), Run()
+    data, run = made((2,) * fields), Run(hidden=PAPER_WIDTH)
     nets = training.network(model)
     with torch.device("meta"):
         net = (
@@ -311,6 +311,19 @@ def test_nfwfm_embeddings_are_five_times_the_others():
 
 
 # ------------------------------------------------------------------------------------------------------- rows
+
+
+def test_a_wide_network_has_as_many_hidden_units_as_all_sets_together():
+    """Batch norm has one weight a unit: in the perceptron's layers that are per set, M times as many."""
+    for model in ("dnn", "dcnv2", *MODELS):
+        nets = training.network(model)
+        wide, sets = (
+            {n: m for n, m in net.named_modules() if isinstance(m, torch.nn.BatchNorm1d) and "pool" not in n}
+            for net in (nets.Single(made(), M * K, RUN, M), nets.Multi(made(), K, M, RUN))
+        )
+        units = [sorted(m.num_features for m in found.values()) for found in (wide, sets)]
+        assert units[0] == units[1], model
+        assert max(units[0]) == M * H
 
 
 @pytest.mark.parametrize("fn", [single.single, multi_embedding.multi_embedding], ids=["single", "multi"])

@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bench.contract import BenchError
 from bench.tracks.common.metrics import auc
 from bench.tracks.embedding_scale import training
 from bench.tracks.embedding_scale.data import CtrData
 from bench.tracks.embedding_scale.nets.layers import FieldEmbedding, SetBlock, SetCross, SetLinear
 from bench.tracks.embedding_scale.settings import Run
+from bench.tracks.embedding_scale.training import part_of_epoch
 
 CARDINALITIES = (4, 7, 3)
 N, B, K, M = 3, 64, 2, 3
@@ -252,6 +254,29 @@ def test_the_best_epoch_is_restored_and_patience_ends_training():
     best = int(np.argmax(curve))
     assert len(curve) == best + 1 + 4 < 60
     assert auc(made().val_y, answer["val"]) == curve[best]
+
+
+def test_looks_divide_an_epoch_and_lose_no_row():
+    run = Run(**{**vars_of(RUN), "batch": 8, "evaluations": 4})
+    parts = [part_of_epoch(75, look, 5, run) for look in range(8)]  # ten batches, the last of three rows
+    assert [len(p) for p in parts] == 2 * [16, 24, 16, 19]
+    whole = [part_of_epoch(75, epoch, 5, Run(**{**vars_of(run), "evaluations": 1})) for epoch in range(2)]
+    assert torch.equal(torch.cat(parts[:4]), whole[0])
+    assert torch.equal(torch.cat(parts[4:]), whole[1])
+    assert not torch.equal(whole[0], whole[1])
+    assert torch.equal(whole[0].sort().values, torch.arange(75))
+    with pytest.raises(BenchError, match=r"evaluations: 4 looks .* 2 batches; nearest: 2"):
+        part_of_epoch(10, 0, 5, run)
+
+
+def test_more_looks_change_no_step_but_may_find_better_weights():
+    curves = []
+    for looks in (1, 2):
+        ctx = Context(Run(**{**vars_of(RUN), "evaluations": looks, "patience": 99}))
+        solved(ctx=ctx)
+        curves.append([c["val_auc"] for c in ctx.curve])
+        assert [c["epoch"] for c in ctx.curve][-1] == RUN.epochs
+    assert curves[0] == curves[1][1::2]
 
 
 def test_seeds_decide():

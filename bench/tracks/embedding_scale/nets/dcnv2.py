@@ -6,19 +6,19 @@ from torch import Tensor, nn
 from torch_rechub.basic.layers import MLP
 
 from bench.tracks.embedding_scale.data import CtrData
-from bench.tracks.embedding_scale.nets.layers import FieldEmbedding, SetBlock, SetCross
+from bench.tracks.embedding_scale.nets.layers import FieldEmbedding, SetBlock, SetCross, hidden_layers
 from bench.tracks.embedding_scale.settings import Run
 
 
 class Single(nn.Module):
     """One set of embeddings of size ``dim``: cross network -> perceptron. (B, N) -> logits (B,)."""
 
-    def __init__(self, data: CtrData, dim: int, run: Run) -> None:
+    def __init__(self, data: CtrData, dim: int, run: Run, wide: int = 1) -> None:
         super().__init__()
         self.embedding = FieldEmbedding(data.cardinalities, dim)
         width = self.embedding.width
         self.cross = SetCross(1, width, run.cross_layers)
-        self.mlp = MLP(width, dims=[run.hidden] * (run.depth - 1), dropout=run.dropout)
+        self.mlp = MLP(width, dims=hidden_layers(run, wide), dropout=run.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the rows x (B, N)."""

@@ -6,17 +6,17 @@ from torch import Tensor, nn
 from torch_rechub.basic.layers import MLP
 
 from bench.tracks.embedding_scale.data import CtrData
-from bench.tracks.embedding_scale.nets.layers import FieldEmbedding, SetBlock
+from bench.tracks.embedding_scale.nets.layers import FieldEmbedding, SetBlock, hidden_layers
 from bench.tracks.embedding_scale.settings import Run
 
 
 class Single(nn.Module):
     """One set of embeddings of size ``dim``: concatenation -> perceptron. (B, N) -> logits (B,)."""
 
-    def __init__(self, data: CtrData, dim: int, run: Run) -> None:
+    def __init__(self, data: CtrData, dim: int, run: Run, wide: int = 1) -> None:
         super().__init__()
         self.embedding = FieldEmbedding(data.cardinalities, dim)
-        self.mlp = MLP(self.embedding.width, dims=[run.hidden] * (run.depth - 1), dropout=run.dropout)
+        self.mlp = MLP(self.embedding.width, dims=hidden_layers(run, wide), dropout=run.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the rows x (B, N)."""

@@ -32,16 +32,17 @@ class Single(nn.Module):
     """One set of embeddings of size ``dim``: two perceptrons over all of it -> fusion.
 
     (B, N) -> logits (B,). Without the gates that select features for each stream: the paper's code leaves
-    them out.
+    them out. ``wide``: how many times as many hidden units each layer has; of `Multi`, both are per set.
     """
 
-    def __init__(self, data: CtrData, dim: int, run: Run) -> None:
+    def __init__(self, data: CtrData, dim: int, run: Run, wide: int = 1) -> None:
         super().__init__()
         self.embedding = FieldEmbedding(data.cardinalities, dim)
-        width, dims = self.embedding.width, [run.hidden] * (run.depth - 1)
+        hidden = wide * run.hidden
+        width, dims = self.embedding.width, [hidden] * (run.depth - 1)
         self.a = MLP(width, output_layer=False, dims=dims, dropout=run.dropout)
         self.b = MLP(width, output_layer=False, dims=dims, dropout=run.dropout)
-        self.fusion = Fusion(run.hidden)
+        self.fusion = Fusion(hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the rows x (B, N)."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch_rechub.basic.layers import MLP
 
 from bench.tracks.embedding_scale.data import CtrData
-from bench.tracks.embedding_scale.nets.layers import FieldEmbedding, SetBlock
+from bench.tracks.embedding_scale.nets.layers import FieldEmbedding, SetBlock, hidden_layers
 from bench.tracks.embedding_scale.settings import Run
 
 
@@ -44,12 +44,12 @@ class Single(nn.Module):
     (B, N) -> logits (B,). No linear term.
     """
 
-    def __init__(self, data: CtrData, dim: int, run: Run) -> None:
+    def __init__(self, data: CtrData, dim: int, run: Run, wide: int = 1) -> None:
         super().__init__()
         self.embedding = FieldEmbedding(data.cardinalities, dim)
         self.products = InnerProducts(len(data.cardinalities))
         width = self.embedding.width + self.products.width
-        self.mlp = MLP(width, dims=[run.hidden] * (run.depth - 1), dropout=run.dropout)
+        self.mlp = MLP(width, dims=hidden_layers(run, wide), dropout=run.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the rows x (B, N)."""

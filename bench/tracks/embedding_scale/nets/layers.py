@@ -13,6 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.tracks.embedding_scale.settings import Run
+
+
+def hidden_layers(run: Run, wide: int) -> list[int]:
+    """Hidden units of a perceptron's layers; ``wide``: how many times as many as ``run.hidden`` in the first.
+
+    With multi-embedding the first layer is per set and the others are shared, so ``wide`` sets have as many.
+    """
+    return [wide * run.hidden] + [run.hidden] * (run.depth - 2)
+
 
 class FieldEmbedding(nn.Module):
     """N fields' tables E_i^(m), (D_i, K), of M sets, held as one weight (sum D_i, M K) with one lookup.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch_rechub.basic.layers import MLP
 
 from bench.tracks.embedding_scale.data import CtrData
-from bench.tracks.embedding_scale.nets.layers import FieldEmbedding, SetBlock
+from bench.tracks.embedding_scale.nets.layers import FieldEmbedding, SetBlock, hidden_layers
 from bench.tracks.embedding_scale.settings import Run
 
 #: Feature maps of the interaction network's layers, in the paper.
@@ -56,10 +56,10 @@ class Single(nn.Module):
     No linear term.
     """
 
-    def __init__(self, data: CtrData, dim: int, run: Run) -> None:
+    def __init__(self, data: CtrData, dim: int, run: Run, wide: int = 1) -> None:
         super().__init__()
         self.embedding = FieldEmbedding(data.cardinalities, dim)
-        self.mlp = MLP(self.embedding.width, dims=[run.hidden] * (run.depth - 1), dropout=run.dropout)
+        self.mlp = MLP(self.embedding.width, dims=hidden_layers(run, wide), dropout=run.dropout)
         self.cin = SetCIN(1, len(data.cardinalities), CIN_SIZES)
         self.maps = nn.Linear(sum(CIN_SIZES), 1)
 

@@ -22,14 +22,19 @@ class CtrSource(TaskSource, Protocol):
         """The labels of validation and test, read anew: nothing shares memory with what a method is given."""
 
 
+def names() -> tuple[str, ...]:
+    """All data sets of the track."""
+    from bench.data.tables import ctr_logs
+    from bench.tracks.embedding_scale.sources import generated, tables
+
+    return (*generated.NAMES, *tables.CLUSTERS, *ctr_logs.LAYOUTS)
+
+
 def source_of(task: Task) -> CtrSource:
-    """The source of a task's data set: tables out of packages, or click logs that the user provides."""
-    from bench.data.tables import tabular
+    """The source of a task's data set: generated, out of packages, or a click log that the user provides."""
+    from bench.tracks.embedding_scale.sources import generated, logs, tables
 
-    if task.params["dataset"] in tabular.SOURCES:
-        from bench.tracks.embedding_scale.sources import tables
-
-        return tables
-    from bench.tracks.embedding_scale.sources import logs
-
-    return logs
+    dataset = task.params["dataset"]
+    if dataset in generated.NAMES:
+        return generated
+    return tables if dataset in tables.CLUSTERS else logs

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.contract import Stage, Task
 from bench.data.tables import ctr_logs
-from bench.tracks.embedding_scale.data import CtrData, Truth
+from bench.tracks.embedding_scale.data import CtrData, Truth, dealt
 from bench.tracks.embedding_scale.settings import Run
 
 
@@ -41,4 +41,5 @@ def truth(task: Task, run: Run) -> Truth:
     """See `CtrSource.truth`."""
     log = ctr_logs.read(task.params["dataset"])
     _, val, test = log.parts(run.rows)
-    return Truth(log.manifest.fields, log.y[val].astype(np.float32), log.y[test].astype(np.float32))
+    test_y = log.y[test].astype(np.float32)
+    return Truth(log.manifest.fields, log.y[val].astype(np.float32), test_y, dealt(len(test_y)))
