@@ -4,6 +4,9 @@ import pytest
 
 import bench
 from bench.contract import BenchError, method
+from bench.plan import make_plan
+from bench.registry import Registry
+from bench.suite import Suite
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +54,9 @@ def test_a_method_gets_its_hyper_parameters_and_mistakes_are_named(sandbox):
     bench.try_method(
         asks, "embedding_scale", profile="smoke", hp={"lr": 0.5}, seed=3, store=sandbox.store_folder
     )
-    assert seen == {"lr": 0.5, "depth": 2, "seed": 3}
+    plan = make_plan(Suite.read(), Registry(), None, "smoke", tracks=["embedding_scale"])
+    task = plan.tasks["embedding_scale"][0]
+    assert seen == {"lr": 0.5, "depth": 2, "seed": task.stream(3)}
     for given, said in {
         ("embedding_scale", "x", "smoke"): "has no task 'x'",
         ("embeding_scale", None, "smoke"): "did you mean 'embedding_scale'?",
