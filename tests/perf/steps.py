@@ -163,11 +163,11 @@ def clicks(fields: int, rows: int, examples: int) -> tuple[tuple[int, ...], np.n
 def multi_embedding(device: str, *, small: bool) -> Benchmark:
     """DCNv2 with ten sets of ten dimensions over a million rows, 39 fields, batch 2,048, dense Adam."""
     from bench.tracks.embedding_scale.data import CtrData
-    from bench.tracks.embedding_scale.settings import Run
+    from bench.tracks.embedding_scale.settings import Run, with_width
 
     fields, rows, sets, dim, batch = (8, 20_000, 2, 4, 64) if small else (39, 1_080_000, 10, 10, 2_048)
     steps = 5 if small else 100
-    run = Run(base_dim=dim, batch=batch, epochs=1)
+    run = with_width(Run(base_dim=dim, batch=batch, epochs=1), "criteo", "dcnv2")
     cardinalities, x, y = clicks(fields, rows, batch * steps)
     few = slice(0, batch)
     solve, amp = row("embedding_scale", "multi/dcnv2"), device == "cuda"
