@@ -342,7 +342,8 @@ def test_only_generated_data_have_a_ceiling():
 
 def test_notes_are_of_the_data_sets_that_are_shown():
     notes = TRACK.notes(TRACK.tasks(TRACK.Grid(("insteval",), (1,))))
-    assert set(notes) == {"insteval", "multi/ipnn"}
+    assert set(notes) == {"insteval", "multi/ipnn", "single-wide/finalmlp"}
+    assert set(TRACK.notes(TRACK.tasks(TRACK.Grid(("criteo",), (1,))))) == {"multi/ipnn"}
 
 
 def test_rows_and_their_relations():
