@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bench.contract import Context, Task, method
+from bench.contract import Context, method
 from bench.tracks.embedding_scale import settings
-from bench.tracks.embedding_scale.settings import MODELS, TRAINING, too_large
+from bench.tracks.embedding_scale.settings import MODELS, TRAINING, single_at_one_set, too_large
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.tracks.embedding_scale.data import CtrData
-
-
-def _single_at_one_set(task: Task, hp: Mapping[str, Any]) -> str | None:
-    return f"single/{hp['model']}" if task.params["scale"] == 1 else None
 
 
 @method(
@@ -29,7 +25,7 @@ def _single_at_one_set(task: Task, hp: Mapping[str, Any]) -> str | None:
     run_spaces=TRAINING,
     skip=too_large,
     counterpart="single/{variant}",
-    alias=_single_at_one_set,
+    alias=single_at_one_set,
     ref="Guo et al., ICML 2024, arXiv 2310.04400",
 )
 def multi_embedding(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:

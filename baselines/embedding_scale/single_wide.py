@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contract import Context, Task, method
 from bench.tracks.embedding_scale import settings
-from bench.tracks.embedding_scale.settings import MODELS, TRAINING, too_large
+from bench.tracks.embedding_scale.settings import MODELS, TRAINING, single_at_one_set, too_large
 
 if TYPE_CHECKING:
     from bench.tracks.embedding_scale.data import CtrData
-
-
-def _single_at_one_set(task: Task, hp: Mapping[str, Any]) -> str | None:
-    return f"single/{hp['model']}" if task.params["scale"] == 1 else None
 
 
 def _not_compared(task: Task, run: Any, hp: Mapping[str, Any]) -> str | None:
@@ -33,7 +29,7 @@ def _not_compared(task: Task, run: Any, hp: Mapping[str, Any]) -> str | None:
     run_spaces=TRAINING,
     skip=_not_compared,
     counterpart="single/{variant}",
-    alias=_single_at_one_set,
+    alias=single_at_one_set,
 )
 def single_wide(data: CtrData, hp: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     """One set of embeddings of size scale * K, as `single`, with as many hidden units as all sets together.

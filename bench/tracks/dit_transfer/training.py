@@ -131,19 +131,23 @@ class Average:
         #: What a checkpoint has to hold of it.
         self.state: list[Stateful] = [] if self._mean is None else [self._mean]
 
+    def _begun(self, done: int) -> UniformAverage | ExponentialAverage | None:
+        return self._mean if done > self._first else None
+
     def update(self, done: int) -> None:
         """Take in the weights after ``done`` steps."""
-        if self._mean is not None and done > self._first:
-            self._mean.update()
+        if mean := self._begun(done):
+            mean.update()
 
     def applied(self, done: int) -> AbstractContextManager[None]:
         """For the length of a ``with`` after ``done`` steps, the network has the average for its weights."""
-        return nullcontext() if self._mean is None or done <= self._first else self._mean.applied()
+        mean = self._begun(done)
+        return mean.applied() if mean else nullcontext()
 
     def assign(self, done: int) -> None:
         """Make the average after ``done`` steps the network's weights."""
-        if self._mean is not None and done > self._first:
-            self._mean.assign()
+        if mean := self._begun(done):
+            mean.assign()
 
 
 def fit(

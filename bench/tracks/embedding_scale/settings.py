@@ -90,6 +90,11 @@ def with_width(run: Run, dataset: str, model: str) -> Run:
     return replace(run, hidden=width(dataset, model, run))
 
 
+def single_at_one_set(task: Task, hp: Mapping[str, Any]) -> str | None:
+    """The row that is the same cell at the base size, where there is one set: that of a single embedding."""
+    return f"single/{hp['model']}" if task.params["scale"] == 1 else None
+
+
 def too_large(task: Task, run: Run, hp: Mapping[str, Any]) -> str | None:
     """Why NFwFM is left out on Avazu from 10 times the base size on, as in the paper; None for all others."""
     if hp["model"] == "nfwfm" and task.params["dataset"] == "avazu" and task.params["scale"] >= 10:
