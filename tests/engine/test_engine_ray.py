@@ -1,6 +1,7 @@
 """On Ray: the same records as without it; fractions of pretended GPUs; a node that goes away."""
 
 import json
+import time
 from collections import Counter
 
 import psutil
@@ -58,6 +59,19 @@ def servers(store):
     return found
 
 
+def begun_on(node, sandbox):
+    """The processes of the cells that began on a node and are still there, by the log of the stub."""
+    log = sandbox.folder / "log"
+    pids = [int(line.split()[2]) for line in log.read_text().splitlines()] if log.exists() else []
+    raylet = node.all_processes["raylet"][0].process.pid
+    server = servers(sandbox.store_folder).get(raylet)
+    try:
+        below = {p.pid for p in server.children(recursive=True)} if server else set()
+    except psutil.NoSuchProcess:  # what started the server has the same words, and ends at once
+        below = set()
+    return [pid for pid in pids if pid in below]
+
+
 def test_a_node_that_goes_away_costs_an_attempt_and_no_cell(sandbox, cluster):
     made, nodes = cluster
     log, go = sandbox.folder / "log", sandbox.folder / "go"
@@ -67,23 +81,11 @@ def test_a_node_that_goes_away_costs_an_attempt_and_no_cell(sandbox, cluster):
         run={"seconds": 0.0, "log": str(log), "until": str(go)},
         needs={"half": {"cpu": 0.5}},
     )
-    raylet = nodes[1].all_processes["raylet"][0].process.pid
     hit = []
-
-    def there():
-        """Cells that began on the second node."""
-        lines = log.read_text().splitlines() if log.exists() else []
-        pids = [int(line.split()[2]) for line in lines]
-        server = servers(sandbox.store_folder).get(raylet)
-        try:
-            below = {p.pid for p in server.children(recursive=True)} if server else set()
-        except psutil.NoSuchProcess:  # what started the server has the same words, and ends at once
-            below = set()
-        return [pid for pid in pids if pid in below]
 
     def remove_it():
         try:
-            hit.extend(wait_for(lambda: len(cells := there()) == 2 and cells))
+            hit.extend(wait_for(lambda: len(cells := begun_on(nodes[1], sandbox)) == 2 and cells))
             made.remove_node(nodes[1], allow_graceful=False)
             wait_for(lambda: not any(psutil.pid_exists(pid) for pid in hit), "a cell dies with its node")
         finally:
@@ -101,6 +103,54 @@ def test_a_node_that_goes_away_costs_an_attempt_and_no_cell(sandbox, cluster):
     }
     assert {r.where["device"] for r in records} == {"cuda"}
     assert any("torch sees none" in line for r in records for line in r.log)
+
+
+def test_a_node_that_is_drained_ends_its_cells_and_gets_no_more(sandbox, cluster):
+    import ray
+    from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+    made, nodes = cluster
+    log = sandbox.folder / "log"
+    seen = []  # the sweep, which says what nodes it leaves out
+    sandbox.use("slow").of(
+        "slow",
+        grid={"cells": 6},
+        run={"seconds": 0.0, "log": str(log), "until": str(sandbox.folder / "go-{i}")},
+        needs={"half": {"cpu": 0.5}},
+    )
+
+    def said(word):
+        """Process -> number of each cell that has said it."""
+        lines = [line.split() for line in log.read_text().splitlines()]
+        return {int(pid): i for what, i, pid in lines if what == word}
+
+    def release(cells):
+        for i in cells:
+            (sandbox.folder / f"go-{i}").touch()
+
+    def drain_it():
+        try:
+            on_it = wait_for(lambda: len(pids := begun_on(nodes[1], sandbox)) == 2 and pids)
+            wait_for(lambda: len(said("start")) == 4, "both nodes are full")
+            in_an_hour = int(1000 * (time.time() + 3600))
+            why = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+            head = ray._raylet.GcsClient(address=made.address)
+            assert head.drain_node(nodes[1].node_id, why, "a test", in_an_hour) == (True, "")
+            wait_for(lambda: "is about to take it away" in seen[0].left_out.get(nodes[1].node_id, ""))
+            assert begun_on(nodes[1], sandbox) == on_it, "cells go on while the node is there"
+            first = said("start")
+            release(first[pid] for pid in on_it)
+            wait_for(lambda: set(said("end")) == set(on_it))
+            release(first.values())
+            wait_for(lambda: len(said("start")) == 6)
+            assert begun_on(nodes[1], sandbox) == [], "the last two began on the other node"
+        finally:
+            release(range(6))
+
+    with beside(drain_it):
+        sweep = sandbox.run("half", local=False, address=made.address, on_change=seen.append)
+    assert not sweep.stopped
+    assert [(r.status, r.attempts) for r in sandbox.records()] == [("ok", 1)] * 6
 
 
 def test_a_node_that_cannot_end_a_cell_well_gets_none_and_the_others_go_on(sandbox, cluster):
