@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from bench.contract import Record
 from bench.engine.execute import execute
@@ -43,6 +44,14 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS
 # A shell that starts a command in the background has it ignore interrupts, and so would all that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Property tests draw the same examples in every run, so that none can fail by chance or for being slow. After a
+# change of what one is about: `pytest --hypothesis-profile=thorough FILE` draws many more, and others each time.
+settings.register_profile(
+    "same", max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+settings.register_profile("thorough", settings.get_profile("same"), max_examples=400, derandomize=False)
+settings.load_profile("same")
 
 # Ray starts its workers at nice 15: beside two busy processes on two processors these stood for minutes.
 os.environ.update({"RAY_worker_niceness": "0"})

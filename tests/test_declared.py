@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.contract import BenchError, Needs, Space, Stage, canonical, digest, method
@@ -132,7 +132,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None, derandomize=True)
 @given(VALUES)
 def test_what_passes_can_be_written_as_json(value):
     if plain_problem(value, "hp") is None:

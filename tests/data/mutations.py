@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-#: A test of a reader: the same examples in every run, so that it cannot fail by chance.
-property_test = settings(
-    max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
 #: Edits of a file: where, as a share of it, how many bytes go, and what stands there instead.
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3), st.binary(max_size=3)), min_size=1, max_size=3)
 #: A file of any kind is cut off, written twice or has other bytes in it.

@@ -10,7 +10,7 @@ import socket
 import image_reference as reference
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -160,7 +160,6 @@ EDITS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(EDITS)
 def test_a_mutated_list_is_the_same_or_refused_by_name(data, edits):
     path = CATALOG["eurosat"].folder / "split_zhou_EuroSAT.json"

@@ -9,13 +9,16 @@ import field_reference as reference
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from mutations import OF_BYTES, mutated, property_test
+from mutations import OF_BYTES, mutated
 
 from bench.data.catalog import CATALOG
 from bench.data.fields import arrays, frames, nimrod
 from bench.errors import BenchError
+
+#: Preparing such files takes a second or so: a fifth of the examples of other tests.
+few = settings(max_examples=settings().max_examples // 5)
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +60,7 @@ def radar(here, monkeypatch):
     return CATALOG["nimrod"].folder / small["train"][0] / path.name
 
 
-@property_test
+@few
 @given(harm=OF_BYTES)
 def test_a_mutated_file_of_uk_radar(radar, harm):
     whole = gzip.compress(reference.framed(*records()), mtime=0)
@@ -70,7 +73,7 @@ def test_a_mutated_file_of_uk_radar(radar, harm):
         np.testing.assert_array_equal(found[1], prepared("nimrod", radar)[1])
 
 
-@property_test
+@few
 @given(harm=OF_BYTES)
 def test_a_file_of_uk_radar_that_was_mutated_before_it_was_compressed(radar, harm):
     whole = reference.framed(*records())
@@ -137,7 +140,7 @@ def wind(here):
     return path
 
 
-@property_test
+@few
 @given(harm=OF_BYTES)
 def test_a_mutated_year_of_era5(here, wind, harm):
     data, _ = mutated((here / "whole.nc").read_bytes(), harm)
@@ -223,7 +226,7 @@ def written(here, kind):
 
 
 @pytest.mark.parametrize("kind", ["mnist", "npy", "pt"])
-@property_test
+@few
 @given(harm=OF_BYTES)
 def test_a_mutated_array(here, kind, harm):
     name, path = written(here, kind)
@@ -260,7 +263,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", ["mnist", "npy"])
-@property_test
+@few
 @given(what=st.sampled_from(sorted(OTHERS)))
 def test_an_array_of_another_form(here, kind, what):
     name, path = written(here, kind)

@@ -13,7 +13,7 @@ import pytest
 import rating_reference as ratings
 from hypothesis import given
 from hypothesis import strategies as st
-from mutations import EDITS, OF_BYTES, edited, mutated, property_test
+from mutations import EDITS, OF_BYTES, edited, mutated
 
 from bench.contract import BenchError
 from bench.data.brought import entries, fields, images, tables
@@ -32,7 +32,6 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["criteo", "avazu"])
-@property_test
 @given(edits=EDITS)
 def test_a_mutated_click_log_has_a_row_a_line_or_is_refused(here, name, edits):
     pytest.importorskip("pyarrow")
@@ -55,7 +54,6 @@ def test_a_mutated_click_log_has_a_row_a_line_or_is_refused(here, name, edits):
 
 
 @pytest.mark.parametrize("file", ["rgb_metadata.csv", "country_code_mapping.csv"])
-@property_test
 @given(edits=EDITS)
 def test_a_mutated_table_of_fmow_lists_images_that_are_there_or_is_refused(here, file, edits):
     folder = CATALOG["fmow"].folder
@@ -72,7 +70,6 @@ def test_a_mutated_table_of_fmow_lists_images_that_are_there_or_is_refused(here,
         assert all(path.is_file() for path in images.paths())
 
 
-@property_test
 @given(edits=EDITS)
 def test_a_mutated_list_of_food101_lists_all_images_or_is_refused(here, edits):
     folder = CATALOG["food101"].folder
@@ -95,7 +92,6 @@ def test_a_mutated_list_of_food101_lists_all_images_or_is_refused(here, edits):
         assert sorted(images.files) == sorted(f"images/{n}.jpg" for of in names.values() for n in of)
 
 
-@property_test
 @given(edits=EDITS)
 def test_a_mutated_table_has_a_row_a_line_or_is_refused(here, edits):
     file, whole = here / "ads.csv", here / "whole.csv"
@@ -112,7 +108,6 @@ def test_a_mutated_table_has_a_row_a_line_or_is_refused(here, edits):
         assert made.found.startswith(f"{len(rows) - 1} rows")
 
 
-@property_test
 @given(edits=EDITS)
 def test_a_table_that_was_added_is_the_same_or_refused(here, edits):
     file = here / "ads.csv"
@@ -132,7 +127,6 @@ def test_a_table_that_was_added_is_the_same_or_refused(here, edits):
         assert len(found.label) == 200
 
 
-@property_test
 @given(edits=EDITS)
 def test_fields_that_are_mutated_are_added_with_all_frames_or_refused(here, edits):
     pytest.importorskip("h5netcdf")
@@ -149,7 +143,6 @@ def test_fields_that_are_mutated_are_added_with_all_frames_or_refused(here, edit
         assert made.found.startswith("80 x 16 x 16")
 
 
-@property_test
 @given(harm=OF_BYTES)
 def test_a_mutated_table_of_parquet_has_all_rows_or_is_refused(here, harm):
     pq = pytest.importorskip("pyarrow.parquet")
@@ -168,7 +161,6 @@ def test_a_mutated_table_of_parquet_has_all_rows_or_is_refused(here, harm):
         assert made.found.startswith("60 rows")
 
 
-@property_test
 @given(which=st.integers(0, 99), harm=st.one_of(st.just(("gone", None)), OF_BYTES))
 def test_fields_of_zarr_that_are_mutated_are_added_with_all_frames_or_refused(here, which, harm):
     pytest.importorskip("zarr")
@@ -189,7 +181,6 @@ def test_fields_of_zarr_that_are_mutated_are_added_with_all_frames_or_refused(he
         assert made.found.startswith("80 x 16 x 16")
 
 
-@property_test
 @given(which=st.integers(0, 99), harm=st.one_of(st.just(("copied", None)), OF_BYTES))
 def test_mutated_pictures_are_all_added_or_one_is_refused_by_name(here, which, harm):
     folder = here / "pics"

@@ -12,7 +12,7 @@ import publisher_reference as reference
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mutations import OF_BYTES, OF_TEXT, mutated, property_test
+from mutations import OF_BYTES, OF_TEXT, mutated
 from scipy.io import loadmat, savemat
 
 from bench.contract import BenchError
@@ -108,7 +108,6 @@ CUB = ("images.txt", "image_class_labels.txt", "train_test_split.txt")
         ("imagenet-a", "classnames.txt"),
     ],
 )
-@property_test
 @given(harm=OF_TEXT)
 def test_a_mutated_list_of_lines(here, name, file, harm):
     path = ready(here, name, file)
@@ -133,7 +132,6 @@ MATLAB = [
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
 @pytest.mark.parametrize(("name", "file", "key"), MATLAB)
-@property_test
 @given(harm=OF_BYTES)
 def test_a_mutated_file_of_matlab(here, name, file, key, packed, harm):
     path = ready(here, name, file)
@@ -188,7 +186,6 @@ def changed(values, what, i):
 
 
 @pytest.mark.parametrize(("name", "file", "key"), MATLAB)
-@property_test
 @given(what=st.sampled_from(sorted(VALUES)), i=st.integers(0, 9))
 def test_mutated_values_of_matlab(here, name, file, key, what, i):
     path = ready(here, name, file)

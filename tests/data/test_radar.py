@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given
-from mutations import OF_BYTES, mutated, property_test
+from mutations import OF_BYTES, mutated
 
 from bench.data.catalog import CATALOG
 from bench.data.fields import frames, radar
@@ -329,7 +329,6 @@ def one_frame(copy, monkeypatch, request):
 
 # Not of MRMS: over damaged files eccodes spoils the memory of its process, which ends sooner or later.
 @pytest.mark.parametrize("one_frame", ["knmi", "fmi", "meteoswiss", "bom"], indirect=True)
-@property_test
 @given(harm=OF_BYTES)
 def test_a_mutated_frame_has_all_its_cells_or_is_named(one_frame, harm):
     path, whole, layout = one_frame

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rating_reference as reference
 from data_command import bench
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.contract import BenchError
@@ -194,7 +194,6 @@ EDITS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(EDITS)
 def test_a_mutated_file_has_as_many_ratings_as_lines_or_is_refused(tmp_path, edits):
     path = tmp_path / "ratings_Books.csv"

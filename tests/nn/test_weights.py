@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.contract import BenchError
@@ -129,7 +129,6 @@ def test_what_is_wrong_with_a_file_is_said_with_what_to_do(tmp_path, name):
     assert "weights_only" not in str(e.value), "no advice of torch's to execute what is in a file"
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(["pt", "safetensors"]), st.integers(0, 10**6), st.binary(min_size=1, max_size=4))
 def test_a_mutated_file_is_the_same_network_or_refused(tmp_path, kind, at, new):
     path = tmp_path / f"w.{kind}"

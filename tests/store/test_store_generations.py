@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 from conftest import make_record
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.contract import STATUSES, Record
@@ -145,7 +145,6 @@ steps = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(any_records(), min_size=1, max_size=10), steps)
 def test_of_any_records_the_greatest_counts_and_every_number_stays(written, taken):
     url = f"memory://{uuid.uuid4().hex}"

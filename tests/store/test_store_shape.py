@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from conftest import make_cell, make_record
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.contract import BenchError, Record, digest
@@ -229,7 +229,6 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_changed_record_reads_well_everywhere_or_is_set_aside(commands, tmp_path, data):
     look, cells = commands

@@ -1,7 +1,7 @@
 """Suite files as editors and strangers make them: their values, or a message that names file and line."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.contract import BenchError
@@ -62,12 +62,6 @@ def test_a_folder_is_no_suite(sandbox, bench):
 EDITS = st.lists(st.tuples(st.integers(0, len(GOOD)), st.integers(0, 4), st.binary(max_size=4)), max_size=4)
 
 
-@settings(
-    max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    deadline=None,
-    derandomize=True,
-)
 @given(EDITS)
 def test_a_mutated_suite_is_read_or_refused_and_never_a_traceback(sandbox, edits):
     data = GOOD.encode()

@@ -8,7 +8,7 @@ import pytest
 from controlnet_brought import TEST
 from hypothesis import given
 from hypothesis import strategies as st
-from mutations import OF_BYTES, mutated, property_test
+from mutations import OF_BYTES, mutated
 from PIL import Image
 
 from bench.contract import BenchError
@@ -30,7 +30,6 @@ def content(found):
 ENCODED = st.tuples(st.just("encoded"), st.sampled_from(("utf-16", "utf-8-sig", "latin-1")))
 
 
-@property_test
 @given(harm=OF_BYTES | ENCODED)
 def test_mutated_captions(root, harm):
     file, whole = root / "coco/annotations/captions_val2017.json", root / "whole"
