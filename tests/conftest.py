@@ -45,8 +45,8 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Property tests draw the same examples in every run, so that none can fail by chance or for being slow. After a
-# change of what one is about: `pytest --hypothesis-profile=thorough FILE` draws many more, and others each time.
+# Property tests draw the same examples in every run, so that none can fail by chance or for being slow. After
+# a change of what one is about: `pytest --hypothesis-profile=thorough FILE` draws many more, and other ones.
 settings.register_profile(
     "same", max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
