@@ -100,7 +100,7 @@ def test_what_plans_shows_or_is_never_reached_makes_nothing_stale(copy):
             metric.replace("digits=0", "digits=1").replace("trained", "all"),
         ),
         f"{DOMAIN}track.py": ("Multi-domain learning: images and recommenders", "Another title"),
-        f"{DOMAIN}settings.py": ("    rows: int = 0\n", "    rows: int = 0\n    extra: float = 0.5\n"),
+        f"{DOMAIN}settings.py": ("    rows: Count = 0\n", "    rows: Count = 0\n    extra: float = 0.5\n"),
         "bench/nn/diffusion.py": ("", "\n\ndef never_called(x: int) -> int:\n    return x + 1\n"),
         "bench/tracks/ood/nets/clip.py": ("", "\n\nUNUSED = 3\n"),
         "bench/data/splitting.py": ("", "\n\n# a comment\n"),

@@ -34,10 +34,9 @@ def patch_regression(data: ForecastingData, hp: Mapping[str, Any], ctx: Context)
     frames = filled(known.inputs, data.transform)
     y = (known.targets - frames[:, -1:]).reshape(len(frames), -1, *frames.shape[3:]).transpose(0, 2, 3, 1)
     n, H, W = y.shape[:3]
-    per = max(1, hp["cells"] // n)
     P, Y = [], []
     for i in range(n):
-        at = rng.permutation(H * W)[:per]
+        at = rng.permutation(H * W)[: max(1, hp["cells"] // n)]
         at = at[np.isfinite(y[i].reshape(H * W, -1)[at]).all(1)]
         P.append(patches(frames[i : i + 1], hp["side"])[0].reshape(H * W, -1)[at])
         Y.append(y[i].reshape(H * W, -1)[at])
@@ -55,8 +54,6 @@ def patches(frames: np.ndarray, side: int) -> np.ndarray:
     """(n, T, C, H, W) -> (n, H, W, T * C * side * side)."""
     import numpy as np
 
-    edge = side // 2
-    padded = np.pad(frames, [(0, 0)] * 3 + [(edge, edge)] * 2, mode="edge")
+    padded = np.pad(frames, [(0, 0)] * 3 + [(side // 2, side // 2)] * 2, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(3, 4))
-    n, _, _, rows, columns = frames.shape
-    return windows.transpose(0, 3, 4, 1, 2, 5, 6).reshape(n, rows, columns, -1)
+    return windows.transpose(0, 3, 4, 1, 2, 5, 6).reshape(len(frames), *frames.shape[3:], -1)

@@ -3,7 +3,7 @@
 What a plugin needs for a picture or a derived table of its own is named here (see `registry` for an example).
 """
 
-from bench.board.plots.canvas import draw
+from bench.board.canvas import draw
 from bench.board.registry import DerivedTable, Picture, picture, table
 
 __all__ = ["DerivedTable", "Picture", "draw", "picture", "table"]

@@ -12,8 +12,8 @@ from PIL import Image
 from sample_board import BoardTrack
 
 from bench.board.model import Board
+from bench.board.plots import forecast_measures, paired_series
 from bench.board.plots import forecasts as plot
-from bench.board.plots import paired_series
 from bench.board.spec import BoardSpec, RowInfo, Slot
 from bench.contract import BenchError, Metric, Record, Task
 from bench.tracks.forecasting import views
@@ -155,7 +155,7 @@ def measured(members, *, thresholds=False):
 def test_all_measures_of_each_task_are_drawn_by_lead_with_ranks_and_spectrum():
     rows = {"steps": None, "lagged": None}
     series = {"steps": measured(8, thresholds=True), "lagged": measured(4)}
-    made = plot.measures(board(rows, tasks=("rain", "storm"), series=series))
+    made = forecast_measures.measures(board(rows, tasks=("rain", "storm"), series=series))
     names = [p.name.removeprefix("forecasting-") for p in made]
     assert names == ["by-lead", "ranks", "spectra"]
     for picture in made:
@@ -169,23 +169,23 @@ def test_a_row_has_its_colour_on_every_task(monkeypatch):
     """Also where the row before it has no result, as STEPS on wind."""
     series = {"steps": measured(8), "lagged": measured(8)}
     made = board({"steps": None, "lagged": None}, tasks=("rain", "wind"), series=series)
-    read = plot._series
+    read = forecast_measures._series
     monkeypatch.setattr(
-        plot, "_series",
+        forecast_measures, "_series",
         lambda of, cell: ({}, []) if (cell.row, cell.task) == ("steps", "wind") else read(of, cell),
     )  # fmt: skip
     seen = []
-    monkeypatch.setattr(plot, "_spectra", lambda of, tasks: seen.append(dict(tasks)))
-    plot.measures(made)
+    monkeypatch.setattr(forecast_measures, "_spectra", lambda of, tasks: seen.append(dict(tasks)))
+    forecast_measures.measures(made)
     assert [k for k, _, _ in seen[0]["rain"]] == [0, 1]
     assert [(k, label[:6]) for k, label, _ in seen[0]["wind"]] == [(1, "Lagged")]
 
 
 def test_a_row_with_one_member_has_no_ranks_and_a_task_without_series_no_panel():
     series = {"steps": measured(8), "lagged": measured(1)}
-    _, ranks, _ = plot.measures(board({"steps": None, "lagged": None}, series=series))
+    _, ranks, _ = forecast_measures.measures(board({"steps": None, "lagged": None}, series=series))
     assert "Lagged" not in ranks.svg
-    assert plot.measures(board({"steps": None, "lagged": None})) == []
+    assert forecast_measures.measures(board({"steps": None, "lagged": None})) == []
 
 
 def test_forecast_and_observation_and_unlike_maps_are_never_averaged_into_one_line():
@@ -199,4 +199,4 @@ def test_the_reference_the_best_row_and_all_rows_of_claims_are_drawn():
     from bench.tracks.forecasting.track import TRACK
 
     claimed = {r for c in TRACK.claims for side in (c.rows, c.over, *c.also) for r in side}
-    assert len(claimed | {TRACK.reference}) + 1 <= plot._MAX_ROWS
+    assert len(claimed | {TRACK.reference}) + 1 <= plot.MAX_ROWS

@@ -167,11 +167,12 @@ def weights(dataset):
 
 
 def of_controlnet() -> Sequence[Path]:
-    """Folders of networks, and of training pictures as latents."""
+    """Folders of networks, and of training pictures as latents with their conditions."""
     root = catalog.root()
     prepared = root.parent / "stages" / controlnet_photographs.PREPARED
     shards = [prepared / str(k) for k in range(controlnet_photographs.SHARDS)]
-    return [root / controlnet_brought.RUN.diffusion, *shards, *(s / "latents.npy" for s in shards)]
+    files = (s / name for s in shards for name in ("latents.npy", "maps.zip"))
+    return [root / controlnet_brought.RUN.diffusion, *shards, *files]
 
 
 LAPTOP = {

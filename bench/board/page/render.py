@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.board.canvas import outliers
 from bench.board.page.embedded import Embedded
-from bench.board.plots.canvas import outliers
 from bench.board.registry import pictures, tables
 from bench.board.text import claims
 from bench.board.text import formatting as fmt

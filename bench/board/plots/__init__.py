@@ -1,1 +1,1 @@
-"""Pictures of a board: one kind a file, found by `bench.board.registry`. All are drawn with `canvas`."""
+"""Pictures of a board: one kind a file, found by `bench.board.registry`, drawn with `bench.board.canvas`."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.board.canvas import INK, PALETTE, draw, plain
 from bench.board.inference.claims import in_front
-from bench.board.plots.canvas import INK, PALETTE, draw, plain
 from bench.board.registry import Picture, picture
 from bench.contract import SHEET_COLUMNS
 

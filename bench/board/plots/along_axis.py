@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.board.canvas import INK, PALETTE, draw, plain
 from bench.board.curves import Curve, curves, in_doublings
 from bench.board.inference.claims import in_front
-from bench.board.plots.canvas import INK, PALETTE, draw, plain
 from bench.board.registry import Picture, picture
 
 if TYPE_CHECKING:

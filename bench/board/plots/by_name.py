@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.board.plots.canvas import INK, draw, plain
+from bench.board.canvas import INK, draw, plain
 from bench.board.registry import Picture, picture
 from bench.board.text import formatting as fmt
 

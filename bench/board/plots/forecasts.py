@@ -1,4 +1,4 @@
-"""What rows forecast: all measures by lead, and of one test window a figure and an animation, for each task.
+"""What rows forecast of one test window: a figure and an animation for each task.
 
 Records keep the window as grey squares (the views named `FORECAST`), beside what was observed; here they get
 colours.
@@ -9,22 +9,19 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.board.canvas import INK, plain
 from bench.board.inference.claims import in_front
-from bench.board.plots.canvas import INK, PALETTE, draw, plain
 from bench.board.registry import Picture, picture
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from bench.board.model import Board
-    from bench.board.view import CellView, RowView
+    from bench.board.view import RowView
 
 #: The name under which the record of a cell names its view.
 FORECAST = "forecast"
@@ -36,11 +33,8 @@ LINES = {
 }  # fmt: skip
 #: Brightness from which on a cell has a value, and brightness of the lower limit of the scale.
 _VALUE, _LOWER = 16, 32
-_MAX_ROWS, _MAX_TASKS = 9, 8
-#: Measures by lead, a line of panels each: what its axis says, and the series, drawn solid and dashed.
-_BY_LEAD = (
-    ("CRPS", ("crps",)), ("error, spread", ("rmse", "spread")), ("CSI", ("csi",)), ("FSS", ("fss",)),
-)  # fmt: skip
+#: Of a board are shown at most so many rows, and so many tasks.
+MAX_ROWS, MAX_TASKS = 9, 8
 #: CSS pixels a side of a square, of the names of rows, of the names of lines; milliseconds of a frame.
 _SIDE, _LEFT, _TOP, _MS = 72, 150, 18, 900
 _HOW = (
@@ -68,20 +62,20 @@ def forecasts(board: Board) -> list[Picture]:
 
 def _tasks(board: Board) -> list[tuple[str, list[_Shown]]]:
     """Tasks with the views of their rows."""
-    rows, found = _rows(board), list[tuple[str, list[_Shown]]]()
+    rows, found = rows_shown(board), list[tuple[str, list[_Shown]]]()
     for t, task in enumerate(board.tasks):
         shown = [s for row in rows if (s := _view(board, row, t)) is not None]
-        if shown and len(found) < _MAX_TASKS:
+        if shown and len(found) < MAX_TASKS:
             found.append((task.name, shown))
     return found
 
 
-def _rows(board: Board) -> list[RowView]:
+def rows_shown(board: Board) -> list[RowView]:
     """The reference, the rows of the claims and the best row, as they are listed."""
     compared = [row for group in in_front(board) for row in group]
     best = [r.info.row for r in board.rows[:1]]
     chosen = list(dict.fromkeys([board.spec.track.reference, *best, *compared]))
-    return [r for r in board.every_row if r.info.row in chosen[:_MAX_ROWS]]
+    return [r for r in board.every_row if r.info.row in chosen[:MAX_ROWS]]
 
 
 def _view(board: Board, row: RowView, task: int) -> _Shown | None:
@@ -185,147 +179,3 @@ def _picture(
     )
     svg = f'{head} style="width:100%">{"".join(parts)}</svg>'
     return Picture(f"{board.spec.track.name}-{name}", svg, caption, round(width))
-
-
-# ------------------------------------------------------------------------------------ measures of all windows
-
-#: Of a row its number, by which it is drawn, its label, and its series on a task, means over seeds: name ->
-#: values.
-_Lines = Sequence[tuple[int, str, Mapping[str, np.ndarray]]]
-
-
-@picture("forecast-measures", track="forecasting", order=40)
-def measures(board: Board) -> list[Picture]:
-    """For the same rows: what is measured by lead, how observations rank among members, and the spectrum."""
-    tasks, leads = list[tuple[str, _Lines]](), dict[str, list[Any]]()
-    rows = _rows(board)
-    for t, task in enumerate(board.tasks[:_MAX_TASKS]):
-        read = [_series(board, r.cells[t]) for r in rows]
-        names = [plain(r.info.label) for r in rows]
-        if found := [(k, names[k], series) for k, (series, _) in enumerate(read) if series]:
-            tasks.append((task.name, found))
-            leads[task.name] = next(at for _, at in read if at)
-    if not tasks:
-        return []
-    shown = [_by_lead(board, tasks, leads)]
-    for make, name in ((_ranks, "ranks"), (_spectra, "spectrum")):
-        having = [(task, only) for task, lines in tasks if (only := [r for r in lines if name in r[2]])]
-        if having:
-            shown.append(make(board, having))
-    return shown
-
-
-def _series(board: Board, cell: CellView) -> tuple[dict[str, np.ndarray], list[Any]]:
-    """The series of a cell by name, means over the seeds that have them in one shape; and its leads."""
-    of: dict[str, list[np.ndarray]] = {}
-    leads: list[Any] = []
-    for record in board.records(cell):
-        for name, raw in record.series.items():
-            of.setdefault(name, []).append(np.array(raw["data"], float))
-            leads = leads or list(raw["coords"].get("lead", ()))
-    same = {name: [v for v in values if v.shape == values[0].shape] for name, values in of.items()}
-    return {name: _mean(np.stack(values)) for name, values in same.items()}, leads
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Over the first axis, without what is NaN; NaN where all are."""
-    seen = ~np.isnan(values)
-    found: np.ndarray = np.where(seen, values, 0).sum(0) / np.where(seen.any(0), seen.sum(0), np.nan)
-    return found
-
-
-def _by_lead(board: Board, tasks: Sequence[tuple[str, _Lines]], leads: Mapping[str, list[Any]]) -> Picture:
-    there = {name for _, lines in tasks for _, _, series in lines for name in series}
-    panels = [(what, names) for what, names in _BY_LEAD if there.intersection(names)]
-
-    def on(figure: Figure) -> str:
-        grid = figure.subplots(len(panels), len(tasks), squeeze=False, sharex="col")
-        for axes, (what, names) in zip(grid, panels, strict=True):
-            axes[0].set_ylabel(what)
-            for ax, (task, lines) in zip(axes, tasks, strict=True):
-                for k, label, series in lines:
-                    for name, style in zip(names, ("-", (0, (3, 2))), strict=False):
-                        if name in series:
-                            # Events are by threshold first: their mean is that of the board's column.
-                            y = series[name] if series[name].ndim == 1 else _mean(series[name])
-                            ax.plot(leads[task], y, label=label, linestyle=style, **_look(k))
-        for ax, (task, _) in zip(grid[0], tasks, strict=True):
-            ax.set_title(plain(task))
-        for ax in grid[-1]:
-            ax.set_xlabel("lead")
-        _legend(figure, grid.ravel())
-        return (
-            "What is measured by lead, on each task's own scale, means over seeds: CRPS; root mean square"
-            " error of the mean (solid) and spread (dashed), equal of a reliable ensemble; CSI and FSS, means"
-            " over thresholds. Empty: the task has no thresholds."
-        )
-
-    return draw(board, "by-lead", on, *_size(len(tasks), 1.6 * len(panels)))
-
-
-def _ranks(board: Board, tasks: Sequence[tuple[str, _Lines]]) -> Picture:
-    def on(figure: Figure) -> str:
-        axes = figure.subplots(1, len(tasks), squeeze=False)[0]
-        for ax, (task, lines) in zip(axes, tasks, strict=True):
-            for k, label, series in lines:
-                share = _mean(series["ranks"])
-                if len(share) > 2:  # of one forecast it only says how often it was too low
-                    ax.plot(np.linspace(0, 1, len(share)), share * len(share), label=label, **_look(k))
-            ax.axhline(1, color=INK, linewidth=0.8, linestyle=":")
-            ax.set_title(plain(task))
-            ax.set_xlabel("rank")
-        axes[0].set_ylabel("share × ranks")
-        _legend(figure, axes)
-        return (
-            "Where observations rank among the members, from below all (0) to above all (1), over all leads:"
-            " 1 everywhere of a reliable ensemble, high ends of one with too little spread. Cells without"
-            " rain are at the floor of the scale in observation and members alike, whose rank is shared."
-        )
-
-    return draw(board, "ranks", on, *_size(len(tasks), 2.4))
-
-
-def _spectra(board: Board, tasks: Sequence[tuple[str, _Lines]]) -> Picture:
-    def on(figure: Figure) -> str:
-        axes = figure.subplots(1, len(tasks), squeeze=False)[0]
-        for ax, (task, lines) in zip(axes, tasks, strict=True):
-            observed = lines[0][2]["spectrum"][1, -1]
-            waves = np.arange(1, len(observed) + 1)
-            ax.plot(waves, observed, color=INK, linewidth=2.4, alpha=0.5, label="observed")
-            for k, label, series in lines:
-                ax.plot(waves, series["spectrum"][0, -1], label=label, **_look(k))
-            ax.set_xscale("log")
-            ax.set_yscale("log")
-            for axis in (ax.xaxis, ax.yaxis):
-                axis.set_major_formatter(lambda v, _: f"{v:g}")
-                axis.set_minor_formatter(lambda v, _: "")
-            ax.set_title(plain(task))
-            ax.set_xlabel("cycles a window")
-        axes[0].set_ylabel("power")
-        _legend(figure, axes)
-        return (
-            "Power of the members (of one forecast, of itself) at the last lead by wavenumber, beside what"
-            " was observed: less at high wavenumbers is blur. Of windows that were observed everywhere."
-        )
-
-    return draw(board, "spectra", on, *_size(len(tasks), 2.6))
-
-
-def _size(tasks: int, height: float) -> tuple[float, float]:
-    """Width and height of a figure with a column a task, and room for the legend."""
-    return max(5.0, 2.1 * tasks), height + 0.8
-
-
-def _look(k: int) -> dict[str, Any]:
-    return {"color": PALETTE[k % len(PALETTE)], "linewidth": 1.3, "alpha": 0.6 if k >= len(PALETTE) else 1.0}
-
-
-def _legend(figure: Figure, axes: Iterable[Axes]) -> None:
-    """One for all panels, below them: names of rows are long."""
-    handles: dict[str, Any] = {}
-    for ax in axes:
-        handles |= {label: h for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    columns = max(1, int(figure.get_figwidth() // 2.4))
-    figure.legend(
-        handles.values(), handles, loc="outside lower left", frameon=False, fontsize=8, ncols=columns
-    )  # fmt: skip

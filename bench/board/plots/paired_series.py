@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.board.plots.canvas import INK, PALETTE, draw, plain
+from bench.board.canvas import INK, PALETTE, draw, plain
 from bench.board.registry import Picture, picture
 
 if TYPE_CHECKING:

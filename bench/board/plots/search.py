@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.board.plots.canvas import PALETTE, draw, plain
+from bench.board.canvas import PALETTE, draw, plain
 from bench.board.registry import Picture, picture
 from bench.board.search import SAMPLERS, Rule, curve
 from bench.board.tables.search import under

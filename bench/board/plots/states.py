@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.board.plots.canvas import INK, draw, plain
+from bench.board.canvas import INK, draw, plain
 from bench.board.registry import Picture, picture
 from bench.board.spec import STATES
 from bench.contract import SYMBOLS

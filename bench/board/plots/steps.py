@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.board.canvas import INK, PALETTE, draw, plain
 from bench.board.inference.claims import in_front
-from bench.board.plots.canvas import INK, PALETTE, draw, plain
 from bench.board.registry import Picture, own_series, picture
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.board.canvas import PALETTE, draw, outliers, plain
 from bench.board.inference.claims import in_front
-from bench.board.plots.canvas import PALETTE, draw, outliers, plain
 from bench.board.registry import Picture, picture
 
 if TYPE_CHECKING:

@@ -159,7 +159,9 @@ def normals(near: np.ndarray) -> np.ndarray:
     from scipy.ndimage import sobel
 
     ground = _scaled(near)[..., 0] >= _BACKGROUND
-    across, down = (sobel(near[..., 0], axis, mode="mirror") * ground for axis in (2, 1))
+    # One by one: the operator smooths along every axis that it does not take the slope of.
+    slopes = [[sobel(one, axis, mode="mirror") for axis in (1, 0)] for one in near[..., 0]]
+    across, down = np.moveaxis(np.array(slopes), 1, 0) * ground
     vectors = np.stack([across, down, np.full_like(across, _TOWARDS)], axis=-1)
     vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
     return (vectors * 127.5 + 127.5).astype(np.uint8)
