@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine with Python 3.11 or newer:
 #   make run    set up, run the tour on real data, print the leaderboard, write results/index.html
-#   make test   set up, run every test
+#   make test   set up, run the tests
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -10,7 +10,7 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: run test fast lint check perf gpu gpu-wheels clean
+.PHONY: run test fast nightly lint check perf gpu gpu-wheels clean
 
 run: $(VENV)/.run
 	$(BIN)/bench tour
@@ -20,7 +20,11 @@ test: $(VENV)/.dev
 
 # The fast tests: about a minute.
 fast: $(VENV)/.dev
-	$(PYTEST) -m "not slow and not perf"
+	$(PYTEST) -m "not slow and not perf and not nightly"
+
+# Tests of minutes that guard what seldom changes, one after the other.
+nightly: $(VENV)/.dev
+	$(BIN)/python -m pytest -m nightly
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

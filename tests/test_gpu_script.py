@@ -66,6 +66,7 @@ def test_without_a_gpu_it_says_so_at_once_and_leaves_nothing(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(3600)
 def test_the_whole_way_in_small_sizes_without_ray_and_on_again(tmp_path):
     """In a Python that has only what a bare GPU machine has, so that what is copied to it is enough."""

@@ -77,11 +77,18 @@ def goes_on(sandbox, done):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [LOCAL, RAY])
 @pytest.mark.parametrize(
-    ("number", "all_of_them"),
-    [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGTERM, True)],
-    ids=["terminal", "kill", "scheduler"],
+    ("how", "number", "all_of_them"),
+    [
+        pytest.param(["--local"], signal.SIGINT, True, id="terminal-local"),
+        pytest.param(["--local"], signal.SIGTERM, False, id="kill-local"),
+        pytest.param(["--local"], signal.SIGTERM, True, id="scheduler-local"),
+        pytest.param([], signal.SIGINT, True, id="terminal-ray", marks=pytest.mark.ray),
+        pytest.param([], signal.SIGTERM, False, id="kill-ray", marks=[pytest.mark.ray, pytest.mark.nightly]),
+        pytest.param(
+            [], signal.SIGTERM, True, id="scheduler-ray", marks=[pytest.mark.ray, pytest.mark.nightly]
+        ),
+    ],
 )
 def test_an_interrupt_leaves_a_store_that_goes_on(sweep, how, number, all_of_them):
     process = started_and_held(sweep, how, {0, 1, 2})
