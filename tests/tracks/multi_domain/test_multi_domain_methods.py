@@ -132,11 +132,11 @@ def test_every_row_takes_the_same_steps_with_as_many_rows_and_answers_in_shape(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
-def test_the_same_seed_gives_the_same_answer(row, tmp_path):
+def test_another_seed_gives_another_answer(row, tmp_path):
+    """That one seed gives one answer is what `bench check` looks for in every row."""
     data, _ = toy.images((40, 24), steps=5)
-    a, b, other = (run(row, data, tmp_path, seed=s)[0] for s in (1, 1, 2))
-    assert np.array_equal(a["test"], b["test"])
-    assert not np.array_equal(a["test"], other["test"])
+    one, other = (run(row, data, tmp_path, seed=s)[0] for s in (1, 2))
+    assert not np.array_equal(one["test"], other["test"])
 
 
 @pytest.mark.slow
