@@ -1,5 +1,6 @@
 """Which cells share a GPU, decided from what is measured; without a GPU."""
 
+import os
 import threading
 from dataclasses import astuple, replace
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from bench.contract import BenchError, Needs, Record, Task
 from bench.engine import worker
 from bench.engine.cluster import gpus as gpus_module
 from bench.engine.cluster.gpus import LOOKS, Gpus, Neighbours, ask_nvidia
-from bench.engine.cluster.node import Ended, NodeGoneError
+from bench.engine.cluster.node import Ended, NodeGoneError, Parent
 from bench.engine.cluster.packing import MOST, Measured, Packing, with_gpu
 from bench.engine.execute import units
 from bench.engine.forkserver import DEVICE_MEMORY, Outcome
@@ -309,9 +310,23 @@ def test_an_actor_runs_what_it_was_given_and_reports(how, said):
 
     actor = object.__new__(CellActor)
     actor.at, actor.units, actor.node = "a", {"r0": cell(0)}, SimpleNamespace(run=run)
+    actor.raylet = Parent.of(os.getpid())
     actor.take("r0", 2, {}, Deadline(None), None, 0.25, True)
     report = actor.step()
     assert [(u.key, u.attempt, u.needs.gpu, u.packed) for u in given] == [("r0", 2, 0.25, True)]
     plain = dict.fromkeys(("status", "reason", "ended", "file", "stop", "lost", "no_room", "crowded"), "")
     wanted = {**plain, "measured": (), "key": "r0", "node_id": "a", "done": True, **said}
     assert {k: v for k, v in report.items() if k != "node"} == wanted
+
+
+@pytest.mark.ray
+def test_an_actor_that_outlives_its_node_takes_no_cell(monkeypatch):
+    from bench.engine.cluster import actor as module
+
+    monkeypatch.setattr(module, "UNKNOWN_S", 0.0)
+    actor = object.__new__(module.CellActor)
+    actor.at, actor.units, actor.node = "a", {"r0": cell(0)}, None
+    actor.raylet = Parent(os.getpid(), 0)  # another process has the raylet's number by now
+    actor.take("r0", 1, {}, module.Deadline(None), None, 1.0, False)
+    report = actor.step()
+    assert (report["key"], report["lost"], report["status"]) == ("", "", "")
