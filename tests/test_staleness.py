@@ -158,8 +158,8 @@ def test_a_network_and_a_helper_two_imports_away_make_stale_what_reaches_them(co
     dcnv2 = copy.after({"bench/tracks/embedding_scale/nets/dcnv2.py": ("", "\n\nclass Single:\n    pass\n")})
     assert {(track, row) for track, row, _ in dcnv2} == {
         ("embedding_scale", f"{m}/dcnv2")
-        for m in ("single", "single-wide", "multi", "multi-shared", "multi-norm-aligned", "multi-space-similarity",
-                  "single-regularised", "single-singular-values")
+        for m in ("single", "single-wide", "multi", "multi-shared", "multi-norm-aligned",
+                  "multi-space-similarity", "single-regularised", "single-singular-values")
     }  # fmt: skip
     assert all(c.startswith("Single changed") for causes in dcnv2.values() for c in causes)
     split = copy.after(
