@@ -110,15 +110,19 @@ class Space:
             return [study.ask(fixed_distributions=self._of).params for _ in range(n)]
 
     def _study(self, sampler: optuna.samplers.BaseSampler, direction: str = "maximize") -> optuna.Study:
-        return self._optuna.create_study(sampler=sampler, direction=direction)
+        study: optuna.Study = self._optuna.create_study(sampler=sampler, direction=direction)
+        return study
 
     def _distribution(self, d: Dimension) -> BaseDistribution:
         make = self._optuna.distributions
+        found: BaseDistribution
         if d.choices:  # by number: a choice may be a list
-            return make.CategoricalDistribution(tuple(range(len(d.choices))))
-        if d.integer:
-            return make.IntDistribution(int(d.low), int(d.high), log=d.log)
-        return make.FloatDistribution(d.low, d.high, log=d.log)
+            found = make.CategoricalDistribution(tuple(range(len(d.choices))))
+        elif d.integer:
+            found = make.IntDistribution(int(d.low), int(d.high), log=d.log)
+        else:
+            found = make.FloatDistribution(d.low, d.high, log=d.log)
+        return found
 
     def _draw(self, index: int, params: Mapping[str, Any]) -> Draw:
         parts: dict[str, dict[str, Any]] = {"hp": {}, "run": {}}
