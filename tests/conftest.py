@@ -48,7 +48,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Property tests draw the same examples in every run, so that none can fail by chance or for being slow. After
 # a change of what one is about: `pytest --hypothesis-profile=thorough FILE` draws many more, and other ones.
 settings.register_profile(
-    "same", max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    "same", max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 settings.register_profile("thorough", settings.get_profile("same"), max_examples=400, derandomize=False)
 settings.load_profile("same")

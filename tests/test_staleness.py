@@ -171,6 +171,7 @@ def test_a_network_and_a_helper_two_imports_away_make_stale_what_reaches_them(co
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_metric_makes_its_track_stale_until_it_is_verified(copy, tmp_path):
     """A two-line metric: every cell of the track is stale; one of each row and kind is run again, the rest is
     stamped.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
+#: For files whose preparation takes a second or so: a fifth of the examples of other tests.
+few = settings(max_examples=settings().max_examples // 5)
 #: Edits of a file: where, as a share of it, how many bytes go, and what stands there instead.
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3), st.binary(max_size=3)), min_size=1, max_size=3)
 #: A file of any kind is cut off, written twice or has other bytes in it.

@@ -9,16 +9,13 @@ import field_reference as reference
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from mutations import OF_BYTES, mutated
+from mutations import OF_BYTES, few, mutated
 
 from bench.data.catalog import CATALOG
 from bench.data.fields import arrays, frames, nimrod
 from bench.errors import BenchError
-
-#: Preparing such files takes a second or so: a fifth of the examples of other tests.
-few = settings(max_examples=settings().max_examples // 5)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ import pytest
 import rating_reference as ratings
 from hypothesis import given
 from hypothesis import strategies as st
-from mutations import EDITS, OF_BYTES, edited, mutated
+from mutations import EDITS, OF_BYTES, edited, few, mutated
 
 from bench.contract import BenchError
 from bench.data.brought import entries, fields, images, tables
@@ -127,6 +127,7 @@ def test_a_table_that_was_added_is_the_same_or_refused(here, edits):
         assert len(found.label) == 200
 
 
+@few
 @given(edits=EDITS)
 def test_fields_that_are_mutated_are_added_with_all_frames_or_refused(here, edits):
     pytest.importorskip("h5netcdf")
@@ -161,6 +162,7 @@ def test_a_mutated_table_of_parquet_has_all_rows_or_is_refused(here, harm):
         assert made.found.startswith("60 rows")
 
 
+@few
 @given(which=st.integers(0, 99), harm=st.one_of(st.just(("gone", None)), OF_BYTES))
 def test_fields_of_zarr_that_are_mutated_are_added_with_all_frames_or_refused(here, which, harm):
     pytest.importorskip("zarr")
