@@ -207,6 +207,11 @@ class Sweep:
             self.in_progress[key] = (self.in_progress[key][0], time.monotonic())
             self.on_change(self)
 
+    def runs_on(self, key: str, node: str) -> None:
+        """It is known now on which node a unit runs."""
+        if key in self.in_progress:
+            self.nodes[key] = node
+
     def running(self) -> list[tuple[Unit, float]]:
         """Units that have a worker, with the seconds since they got it."""
         return [(u, _since(since)) for u, since in self.in_progress.values() if since is not None]

@@ -1,6 +1,7 @@
 """Which cells share a GPU, decided from what is measured; without a GPU."""
 
 import os
+import platform
 import threading
 from dataclasses import astuple, replace
 from types import SimpleNamespace
@@ -311,7 +312,7 @@ def test_an_actor_runs_what_it_was_given_and_reports(how, said):
     actor = object.__new__(CellActor)
     actor.at, actor.units, actor.node = "a", {"r0": cell(0)}, SimpleNamespace(run=run)
     actor.raylet = Parent.of(os.getpid())
-    actor.take("r0", 2, {}, Deadline(None), None, 0.25, True)
+    assert actor.take("r0", 2, {}, Deadline(None), None, 0.25, True) == f"{platform.node()} (a)"
     report = actor.step()
     assert [(u.key, u.attempt, u.needs.gpu, u.packed) for u in given] == [("r0", 2, 0.25, True)]
     plain = dict.fromkeys(("status", "reason", "ended", "file", "stop", "lost", "no_room", "crowded"), "")

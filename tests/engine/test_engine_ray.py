@@ -1,6 +1,7 @@
 """On Ray: the same records as without it; fractions of pretended GPUs; a node that goes away."""
 
 import json
+import platform
 import time
 from collections import Counter
 
@@ -139,6 +140,9 @@ def test_a_node_that_is_drained_ends_its_cells_and_gets_no_more(sandbox, cluster
             wait_for(lambda: "is about to take it away" in seen[0].left_out.get(nodes[1].node_id, ""))
             assert begun_on(nodes[1], sandbox) == on_it, "cells go on while the node is there"
             first = said("start")
+            wait_for(
+                lambda: set(seen[0].nodes.values()) == {f"{platform.node()} ({n.node_id[:6]})" for n in nodes}
+            )
             release(first[pid] for pid in on_it)
             wait_for(lambda: set(said("end")) == set(on_it))
             release(first.values())

@@ -101,13 +101,15 @@ class CellActor(tune.Trainable):
         approved: Collection[str] | None,
         gpu: float,
         packed: bool,
-    ) -> None:
-        """Take the cell that the next `step` runs. ``approved``: ids of the nodes that may run cells; None:
-        all. ``gpu``: what it has of GPUs; ``packed``: whether that is less than it declared.
+    ) -> str:
+        """Take the cell that the next `step` runs, and say on which node: by its host and the beginning of its
+        id, since a host may have several. ``approved``: ids of the nodes that may run cells; None: all.
+        ``gpu``: what it has of GPUs; ``packed``: whether that is less than it declared.
         """
         unit = replace(self.units[key], attempt=attempt, built=built)
         self.unit = with_gpu(unit, gpu, packed)
         self.deadline, self.approved = deadline, approved is None or self.at in approved
+        return f"{platform.node()} ({self.at[:6]})"
 
     def step(self) -> dict[str, Any]:
         """Run the cell; the trial ends with it."""

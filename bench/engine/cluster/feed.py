@@ -13,6 +13,8 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import ray
+from ray.exceptions import RayError
 from ray.tune import Callback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
@@ -200,21 +202,30 @@ class Feed(Searcher):
 
 
 class Guard(Callback):
-    """Ends Tune's loop on request, and gives a trial its cell when it begins."""
+    """Ends Tune's loop on request, gives a trial its cell when it begins, and hears on which node that is."""
 
     def __init__(self, feed: Feed, abort: threading.Event) -> None:
         self.feed, self.abort = feed, abort
+        #: What an actor that took a cell will answer -> the cell's key.
+        self._taken: dict[Any, str] = {}
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """A trial has its actor now. What is sent to it here arrives before the call that runs the trial."""
         what = self.feed.begin(trial.trial_id)
         if what is not None:
-            trial.temporary_state.ray_actor.take.remote(*what)
+            self._taken[trial.temporary_state.ray_actor.take.remote(*what)] = what[0]
 
     def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
-        """End the loop from inside."""
+        """End the loop from inside, or hear where cells began."""
         if self.abort.is_set():
             raise AbortedError
+        if not self._taken:
+            return
+        answered, _ = ray.wait(list(self._taken), num_returns=len(self._taken), timeout=0)
+        for answer in answered:
+            key = self._taken.pop(answer)
+            with suppress(RayError), self.feed.lock:  # of an actor that is gone, Tune tells
+                self.feed.sweep.runs_on(key, ray.get(answer))
 
     def __deepcopy__(self, memo: Any) -> Guard:
         return self
