@@ -102,8 +102,8 @@ class CellActor(tune.Trainable):
         gpu: float,
         packed: bool,
     ) -> str:
-        """Take the cell that the next `step` runs, and say on which node: by its host and the beginning of its
-        id, since a host may have several. ``approved``: ids of the nodes that may run cells; None: all.
+        """Take the cell that the next `step` runs, and say on which node: by its host and the beginning of
+        its id, since a host may have several. ``approved``: ids of the nodes that may run cells; None: all.
         ``gpu``: what it has of GPUs; ``packed``: whether that is less than it declared.
         """
         unit = replace(self.units[key], attempt=attempt, built=built)
