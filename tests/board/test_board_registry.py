@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from golden import as_text
 from sample_board import sample_board, sample_spec
 
 from bench.board import DerivedTable, registry
@@ -142,6 +143,15 @@ def test_a_mistake_in_our_own_files_is_no_users_mistake(contributor):
 def test_a_file_in_the_folder_is_all_that_a_picture_takes(contributor):
     contributor("board/plots/mine.py", PLUGIN)
     assert [p.name for p in pictures(sample_board())][-1] == "sample_ctr-cells"
+
+
+def test_a_table_wider_than_the_window_goes_on_below_and_names_its_rows_again():
+    heads = ("row", *(f"column {k}" for k in range(12)))
+    wide = DerivedTable("Wide", "a note", heads, [("a row of that name", *["0.1234 (0.1 to 0.2)"] * 12)])
+    out = as_text(with_elements(element(lambda board: wide)), 100)
+    assert max(map(len, out.splitlines())) <= 100
+    assert out.count("a row of that name") == 4, "three columns of numbers have room beside it"
+    assert all(head in out for head in heads)
 
 
 @pytest.mark.parametrize("folder", ["plots", "tables"])

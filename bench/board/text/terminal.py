@@ -33,7 +33,7 @@ def render(board: Board, *, width: int = 100) -> Group:
     title = board.spec.track.title or board.spec.track.name
     parts: list[RenderableType] = [Text(title, style="bold"), Text(headline(board)), Text()]
     if (said := claims.table(board)) is not None:
-        parts += [_table(said.heads, said.rows, said.words), Text()]
+        parts += [*_pieces(said.heads, said.rows, said.words, width), Text()]
     parts += [_notes((*families(board), *notes(board))), Text()]
     for caption, rows in (("", board.rows), ("Ablations (not ranked)", board.ablations)):
         if rows:
@@ -42,7 +42,7 @@ def render(board: Board, *, width: int = 100) -> Group:
             parts += _scores(board, rows, width)
     for t in tables(board):
         parts += [Text(), Text(t.title, style="bold").append(f"  {t.note}", style="not bold dim")]
-        parts += [_table(t.heads, t.rows, t.words)] if t.rows else []
+        parts += _pieces(t.heads, t.rows, t.words, width) if t.rows else []
     legend = "   ".join(f"{s} {meaning}" for s, meaning in fmt.used_symbols(board))
     if legend:
         parts += [Text(), Text(legend, style="dim")]
@@ -81,6 +81,37 @@ def _table(
     for row in rows:
         table.add_row(*(Text(c) if isinstance(c, str) else Text(c[0], style=c[1]) for c in row))
     return table
+
+
+def _pieces(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], words: Iterable[int], width: int
+) -> list[Table]:
+    """A table; where it is wider than ``width``, several, of which each begins with its first column."""
+    from rich.cells import cell_len
+
+    left = set(words)
+
+    def need(k: int) -> int:
+        texts = (heads[k], *(row[k] for row in rows))
+        longest = max(map(cell_len, texts))
+        if k not in left:
+            return longest + _GAP
+        word = max(cell_len(word) for text in texts for word in text.split() or ("",))
+        return max(word, min(longest, _LABEL) if k == 0 else 0) + _GAP
+
+    chunks, used = [[0]], need(0)
+    for k in range(1, len(heads)):
+        if used + need(k) > width and len(chunks[-1]) > 1:
+            chunks.append([0])
+            used = need(0)
+        chunks[-1].append(k)
+        used += need(k)
+    return [
+        _table(
+            [heads[k] for k in c], [[row[k] for k in c] for row in rows], [c.index(k) for k in c if k in left]
+        )
+        for c in chunks
+    ]
 
 
 def _scores(board: Board, rows: Sequence[RowView], width: int) -> list[RenderableType]:
