@@ -99,13 +99,14 @@ def _pieces(
         word = max(cell_len(word) for text in texts for word in text.split() or ("",))
         return max(word, min(longest, _LABEL) if k == 0 else 0) + _GAP
 
-    chunks, used = [[0]], need(0)
-    for k in range(1, len(heads)):
-        if used + need(k) > width and len(chunks[-1]) > 1:
+    name, *others = map(need, range(len(heads)))
+    chunks, used = [[0]], name
+    for k, wanted in enumerate(others, 1):
+        if used + wanted > width and len(chunks[-1]) > 1:
             chunks.append([0])
-            used = need(0)
+            used = name
         chunks[-1].append(k)
-        used += need(k)
+        used += wanted
     return [
         _table(
             [heads[k] for k in c], [[row[k] for k in c] for row in rows], [c.index(k) for k in c if k in left]
