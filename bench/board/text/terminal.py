@@ -100,19 +100,30 @@ def _pieces(
         return max(word, min(longest, _LABEL) if k == 0 else 0) + _GAP
 
     name, *others = map(need, range(len(heads)))
-    chunks, used = [[0]], name
-    for k, wanted in enumerate(others, 1):
-        if used + wanted > width and len(chunks[-1]) > 1:
-            chunks.append([0])
-            used = name
-        chunks[-1].append(k)
-        used += wanted
+    chunks = [[0, *(k + 1 for k in c)] for c in _chunks(others, width, name, name)]
     return [
         _table(
             [heads[k] for k in c], [[row[k] for k in c] for row in rows], [c.index(k) for k in c if k in left]
         )
         for c in chunks
     ]
+
+
+def _chunks(needs: Sequence[int], width: int, first: int, others: int) -> list[list[int]]:
+    """Positions of columns that need so much room, in chunks that are at most ``width`` wide.
+
+    ``first``, ``others``: room that what stands before them takes in the first chunk and in the others. A
+    chunk has one column at least, but the first has none if that makes room for it further down.
+    """
+    chunks: list[list[int]] = [[]]
+    used = first
+    for k, need in enumerate(needs):
+        if used + need > width and (chunks[-1] or first > others):
+            chunks.append([])
+            used = others
+        chunks[-1].append(k)
+        used += need
+    return chunks
 
 
 def _scores(board: Board, rows: Sequence[RowView], width: int) -> list[RenderableType]:
@@ -133,15 +144,9 @@ def _scores(board: Board, rows: Sequence[RowView], width: int) -> list[Renderabl
         return max(map(cell_len, (head, *cells))) + _GAP
 
     label = min(wide("row", (f[1] for f in front)), _LABEL + _GAP)
-    used = label + sum(wide(heads[k], (f[k] for f in front)) for k in range(len(heads)) if k != 1)
-    chunks: list[list[int]] = [[]]
-    for k, (name, cells, _) in enumerate(columns):
-        need = wide(name, cells)
-        if used + need > width and (chunks[-1] or len(chunks) == 1):
-            chunks.append([])
-            used = label + wide("#, letters", (f[0] for f in front))
-        chunks[-1].append(k)
-        used += need
+    fronts = [label if k == 1 else wide(head, (f[k] for f in front)) for k, head in enumerate(heads)]
+    needs = [wide(name, cells) for name, cells, _ in columns]
+    chunks = _chunks(needs, width, sum(fronts), sum(fronts[:2]))
     out: list[RenderableType] = []
     for c, chunk in enumerate(chunks):
         keep = range(len(heads)) if c == 0 else (0, 1)
