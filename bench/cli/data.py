@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -184,6 +184,11 @@ def _prepare(names: Sequence[str], partial: bool, again: bool) -> None:
     for d in _named(names):
         if not d.prepared:
             raise BenchError(f"{d.name} needs no preparation")
+    # Before eccodes, by which MRMS is decoded: the wheels of both bring a libproj. A pyproj that is loaded
+    # later, as pysteps' importers do for KNMI, runs on the one of eccodes, corrupts memory and kills this
+    # process at its end.
+    with suppress(ImportError):
+        import pyproj  # noqa: F401
     for d in _named(names):
         with _progress() as report:
             manifest = d.open().prepare(report, partial=partial, again=again)

@@ -1,6 +1,8 @@
 """Radar frames in the layouts of pySTEPS/pysteps-data, each on tiny files that are made here."""
 
 import gzip
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -93,6 +95,30 @@ def test_knmi_is_decoded_to_mm_an_hour_every_second_frame_with_its_mask(copy, mo
     (copy / LAYOUTS["knmi"].below / "notes.txt").write_text("mine")
     assert radar.prepare("knmi", again=True).left_out
     assert source.fingerprint() == before, "frames are the same, whatever lies beside them and where"
+
+
+PREPARE_SMALL = """
+import sys
+from dataclasses import replace
+from bench.cli import main
+from bench.data.fields import radar
+radar.LAYOUTS = {k: replace(v, shape=(8, 8), frames=None) for k, v in radar.LAYOUTS.items()}
+sys.argv = ["bench", "data", "prepare", "mrms", "knmi"]
+main()
+"""
+
+
+@pytest.mark.slow
+def test_one_command_prepares_mrms_and_then_knmi_and_ends_well(copy, monkeypatch):
+    """Each is decoded by a wheel with a libproj of its own, which once killed the process at its end."""
+    pytest.importorskip("pyproj")
+    knmi(copy, monkeypatch)
+    for minute in (0, 4):
+        mrms_frame(copy, minute, np.ones((8, 8)))
+    done = subprocess.run([sys.executable, "-c", PREPARE_SMALL], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mrms: 2 frames" in done.stdout
+    assert "knmi: 12 frames" in done.stdout
 
 
 def test_few_unreadable_frames_are_named_and_left_out_and_many_stop(copy, monkeypatch):
