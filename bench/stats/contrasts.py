@@ -46,14 +46,15 @@ def contrast(parts: Sequence[tuple[float, RowMean]]) -> Contrast:
     """The sum of coefficient × row mean; a row that comes several times counts with its summed coefficient.
 
     Without scores by example its variance is the sum of the rows' own over seeds, as in Welch's test: it
-    speaks of these test sets. With them it is that over examples plus what seeds add beyond it
-    (`bench.stats.examples`). Satterthwaite's degrees of freedom are those of the sum.
+    speaks of these test sets. With them it is that over examples plus what seeds add beyond it, seed by seed
+    (`bench.stats.examples`); with `ClusterScores.none` the latter alone, on one data set the paired t test.
+    Satterthwaite's degrees of freedom are those of the sum.
     """
     rows = merged(parts)
     diff, scale = sum(c * r.mean for c, r in rows), max(abs(c * r.mean) for c, r in rows)
     if (why := _cannot([r for _, r in rows])) != "":
         return Contrast(diff, None, None, None, None, why)
-    if all(not r.sources and r.clusters is None for _, r in rows):
+    if not any(r.drawn for _, r in rows):
         return Contrast(diff, None, None, None, float(abs(diff) <= ROUNDING * scale), EXACT)
     var, df = satterthwaite(sources(rows))
     if math.isnan(var):
@@ -99,7 +100,7 @@ def _cannot(rows: Sequence[RowMean]) -> str:
         return "only some of these rows have scores by example"
     if len({frozenset(r.clusters or {}) for r in rows}) > 1:
         return "scores by example on different data sets"
-    if any(s.influence.shape[1] < 2 for r in rows for s in (r.clusters or {}).values()):
+    if any(s.influence.shape[1] == 1 for r in rows for s in (r.clusters or {}).values()):
         return "fewer than 2 clusters of examples"
     return ""
 
@@ -110,7 +111,7 @@ def all_pairs(rows: Sequence[RowMean]) -> Array:
     Each is the p of the `contrast` of the two rows.
     """
     if any(r.clusters is not None for r in rows):
-        return _pairs_by_example(rows)
+        return _pairs_by_seed(rows)
     k = len(rows)
     mean = np.array([r.mean if r.known else np.nan for r in rows])
     exact = np.array([not r.sources for r in rows], bool)
@@ -135,7 +136,7 @@ def _p(a: Array, b: Array, var: Array, df: Array) -> Array:
     return np.where(np.sqrt(var) > scale, p, np.where(np.abs(a - b) <= scale, 1.0, np.nan) + 0 * var)
 
 
-def _pairs_by_example(rows: Sequence[RowMean]) -> Array:
+def _pairs_by_seed(rows: Sequence[RowMean]) -> Array:
     p = np.full((len(rows), len(rows)), np.nan)
     fit = [i for i, r in enumerate(rows) if _cannot([r]) == "" and r.clusters is not None]
     data = {frozenset(rows[i].clusters or {}) for i in fit}
@@ -144,8 +145,9 @@ def _pairs_by_example(rows: Sequence[RowMean]) -> Array:
     if len(fit) < 2:
         return p
     every = examples.align([rows[i] for i in fit])
-    mean = np.array([rows[i].mean for i in fit])
+    mean, drawn = np.array([rows[i].mean for i in fit]), np.array([rows[i].drawn for i in fit], bool)
     for at in range(len(fit) - 1):
         found = _p(mean[at + 1 :], mean[at], *examples.variance(every.less(at)))
+        found[np.isnan(found) & ~drawn[at + 1 :] & ~drawn[at]] = 0.0
         p[fit[at], fit[at + 1 :]] = p[fit[at + 1 :], fit[at]] = found
     return p

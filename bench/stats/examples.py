@@ -11,6 +11,9 @@ The contrast is taken seed by seed, since rows share what a seed draws. Taking e
 leave the difficulty of a seed's own examples in it, which all rows share: in simulation
 (``tests/perf/test_stats_sim.py``) standard errors are then up to 45 % too large, or the error is .09 at 5 %.
 With one data set and three seeds, of which most of the variance is, the error comes to .08; with five to .05.
+
+Rows of a track that pairs seeds without scores by example (`ClusterScores.none`) come here too: of the two
+sources of chance only that over seeds is left.
 """
 
 from __future__ import annotations
@@ -82,7 +85,7 @@ def _one(flags: Any) -> Bools:
 
 
 def align(rows: Sequence[RowMean]) -> Aligned:
-    """Rows with scores by example, all of them on the same data sets."""
+    """Rows with values seed by seed, all of them on the same data sets."""
     scores = [dict(r.clusters or {}) for r in rows]
     every = _union([s.names for row in scores for s in row.values()])
     influence, present = np.zeros((len(rows), len(every))), np.zeros((len(rows), len(every)), bool)
@@ -140,7 +143,7 @@ def by_example(a: Aligned) -> tuple[Array, Array]:
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.square(square).sum(1) / np.square(var) - 1 / n
         df = np.minimum(n - 1, 2 / np.maximum(spread, 1e-12))
-    return var, np.where(var > 0, df, n - 1.0)
+    return var, np.where(var > 0, df, np.maximum(n - 1.0, 1.0))  # of no examples: a variance of 0
 
 
 def beyond_examples(d: Several) -> tuple[Array, Array, Array]:

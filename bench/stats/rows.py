@@ -50,6 +50,11 @@ class ClusterScores:
         names, at = np.unique(np.asarray(clusters, str), return_inverse=True)
         return cls(names, _sums(at, (v - v.mean()) / len(v), len(names)))
 
+    @classmethod
+    def none(cls) -> ClusterScores:
+        """No examples at all: contrasts of rows are then taken seed by seed, and speak of these test sets."""
+        return cls(np.zeros(0, str), np.zeros(0))
+
     def log(self, value: float) -> ClusterScores:
         """The same of the value's logarithm: an example's influence is that on the value, over the value."""
         return ClusterScores(self.names, self.influence / value)
@@ -86,8 +91,9 @@ class RowMean:
     """A row's mean over data sets with what is uncertain in it.
 
     ``sources``: the variance over seeds, one a data set; empty for a deterministic row. ``clusters``: data
-    set -> what clusters of examples contribute; None where no scores by example are kept. With them it is
-    the contrast of several rows that says what seeds add beyond examples (`bench.stats.examples`).
+    set -> the values of single seeds, and what clusters of examples contribute to them, of which there may be
+    none; None where rows are independent samples. With them it is the contrast of several rows that says what
+    seeds add, beyond examples if there are any (`bench.stats.examples`).
     ``known``: False if some data set has a single seed of a row that is not deterministic, so that its
     variance is not known. ``why``: a reason why the row cannot be compared, or "".
     """
@@ -97,6 +103,11 @@ class RowMean:
     clusters: Mapping[str, SeedScores] | None
     known: bool
     why: str = ""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether anything in it is a matter of chance: seeds, or test examples with scores."""
+        return bool(self.sources) or any(s.influence.size for s in (self.clusters or {}).values())
 
 
 def row_mean(
@@ -112,7 +123,8 @@ def row_mean(
     Without ``units`` its variance is the sum over data sets c of w_c² s_c² / S_c, s_c² being the variance
     over the S_c seeds there: seeds are independent between data sets (`bench.contract.Task.stream`), and no
     variance is pooled, neither over data sets nor over rows. It speaks of these test sets. With ``units`` a
-    contrast speaks of examples like these.
+    contrast is taken seed by seed and speaks of examples like these; with `ClusterScores.none` of every seed
+    it is taken seed by seed and speaks of these test sets.
 
     Args:
         values: data set -> the row's value of each seed, averaged over the tasks of that data set; no NaN.

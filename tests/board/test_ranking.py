@@ -15,6 +15,7 @@ from bench.board.spec import FAILURES, RowInfo, Slot
 from bench.board.text import formatting as fmt
 from bench.board.text import markdown
 from bench.board.text.notes import notes
+from bench.board.text.statistics import families
 from bench.contract import BenchError, Metric, Task
 
 
@@ -286,3 +287,23 @@ def test_where_the_split_changes_with_the_seed_rows_are_ranked_and_compared_on_t
     assert split.ranking.deltas[place["b"]].contrast.diff == pytest.approx(-0.095)
     a, b = split.row_means.together([place["lr"], place["b"]], [0])
     assert stats.contrast([(1, a), (-1, b)]).diff == pytest.approx((0.10 + 0.09 + 0.10) / 3)
+
+
+class Pairing(Sample):
+    paired_seeds = True
+
+
+def test_where_rows_share_what_a_seed_draws_they_are_compared_seed_by_seed():
+    """Row a is .01 better at each seed, and seeds differ by ten times that."""
+    values = {"lr": [[0.50, 0.60, 0.70]], "a": [[0.511, 0.609, 0.710]]}
+    apart, paired = board_of(values), board_of(values, track=Pairing())
+    for made, halves in ((apart, (0.2, 0.3)), (paired, (0.002, 0.003))):
+        delta = made.ranking.deltas[made.arrays.row_index["a"]]
+        assert delta.contrast.diff == pytest.approx(0.01)
+        assert halves[0] < delta.half < halves[1]
+    assert apart.ranking.letters == {0: "a", 1: "a"}
+    assert sorted(paired.ranking.letters.values()) == ["a", "b"]
+    said = {n.label: n.long for n in families(paired)}["holds for"]
+    assert "these test sets" in said
+    assert "seed by seed" in said
+    assert "seed by seed" not in {n.label: n.long for n in families(apart)}["holds for"]

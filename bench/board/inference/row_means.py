@@ -41,7 +41,8 @@ class RowMeans:
         """The means of several rows over the same tasks, on which each of them has a value.
 
         Scores by example go into them if all rows have these on all of the tasks, and are left out of all
-        otherwise: a test then speaks of these test sets.
+        otherwise: a test then speaks of these test sets. Where the track pairs seeds, a contrast is taken
+        seed by seed without them, too.
 
         Args:
             rows: the rows.
@@ -91,6 +92,8 @@ class RowMeans:
         clusters = None
         if units:
             clusters = {n: self._of_seeds(row, at, metric, whole[n], log) for n, at in of.items()}
+        elif self._arrays.spec.track.paired_seeds:
+            clusters = {n: [ClusterScores.none()] * len(whole[n]) for n in of}
         seeds = {name: [self._arrays.seeds[s] for s in found] for name, found in whole.items()}
         return stats.row_mean(by_data, weights, exact=exact, units=clusters, seeds=seeds)
 

@@ -87,7 +87,11 @@ def _scope(board: Board) -> Note:
             "examples, of which those of one cluster count together."
         )
         return Note("holds for", f"{tasks}, new examples too", text)
-    text = f"{tasks} and these test sets: chance is that of {over}; not every task keeps scores by example."
+    pairs = " Rows are compared seed by seed, since they share what a seed draws."
+    text = (
+        f"{tasks} and these test sets: chance is that of {over}; not every task keeps scores by example."
+        f"{pairs if board.spec.track.paired_seeds else ''}"
+    )
     return Note("holds for", "these test sets", text)
 
 

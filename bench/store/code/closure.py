@@ -10,11 +10,10 @@ determined (``globals()``), the whole module.
 These are left out, because they decide no number or are recorded by value:
 
 - the contract, the registry, the engine, the store, the board, the commands and the catalogue of data sets,
-which
-  decide which cells run, where, and how results are stored and shown;
-- members of a track's class that only plan or show (`PLANS_OR_SHOWS`); - the fields of a track's ``Grid`` and
-``Run``, and the constants that it names in ``by_value``: a record holds the
-  settings that its cell ran with.
+  which decide which cells run, where, and how results are stored and shown;
+- members of a track's class that only plan or show (`PLANS_OR_SHOWS`);
+- the fields of a track's ``Grid`` and ``Run``, and the constants that it names in ``by_value``: a record
+  holds the settings that its cell ran with.
 
 An attribute that is found only when the code runs (``getattr`` with a computed name on an object whose class
 is nowhere named, ``__subclasses__``) is not followed.

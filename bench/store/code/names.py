@@ -19,7 +19,7 @@ from bench.store.code.definitions import Definition, Ref, Summary
 #: values on which a number depends are recorded: the data's fingerprint, the stages' addresses, the recipe.
 PLANS_OR_SHOWS = frozenset({
     "tasks", "stages", "missing", "fingerprint", "embedded", "Grid", "Run", "recipe", "by_value", "kind",
-    "title", "notes", "claims", "axis", "reference", "smoke", "preload",
+    "title", "notes", "claims", "axis", "reference", "smoke", "preload", "paired_seeds",
 })  # fmt: skip
 
 
