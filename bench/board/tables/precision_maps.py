@@ -33,8 +33,9 @@ def precision_maps(board: Board) -> DerivedTable | None:
         return None
     note = (
         "rank correlation of a map with the error of the mean forecast, over the cells of a window and lead: "
-        "all cells, those that were not empty, and all given the mean forecast; mean over windows, leads and "
-        "seeds, ± the 95 % interval over blocks of windows"
+        "all cells, those that turned out not to be empty (which no map can know: the largest errors there "
+        "are what was not forecast), and all given the mean forecast; mean over windows, leads and seeds, ± "
+        "the 95 % interval over blocks of windows"
     )
     label = board.infos[board.arrays.row_index[ROW]].label
     heads = ("task", "map", *subsets)
