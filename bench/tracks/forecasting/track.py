@@ -35,13 +35,13 @@ _NOTES: Mapping[str, str] = {
     " every window was not observed, so it has no spectrum. Figures of other windows of this storm"
     " cannot be held against these",
     "wind": "monthly anomalies, which are hardly predictable: a floor for linear rows, no study of precision",
-    "rain": f"MRMS, one hour over the United States, {_COPY}; split by longitude. One window a place is"
-    " tested, the middle one of those that are covered and wet, 48 in 13 blocks of 128 cells. With the first"
-    " or the last one instead persistence errs by a tenth more, so that figures of other choices, also"
-    " earlier ones of this project, cannot be held against these",
-    "radar": f"KNMI, one day over the Netherlands, {_COPY}; its last third is held out whole. Four places"
-    " that share no cell, eight windows, all in one area of rain: its interval is of four pieces that may go"
-    " with each other, and no claim is about it",
+    "rain": f"MRMS (NOAA, public domain), one hour over the United States, {_COPY}; split by longitude."
+    " One window a place is tested, the middle one of those that are covered and wet, 48 in 13 blocks of"
+    " 128 cells. With the first or the last one instead persistence errs by a tenth more, so that"
+    " figures of other choices, also earlier ones of this project, cannot be held against these",
+    "radar": f"KNMI (CC BY 4.0), one day over the Netherlands, {_COPY}; its last third is held out whole."
+    " Four places that share no cell, eight windows, all in one area of rain: its interval is of four"
+    " pieces that may go with each other, and no claim is about it",
     "uk-radar": "the curated set of DGMR, windows weighted by one over the probability of their crop; the"
     " fractions skill score and the table of maps count them alike",
     "era5-wind": "the user's years and region; which the paper took was not found",
