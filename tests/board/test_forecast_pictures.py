@@ -8,11 +8,12 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from PIL import Image
 from sample_board import BoardTrack
 
 from bench.board.model import Board
-from bench.board.plots import forecast_measures, paired_series
+from bench.board.plots import forecast_measures, paired_series, steps
 from bench.board.plots import forecasts as plot
 from bench.board.spec import BoardSpec, RowInfo, Slot
 from bench.contract import BenchError, Metric, Record, Task
@@ -43,8 +44,10 @@ def sheet(tone, empty=()):
     return np.repeat(found.reshape(len(views.LINES) * SIDE, -1)[..., None], 3, axis=2)
 
 
-def board(sheets, tasks=("rain",), series=None):
-    """``sheets``: {row: its view, or None}; ``series``: {row: its series}, the same on every task."""
+def board(sheets, tasks=("rain",), series=None, counterpart=None):
+    """``sheets``: {row: its view, or None}; ``series``: {row: its series}, the same on every task;
+    ``counterpart``: that of every row but itself.
+    """
     records, slots = {}, []
     for k, (row, view) in enumerate(sheets.items()):
         for task in tasks:
@@ -55,7 +58,11 @@ def board(sheets, tasks=("rain",), series=None):
             slots.append(Slot(row=row, task=task, seed=0, key=key, status="ok", metrics={"crps": 1.0 + k}))
     spec = BoardSpec(
         track=Forecasts(), profile="laptop", ranks_by="crps", tasks=[Task(name=t) for t in tasks],
-        rows=[RowInfo(row=r, label=f"{r.title()} & <co>", role="baseline") for r in sheets],
+        rows=[
+            RowInfo(row=r, label=f"{r.title()} & <co>", role="baseline",
+                    counterpart=None if r == counterpart else counterpart)
+            for r in sheets
+        ],
     )  # fmt: skip
     pixels = {f"{r}-{t}": v for r, v in sheets.items() for t in tasks if v is not None}
     return Board(spec, slots, records.get, Sheets(pixels))
@@ -192,6 +199,23 @@ def test_forecast_and_observation_and_unlike_maps_are_never_averaged_into_one_li
     made = board({"steps": None, "lagged": None}, series={"steps": measured(8)})
     (cell,) = next(r for r in made.every_row if r.info.row == "steps").cells
     assert set(paired_series._series(made, cell)) == {"crps", "rmse", "spread", "ranks"}
+
+
+def test_general_pictures_leave_to_this_track_what_it_draws():
+    pooled = {"dims": ["lead"], "coords": {"lead": [1, 2, 3]}, "data": [1.0, 2.0, 3.0]}
+    series = dict.fromkeys(("steps", "lagged"), measured(8) | {"pooled": pooled})
+    made = board({"steps": None, "lagged": None}, series=series, counterpart="steps")
+    assert [p.name for p in paired_series.paired_series(made)] == ["forecasting-pooled"]
+    assert steps.over_steps(made) == []
+
+
+@pytest.mark.parametrize(("others", "drawn"), [(6, 1), (7, 0)])
+def test_a_counterpart_of_more_rows_than_a_picture_has_panels_makes_no_pairs(others, drawn):
+    pooled = {"dims": ["lead"], "coords": {"lead": [1, 2, 3]}, "data": [1.0, 2.0, 3.0]}
+    rows = ["steps", *(f"row-{k}" for k in range(others))]
+    series = {row: {"pooled": pooled} for row in rows}
+    made = board(dict.fromkeys(rows), series=series, counterpart="steps")
+    assert len(paired_series.paired_series(made)) == drawn
 
 
 def test_the_reference_the_best_row_and_all_rows_of_claims_are_drawn():

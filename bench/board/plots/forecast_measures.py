@@ -27,7 +27,11 @@ _BY_LEAD = (
 _Lines = Sequence[tuple[int, str, Mapping[str, np.ndarray]]]
 
 
-@picture("forecast-measures", track="forecasting", order=40)
+#: What is drawn here of every row's forecasts; general pictures have the rest.
+_DRAWN = (*(name for _, names in _BY_LEAD for name in names), "ranks", "spectrum")
+
+
+@picture("forecast-measures", track="forecasting", order=40, series=_DRAWN)
 def measures(board: Board) -> list[Picture]:
     """What is measured by lead, how observations rank among members, and the spectrum, of the rows whose
     forecasts are shown.

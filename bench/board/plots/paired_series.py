@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.board.canvas import INK, PALETTE, draw, plain
-from bench.board.registry import Picture, picture
+from bench.board.registry import Picture, own_series, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,17 +59,21 @@ def paired_series(board: Board) -> list[Picture]:
     dimension.
 
     Shown on the last task on which both have it (along an axis, the largest), as means over seeds and over
-    the other dimensions; a series that has no such mean (`_APART`) is for a picture of its track.
+    the other dimensions; a series that has no such mean (`_APART`) is for a picture of its track, as is one
+    that such a picture draws in its own way. A counterpart of more rows than a picture has panels is a
+    baseline that all are held against, and makes no pairs.
     """
     found: dict[str, list[_Pair]] = {}
-    infos = {i.row: i for i in board.infos}
+    infos, left = {i.row: i for i in board.infos}, own_series(board)
+    many = {row for row, n in Counter(i.counterpart for i in board.infos).items() if n > _MAX_PANELS}
     cells = {(c.row, c.task): c for r in board.every_row for c in r.cells}
     for info in board.infos:
         other = infos.get(info.counterpart or "")
-        if other is None:
+        if other is None or other.row in many:
             continue
         for name, task, own, counterpart in _shared(board, info, other, cells):
-            found.setdefault(name, []).append(_Pair(info, other, task, own, counterpart))
+            if name not in left:
+                found.setdefault(name, []).append(_Pair(info, other, task, own, counterpart))
     return [_draw(board, name, pairs[:_MAX_PANELS], len(pairs)) for name, pairs in sorted(found.items())]
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Lines with a colour and a name; more than the palette has could not be told apart, and its last is grey.
 _MAX_NAMED = len(PALETTE) - 1
-_MAX_PANELS = 4
+_MAX_PANELS = 6
 
 #: Label of a row -> steps and values.
 _Lines = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -51,7 +51,7 @@ def over_steps(board: Board) -> list[Picture]:
     return [
         _draw(board, name, sorted(tasks.items(), key=lambda item: order.index(item[0])))
         for name, tasks in sorted(panels.items())
-        if name not in left
+        if name.partition(" by ")[0] not in left
     ]
 
 
@@ -119,7 +119,8 @@ def _draw(board: Board, name: str, tasks: Sequence[tuple[str, _Lines]]) -> Pictu
         grey = " In grey all other rows." if others else ""
         return f"{what}, mean over seeds.{grey}{cut}"
 
-    return draw(board, name.replace(" ", "-"), on, 2.4 + 2.6 * len(shown), 2.9)
+    # The fewer, the wider: all in one line.
+    return draw(board, name.replace(" ", "-"), on, 2.4 + min(2.6 * len(shown), 11.0), 2.9)
 
 
 def _same(a: _Lines, b: _Lines) -> bool:
