@@ -15,7 +15,8 @@ import psutil
 import pytest
 from polling import BOUND_S, beside, wait_for
 
-RAY = pytest.param([], id="ray", marks=[pytest.mark.ray, pytest.mark.slow])
+#: One more way to an end that the interrupt by a terminal reaches on Ray, and a killed driver without it.
+RAY = pytest.param([], id="ray", marks=[pytest.mark.ray, pytest.mark.slow, pytest.mark.nightly])
 LOCAL = pytest.param(["--local"], id="local")
 CELLS = range(12)
 

@@ -128,7 +128,10 @@ def ended(process):
     return process.returncode, out
 
 
-@pytest.mark.parametrize("how", [LOCAL, RAY])
+# On Ray too, two drivers share a store in the next test.
+@pytest.mark.parametrize(
+    "how", [LOCAL, pytest.param(*RAY.values, id="ray", marks=[*RAY.marks, pytest.mark.nightly])]
+)
 def test_two_drivers_run_every_cell_once(turns, how):
     sandbox = turns(24)
     args = ["-m", "plain", "-m", "broken", "-k", "task=t0*|t10|t11"]
