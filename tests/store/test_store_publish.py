@@ -95,6 +95,20 @@ def test_no_private_name_is_published(local, record, tmp_path):
     assert line["reason"] == "Fast CPU × 2 went away"
 
 
+@pytest.mark.parametrize(
+    ("line", "published"),
+    [
+        ("/srv/env/lib/site-packages/x/y.py:16: Warning: z", "site-packages/x/y.py:16: Warning: z"),
+        ('File "/home/alice/env/lib/python3/dist-packages/x.py"', 'File "dist-packages/x.py"'),
+    ],
+)
+def test_where_packages_are_installed_is_left_out(local, record, tmp_path, line, published):
+    r = record(1, log=[line])
+    local.write(r)
+    publish(local, [r.key], tmp_path)
+    assert lines(tmp_path / "embedding_scale.jsonl")[0]["log"] == [published]
+
+
 def test_large_things_are_cut_and_said(local, record, tmp_path):
     long = {"dims": ["x"], "coords": {}, "data": list(range(50))}
     r = record(

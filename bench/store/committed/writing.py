@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _DIGITS = 9
 _HOME = re.compile(r"/(?:home|Users)/[^/\s:'\"]+|(?<![\w./])/root(?=/)")
+#: Where an environment lies, in front of its packages, as warnings of theirs say it.
+_INSTALLED = re.compile(r"(?<![\w./~-])/(?:[^/\s:'\"]+/)*(?=(?:site|dist)-packages/)")
 _ORDER = {f.name: i for i, f in enumerate(fields(Record))}
 _EXACT = (
     "key",
@@ -284,11 +286,13 @@ def as_published(value: Any) -> Any:
 
 
 def _clean(value: Any, hosts: re.Pattern[str] | None, label: str) -> Any:
-    """Round floats, sort mappings, and replace names of machines and home folders in strings."""
+    """Round floats, sort mappings; in strings, replace names of machines and home folders, and leave out what
+    stands in front of installed packages.
+    """
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}")
     if isinstance(value, str):
-        text = _HOME.sub("~", value)
+        text = _HOME.sub("~", _INSTALLED.sub("", value))
         return hosts.sub(lambda _: label or "host", text) if hosts else text
     if isinstance(value, Mapping):
         return {k: _clean(value[k], hosts, label) for k in sorted(value)}
