@@ -245,8 +245,7 @@ class Track(ABC):
     Grid: ClassVar[type]
     Run: ClassVar[type]
     split_per_seed: ClassVar[bool] = False
-    #: Rows share what a seed draws (batches, first weights), and boards compare them seed by seed; else as
-    #: samples that are independent of each other. With scores by example they always do.
+    #: Rows share what a seed draws and are compared seed by seed; with scores by example they always are.
     paired_seeds: ClassVar[bool] = False
     #: Constants of the track's own modules out of which `recipe` chooses; records hold what it chose.
     by_value: ClassVar[tuple[str, ...]] = ()
