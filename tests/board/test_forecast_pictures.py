@@ -20,6 +20,8 @@ from bench.contract import BenchError, Metric, Record, Task
 from bench.tracks.forecasting import views
 
 SIDE, LEADS = 4, 3
+#: A series of which no picture of the track knows.
+POOLED = {"dims": ["lead"], "coords": {"lead": [1, 2, 3]}, "data": [1.0, 2.0, 3.0]}
 
 
 class Forecasts(BoardTrack):
@@ -202,8 +204,7 @@ def test_forecast_and_observation_and_unlike_maps_are_never_averaged_into_one_li
 
 
 def test_general_pictures_leave_to_this_track_what_it_draws():
-    pooled = {"dims": ["lead"], "coords": {"lead": [1, 2, 3]}, "data": [1.0, 2.0, 3.0]}
-    series = dict.fromkeys(("steps", "lagged"), measured(8) | {"pooled": pooled})
+    series = dict.fromkeys(("steps", "lagged"), measured(8) | {"pooled": POOLED})
     made = board({"steps": None, "lagged": None}, series=series, counterpart="steps")
     assert [p.name for p in paired_series.paired_series(made)] == ["forecasting-pooled"]
     assert steps.over_steps(made) == []
@@ -211,9 +212,8 @@ def test_general_pictures_leave_to_this_track_what_it_draws():
 
 @pytest.mark.parametrize(("others", "drawn"), [(6, 1), (7, 0)])
 def test_a_counterpart_of_more_rows_than_a_picture_has_panels_makes_no_pairs(others, drawn):
-    pooled = {"dims": ["lead"], "coords": {"lead": [1, 2, 3]}, "data": [1.0, 2.0, 3.0]}
     rows = ["steps", *(f"row-{k}" for k in range(others))]
-    series = {row: {"pooled": pooled} for row in rows}
+    series = {row: {"pooled": POOLED} for row in rows}
     made = board(dict.fromkeys(rows), series=series, counterpart="steps")
     assert len(paired_series.paired_series(made)) == drawn
 
