@@ -56,9 +56,13 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) -c constraints.txt -e ".[laptop]"
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.run
-	$(PIP) -c constraints.txt -e ".[dev]"
-	touch $@
+# In one go, since pip would resolve and build everything twice. pip compiles the 20,000 modules one by one, which is a
+# good part of its time; compileall takes all processors. It exits with 1 for templates that are no valid Python.
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing gridbench and all that it is tested with into $(VENV) (a few minutes, several GB: torch and Ray)"
+	$(PIP) --no-compile -c constraints.txt -e ".[dev]"
+	-$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib
+	touch $(VENV)/.run $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
