@@ -4,12 +4,13 @@ Run by hand: ``make perf``. Both by turns in one process; prints the ratio (bar:
 its looks take (bar: .35).
 """
 
+import statistics
 import time
 
 import pytest
 
 pytestmark = [pytest.mark.perf, pytest.mark.timeout(1200)]
-BATCH, STEPS, ROUNDS, LOOKS = 16, 10, 3, 20
+BATCH, STEPS, ROUNDS = 16, 10, 5
 
 
 def test_a_step_costs_what_the_bare_loop_does(capsys, tmp_path):
@@ -21,7 +22,7 @@ def test_a_step_costs_what_the_bare_loop_does(capsys, tmp_path):
     from bench.tracks.controlnet import training
     from bench.tracks.controlnet.data import Base, ControlData, Controls
     from bench.tracks.controlnet.nets import unet
-    from bench.tracks.controlnet.settings import Run, UNetConfig, recipe
+    from bench.tracks.controlnet.settings import LAPTOP, Run, UNetConfig, recipe, snapshots_of
     from bench.tracks.controlnet.sources import laptop
 
     torch.set_num_threads(1)
@@ -51,12 +52,16 @@ def test_a_step_costs_what_the_bare_loop_does(capsys, tmp_path):
     started = time.perf_counter()
     training.sampler(net, data)(Controls(maps, ("",) * 64), torch.Generator().manual_seed(0))
     look = time.perf_counter() - started
-    cell = {
-        n: LOOKS * look / (LOOKS * look + recipe(n, Run()).steps * step) for n in ("segmentation", "edge")
-    }
+    cell = {}
+    for task in LAPTOP:
+        of = recipe(task, Run())
+        looks, training_s = len(snapshots_of(of, Run())) * look, of.steps * step
+        cell[task] = looks / (looks + training_s)
     with capsys.disabled():
         print(f"\nstep {step:.3f} s, bare loop {plain:.3f} s: ratios {', '.join(f'{r:.2f}' for r in ratios)}")
         print(f"a look {look:.2f} s: {', '.join(f'{v:.2f} of a cell of {n}' for n, v in cell.items())}")
+    assert statistics.median(ratios) <= 1.1
+    assert max(cell.values()) <= 0.4, "with the loading and scoring of a cell besides, looks are a third of it"
 
 
 def bare(base, pictures):

@@ -114,15 +114,15 @@ def test_settings_that_cannot_be_are_named_with_file_line_and_key(values, says):
         settings_from(Run, values, lambda *keys: "file:3: " + ".".join(map(str, keys)))
 
 
-def test_snapshots_are_every_five_steps_to_sixty_and_then_in_equal_ratios():
-    for task, steps in (("segmentation", 600), ("edge", 2_000)):
+def test_snapshots_are_evenly_spaced_at_first_and_then_in_equal_ratios():
+    for task, first, dense, n, steps in (("segmentation", 12, 120, 13, 400), ("edge", 60, 300, 10, 600)):
         found = snapshots_of(recipe(task, Run()), Run())
-        assert found[:12] == tuple(range(5, 61, 5))
-        assert (len(found), found[-1]) == (20, steps)
-        assert np.ptp(np.log(found[12:]) - np.log(found[11:-1])) < 0.02
-    assert snapshots_of(recipe("depth", Run()), Run(snapshots=(3, 9))) == (3, 9, 600)
-    assert snapshots_of(recipe("depth", Run(steps=12)), Run(steps=12)) == (5, 10, 12)
-    with pytest.raises(BenchError, match="at most the 600 steps of depth"):
+        assert found[: dense // first] == tuple(range(first, dense + 1, first))
+        assert (len(found), found[-1]) == (n, steps)
+        assert np.ptp(np.log(found[dense // first :]) - np.log(found[dense // first - 1 : -1])) < 0.02
+    assert snapshots_of(recipe("depth", Run()), Run(snapshots=(3, 9))) == (3, 9, 400)
+    assert snapshots_of(recipe("depth", Run(steps=30)), Run(steps=30)) == (12, 24, 30)
+    with pytest.raises(BenchError, match="at most the 400 steps of depth"):
         recipe("depth", Run(snapshots=(700,)))
     with pytest.raises(BenchError, match="expected one of test, validation"):
         recipe("depth", Run(looks_at="tests"))
