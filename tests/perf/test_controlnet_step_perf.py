@@ -61,7 +61,9 @@ def test_a_step_costs_what_the_bare_loop_does(capsys, tmp_path):
         print(f"\nstep {step:.3f} s, bare loop {plain:.3f} s: ratios {', '.join(f'{r:.2f}' for r in ratios)}")
         print(f"a look {look:.2f} s: {', '.join(f'{v:.2f} of a cell of {n}' for n, v in cell.items())}")
     assert statistics.median(ratios) <= 1.1
-    assert max(cell.values()) <= 0.4, "with the loading and scoring of a cell besides, looks are a third of it"
+    assert max(cell.values()) <= 0.4, (
+        "with the loading and scoring of a cell besides, looks are a third of it"
+    )
 
 
 def bare(base, pictures):

@@ -150,9 +150,9 @@ class ReaderRecipe:
 #   depth         190, .663    80, .715    80, .604
 #   normal        107, .713    80, .789    55, .798
 #
-# Edges and sketches come to it at no rate. Their mean shares over 1,000 steps are .104 and .056 at 1e-3, .081 and
-# .032 at 3e-3, .039 and -.006 at 1e-2; after 2,000 steps at 3e-3 the share is .17 and .13. So their steps to
-# convergence are bounds, which a training of 2,000 steps would only make higher, at three times the price.
+# Edges and sketches come to it at no rate. Their mean shares over 1,000 steps are .104 and .056 at 1e-3, .081
+# and .032 at 3e-3, .039 and -.006 at 1e-2; after 2,000 steps at 3e-3 the share is .17 and .13. So their steps
+# to convergence are bounds, which 2,000 steps of training would only make higher, at three times the price.
 #
 # Looks stand close where the reference passes .5, and cost a third of a cell. 400 steps are at least twice as
 # many as the reference takes to a share of .75. A cell takes about 100 s of one processor.
