@@ -14,11 +14,12 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.board.registry import Picture
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from bench.board.model import Board
@@ -76,6 +77,24 @@ def _clean(svg: str, caption: str) -> str:
     name = html.escape(caption, quote=True)
     head += f' role="img" aria-label="{name}" style="width:100%;stroke-linejoin:round;stroke-linecap:butt"'
     return f"{head}>{rest}".strip()
+
+
+def logarithmic(ax: Axes, *names: Literal["x", "y"]) -> None:
+    """Put axes on a logarithmic scale, with plain numbers at their ticks. Called once all is drawn.
+
+    matplotlib's own numbers there, also at the ticks between powers of ten, are formulas, and text of a
+    picture is none.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for name in names:
+        ax.set(**{f"{name}scale": "log"})
+        axis = ax.xaxis if name == "x" else ax.yaxis
+        low, high = axis.get_view_interval()
+        if high < 100 * low:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(lambda v, _: f"{v:g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def plain(value: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from sample_board import BoardTrack
@@ -68,6 +70,15 @@ def test_a_panel_a_condition_has_the_rows_of_the_claim_with_all_seeds(board, mon
     assert steps.tolist() == STEPS
     assert shares[:, :2].tolist() == [[0.1, 1.2], [0.1, 2.2]]
     assert np.isnan(shares[:, 2]).all()
+
+
+def test_numbers_at_a_logarithmic_axis_are_plain(board, monkeypatch):
+    line = np.array([12.0, 60, 120, 400]), np.zeros((1, 4))
+    monkeypatch.setattr(plot, "_line", lambda board, cell: line)
+    (picture,) = over_steps(board)
+    ticks = re.findall(r"<text[^>]*>([^<]*)</text>", picture.svg)
+    assert {"20", "50", "100", "200"} <= set(ticks)
+    assert not any("$" in text for text in ticks)
 
 
 def test_it_is_drawn_on_an_axis_of_steps_and_no_other_picture_draws_the_same_series(board):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.board.canvas import INK, PALETTE, draw, plain
+from bench.board.canvas import INK, PALETTE, draw, logarithmic, plain
 from bench.board.inference.claims import in_front
 from bench.board.registry import Picture, picture
 from bench.contract import SHEET_COLUMNS
@@ -92,8 +92,7 @@ def _panel(ax: Axes, task: str, lines: _Lines) -> None:
         if len(shares) > 1:
             ax.fill_between(steps, shares.min(0), shares.max(0), color=colour, alpha=0.2, linewidth=0)
     ax.axhline(_FOLLOWED, color=INK, linewidth=0.8, linestyle=":")
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
+    logarithmic(ax, "x")
     ax.set_xlabel("step")
     ax.set_title(plain(task))
     ax.grid(axis="y", color=INK, alpha=0.18, linewidth=0.6)

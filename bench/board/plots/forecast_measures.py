@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.board.canvas import INK, PALETTE, draw, plain
+from bench.board.canvas import INK, PALETTE, draw, logarithmic, plain
 from bench.board.plots.forecasts import MAX_TASKS, rows_shown
 from bench.board.registry import Picture, picture
 
@@ -133,11 +133,7 @@ def _spectra(board: Board, tasks: Sequence[tuple[str, _Lines]]) -> Picture:
             ax.plot(waves, observed, color=INK, linewidth=2.4, alpha=0.5, label="observed")
             for k, label, series in lines:
                 ax.plot(waves, series["spectrum"][0, -1], label=label, **_look(k))
-            ax.set_xscale("log")
-            ax.set_yscale("log")
-            for axis in (ax.xaxis, ax.yaxis):
-                axis.set_major_formatter(lambda v, _: f"{v:g}")
-                axis.set_minor_formatter(lambda v, _: "")
+            logarithmic(ax, "x", "y")
             ax.set_title(plain(task))
             ax.set_xlabel("cycles a window")
         axes[0].set_ylabel("power")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.board.canvas import INK, PALETTE, draw, plain
+from bench.board.canvas import INK, PALETTE, draw, logarithmic, plain
 from bench.board.registry import Picture, own_series, picture
 
 if TYPE_CHECKING:
@@ -116,8 +116,7 @@ def _draw(board: Board, name: str, pairs: Sequence[_Pair], total: int) -> Pictur
         for ax, pair in zip(axes, pairs, strict=True):
             _pair(ax, pair)
             if log:
-                ax.set_yscale("log")
-                ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
+                logarithmic(ax, "y")
         axes[0].set_ylabel(plain(name))
         over = f" and {', '.join(pairs[0].own.over)}" if pairs[0].own.over else ""
         tail = f" The first {len(pairs)} of {total} pairs." if total > len(pairs) else ""

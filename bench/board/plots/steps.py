@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.board.canvas import INK, PALETTE, draw, plain
+from bench.board.canvas import INK, PALETTE, draw, logarithmic, plain
 from bench.board.inference.claims import in_front
 from bench.board.registry import Picture, own_series, picture
 
@@ -144,7 +144,6 @@ def _panel(ax: Axes, task: str, lines: _Lines, named: Sequence[str]) -> None:
             style |= {"marker": "o" if few else "", "markersize": 3.5}
         ax.plot(x, np.where(shown, y, np.nan), **style)
     if log:
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
+        logarithmic(ax, "y")
     ax.set_title(plain(task))
     ax.grid(axis="y", color=INK, alpha=0.18, linewidth=0.6)

@@ -181,9 +181,9 @@ NOTES: Mapping[str, str] = {
     ),
     "pictures": "they are sampled from a running average of the weights, in each look from the same noise",
     "tests": (
-        "ranks, letters and Δ are of mean steps, which the tasks with the longest trainings rule; the"
-        " claim and the relative change are of logarithms, where each task counts alike. A seed gives all"
-        " rows the same batches and the ControlNet's first weights"
+        "ranks, letters and Δ are of mean steps, which the slowest tasks rule; the claim and the relative"
+        " change are of logarithms, where each task counts alike. A seed gives all rows the same batches and"
+        " the ControlNet's first weights"
     ),
     "rows": (
         "all rows train at the one learning rate of their condition, Joined input too, which trains the"
