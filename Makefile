@@ -61,7 +61,7 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "installing gridbench and all that it is tested with into $(VENV) (a few minutes, several GB: torch and Ray)"
 	$(PIP) --no-compile -c constraints.txt -e ".[dev]"
-	-$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib
+	$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib || true
 	touch $(VENV)/.run $@
 
 clean:
