@@ -243,6 +243,21 @@ def test_censored_values_flag_the_mean_and_sit_at_their_bound(sample):
     assert board.rows[0].mean.bound == "≥"
 
 
+def test_no_mean_is_the_best_where_all_values_of_it_are_censored(sample):
+    class Steps(sample.track):
+        metrics = (Metric(name="auc", better="lower", censored=True, digits=0),)
+
+    board = board_of(
+        {"lr": [[500.0, 500.0], [100.0, 90.0]], "a": [[500.0, 500.0], [80.0, 70.0]]}, track=Steps()
+    )
+    never = [s for s in board.slots if s.metrics["auc"] == 500.0]
+    assert len(never) == 4
+    for slot in never:
+        slot.metrics = {"auc": {"bound": 500.0}}
+    board = Board(board.spec, board.slots)
+    assert [[c.best for c in r.cells] for r in board.rows] == [[False, True], [False, False]]
+
+
 def test_counts_hardware_stale_and_marks(board):
     assert board.status_counts["ok"] == 62
     assert board.status_counts["oom"] == 2

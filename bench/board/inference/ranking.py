@@ -45,7 +45,8 @@ class Ranking:
             reference. Ranked rows are one family; partial rows and ablations are families of their own, one
             for each set of tasks.
         new_examples: whether the tests of ranked rows hold for new test examples too.
-        best: (row, task) whether a row has the best mean of the core rows on that task.
+        best: (row, task) whether a row has the best mean of the core rows on that task; none where all values
+            of the best are censored, so that it is not known to be.
     """
 
     def __init__(self, arrays: Arrays, tally: Counted, means: RowMeans) -> None:
@@ -142,4 +143,5 @@ class Ranking:
         for t in self.tally.tasks:
             if (there := ~np.isnan(mean[:, t])).sum() > 1:
                 best[:, t] = there & (mean[:, t] == np.nanmax(mean[:, t]))
-        return best
+        known: Bools = best & ~(best & self._means.all_censored).any(0)
+        return known
