@@ -12,8 +12,8 @@ from bench.cluster.shapes import Shape
 from bench.cluster.templates import Wanted, render
 
 STAND_INS = {
-    # Of so many nodes that no pipe takes their names at once: whoever reads the first alone ends what writes them.
-    "scontrol": 'if [ "$1" = show ]; then seq -f node%.0f 20000; else echo "$@" >> "$SAID/scontrol"; fi',
+    # More names than a pipe holds: whoever reads the first alone ends what writes them.
+    "scontrol": 'if [ "$1" = show ]; then seq -f node%.0f 20000; exit; fi; echo "$@" >> "$SAID/scontrol"',
     "srun": 'shift; exec "$@"',
     # What `ray symmetric-run` does on the head: the command after the separator, as a child.
     "ray": 'echo "$@" >> "$SAID/ray"; echo "${#RAY_AUTH_TOKEN} $RAY_AUTH_MODE" >> "$SAID/token"\n'

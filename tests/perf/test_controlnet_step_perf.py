@@ -1,7 +1,8 @@
 """A step of the row `controlnet` against the bare loop of diffusers, on the laptop's base with random weights.
 
-Run by hand: ``make perf``. Both by turns in one process; prints the ratio (bar: 1.1) and the share of a cell that
-its looks take (bar: .35).
+Run by hand: ``make perf``. Both by turns in one process; prints the ratio (bar: 1.1) and the share that looks take of
+steps and looks together (bar: .4; of a whole cell, which loads and scores besides, they take .35 at most, as the cost
+columns of the published records say).
 """
 
 import statistics
@@ -44,26 +45,27 @@ def test_a_step_costs_what_the_bare_loop_does(capsys, tmp_path):
         fitted = training.fit(net, training.denoising(net, data), data, context(tmp_path))
         return fitted.seconds_per_step, net
 
-    ratios = []
+    ratios, shares = [], []
     for _ in range(ROUNDS):
         plain = bare(base, pictures)
         step, net = ours()
         ratios.append(step / plain)
-    started = time.perf_counter()
-    training.sampler(net, data)(Controls(maps, ("",) * 64), torch.Generator().manual_seed(0))
-    look = time.perf_counter() - started
+        started = time.perf_counter()
+        training.sampler(net, data)(Controls(maps, ("",) * 64), torch.Generator().manual_seed(0))
+        shares.append((time.perf_counter() - started) / step)
+    look = statistics.median(shares)
     cell = {}
     for task in LAPTOP:
         of = recipe(task, Run())
-        looks, training_s = len(snapshots_of(of, Run())) * look, of.steps * step
-        cell[task] = looks / (looks + training_s)
+        looks = len(snapshots_of(of, Run())) * look
+        cell[task] = looks / (looks + of.steps)
     with capsys.disabled():
         print(f"\nstep {step:.3f} s, bare loop {plain:.3f} s: ratios {', '.join(f'{r:.2f}' for r in ratios)}")
-        print(f"a look {look:.2f} s: {', '.join(f'{v:.2f} of a cell of {n}' for n, v in cell.items())}")
+        print(
+            f"a look is {look:.1f} steps: {', '.join(f'{v:.2f} of a cell of {n}' for n, v in cell.items())}"
+        )
     assert statistics.median(ratios) <= 1.1
-    assert max(cell.values()) <= 0.4, (
-        "with the loading and scoring of a cell besides, looks are a third of it"
-    )
+    assert max(cell.values()) <= 0.4
 
 
 def bare(base, pictures):
