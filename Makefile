@@ -22,18 +22,19 @@ test: $(VENV)/.dev
 fast: $(VENV)/.dev
 	$(PYTEST) -m "not slow and not perf and not nightly"
 
-# Tests of minutes that guard what seldom changes, one after the other.
+# Tests of minutes that guard what seldom changes, one after the other; and that every row answers the same twice.
 nightly: $(VENV)/.dev
 	$(BIN)/python -m pytest -m nightly
+	$(BIN)/bench check
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The contract over every registered row, on small data.
+# The contract over every registered row, on small data; with CHECK=--once each row runs once, in half of the time.
 check: $(VENV)/.dev
-	$(BIN)/bench check
+	$(BIN)/bench check $(CHECK)
 
 # Benchmarks against peers, in the same run; prints ratios.
 perf: $(VENV)/.dev

@@ -127,8 +127,8 @@ def test_a_name_is_a_row_and_a_wildcard_a_family(ran, command):
         (["-t", "gridz"], "no track 'gridz'; did you mean 'grids'?"),
     ],
 )
-def test_a_filter_that_selects_nothing_is_an_error(ran, command, words, said):
-    sandbox, bench = ran
+def test_a_filter_that_selects_nothing_is_an_error(sandbox, bench, command, words, said):
+    sandbox.use("grids").of("grids", grid={"scales": [1, 4]})
     more = ["--reason", "x"] if command == "accept" else []
     wrong = bench(*sandbox.arguments(command, *words, *more))
     assert (wrong.code, said in wrong.err) == (2, True), wrong

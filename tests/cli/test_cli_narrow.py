@@ -6,7 +6,7 @@ from bench.cli import console as consoles
 from bench.cli.records.show import tables
 from bench.contract import Record
 
-WIDTHS = (20, 60, 80, 100, 132)
+WIDTHS = (20, 80, 132)
 FOLDER = "a-folder-that-is-named-as-long-as-those-of-xdist-workers/popen-gw0/and-one-more-below-it"
 
 

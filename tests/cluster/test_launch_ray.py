@@ -130,6 +130,7 @@ def test_a_stopped_sweep_lets_its_cells_end_and_goes_on_later(client, sandbox):
     assert (code, f"{key} has ended already" in out) == (0, True), out
 
 
+@pytest.mark.nightly
 def test_a_sweep_is_stopped_at_once(client, sandbox):
     log, _ = slow_cells(sandbox)
     key = launch(client, sandbox)

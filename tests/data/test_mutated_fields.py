@@ -17,6 +17,8 @@ from bench.data.catalog import CATALOG
 from bench.data.fields import arrays, frames, nimrod
 from bench.errors import BenchError
 
+pytestmark = pytest.mark.nightly  # test_paper_fields has one file of each kind of accident
+
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):

@@ -107,6 +107,7 @@ def test_shapes_labels_and_sizes(name):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", THINNED)
 def test_the_whole_of_a_set_that_is_thinned_here(name, monkeypatch):
     """Every drawing is found and split; noise stands for what it looks like, which takes the time."""
@@ -127,6 +128,7 @@ def test_no_group_and_no_picture_is_on_both_sides(name):
     assert not {i.tobytes() for i in here.images} & {i.tobytes() for i in there.images}
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stage_makes_what_reading_makes_and_twice_is_the_same(name, tmp_path):
     with thinned(name):

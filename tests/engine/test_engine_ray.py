@@ -106,6 +106,7 @@ def test_a_node_that_goes_away_costs_an_attempt_and_no_cell(sandbox, cluster):
     assert any("torch sees none" in line for r in records for line in r.log)
 
 
+@pytest.mark.nightly
 def test_a_node_that_is_drained_ends_its_cells_and_gets_no_more(sandbox, cluster):
     import ray
     from ray.core.generated.autoscaler_pb2 import DrainNodeReason
@@ -157,6 +158,7 @@ def test_a_node_that_is_drained_ends_its_cells_and_gets_no_more(sandbox, cluster
     assert [(r.status, r.attempts) for r in sandbox.records()] == [("ok", 1)] * 6
 
 
+@pytest.mark.nightly
 def test_a_node_that_cannot_end_a_cell_well_gets_none_and_the_others_go_on(sandbox, cluster):
     made, _ = cluster
     made.add_node(num_cpus=8, num_gpus=2, env_vars={"BENCH_CACHE": "/proc/nowhere"})

@@ -48,7 +48,9 @@ class Watch:
             self.go.touch()
 
 
-@pytest.mark.parametrize("how", [LOCAL, RAY])
+@pytest.mark.parametrize(
+    "how", [LOCAL, pytest.param(*RAY.values, id="ray", marks=[*RAY.marks, pytest.mark.nightly])]
+)
 def test_cells_share_the_memory_and_a_big_one_runs_alone(sandbox, pretend, how):
     """On 32 GB with 16 processors: three of 10 GB at once; one of 31 GB, which leaves the driver nothing."""
     pretend(32)

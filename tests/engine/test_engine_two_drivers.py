@@ -191,6 +191,7 @@ def all_run_once(sandbox, cells, but=()):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_slurm_array_of_four_of_which_one_is_requeued(turns):
     """`bench run --local` four times on one store, without any Ray; Slurm starts the same command again."""
     sandbox = turns(12)
@@ -215,6 +216,7 @@ def test_a_slurm_array_of_four_of_which_one_is_requeued(turns):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_eight_drivers_on_one_store_of_which_three_are_killed(turns):
     sandbox = turns(100)
     drivers = [sandbox.start("run", "--local", "--cpus", "1", "-m", "plain") for _ in range(8)]

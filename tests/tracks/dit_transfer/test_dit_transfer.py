@@ -522,6 +522,7 @@ def counted(kind, own):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_answers_the_smoke_task_with_the_laptops_network(row, run_row, small):
     answer, ctx = run_row(row)

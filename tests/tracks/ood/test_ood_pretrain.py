@@ -161,6 +161,7 @@ def test_the_embedded_weights_are_small_and_hold_no_text_tower(embedded):
     assert {v.dtype for v in tensors.values() if v.ndim > 1} == {torch.float16}
 
 
+@pytest.mark.nightly
 def test_the_embedded_weights_know_what_they_were_shown_and_no_evaluation_family(embedded):
     """Asked for a Twemoji picture's own name among all, they are good at what was in training and no better
     at evaluation families than at those held out: had one been shown, it would stand out."""
