@@ -250,7 +250,7 @@ class Track(ABC):
     #: Constants of the track's own modules out of which `recipe` chooses; records hold what it chose.
     by_value: ClassVar[tuple[str, ...]] = ()
     #: Heavy libraries that the engine imports once, in its fork server, for all cells; without, every cell
-    #: does (xarray: 0.5 s). Only libraries: a module of ours would count as a source of every cell.
+    #: does (xarray: 0.5 s). Who trains names torch. No module of ours: it would count for every cell.
     preload: ClassVar[tuple[str, ...]] = ()
     #: Task parameters that make a curve on the board (x axis) and the ones that tell curves apart.
     axis: ClassVar[str | None] = None

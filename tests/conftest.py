@@ -30,7 +30,7 @@ from bench.suite import Suite
 ROOT = Path(__file__).resolve().parent.parent
 STUBS = ROOT / "tests" / "stubs"
 #: What the stubs, and the real track that tests run cells of (embedding_scale), want preloaded.
-PRELOADED = ("xarray", "pandas", "sklearn.metrics", "torch_rechub.basic.layers")
+PRELOADED = ("torch", "xarray", "pandas", "sklearn.metrics", "torch_rechub.basic.layers")
 
 
 # Plugins are edited within one second here, which cached bytecode would not notice.

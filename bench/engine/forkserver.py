@@ -89,8 +89,10 @@ class ForkServer:
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
         needs_linux()
-        # torch.optim imports torch._dynamo when an optimiser is first used: 1.2 s in every cell that trains.
-        wanted = ["bench.engine.child", "numpy", "pydantic", "torch", "torch._dynamo", *preload]
+        wanted = ["bench.engine.child", "numpy", "pydantic", "torch", *preload]
+        if "torch" in preload:
+            # torch.optim imports it when an optimiser is first used: 1.2 s in every cell that trains.
+            wanted.append("torch._dynamo")
         wanted.append("bench.engine.forkserver_init")
         self.preload = [m for m in dict.fromkeys(wanted) if importlib.util.find_spec(m.partition(".")[0])]
         # Importing diffusers asks for CUDA devices; asked for through NVML, they do not spoil forked

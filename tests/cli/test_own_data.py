@@ -12,7 +12,10 @@ MAKE = {"images": files.pictures, "table": files.table, "fields": files.field}
 @pytest.mark.parametrize(
     ("kind", "file", "more", "cells"),
     [
-        ("images", "pics", ("--domains", "photo,sketch,clip art", "-t", "ood"), ("-k", "shift-mine-photo")),
+        pytest.param(
+            "images", "pics", ("--domains", "photo,sketch,clip art", "-t", "ood"), ("-k", "shift-mine-photo"),
+            marks=pytest.mark.nightly,
+        ),
         (
             "table", "ads.csv", ("--label", "clicked"),
             ("-k", "scale=1", "-m", "prior", "-m", "lr", "-m", "single/dnn"),

@@ -114,6 +114,7 @@ def test_a_client_that_goes_ends_nothing_and_another_one_follows(cluster, client
     assert (sandbox.store_folder / "live" / "status.html").is_file()
 
 
+@pytest.mark.nightly
 def test_a_stopped_sweep_lets_its_cells_end_and_goes_on_later(client, sandbox):
     log, release = slow_cells(sandbox)
     key = launch(client, sandbox)

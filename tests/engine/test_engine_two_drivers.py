@@ -370,6 +370,7 @@ def test_a_store_that_cannot_be_asked_stops_the_sweep(two):
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_records_in_a_store_that_is_not_the_drivers_are_no_results(turns, bench, monkeypatch):
     """Each process has a memory of its own, as each node has a folder of its own that is not shared."""
     from bench.engine.cluster import feed

@@ -56,12 +56,16 @@ def _run(c, folder: Path) -> None:
     score(c.found.method.fn(given, dict(c.cell.hp), ctx), [])
 
 
+def at_night(track, row):
+    return pytest.param(track, row, marks=pytest.mark.nightly)
+
+
 @pytest.mark.parametrize(
     ("track", "row"),
     [
-        ("embedding_scale", "multi/dcnv2"), ("embedding_scale", "single-regularised/dcnv2"),
-        ("embedding_scale", "fm"), ("multi_domain", "d-train"), ("multi_domain", "dann"),
-        ("multi_domain", "ple"),
+        ("embedding_scale", "multi/dcnv2"), at_night("embedding_scale", "single-regularised/dcnv2"),
+        at_night("embedding_scale", "fm"), ("multi_domain", "d-train"), at_night("multi_domain", "dann"),
+        at_night("multi_domain", "ple"),
     ],
 )  # fmt: skip
 def test_every_definition_that_runs_is_in_the_code_of_its_cell(track, row, tmp_path):

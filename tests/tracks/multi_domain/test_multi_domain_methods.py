@@ -140,6 +140,7 @@ def test_another_seed_gives_another_answer(row, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_opposite_labels_joint_cannot_and_separate_and_d_train_can(tmp_path):
     """The same inputs, labels turned round: without the domain, half is all that can be had."""
     data, y = toy.table(steps=450, lr=5e-3)  # a third of them on a root model, in vain
