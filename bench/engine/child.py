@@ -129,6 +129,9 @@ def _settle(job: Job, folder: Path) -> None:
         OPENBLAS_NUM_THREADS=threads,
         TOKENIZERS_PARALLELISM="false",
     )
+    for name in [n for n in os.environ if n.startswith("BENCH_")]:
+        del os.environ[name]
+    os.environ.update(job.environment)
     tempfile.tempdir = None  # torch asked for it in the fork server, which cached the answer
     if job.visible is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = job.visible

@@ -20,11 +20,12 @@ class Job:
     Code is found by `Origin`, data by the track. ``cell`` is what was declared: for a cell the fields of
     `bench.contract.Cell`, for a stage its name, address, shard and parameters, and its seed if it has one.
 
-    The last five fields are filled in by the worker just before the run. ``changed_hp``: hyper-parameters of
+    The last six fields are filled in by the worker just before the run. ``changed_hp``: hyper-parameters of
     the method's fallback after it ran out of memory. ``visible``: the GPUs that the process may use, as
     ``CUDA_VISIBLE_DEVICES`` says it. ``stages``: name -> folder of a stage that was fetched and verified.
     ``checkpoints``: the folder for checkpoints. ``made_by``: digest of the code, settings and data that
-    checkpoints are made with.
+    checkpoints are made with. ``environment``: the variables ``BENCH_…``, such as where data lie, as they are
+    now and not as they were when the fork server started.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Job:
     stages: Mapping[str, str] = field(default_factory=dict)
     checkpoints: str | None = None
     made_by: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def hp(self) -> dict[str, Any]:

@@ -150,8 +150,9 @@ class _Execution:
         by = digest([today.code.name, today.ran_with, today.data, dict(today.stages)])
         self.checkpoints = store.artifacts.checkpoints(unit.key, by)
         here = str(self.checkpoints.folder.path) if unit.job.kind == "cell" else None
+        own = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}
         self.job = dataclasses.replace(
-            unit.job, stages=found.paths, visible=visible, checkpoints=here, made_by=by
+            unit.job, stages=found.paths, visible=visible, checkpoints=here, made_by=by, environment=own
         )
 
     def run(self) -> Record | None:

@@ -53,6 +53,28 @@ def test_truth_is_opened_after_the_method_returned(sandbox):
     assert log.read_text().split("\n")[:-1] == ["load", "run from 0", "return", "truth", "score"]
 
 
+def test_data_lie_where_the_process_says_when_a_cell_is_run(sandbox, monkeypatch):
+    """A notebook may say it between two runs, while the fork server keeps the variables of its own start."""
+    plugin = sandbox.folder / "where.py"
+    plugin.write_text(
+        "import os\nfrom bench.contract import method\n"
+        "def where(data, hp, ctx): raise ValueError(os.environ.get('BENCH_DATA'))\n"
+        "for name in ('first', 'second', 'third'): method('faults', name=name, id=name)(where)\n"
+    )
+    sandbox.use("faults").of("faults")
+    sandbox.plugins.append(str(plugin))
+    said = {"first": "/data/one", "second": "/data/two", "third": None}
+    for row, folder in said.items():
+        if folder:
+            monkeypatch.setenv("BENCH_DATA", folder)
+        else:
+            monkeypatch.delenv("BENCH_DATA")
+        sandbox.run(row)
+    assert {row: r.error["message"] for row, r in sandbox.by_row().items()} == {
+        row: str(folder) for row, folder in said.items()
+    }
+
+
 def test_a_method_sees_its_own_folders_and_nothing_of_the_truth(sandbox):
     sandbox.use("faults").of("faults", needs={"looks": {"cpu": 2}})
     sandbox.run("looks")
