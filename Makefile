@@ -10,8 +10,6 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-UNUSED = /tests?/|/diffusers/pipelines/|/transformers/models/(?!auto|bert|clip)
-
 .PHONY: run test fast nightly lint check perf gpu gpu-wheels clean
 
 run: $(VENV)/.run
@@ -62,6 +60,7 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
 # In one go, since pip would resolve and build everything twice. pip compiles the 20,000 modules one by one, which is a
 # good part of its time; compileall takes all processors, and leaves out what nothing here imports, a quarter of all.
 # It exits with 1 for templates that are no valid Python.
+UNUSED = /tests?/|/diffusers/pipelines/|/transformers/models/(?!auto|bert|clip)
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "installing gridbench and all that it is tested with into $(VENV) (a few minutes, several GB: torch and Ray)"
 	$(PIP) --no-compile -c constraints.txt -e ".[dev]"

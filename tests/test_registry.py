@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from nightly import at_night
 
 import bench.tracks
 from bench.contract import BenchError
@@ -183,9 +184,7 @@ def test_a_reference_that_is_no_row_is_reported(tracks):
     assert registry.problems == ["track small: its reference 'fine' is no row; did you mean 'fin'?"]
 
 
-@pytest.mark.parametrize(
-    "words", [("plan",), *(pytest.param((w,), marks=pytest.mark.nightly) for w in ("board", "status"))]
-)
+@pytest.mark.parametrize("words", [("plan",), at_night(("board",)), at_night(("status",))])
 def test_a_command_tells_of_a_broken_file_once(newcomer, bench, tmp_path, words):
     broken = newcomer("methods/broken_one.py", "raise ValueError('broken')\n")
     said = bench(*words, "--suite", str(ROOT / "bench.yaml"), "--store", str(tmp_path / "store"))

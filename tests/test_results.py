@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from nightly import at_night
 
 from bench.board.collect import boards
 from bench.board.text import markdown
@@ -59,9 +60,7 @@ def test_published_records_are_whole_rows_of_planned_cells(file):
     assert "laptop numbers are not the paper's" in markdown.render(board)
 
 
-@pytest.mark.parametrize(
-    "file", [FILES[0], *(pytest.param(f, marks=pytest.mark.nightly) for f in FILES[1:])], ids=lambda f: f.stem
-)
+@pytest.mark.parametrize("file", [FILES[0], *map(at_night, FILES[1:])], ids=lambda f: f.stem)
 def test_a_new_file_asks_for_nothing_until_a_part_of_it_is_published(file, newcomer):
     records = load_committed(file)
     (before,) = boards(planned(file, records), records, RESULTS / "published")

@@ -1,12 +1,13 @@
 """However narrow the window and long the names: no table and no line breaks a name in its middle."""
 
 import pytest
+from nightly import at_night
 
 from bench.cli import console as consoles
 from bench.cli.records.show import tables
 from bench.contract import Record
 
-WIDTHS = (20, 80, 132)
+WIDTHS = (20, at_night(60), 80, at_night(100), 132)
 FOLDER = "a-folder-that-is-named-as-long-as-those-of-xdist-workers/popen-gw0/and-one-more-below-it"
 
 

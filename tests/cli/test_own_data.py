@@ -4,6 +4,7 @@ import csv
 
 import brought_files as files
 import pytest
+from nightly import at_night
 
 MAKE = {"images": files.pictures, "table": files.table, "fields": files.field}
 
@@ -12,9 +13,8 @@ MAKE = {"images": files.pictures, "table": files.table, "fields": files.field}
 @pytest.mark.parametrize(
     ("kind", "file", "more", "cells"),
     [
-        pytest.param(
-            "images", "pics", ("--domains", "photo,sketch,clip art", "-t", "ood"), ("-k", "shift-mine-photo"),
-            marks=pytest.mark.nightly,
+        at_night(
+            "images", "pics", ("--domains", "photo,sketch,clip art", "-t", "ood"), ("-k", "shift-mine-photo")
         ),
         (
             "table", "ads.csv", ("--label", "clicked"),

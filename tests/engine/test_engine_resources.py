@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from nightly import at_night
 
 from bench.contract import Needs, Task
 from bench.engine import local
@@ -48,9 +49,7 @@ class Watch:
             self.go.touch()
 
 
-@pytest.mark.parametrize(
-    "how", [LOCAL, pytest.param(*RAY.values, id="ray", marks=[*RAY.marks, pytest.mark.nightly])]
-)
+@pytest.mark.parametrize("how", [LOCAL, at_night(*RAY.values, id="ray", marks=RAY.marks)])
 def test_cells_share_the_memory_and_a_big_one_runs_alone(sandbox, pretend, how):
     """On 32 GB with 16 processors: three of 10 GB at once; one of 31 GB, which leaves the driver nothing."""
     pretend(32)

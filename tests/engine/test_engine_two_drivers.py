@@ -12,6 +12,7 @@ from dataclasses import replace
 import orjson
 import psutil
 import pytest
+from nightly import at_night
 from polling import BOUND_S
 
 from bench.cli.sweep import run as sweep_command
@@ -129,9 +130,7 @@ def ended(process):
 
 
 # On Ray too, two drivers share a store in the next test.
-@pytest.mark.parametrize(
-    "how", [LOCAL, pytest.param(*RAY.values, id="ray", marks=[*RAY.marks, pytest.mark.nightly])]
-)
+@pytest.mark.parametrize("how", [LOCAL, at_night(*RAY.values, id="ray", marks=RAY.marks)])
 def test_two_drivers_run_every_cell_once(turns, how):
     sandbox = turns(24)
     args = ["-m", "plain", "-m", "broken", "-k", "task=t0*|t10|t11"]

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from nightly import at_night
 
 from bench.engine.context import RunContext, RunInputs, set_seed
 from bench.plan import Filter, make_plan
@@ -54,10 +55,6 @@ def _run(c, folder: Path) -> None:
 
     ctx = RunContext(0, "cpu", False, folder, run, logging.getLogger("test"), score)
     score(c.found.method.fn(given, dict(c.cell.hp), ctx), [])
-
-
-def at_night(track, row):
-    return pytest.param(track, row, marks=pytest.mark.nightly)
 
 
 @pytest.mark.parametrize(
